@@ -1,0 +1,496 @@
+//! The bodies of the frames, one type a kind.
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::{Frame, FrameError, bounded, encode};
+use crate::{Epoch, Position};
+
+/// The version of the link that this crate speaks.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// The first bytes of both hellos.
+const MAGIC: &[u8; 4] = b"LNSD";
+
+const HELLO: u8 = 1;
+const PUBLISH: u8 = 2;
+const SKIP: u8 = 3;
+const WELCOME: u8 = 129;
+const ACK: u8 = 130;
+const RECEIPT: u8 = 131;
+const REFUSAL: u8 = 132;
+const MOVED: u8 = 133;
+const FAULT: u8 = 134;
+
+/// On `Publish`: answer this frame with a `Receipt`.
+const WANTS_RECEIPT: u8 = 1;
+/// On `Publish`: was sent before, to a journal of another epoch, and may have been delivered there.
+const RESENT: u8 = 2;
+/// On `Receipt`: the `once` id was known, so nothing new was published.
+const DUPLICATE: u8 = 1;
+
+/// On `Publish`, critical: the id under which the publication lands once per channel.
+const ONCE: u16 = 0x8001;
+
+/// What a publisher sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToSidecar {
+    /// The first frame.
+    Hello(Hello),
+    /// One publication, or several that are taken together.
+    Publish(Publish),
+    /// Sequences that will never come.
+    Skip(Skip),
+}
+
+/// What the sidecar sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToPublisher {
+    /// Answers `Hello`.
+    Welcome(Welcome),
+    /// Everything up to a sequence is in the journal or refused.
+    Ack(Ack),
+    /// Answers one publication that asked for it; precedes its ack.
+    Receipt(Receipt),
+    /// One publication was not taken; precedes its ack.
+    Refusal(Refusal),
+    /// The journal's newest position.
+    Moved(Moved),
+    /// Ends the link.
+    Fault(Fault),
+}
+
+/// ```text
+/// "LNSD" | version_min u8 | version_max u8 | publisher 16 | done u64 | fingerprint 8 | name …
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The lowest version that the publisher speaks.
+    pub version_min: u8,
+    /// The highest version that the publisher speaks.
+    pub version_max: u8,
+    /// Random, one per Ruby process: sequences count within it.
+    pub publisher: [u8; 16],
+    /// No sequence up to this one will come again.
+    pub done: u64,
+    /// Of the key that the publisher signs with; zeros when it has none.
+    pub fingerprint: [u8; 8],
+    /// For logs: what runs there, such as `puma[4711]`.
+    pub name: String,
+}
+
+/// ```text
+/// "LNSD" | version u8 | last u64 | position u64 | fingerprint 8 | payload_bytes_max u32 | epoch …
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version to speak from here on.
+    pub version: u8,
+    /// The publisher's newest sequence that this sidecar has dealt with.
+    pub last: u64,
+    /// The journal's newest position.
+    pub position: Position,
+    /// Of the key that the sidecar verifies with first.
+    pub fingerprint: [u8; 8],
+    /// Larger payloads are refused, in bytes.
+    pub payload_bytes_max: u32,
+    /// The journal's epoch; it never changes on one link.
+    pub epoch: Epoch,
+}
+
+/// One frame of publications. All are taken in order and together, or none is.
+///
+/// ```text
+/// sequence u64 | ( channel_bytes u16 | payload_bytes u32 | channel … | payload … ) once or more
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The frame's number within its publisher.
+    pub sequence: u64,
+    /// Answer with a `Receipt`.
+    pub wants_receipt: bool,
+    /// Was sent before, to a journal of another epoch.
+    pub resent: bool,
+    /// Lands once per channel under this id.
+    pub once: Option<Bytes>,
+    /// What to publish.
+    pub publications: Publications,
+}
+
+/// The publications of one frame: pairs of channel and payload, both still raw bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publications(Bytes);
+
+/// ```text
+/// through u64
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// The publisher dropped what it had not sent up to this sequence.
+    pub through: u64,
+}
+
+/// ```text
+/// sequence u64 | position u64
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Everything up to here is dealt with.
+    pub sequence: u64,
+    /// The journal's newest position.
+    pub position: Position,
+}
+
+/// ```text
+/// sequence u64 | position u64
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The frame it answers.
+    pub sequence: u64,
+    /// Where the (last) publication stands in the journal.
+    pub position: Position,
+    /// The `once` id had landed before; the position is that earlier one's.
+    pub duplicate: bool,
+}
+
+/// ```text
+/// sequence u64 | code u16 | message …
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The frame it answers.
+    pub sequence: u64,
+    /// One of [`crate::codes::LINK_CODES`].
+    pub code: u16,
+    /// What is wrong, with which value.
+    pub message: String,
+}
+
+/// ```text
+/// position u64
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The journal's newest position.
+    pub position: Position,
+}
+
+/// ```text
+/// code u16 | message …
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// One of [`crate::codes::LINK_CODES`].
+    pub code: u16,
+    /// What is wrong, with which value.
+    pub message: String,
+}
+
+/// What the head of a `Publish` says, for [`encode_publish`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PublishHead<'a> {
+    /// The frame's number within its publisher.
+    pub sequence: u64,
+    /// Answer with a `Receipt`.
+    pub wants_receipt: bool,
+    /// Lands once per channel under this id, of at most 255 bytes.
+    pub once: Option<&'a [u8]>,
+}
+
+/// Appends a `Publish` frame to `out`. Channels are at most 65,535 bytes and the frame at most
+/// [`FRAME_BYTES_MAX`](super::FRAME_BYTES_MAX); the caller has seen to both.
+pub fn encode_publish<'a>(
+    out: &mut Vec<u8>,
+    head: PublishHead<'_>,
+    publications: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) {
+    let flags = if head.wants_receipt { WANTS_RECEIPT } else { 0 };
+    encode(
+        out,
+        (PUBLISH, flags),
+        head.once.map(|id| (ONCE, id)),
+        |out| {
+            out.put_u64(head.sequence);
+            for (channel, payload) in publications {
+                out.put_u16(bounded(channel.len()));
+                out.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+                out.put_slice(channel.as_bytes());
+                out.put_slice(payload);
+            }
+        },
+    );
+}
+
+impl Publish {
+    /// Marks an encoded `Publish` frame as resent after a change of epoch. `frame` starts at its length field; other
+    /// kinds stay as they are.
+    pub fn mark_resent(frame: &mut [u8]) {
+        if let [_, _, _, _, PUBLISH, flags, ..] = frame {
+            *flags |= RESENT;
+        }
+    }
+}
+
+impl Publications {
+    /// Each publication's channel and payload, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Bytes, Bytes)> + use<> {
+        let mut rest = self.0.clone();
+        std::iter::from_fn(move || take_publication(&mut rest))
+    }
+}
+
+/// Takes one pair from the front; `None` at the end, and where a field is cut off.
+fn take_publication(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
+    let channel_bytes = usize::from(rest.try_get_u16().ok()?);
+    let payload_bytes = rest.try_get_u32().ok()? as usize;
+    if rest.len() < channel_bytes.checked_add(payload_bytes)? {
+        return None;
+    }
+    Some((rest.split_to(channel_bytes), rest.split_to(payload_bytes)))
+}
+
+impl ToSidecar {
+    /// Understands a frame from a publisher.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; [`FrameError::UnknownOption`] names the publication it refuses, all others end the link.
+    pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
+        let mut body = Body::of(frame);
+        match frame.kind {
+            HELLO => {
+                frame.option(None)?;
+                body.magic()?;
+                Ok(Self::Hello(Hello {
+                    version_min: body.u8("version_min")?,
+                    version_max: body.u8("version_max")?,
+                    publisher: body.array("publisher")?,
+                    done: body.u64("done")?,
+                    fingerprint: body.array("fingerprint")?,
+                    name: body.text("name")?,
+                }))
+            }
+            PUBLISH => {
+                let sequence = body.u64("sequence")?;
+                let once = frame.option(Some(ONCE)).map_err(|error| match error {
+                    FrameError::UnknownOption { tag, .. } => FrameError::UnknownOption {
+                        tag,
+                        sequence: Some(sequence),
+                    },
+                    other => other,
+                })?;
+                Ok(Self::Publish(Publish {
+                    sequence,
+                    wants_receipt: frame.flags & WANTS_RECEIPT != 0,
+                    resent: frame.flags & RESENT != 0,
+                    once,
+                    publications: body.publications()?,
+                }))
+            }
+            SKIP => {
+                frame.option(None)?;
+                Ok(Self::Skip(Skip {
+                    through: body.u64("through")?,
+                }))
+            }
+            kind => Err(FrameError::UnknownKind(kind)),
+        }
+    }
+
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hello(hello) => encode(out, (HELLO, 0), None, |out| {
+                out.put_slice(MAGIC);
+                out.put_u8(hello.version_min);
+                out.put_u8(hello.version_max);
+                out.put_slice(&hello.publisher);
+                out.put_u64(hello.done);
+                out.put_slice(&hello.fingerprint);
+                out.put_slice(hello.name.as_bytes());
+            }),
+            Self::Publish(publish) => {
+                let start = out.len();
+                let head = PublishHead {
+                    sequence: publish.sequence,
+                    wants_receipt: publish.wants_receipt,
+                    once: publish.once.as_deref(),
+                };
+                let flags = if head.wants_receipt { WANTS_RECEIPT } else { 0 };
+                encode(
+                    out,
+                    (PUBLISH, flags),
+                    head.once.map(|id| (ONCE, id)),
+                    |out| {
+                        out.put_u64(head.sequence);
+                        out.put_slice(&publish.publications.0);
+                    },
+                );
+                if publish.resent {
+                    Publish::mark_resent(&mut out[start..]);
+                }
+            }
+            Self::Skip(skip) => encode(out, (SKIP, 0), None, |out| out.put_u64(skip.through)),
+        }
+    }
+}
+
+impl ToPublisher {
+    /// Understands a frame from the sidecar.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; the link must then be closed.
+    pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
+        frame.option(None)?;
+        let mut body = Body::of(frame);
+        Ok(match frame.kind {
+            WELCOME => {
+                body.magic()?;
+                Self::Welcome(Welcome {
+                    version: body.u8("version")?,
+                    last: body.u64("last")?,
+                    position: Position(body.u64("position")?),
+                    fingerprint: body.array("fingerprint")?,
+                    payload_bytes_max: u32::from_be_bytes(body.array("payload_bytes_max")?),
+                    epoch: Epoch::new(&body.text("epoch")?).map_err(|_| FrameError::Epoch)?,
+                })
+            }
+            ACK => Self::Ack(Ack {
+                sequence: body.u64("sequence")?,
+                position: Position(body.u64("position")?),
+            }),
+            RECEIPT => Self::Receipt(Receipt {
+                sequence: body.u64("sequence")?,
+                position: Position(body.u64("position")?),
+                duplicate: frame.flags & DUPLICATE != 0,
+            }),
+            REFUSAL => Self::Refusal(Refusal {
+                sequence: body.u64("sequence")?,
+                code: body.u16("code")?,
+                message: body.text("message")?,
+            }),
+            MOVED => Self::Moved(Moved {
+                position: Position(body.u64("position")?),
+            }),
+            FAULT => Self::Fault(Fault {
+                code: body.u16("code")?,
+                message: body.text("message")?,
+            }),
+            kind => return Err(FrameError::UnknownKind(kind)),
+        })
+    }
+
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Welcome(welcome) => encode(out, (WELCOME, 0), None, |out| {
+                out.put_slice(MAGIC);
+                out.put_u8(welcome.version);
+                out.put_u64(welcome.last);
+                out.put_u64(welcome.position.0);
+                out.put_slice(&welcome.fingerprint);
+                out.put_u32(welcome.payload_bytes_max);
+                out.put_slice(welcome.epoch.as_str().as_bytes());
+            }),
+            Self::Ack(ack) => encode(out, (ACK, 0), None, |out| {
+                out.put_u64(ack.sequence);
+                out.put_u64(ack.position.0);
+            }),
+            Self::Receipt(receipt) => {
+                let flags = if receipt.duplicate { DUPLICATE } else { 0 };
+                encode(out, (RECEIPT, flags), None, |out| {
+                    out.put_u64(receipt.sequence);
+                    out.put_u64(receipt.position.0);
+                });
+            }
+            Self::Refusal(refusal) => encode(out, (REFUSAL, 0), None, |out| {
+                out.put_u64(refusal.sequence);
+                out.put_u16(refusal.code);
+                out.put_slice(refusal.message.as_bytes());
+            }),
+            Self::Moved(moved) => {
+                encode(out, (MOVED, 0), None, |out| out.put_u64(moved.position.0));
+            }
+            Self::Fault(fault) => encode(out, (FAULT, 0), None, |out| {
+                out.put_u16(fault.code);
+                out.put_slice(fault.message.as_bytes());
+            }),
+        }
+    }
+}
+
+/// Reads a body field by field; what is missing is named.
+struct Body {
+    kind: u8,
+    rest: Bytes,
+}
+
+impl Body {
+    fn of(frame: &Frame) -> Self {
+        Self {
+            kind: frame.kind,
+            rest: frame.body.clone(),
+        }
+    }
+
+    fn truncated(&self, field: &'static str) -> FrameError {
+        FrameError::Truncated {
+            kind: self.kind,
+            field,
+        }
+    }
+
+    fn u8(&mut self, field: &'static str) -> Result<u8, FrameError> {
+        self.rest.try_get_u8().map_err(|_| self.truncated(field))
+    }
+
+    fn u16(&mut self, field: &'static str) -> Result<u16, FrameError> {
+        self.rest.try_get_u16().map_err(|_| self.truncated(field))
+    }
+
+    fn u64(&mut self, field: &'static str) -> Result<u64, FrameError> {
+        self.rest.try_get_u64().map_err(|_| self.truncated(field))
+    }
+
+    fn array<const BYTES: usize>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<[u8; BYTES], FrameError> {
+        let array = *self
+            .rest
+            .first_chunk::<BYTES>()
+            .ok_or_else(|| self.truncated(field))?;
+        self.rest.advance(BYTES);
+        Ok(array)
+    }
+
+    fn magic(&mut self) -> Result<(), FrameError> {
+        if self
+            .array("magic")
+            .is_ok_and(|magic: [u8; 4]| magic == *MAGIC)
+        {
+            Ok(())
+        } else {
+            Err(FrameError::Magic)
+        }
+    }
+
+    /// All that is left, as text.
+    fn text(&mut self, field: &'static str) -> Result<String, FrameError> {
+        String::from_utf8(std::mem::take(&mut self.rest).into())
+            .map_err(|_| FrameError::NotText(field))
+    }
+
+    /// All that is left, as pairs that end exactly at the end.
+    fn publications(&mut self) -> Result<Publications, FrameError> {
+        let mut rest = self.rest.clone();
+        let mut count = 0_u32;
+        while !rest.is_empty() {
+            take_publication(&mut rest).ok_or_else(|| self.truncated("a publication"))?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(self.truncated("a publication"));
+        }
+        Ok(Publications(std::mem::take(&mut self.rest)))
+    }
+}

@@ -1,0 +1,142 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Cursor;
+
+#[test]
+fn a_connect_is_read_whole() {
+    let text = r#"{"type":"connect","token":"t","after":"e.1","more":1,
+        "subscribe":[{"channel":"a","token":"c","after":"unknown"},{"channel":"b"}]}"#;
+    let entry = |channel: &str| Subscribe {
+        channel: channel.into(),
+        token: None,
+        after: None,
+    };
+    assert_eq!(
+        Request::parse(text),
+        Ok(Request::Connect(Connect {
+            token: Some("t".into()),
+            after: Cursor::parse("e.1").map(After::Cursor),
+            subscribe: vec![
+                Subscribe {
+                    token: Some("c".into()),
+                    after: Some(After::Unknown),
+                    ..entry("a")
+                },
+                entry("b")
+            ],
+        }))
+    );
+}
+
+#[test]
+fn a_cursor_of_the_wrong_type_is_unknown() {
+    let request = Request::parse(r#"{"type":"connect","after":17}"#);
+    assert_eq!(
+        request,
+        Ok(Request::Connect(Connect {
+            after: Some(After::Unknown),
+            ..Connect::default()
+        }))
+    );
+}
+
+#[test]
+fn what_is_wrong_is_answered_with_its_ref() {
+    for (text, code, reference, part) in [
+        ("", BAD_REQUEST, None, "not JSON"),
+        ("[1]", BAD_REQUEST, None, "not a JSON object"),
+        ("{}", BAD_REQUEST, None, "type is missing"),
+        (
+            r#"{"type":1,"ref":2}"#,
+            BAD_REQUEST,
+            Some(2),
+            "type must be a text",
+        ),
+        (
+            r#"{"type":"dance","ref":3}"#,
+            UNKNOWN_TYPE,
+            Some(3),
+            "\"dance\"",
+        ),
+        (
+            r#"{"type":"subscribe","ref":4}"#,
+            BAD_REQUEST,
+            Some(4),
+            "channel is missing",
+        ),
+        (
+            r#"{"type":"subscribe","channel":{},"ref":5}"#,
+            BAD_REQUEST,
+            Some(5),
+            "channel must be a text",
+        ),
+        (
+            r#"{"type":"subscribe","channel":"a","ref":[]}"#,
+            BAD_REQUEST,
+            None,
+            "ref must be",
+        ),
+        (
+            r#"{"type":"connect","subscribe":{}}"#,
+            BAD_REQUEST,
+            None,
+            "must be an array",
+        ),
+        (
+            r#"{"type":"connect","subscribe":["a"]}"#,
+            BAD_REQUEST,
+            None,
+            "must hold objects",
+        ),
+        (
+            r#"{"type":"subscribe","channel":"\ud800"}"#,
+            BAD_REQUEST,
+            None,
+            "not JSON",
+        ),
+        (r#"{"type":"pong"} x"#, BAD_REQUEST, None, "not JSON"),
+    ] {
+        let error = Request::parse(text).expect_err(text);
+        assert_eq!(error.code, code, "{text}");
+        assert_eq!(
+            error.reference,
+            reference.map(|number| Ref(number.into())),
+            "{text}"
+        );
+        assert!(error.message.contains(part), "{text}: {}", error.message);
+    }
+}
+
+#[test]
+fn more_entries_than_the_limit_are_refused() {
+    let text = |count| {
+        format!(
+            r#"{{"type":"connect","subscribe":[{}]}}"#,
+            vec![r#"{"channel":"a"}"#; count].join(",")
+        )
+    };
+    assert!(Request::parse(&text(SUBSCRIBE_ENTRIES_MAX)).is_ok());
+    assert!(Request::parse(&text(SUBSCRIBE_ENTRIES_MAX + 1)).is_err());
+}
+
+#[test]
+fn depth_is_bounded() {
+    let text = format!(
+        r#"{{"type":"pong","x":{}1{}}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    assert_eq!(
+        Request::parse(&text).map_err(|error| error.code),
+        Err(BAD_REQUEST)
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        let answer = Request::parse(&text);
+        prop_assert!(answer.is_err() || text.contains("type"));
+    }
+}
