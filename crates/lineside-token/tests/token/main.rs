@@ -1,0 +1,8 @@
+//! Facts about tokens, seen from outside: what is refused, what a grant opens, and that signing and verifying agree.
+
+mod forge;
+mod grants;
+mod hostile;
+mod properties;
+mod rules;
+mod times;
