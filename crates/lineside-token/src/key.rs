@@ -14,7 +14,7 @@ pub const KEYS_MAX: usize = 8;
 /// What a fingerprint is the MAC of. It has no dot, so no token's signature can be taken for a fingerprint.
 const FINGERPRINT_TEXT: &[u8] = b"lineside key fingerprint v1";
 
-/// Bytes of a fingerprint: enough to tell keys apart, too few to help anyone who guesses at one.
+/// Bytes of a fingerprint: enough to tell keys apart. It tells nothing of a random key, but would confirm a guessed one.
 const FINGERPRINT_BYTES: usize = 8;
 
 /// HKDF's `info` for the secret that an app derives from its own key.

@@ -45,7 +45,8 @@ pub use verify::{LEEWAY_MS, TokenError, verify_channel, verify_connection};
 
 /// Longest token, in bytes: refused before anything is decoded, and never signed.
 ///
-/// 8 KiB is what nginx and Puma take for one request line or header by default, the other places a token travels in.
+/// 8 KiB is what nginx takes for one request line or header by default (`large_client_header_buffers`), and a token may
+/// travel in either.
 pub const TOKEN_BYTES_MAX: usize = 8192;
 
 /// `aud` of a connection token.

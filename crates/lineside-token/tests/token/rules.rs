@@ -1,8 +1,9 @@
 //! What a token may say, held against both doors: the signer and the verifier.
 
 use lineside_token::{
-    CHANNELS_MAX, ChannelDraft, ClaimError, ConnectionDraft, GRANTS_MAX, NameError,
-    TTL_SECONDS_MAX, TokenError, sign_channel, sign_connection, verify_channel, verify_connection,
+    CHANNELS_MAX, ChannelDraft, ClaimError, ConnectionDraft, GRANTS_MAX, KEY_BYTES_MIN, KEYS_MAX,
+    LEEWAY_MS, NAME_BYTES_MAX, NameError, SUB_BYTES_MAX, TOKEN_BYTES_MAX, TTL_SECONDS_MAX,
+    TokenError, sign_channel, sign_connection, verify_channel, verify_connection,
 };
 use serde_json::json;
 
@@ -17,6 +18,18 @@ fn draft() -> ConnectionDraft {
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
+}
+
+/// The other facts are told in these names; their numbers are promises, and change only with the documents.
+#[test]
+fn the_limits_have_the_promised_numbers() {
+    assert_eq!((TTL_SECONDS_MAX, LEEWAY_MS), (86_400, 5000));
+    assert_eq!((CHANNELS_MAX, GRANTS_MAX), (128, 128));
+    assert_eq!(
+        (NAME_BYTES_MAX, SUB_BYTES_MAX, TOKEN_BYTES_MAX),
+        (255, 250, 8192)
+    );
+    assert_eq!((KEY_BYTES_MIN, KEYS_MAX), (32, 8));
 }
 
 #[test]

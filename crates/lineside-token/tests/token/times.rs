@@ -1,7 +1,8 @@
 //! When a token holds, and what a time may be.
 
 use lineside_token::{
-    ClaimError, ConnectionDraft, LEEWAY_MS, TokenError, sign_connection, verify_connection,
+    ChannelDraft, ClaimError, ConnectionDraft, LEEWAY_MS, TokenError, sign_channel,
+    sign_connection, verify_channel, verify_connection,
 };
 use serde_json::json;
 
@@ -110,17 +111,23 @@ fn times_must_agree_with_each_other() {
 }
 
 #[test]
-fn a_token_holds_from_its_issue_to_its_expiry_and_the_leeway_beyond() {
-    let token = sign_connection(
-        ConnectionDraft {
-            ttl_s: 60,
-            ..ConnectionDraft::default()
-        },
-        &keys(),
-        NOW_MS,
-    )
-    .expect("a token");
-    let at = |now_ms| verify_connection(&token, &keys(), now_ms).map(|_| ());
+fn a_token_of_either_kind_holds_from_its_issue_to_its_expiry_and_the_leeway_beyond() {
+    let draft = ConnectionDraft {
+        ttl_s: 60,
+        ..ConnectionDraft::default()
+    };
+    let connection = sign_connection(draft, &keys(), NOW_MS).expect("a token");
+    holds_for_a_minute(|now_ms| verify_connection(&connection, &keys(), now_ms).map(|_| ()));
+    let draft = ChannelDraft {
+        channel: "news".into(),
+        sub: None,
+        ttl_s: 60,
+    };
+    let channel = sign_channel(draft, &keys(), NOW_MS).expect("a token");
+    holds_for_a_minute(|now_ms| verify_channel(&channel, &keys(), now_ms).map(|_| ()));
+}
+
+fn holds_for_a_minute(at: impl Fn(u64) -> Result<(), TokenError>) {
     let (exp, end_ms) = (NOW_S + 60, (NOW_S + 60) * 1000 + LEEWAY_MS);
     assert_eq!(at(NOW_MS - LEEWAY_MS), Ok(()));
     assert_eq!(at(end_ms - 1), Ok(()));
