@@ -17,7 +17,7 @@ Gem::Specification.new do |spec|
   spec.required_ruby_version = ">= 3.1"
   spec.metadata["rubygems_mfa_required"] = "true"
 
-  spec.files = LinesideGem::FILES
+  spec.files = LinesideGem::FILES.dup
   spec.bindir = "gem/exe"
   spec.executables = ["lineside"]
   spec.extensions = ["ext/lineside/extconf.rb"]
