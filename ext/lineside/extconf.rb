@@ -6,14 +6,14 @@
 # CARGO names another cargo, CARGO_TARGET_DIR another folder to build in.
 require "rbconfig"
 
+manifest = File.expand_path("../../Cargo.toml", __dir__)
 cargo = ENV.fetch("CARGO", "cargo")
 unless system(cargo, "--version", out: File::NULL, err: File::NULL)
-  abort "lineside: building from source needs Rust 1.88 or newer (https://rustup.rs) and libclang " \
-        "(Debian: libclang-dev); `#{cargo}` cannot be run"
+  abort "lineside: building from source needs Rust #{File.read(manifest)[/^rust-version = "(.+)"/, 1]} or newer " \
+        "(https://rustup.rs) and libclang (Debian: libclang-dev); `#{cargo}` cannot be run"
 end
 
 cc, sitearchdir, soext, dlext = RbConfig::CONFIG.values_at("CC", "sitearchdir", "SOEXT", "DLEXT")
-manifest = File.expand_path("../../Cargo.toml", __dir__)
 own_target = File.join(Dir.pwd, "target")
 target = ENV.fetch("CARGO_TARGET_DIR", own_target)
 # libclang without Clang's own headers (stdarg.h and so on) is content with those of the C compiler.
