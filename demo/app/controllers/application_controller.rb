@@ -1,0 +1,35 @@
+# frozen_string_literal: true
+
+class ApplicationController < ActionController::Base
+  # First of all, before any query: what is published from here on is newer than what the page will show.
+  prepend_before_action { @cursor = Lineside.cursor }
+  before_action :require_user
+  helper_method :current_user
+
+  private
+
+  def current_user
+    @current_user ||= User.find_by(id: session[:user_id])
+  end
+
+  def require_user
+    return if current_user
+
+    respond_to do |format|
+      format.html { redirect_to new_session_path }
+      format.json { head :unauthorized }
+    end
+  end
+
+  # To a form that was sent by the page's script, or by the browser itself.
+  def answer(message)
+    respond_to do |format|
+      format.html { redirect_to root_path }
+      format.json do
+        next head(:created) if message.persisted?
+
+        render plain: message.errors.full_messages.to_sentence, status: 422
+      end
+    end
+  end
+end

@@ -1,0 +1,10 @@
+# frozen_string_literal: true
+
+class NoticesController < ApplicationController
+  def create
+    user = User.named(params[:to]) || current_user
+    notice = user.notices.create(author: current_user, body: params[:body])
+    Lineside.publish_to(user, notice.payload_sent_now) if notice.persisted?
+    answer notice
+  end
+end

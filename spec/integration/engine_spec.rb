@@ -1,0 +1,90 @@
+# frozen_string_literal: true
+
+require "open3"
+require "tmpdir"
+
+# Lineside in a Rails application, each in a process of its own.
+RSpec.describe "The engine" do
+  root = File.expand_path("../..", __dir__)
+
+  around { |example| Dir.mktmpdir { |folder| (@folder = File.realpath(folder)) && example.run } }
+
+  # Runs an app whose class holds `settings`; then `code`.
+  define_method(:run) do |settings = "", code = "", **variables|
+    program = <<~RUBY
+      require "timeout"
+      require "rails"
+      require "lineside"
+      class Shop < Rails::Application
+        config.root = #{@folder.inspect}
+        config.eager_load = false
+        config.logger = Logger.new(nil)
+        config.secret_key_base = "k" * 64
+        #{settings}
+      end
+      Rails.application.initialize!
+      #{code}
+    RUBY
+    environment = ENV.keys.grep(/\ALINESIDE_/).to_h { |name| [name, nil] }.merge(variables.transform_keys(&:to_s))
+    @output, @errors, @status = Open3.capture3(environment, RbConfig.ruby, "-I#{root}/lib", "-e", program)
+  end
+
+  it "prints nothing by itself" do
+    run
+    expect([@output, @errors, @status.exitstatus]).to eq ["", "", 0]
+  end
+
+  it "takes config.lineside, also from the app's own initializers" do
+    FileUtils.mkdir_p("#{@folder}/config/initializers")
+    File.write("#{@folder}/config/initializers/lineside.rb", 'Rails.application.config.lineside.bind = "127.0.0.1:1"')
+    run 'config.lineside.path = "/live"', "print Lineside.config.path, Lineside.config.bind"
+    expect(@output).to eq "/live127.0.0.1:1"
+  end
+
+  it "lets the environment win" do
+    run 'config.lineside.path = "/live"', "print Lineside.config.path", LINESIDE_PATH: "/env"
+    expect(@output).to eq "/env"
+  end
+
+  it "ends the boot for a name that is no setting, and says which there are" do
+    run 'config.lineside.pth = "/live"'
+    expect(@status).not_to be_success
+    expect(@errors).to match(/pth is no setting of Lineside.*\bpath\b/)
+  end
+
+  it "keeps the link under the app's root, wherever the process was started" do
+    run "", "print Lineside.config.link_path"
+    expect(@output).to eq "#{@folder}/tmp/sockets/lineside.sock"
+  end
+
+  it "derives one secret from the app's key, the same in every process" do
+    secrets = Array.new(2) { run("", "print Lineside.config.secret") && @output }
+    expect(secrets.uniq.size).to eq 1
+    expect(secrets.first.bytesize).to be >= 32
+    expect(secrets.first).not_to include("k" * 8)
+  end
+
+  it "boots an app that has no key, and asks for one where a token is signed" do
+    run "def secret_key_base = raise(ArgumentError, 'Missing')", <<~RUBY
+      begin
+        Lineside.token(42)
+      rescue Lineside::ConfigurationError => e
+        print e.message
+      end
+    RUBY
+    expect(@output).to include("LINESIDE_SECRET")
+  end
+
+  it "opens the link when a server loads the app, in forked workers too, and not before" do
+    run "", <<~RUBY
+      threads = -> { Dir["/proc/self/task/*/comm"].count { |file| File.read(file).start_with?("lineside") } }
+      one = -> { Timeout.timeout(10) { Thread.pass until threads.call == 1 } && "one" }
+      print threads.call
+      Rails.application.load_server
+      print one.call
+      $stdout.flush
+      Process.wait(fork { print one.call; $stdout.flush; exit! })
+    RUBY
+    expect([@output, @errors]).to eq ["0oneone", ""]
+  end
+end

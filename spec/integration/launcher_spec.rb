@@ -1,0 +1,128 @@
+# frozen_string_literal: true
+
+require "open3"
+require "tmpdir"
+
+# The command `lineside` in a folder of its own, with a stand-in for the binary that prints what it was given.
+RSpec.describe "The command lineside" do
+  root = File.expand_path("../..", __dir__)
+
+  around { |example| Dir.mktmpdir { |folder| Dir.chdir(@folder = File.realpath(folder)) { example.run } } }
+
+  before do
+    write "binary", <<~SH, mode: 0o755
+      #!/bin/sh
+      echo "pid $$"
+      echo "arguments $*"
+      env | grep '^LINESIDE_'
+      [ -z "$LINESIDE_SECRET_FD" ] || echo "received $(cat <&"$LINESIDE_SECRET_FD")"
+    SH
+  end
+
+  def write(path, text, mode: 0o644)
+    FileUtils.mkdir_p(File.dirname(path))
+    File.write(path, text)
+    File.chmod(mode, path)
+  end
+
+  # An app is what `config/environment.rb` loads: this one is configured without Rails.
+  def write_app(settings)
+    write "config/environment.rb", "require \"lineside\"\nputs \"hello from the app\"\n" \
+                                   "Lineside.configure do |config|\n#{settings}\nend\n"
+  end
+
+  define_method(:run) do |*arguments, **variables|
+    environment = ENV.keys.grep(/\ALINESIDE_/).to_h { |name| [name, nil] }
+    environment = environment.merge("LINESIDE_BINARY" => "#{@folder}/binary", **variables.transform_keys(&:to_s))
+    command = [RbConfig.ruby, "-I#{root}/lib", "#{root}/gem/exe/lineside", *arguments]
+    @output, @errors, @status = Open3.capture3(environment, *command)
+    @lines = @output.lines(chomp: true)
+  end
+
+  it "becomes the binary: the same process, the same arguments" do
+    run "serve", "--flag", "a b"
+    expect(@lines).to include("pid #{@status.pid}", "arguments serve --flag a b")
+  end
+
+  it "boots the app and hands its secret over by a descriptor alone" do
+    write_app %(  config.secret = "s" * 32)
+    run "serve"
+    expect(@lines).to include("received #{'s' * 32}")
+    expect(@output.scan("s" * 32).size).to eq 1
+    expect(@errors).to match(/^lineside: booted the app for its settings in \d+\.\d s$/)
+  end
+
+  it "tells the binary what the app has set, and the link" do
+    write_app %(  config.bind = "127.0.0.1:1"\n  config.allowed_origins = %w[https://a.test https://b.test])
+    run
+    expect(@lines).to include("LINESIDE_BIND=127.0.0.1:1", "LINESIDE_ALLOWED_ORIGINS=https://a.test,https://b.test",
+                              "LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
+    expect(@output).not_to include("LINESIDE_PATH")
+  end
+
+  it "lets the environment win over the app" do
+    write_app %(  config.bind = "127.0.0.1:1"\n  config.secret = "s" * 32)
+    run "serve", LINESIDE_BIND: "127.0.0.1:2", LINESIDE_SECRET: "e" * 32
+    expect(@lines).to include("LINESIDE_BIND=127.0.0.1:2", "LINESIDE_SECRET=#{'e' * 32}")
+    expect(@output).not_to match(/LINESIDE_SECRET_FD|ssss/)
+  end
+
+  it "boots nothing when the environment says link and secret" do
+    write "config/environment.rb", %(raise "booted")
+    run "serve", LINESIDE_LINK: "unix:#{@folder}/l.sock", LINESIDE_SECRET_FILE: "/some/file"
+    expect(@lines).to include("arguments serve", "LINESIDE_LINK=unix:#{@folder}/l.sock")
+    expect(@errors).to eq ""
+  end
+
+  it "boots nothing for a command that asks nothing of the app" do
+    write "config/environment.rb", %(raise "booted")
+    run "--version"
+    expect(@lines).to include("arguments --version")
+  end
+
+  it "gives publish the link and keeps the secret" do
+    write_app %(  config.secret = "s" * 32)
+    run "publish", "news", "1"
+    expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
+    expect(@output).not_to match(/SECRET|ssss/)
+  end
+
+  it "leaves standard output to the binary" do
+    write_app %(  config.secret = "s" * 32)
+    run "token", "--sub", "42"
+    expect(@output).not_to include("hello from the app")
+    expect(@errors).to include("hello from the app")
+  end
+
+  it "says where the link is outside of an app, and leaves the missing secret to the binary" do
+    run "serve"
+    expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
+    expect(@output).not_to include("LINESIDE_SECRET")
+  end
+
+  it "takes no descriptor for its own that was meant for another" do
+    run "serve", LINESIDE_SECRET_FD: "7"
+    expect(@output).not_to include("LINESIDE_SECRET_FD")
+  end
+
+  it "fails with one line when the app cannot be booted" do
+    write "config/environment.rb", %(raise KeyError, "no DATABASE_URL\\nmore")
+    run "serve"
+    expect(@status.exitstatus).to eq 1
+    expect(@errors.lines.size).to eq 1
+    expect(@errors).to match(/\Alineside: .*KeyError, no DATABASE_URL .*environment\.rb:1/)
+  end
+
+  it "fails with one line when the app does not load the gem" do
+    write "config/environment.rb", ""
+    run "serve"
+    expect(@status.exitstatus).to eq 1
+    expect(@errors.lines.last).to match(/does not load Lineside/)
+  end
+
+  it "fails with one line when there is no binary to run" do
+    run "serve", LINESIDE_BINARY: "/nowhere"
+    expect([@status.exitstatus, @errors.lines.size]).to eq [1, 1]
+    expect(@errors).to include('LINESIDE_BINARY is "/nowhere"')
+  end
+end

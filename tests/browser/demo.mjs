@@ -1,0 +1,87 @@
+// The demo for a test: the processes of demo/Procfile.dev, on free ports, with a link and a database of their own.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const FOLDER = new URL("../../demo/", import.meta.url).pathname;
+// A cold start of Rails takes some seconds on an idle machine.
+const READY_MS_MAX = 90_000;
+const POLL_MS = 100;
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+function procfile() {
+  const lines = readFileSync(join(FOLDER, "Procfile.dev"), "utf8").trim().split("\n");
+  return Object.fromEntries(lines.map((line) => line.split(/: (.*)/s)));
+}
+
+export class Demo {
+  #processes = new Map();
+  #output = "";
+
+  static async start() {
+    const demo = new Demo(await freePort(), await freePort());
+    demo.#prepare();
+    Object.keys(procfile()).forEach((name) => demo.run(name));
+    await Promise.all([demo.#answers(demo.url), demo.#answers(`http://${demo.bind}/up`)]);
+    return demo;
+  }
+
+  constructor(port, sidecarPort) {
+    this.url = `http://127.0.0.1:${port}/`;
+    this.bind = `127.0.0.1:${sidecarPort}`;
+    this.folder = mkdtempSync(join(tmpdir(), "lineside-demo-"));
+    this.env = {
+      ...process.env,
+      DEMO_PORT: port,
+      LINESIDE_BIND: this.bind,
+      LINESIDE_LINK: `unix:${this.folder}/link/lineside.sock`,
+      DATABASE_URL: `sqlite3:${this.folder}/demo.sqlite3`,
+    };
+  }
+
+  #prepare() {
+    const { status, stdout, stderr } = spawnSync("bin/rails", ["db:prepare"], { cwd: FOLDER, env: this.env });
+    if (status !== 0) throw new Error(`bin/rails db:prepare failed:\n${stdout}${stderr}`);
+  }
+
+  // Starts the process of that name in the Procfile.
+  run(name) {
+    const child = spawn("sh", ["-c", procfile()[name]], { cwd: FOLDER, env: this.env });
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (this.#output += text));
+    this.#processes.set(name, child);
+  }
+
+  async kill(name, signal) {
+    const child = this.#processes.get(name);
+    this.#processes.delete(name);
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, "exit");
+  }
+
+  async stop() {
+    await Promise.all([...this.#processes.keys()].map((name) => this.kill(name, "SIGTERM")));
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #answers(url) {
+    const deadline = Date.now() + READY_MS_MAX;
+    for (;;) {
+      const response = await fetch(url).catch(() => null);
+      if (response?.ok) return;
+      if (Date.now() > deadline) throw new Error(`no answer from ${url}:\n${this.#output}`);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+}

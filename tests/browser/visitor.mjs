@@ -1,0 +1,68 @@
+// A person at the demo: a real Chromium with a profile of its own, and every frame that its page's socket received.
+import { chromium } from "playwright-core";
+
+// Long enough for a busy machine; what does not come within it does not come.
+const WAIT_MS_MAX = 15_000;
+
+export function launchBrowser() {
+  return chromium.launch({
+    executablePath: "/usr/bin/chromium",
+    args: [
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+export class Visitor {
+  // Resolves when the page says that its socket is connected. `options` are Playwright's for a browser context.
+  static async signIn(browser, url, name, options = {}) {
+    const context = await browser.newContext(options);
+    context.setDefaultTimeout(WAIT_MS_MAX);
+    const visitor = new Visitor(await context.newPage());
+    await visitor.page.goto(url);
+    await visitor.page.getByRole("button", { name }).click();
+    await visitor.isConnected();
+    return visitor;
+  }
+
+  constructor(page) {
+    this.page = page;
+    this.frames = [];
+    this.faults = [];
+    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => this.frames.push(payload)));
+    page.on("pageerror", (error) => this.faults.push(String(error)));
+    page.on("console", (message) => message.type() === "error" && this.faults.push(message.text()));
+  }
+
+  isConnected() {
+    return this.page.locator('#line[data-state="open"]').waitFor();
+  }
+
+  async post(body) {
+    await this.page.getByLabel("Post to the board").fill(body);
+    await this.page.getByRole("button", { name: "Post", exact: true }).click();
+  }
+
+  async notify(name, body) {
+    await this.page.getByLabel("Notify whom").selectOption(name);
+    await this.page.getByLabel("Notification", { exact: true }).fill(body);
+    await this.page.getByRole("button", { name: "Notify", exact: true }).click();
+  }
+
+  // Waits until `body` stands in "posts" or "notices", and gives its list item.
+  async sees(list, body) {
+    const item = this.page.locator(`#${list} li`).filter({ hasText: body });
+    await item.waitFor();
+    return item;
+  }
+
+  // Whether `body` stands anywhere on the page or came over its socket.
+  async knowsOf(body) {
+    return this.frames.some((frame) => frame.includes(body)) || (await this.page.content()).includes(body);
+  }
+}
