@@ -1,0 +1,51 @@
+# frozen_string_literal: true
+
+require_relative "lineside/version"
+require_relative "lineside/error"
+require_relative "lineside/configuration"
+require_relative "lineside/channel_name"
+require_relative "lineside/user_id"
+require_relative "lineside/json"
+require_relative "lineside/receipt"
+require_relative "lineside/drop_log"
+require_relative "lineside/publisher"
+require_relative "lineside/publishing"
+require_relative "lineside/signing"
+begin
+  # A gem built for one platform holds an extension for each Ruby.
+  require "lineside/#{RUBY_VERSION[/\d+\.\d+/]}/lineside"
+rescue LoadError
+  require "lineside/lineside"
+end
+
+# Publishes from Ruby to browsers, through a sidecar.
+#
+#   Lineside.publish("orders", { id: 7, total: 90 })
+#   Lineside.publish_to(current_user, { unread: 3 })
+#   Lineside.token(current_user, channels: ["orders"])
+module Lineside
+  extend Publishing
+  extend Signing
+
+  @config = Configuration.new
+
+  class << self
+    # @return [Configuration]
+    attr_reader :config
+
+    # Changes settings: before the first publication, or at any time at the price of a new link.
+    # @yieldparam config [Configuration]
+    # @return [void]
+    def configure
+      yield config
+      @publisher = nil
+    end
+
+    # @return [Publisher] what everything is published through
+    def publisher = @publisher ||= Publisher.new(config)
+  end
+
+  at_exit { @publisher&.close }
+end
+
+require_relative "lineside/engine" if defined?(Rails::Engine)

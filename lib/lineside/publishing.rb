@@ -1,0 +1,82 @@
+# frozen_string_literal: true
+
+module Lineside
+  # The verbs that publish. Data is anything ActiveSupport's JSON takes; a channel is a String, a record or an array of
+  # them ({ChannelName}). What cannot be published raises ArgumentError or {PayloadTooLarge}; an absent or slow sidecar
+  # raises nothing.
+  module Publishing
+    # Longest `once:` id, in bytes.
+    ONCE_BYTES_MAX = 255
+
+    # Stands for data that was not given: nil is data.
+    NO_DATA = Object.new.freeze
+    private_constant :NO_DATA
+
+    # Publishes on a shared channel and returns at once.
+    #
+    # @param once [String, nil] lands once per channel under this id, however often it is retried
+    # @return [Boolean] whether it was accepted: handed over to be sent
+    def publish(channel, data = NO_DATA, once: nil, **bare)
+      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once))
+    end
+
+    # Publishes on a shared channel and waits until the sidecar has it.
+    #
+    # @param timeout [Numeric] seconds
+    # @return [Receipt]
+    # @raise [Unconfirmed] if no answer came in time; retry with `once:`
+    # @raise [NotAccepted, Refused] if it certainly was not published
+    def publish!(channel, data = NO_DATA, once: nil, timeout: 2, **bare)
+      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once), timeout:)
+    end
+
+    # Publishes to one user, on all their devices, and returns at once.
+    #
+    # @param user [String, Integer, Object] as {UserId} reads it
+    # @return [Boolean] whether it was accepted
+    def publish_to(user, data = NO_DATA, once: nil, **bare)
+      publisher.publish([[ChannelName.of_user(user, config), given(data, bare)]], once: once_id(once))
+    end
+
+    # Publishes several at once, in their order: all of them, or none.
+    #
+    # @param publications [Array<Array(Object, Object)>] channels, each with its data
+    # @return [Boolean] whether they were accepted
+    def publish_all(publications)
+      pairs = Array(publications).map do |publication|
+        next [ChannelName.of(publication[0]), publication[1]] if publication.is_a?(Array) && publication.size == 2
+
+        raise ArgumentError, "publish_all takes pairs of a channel and data, such as [[\"orders\", { id: 7 }]]"
+      end
+      pairs.empty? || publisher.publish(pairs)
+    end
+
+    # @param timeout [Numeric] seconds
+    # @return [Boolean] whether the sidecar has all that was accepted so far
+    def flush(timeout: 1) = publisher.flush(timeout)
+
+    # @return [String, nil] the newest position known here, without a round trip; nil before the first link
+    def cursor = publisher.cursor
+
+    private
+
+    def given(data, bare)
+      unless bare.empty?
+        raise ArgumentError, "unknown keywords #{bare.keys.map(&:inspect).join(', ')}: " \
+                             "if they are the data, wrap the data in { }"
+      end
+      return data unless data.equal?(NO_DATA)
+
+      raise ArgumentError, "there is no data: give it after the channel, nil if there is none to say"
+    end
+
+    def once_id(once)
+      return if once.nil?
+
+      id = once.is_a?(Integer) || once.is_a?(Symbol) ? once.to_s : once
+      return id if id.is_a?(String) && ChannelName.utf8?(id) && id.bytesize.between?(1, ONCE_BYTES_MAX)
+
+      raise ArgumentError, "once: #{once.inspect[0, 64]} cannot be used: give 1 to #{ONCE_BYTES_MAX} bytes of UTF-8"
+    end
+  end
+end
