@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const FOLDER = new URL("../../demo/", import.meta.url).pathname;
+const LAUNCHER_FOLDER = new URL("../../gem/exe", import.meta.url).pathname;
 // A cold start of Rails takes some seconds on an idle machine.
 const READY_MS_MAX = 90_000;
 const POLL_MS = 100;
@@ -43,6 +44,8 @@ export class Demo {
     this.folder = mkdtempSync(join(tmpdir(), "lineside-demo-"));
     this.env = {
       ...process.env,
+      // Where `bundle install` would have put the command, had Bundler installed the checkout.
+      PATH: `${LAUNCHER_FOLDER}:${process.env.PATH}`,
       DEMO_PORT: port,
       LINESIDE_BIND: this.bind,
       LINESIDE_LINK: `unix:${this.folder}/link/lineside.sock`,
