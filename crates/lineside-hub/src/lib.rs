@@ -1,0 +1,32 @@
+//! The hub: the journal in memory, who is subscribed to what, and what each connection is yet to be sent.
+//!
+//! A publication takes one path: the [`Hub`] (one per process) checks who sent it and appends it to the [`Journal`];
+//! each [`Shard`] (one per thread) [dispatches](Shard::dispatch) it into the outboxes of its subscribers, and says which
+//! [outbox is written next](Shard::next_flush). A resume takes from the journal what lies before the shard's dispatched
+//! position and leaves the rest to the dispatch: that position is the seam.
+//!
+//! No IO, no async, no clock and no randomness: time is an argument, in milliseconds of a clock that should not go
+//! backwards. What comes out depends on the calls alone.
+
+#![forbid(unsafe_code)]
+
+mod door;
+mod hub;
+mod journal;
+mod once;
+mod outbox;
+mod publishers;
+mod shard;
+
+pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
+pub use hub::{Hub, PublishOutcome};
+pub use journal::{HistoryLimits, Journal, Publication, Replay, Wanted};
+pub use once::OnceIds;
+pub use outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
+pub use publishers::{
+    ANSWERS_MAX, Admission, Answer, Greeting, PUBLISHERS_MAX, Publishers, PublishersFull,
+};
+pub use shard::{
+    ConnectionId, DIRECT_SUBSCRIBERS_MAX, Outcome, PASS_PUBLICATIONS_MAX, Resume, Resumed,
+    SLICE_CONNECTIONS, Shard, Verdict, Want,
+};

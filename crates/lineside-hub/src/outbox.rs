@@ -1,0 +1,192 @@
+//! What one connection is yet to be sent, in order.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::journal::Publication;
+
+/// Frames in one write: a connection that fell behind catches up by this many at a time. Linux takes 1,024 (`IOV_MAX`).
+pub const SLICES_MAX: usize = 64;
+
+/// Bytes after which a write takes no further frame, so that one connection does not hold up a slice of others: some
+/// 20 microseconds of copying.
+pub const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// Items whose room an empty outbox keeps: 64 bytes spare a busy connection an allocation for each publication.
+const ITEMS_KEPT: usize = 4;
+
+/// Sixteen bytes each, as most are publications.
+#[derive(Debug)]
+enum Item {
+    Frame(Box<Bytes>),
+    Publication(Arc<Publication>),
+    /// Never empty.
+    #[expect(
+        clippy::box_collection,
+        reason = "unboxed it would triple the size of every item"
+    )]
+    Replay(Box<VecDeque<Arc<Publication>>>),
+}
+
+impl Item {
+    /// The frames of the item, in order.
+    fn frames(&self) -> impl Iterator<Item = &Bytes> {
+        let (one, many) = match self {
+            Self::Frame(frame) => (Some(&**frame), None),
+            Self::Publication(publication) => (Some(&publication.body), None),
+            Self::Replay(entries) => (None, Some(entries.iter().map(|entry| &entry.body))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+/// The queue of one connection: frames of its own, publications and replays, first in, first out.
+///
+/// It is filled through its [`Shard`](crate::Shard), which then has it flushed. Empty, it holds 64 bytes at most.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    items: VecDeque<Item>,
+    /// Of the first frame, how many bytes are written.
+    written: usize,
+    /// Unwritten bytes of all but replays.
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Whether nothing is left to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Unwritten bytes, replays not counted: what is owed from the past says nothing about how fast a reader is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a replay is not all sent yet.
+    #[must_use]
+    pub fn has_replay(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| matches!(item, Item::Replay(_)))
+    }
+
+    /// The bytes to write next, into `slices`; returns how many of these are filled. Zero only when nothing is left.
+    #[must_use]
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        let mut written = self.written;
+        let mut bytes = 0;
+        let mut count = 0;
+        let frames = self.items.iter().flat_map(Item::frames);
+        for (slice, frame) in slices.iter_mut().zip(frames) {
+            if bytes >= WRITE_BYTES_MAX {
+                break;
+            }
+            *slice = IoSlice::new(&frame[written..]);
+            bytes += slice.len();
+            written = 0;
+            count += 1;
+        }
+        count
+    }
+
+    /// Lets go of the first `written` bytes.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        while let Some(first) = self.items.front().and_then(|item| item.frames().next()) {
+            let left = first.len() - self.written;
+            if written < left {
+                self.written += written;
+                self.discount(written);
+                return;
+            }
+            self.discount(left);
+            self.written = 0;
+            self.drop_first();
+            written -= left;
+        }
+        debug_assert_eq!(written, 0, "more was written than there was");
+        self.items.shrink_to(ITEMS_KEPT);
+    }
+
+    /// Drops every publication of `channel` that no byte was written of, within replays too.
+    pub(crate) fn forget(&mut self, channel: &str) {
+        let mut partly_written = self.written > 0;
+        let mut bytes = 0;
+        self.items.retain_mut(|item| {
+            let is_first = std::mem::take(&mut partly_written);
+            match item {
+                Item::Frame(_) => true,
+                Item::Publication(publication) => {
+                    let kept = is_first || *publication.channel != *channel;
+                    bytes += if kept { 0 } else { publication.body.len() };
+                    kept
+                }
+                Item::Replay(entries) => {
+                    let mut is_first = is_first;
+                    entries.retain(|entry| {
+                        std::mem::take(&mut is_first) || *entry.channel != *channel
+                    });
+                    !entries.is_empty()
+                }
+            }
+        });
+        self.bytes -= bytes;
+    }
+
+    /// Drops everything but the rest of a frame that is partly written.
+    pub(crate) fn abandon(&mut self) {
+        self.items.truncate(usize::from(self.written > 0));
+        self.items.shrink_to(ITEMS_KEPT);
+        if let Some(Item::Replay(entries)) = self.items.front_mut() {
+            entries.truncate(1);
+        }
+        let rest = self
+            .items
+            .front()
+            .filter(|item| !matches!(item, Item::Replay(_)));
+        let rest = rest.and_then(|item| item.frames().next());
+        self.bytes = rest.map_or(0, |frame| frame.len() - self.written);
+    }
+
+    pub(crate) fn push_frame(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.items.push_back(Item::Frame(Box::new(frame)));
+    }
+
+    pub(crate) fn push_publication(&mut self, publication: &Arc<Publication>) {
+        self.bytes += publication.body.len();
+        self.items
+            .push_back(Item::Publication(Arc::clone(publication)));
+    }
+
+    pub(crate) fn push_replay(&mut self, entries: Vec<Arc<Publication>>) {
+        if !entries.is_empty() {
+            self.items.push_back(Item::Replay(Box::new(entries.into())));
+        }
+    }
+
+    /// Takes bytes of the first frame out of the count, if they are in it.
+    fn discount(&mut self, bytes: usize) {
+        if !matches!(self.items.front(), Some(Item::Replay(_))) {
+            self.bytes -= bytes;
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(Item::Replay(entries)) = self.items.front_mut() {
+            entries.pop_front();
+            if !entries.is_empty() {
+                return;
+            }
+        }
+        self.items.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests;

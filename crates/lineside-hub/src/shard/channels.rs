@@ -1,0 +1,84 @@
+//! Who is subscribed to what, within one shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use slab::Slab;
+
+/// One subscription, as its connection holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subscription {
+    /// The key of the channel.
+    pub(super) channel: usize,
+    /// The connection's place among the channel's subscribers.
+    pub(super) place: usize,
+}
+
+#[derive(Debug)]
+struct Channel {
+    name: Arc<str>,
+    /// Slots of connections, in no order that means anything.
+    subscribers: Vec<usize>,
+}
+
+/// The channels of one shard that have a subscriber.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    keys: HashMap<Arc<str>, usize>,
+    channels: Slab<Channel>,
+}
+
+impl Channels {
+    /// The key of a channel with subscribers.
+    pub(super) fn key(&self, name: &str) -> Option<usize> {
+        self.keys.get(name).copied()
+    }
+
+    /// Whether nobody is subscribed to anything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.channels.is_empty()
+    }
+
+    pub(super) fn name(&self, key: usize) -> &Arc<str> {
+        &self.channels[key].name
+    }
+
+    /// The slots of the channel's subscribers.
+    pub(super) fn subscribers(&self, name: &str) -> &[usize] {
+        self.key(name)
+            .map_or(&[], |key| &self.channels[key].subscribers)
+    }
+
+    /// Adds the connection at `slot`, which is not subscribed yet.
+    pub(super) fn add(&mut self, name: &Arc<str>, slot: usize) -> Subscription {
+        let key = *self.keys.entry(Arc::clone(name)).or_insert_with(|| {
+            self.channels.insert(Channel {
+                name: Arc::clone(name),
+                subscribers: Vec::new(),
+            })
+        });
+        let subscribers = &mut self.channels[key].subscribers;
+        subscribers.push(slot);
+        Subscription {
+            channel: key,
+            place: subscribers.len() - 1,
+        }
+    }
+
+    /// Ends a subscription. The last subscriber takes its place: the slot of that one is returned, if there is one.
+    pub(super) fn remove(&mut self, subscription: Subscription) -> Option<usize> {
+        let Subscription {
+            channel: key,
+            place,
+        } = subscription;
+        let subscribers = &mut self.channels[key].subscribers;
+        subscribers.swap_remove(place);
+        let moved = subscribers.get(place).copied();
+        if subscribers.is_empty() {
+            let channel = self.channels.remove(key);
+            self.keys.remove(&channel.name);
+        }
+        moved
+    }
+}

@@ -1,0 +1,192 @@
+//! A client as the contract describes it: it keeps a cursor for its connection, and one of its own for each channel
+//! between asking for a replay and being caught up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lineside_hub::Verdict;
+use lineside_protocol::Position;
+
+/// What goes over the wire, one line each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Reply(usize),
+    Message { position: Position, channel: usize },
+    CaughtUp(usize),
+    Unsubscribed(usize),
+    Ping(Position),
+}
+
+impl Line {
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Reply(resume) => format!("reply {resume}"),
+            // Longer than the others, and of different lengths, so that writes end anywhere.
+            Self::Message { position, .. } => {
+                format!("message {position}{}", "+".repeat(usize::try_from(position.0 % 60).unwrap_or(0)))
+            }
+            Self::CaughtUp(resume) => format!("caught up {resume}"),
+            Self::Unsubscribed(channel) => format!("unsubscribed {channel}"),
+            Self::Ping(position) => format!("ping {position}"),
+        }
+    }
+}
+
+/// What a reply tells the client.
+pub(crate) struct Reply {
+    pub(crate) is_connect: bool,
+    pub(crate) verdicts: Vec<(usize, Verdict)>,
+    pub(crate) floor: Position,
+    pub(crate) seam: Position,
+}
+
+impl Reply {
+    pub(crate) fn has_replay(&self) -> bool {
+        self.verdicts
+            .iter()
+            .any(|(_, verdict)| *verdict == Verdict::Recovered)
+    }
+}
+
+/// One channel that the client follows.
+#[derive(Debug, Default)]
+struct Followed {
+    /// The resume that it last asked for.
+    asked: usize,
+    /// Where a reconnect continues, as long as the connection's cursor does not hold for this channel.
+    own: Option<Position>,
+    /// Everything after this has been or will be received; unknown until the first reply.
+    complete_after: Option<Position>,
+    received: BTreeSet<Position>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    cursor: Option<Position>,
+    channels: BTreeMap<usize, Followed>,
+    /// The resume whose replay is coming.
+    replaying: Option<usize>,
+}
+
+impl Client {
+    /// What a reconnect names: each channel with the cursor that holds for it.
+    pub(crate) fn cursors(&self) -> Vec<(usize, Option<Position>)> {
+        let named =
+            |(channel, followed): (&usize, &Followed)| (*channel, followed.own.or(self.cursor));
+        self.channels.iter().map(named).collect()
+    }
+
+    pub(crate) fn follows(&self, channel: usize) -> bool {
+        self.channels.contains_key(&channel)
+    }
+
+    /// The client reconnects and names its own cursor for a channel.
+    pub(crate) fn continue_after(
+        &mut self,
+        channel: usize,
+        after: Option<Position>,
+        resume: usize,
+    ) {
+        let followed = self.channels.entry(channel).or_default();
+        followed.asked = resume;
+        followed.own = after;
+    }
+
+    /// The client has the state of a channel as of `after` from elsewhere, or none.
+    pub(crate) fn start_after(&mut self, channel: usize, after: Option<Position>, resume: usize) {
+        self.channels.insert(
+            channel,
+            Followed {
+                asked: resume,
+                own: after,
+                ..Followed::default()
+            },
+        );
+    }
+
+    pub(crate) fn unfollow(&mut self, channel: usize) {
+        self.channels.remove(&channel);
+    }
+
+    pub(crate) fn disconnected(&mut self) {
+        self.replaying = None;
+    }
+
+    pub(crate) fn receive(&mut self, line: Line, replies: &BTreeMap<usize, Reply>) {
+        match line {
+            Line::Reply(resume) => self.receive_reply(resume, &replies[&resume]),
+            Line::Message { position, channel } => {
+                if let Some(followed) = self.channels.get_mut(&channel) {
+                    followed.received.insert(position);
+                }
+                match self.replaying {
+                    Some(resume) => self
+                        .asked_in(resume)
+                        .for_each(|followed| followed.own = followed.own.max(Some(position))),
+                    None => self.cursor = self.cursor.max(Some(position)),
+                }
+            }
+            Line::CaughtUp(resume) => {
+                assert_eq!(
+                    self.replaying.take(),
+                    Some(resume),
+                    "caught up once, after its own replay"
+                );
+                self.asked_in(resume)
+                    .for_each(|followed| followed.own = None);
+                self.cursor = self.cursor.max(Some(replies[&resume].seam));
+            }
+            Line::Ping(position) => self.cursor = self.cursor.max(Some(position)),
+            Line::Unsubscribed(_) => {}
+        }
+    }
+
+    fn receive_reply(&mut self, resume: usize, reply: &Reply) {
+        assert_eq!(self.replaying, None, "a replay is not interrupted");
+        for (channel, verdict) in &reply.verdicts {
+            let Some(followed) = self
+                .channels
+                .get_mut(channel)
+                .filter(|it| it.asked == resume)
+            else {
+                continue;
+            };
+            if *verdict == Verdict::Recovered {
+                followed.complete_after = followed.complete_after.or(followed.own);
+            } else {
+                followed.complete_after = Some(reply.seam);
+                followed.received.clear();
+                followed.own = reply.has_replay().then_some(reply.floor);
+            }
+        }
+        // A new connection begins with the cursor of its welcome; later replies never take it back.
+        self.cursor = if reply.is_connect {
+            Some(reply.floor)
+        } else {
+            self.cursor.max(Some(reply.floor))
+        };
+        self.replaying = reply.has_replay().then_some(resume);
+    }
+
+    fn asked_in(&mut self, resume: usize) -> impl Iterator<Item = &mut Followed> {
+        self.channels
+            .values_mut()
+            .filter(move |followed| followed.asked == resume)
+    }
+
+    /// Once all is delivered: nothing is missing of any channel since the last time the client was told to refetch it.
+    pub(crate) fn assert_complete(&self, history: &[(Position, usize)]) {
+        for (channel, followed) in &self.channels {
+            assert_eq!(followed.own, None, "channel {channel} was never caught up");
+            let complete_after = followed.complete_after.expect("a reply");
+            for (position, _) in history
+                .iter()
+                .filter(|(position, of)| of == channel && *position > complete_after)
+            {
+                assert!(
+                    followed.received.contains(position),
+                    "{position} of channel {channel} was missed silently"
+                );
+            }
+        }
+    }
+}
