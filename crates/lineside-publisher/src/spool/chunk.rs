@@ -1,0 +1,123 @@
+use std::ops::{Range, RangeInclusive};
+use std::time::Instant;
+
+use lineside_protocol::frame::{Publish, Skip, ToSidecar};
+
+/// A chunk is sealed before it grows beyond this, in bytes; a single larger frame makes a chunk of its own.
+///
+/// Acks free whole chunks, so this is how coarse the spool's limit is; it is also about what a Unix socket takes at once.
+pub(crate) const CHUNK_BYTES_MAX: usize = 256 * 1024;
+
+/// A frame begins with the length of what follows, a `u32`.
+const LENGTH_BYTES: usize = 4;
+
+/// Frames with consecutive sequences, encoded one after the other, or the one frame that says they will never come.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sequences: RangeInclusive<u64>,
+    /// When its first frame was accepted.
+    pub(crate) since: Instant,
+    /// Its frames were dropped, and it holds a `Skip`.
+    pub(crate) is_skip: bool,
+    /// How many of the bytes a sidecar may have received, on this link or an earlier one.
+    pub(crate) handed: usize,
+}
+
+impl Chunk {
+    pub(crate) fn new(bytes: Vec<u8>, sequences: RangeInclusive<u64>, since: Instant) -> Self {
+        Self {
+            bytes,
+            sequences,
+            since,
+            is_skip: false,
+            handed: 0,
+        }
+    }
+
+    pub(crate) fn skip(sequences: RangeInclusive<u64>, since: Instant) -> Self {
+        let mut bytes = Vec::new();
+        ToSidecar::Skip(Skip {
+            through: *sequences.end(),
+        })
+        .encode(&mut bytes);
+        Self {
+            bytes,
+            sequences,
+            since,
+            is_skip: true,
+            handed: 0,
+        }
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        *self.sequences.start()
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        *self.sequences.end()
+    }
+
+    /// Each frame's sequence and place; nothing in a chunk whose frames were dropped.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, Range<usize>)> {
+        let mut start = 0;
+        let frames = self.sequences.clone().map_while(move |sequence| {
+            let end = frame_end(&self.bytes, start)?;
+            Some((sequence, std::mem::replace(&mut start, end)..end))
+        });
+        frames.filter(|_| !self.is_skip)
+    }
+
+    /// The frames after `sequence` that were handed to the kernel at least in part.
+    pub(crate) fn handed_frames(&self, sequence: u64) -> u64 {
+        let handed = self
+            .frames()
+            .take_while(|(_, place)| place.start < self.handed);
+        handed.filter(|(own, _)| *own > sequence).map(|_| 1).sum()
+    }
+
+    /// The frames that it stands in for.
+    pub(crate) fn skipped(&self) -> u64 {
+        if self.is_skip {
+            self.last() + 1 - self.first()
+        } else {
+            0
+        }
+    }
+
+    /// How much of the spool it fills.
+    pub(crate) fn spool_bytes(&self) -> usize {
+        if self.is_skip { 0 } else { self.bytes.len() }
+    }
+
+    /// Says of every frame that may have been delivered already that it was sent before.
+    pub(crate) fn mark_resent(&mut self) {
+        let mut start = 0;
+        while start < self.handed
+            && let Some(end) = frame_end(&self.bytes, start)
+        {
+            Publish::mark_resent(&mut self.bytes[start..end]);
+            start = end;
+        }
+    }
+
+    /// Drops the frames up to `sequence` from the front.
+    pub(crate) fn cut_through(&mut self, sequence: u64) {
+        let cut = self
+            .frames()
+            .take_while(|(own, _)| *own <= sequence)
+            .last()
+            .map(|(_, place)| place.end);
+        let Some(cut) = cut else { return };
+        self.bytes.drain(..cut);
+        self.handed = self.handed.saturating_sub(cut);
+        self.sequences = sequence + 1..=self.last();
+    }
+}
+
+/// Where the frame that begins at `start` ends.
+fn frame_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let length = u32::from_be_bytes(*bytes.get(start..)?.first_chunk()?) as usize;
+    let end = start + LENGTH_BYTES + length;
+    (end <= bytes.len()).then_some(end)
+}

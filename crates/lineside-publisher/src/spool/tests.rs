@@ -1,0 +1,171 @@
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use lineside_protocol::frame::{Frame, PublishHead, ToSidecar};
+
+use super::{Backlog, CHUNK_BYTES_MAX, Tail};
+
+/// Head, sequence, the head of one publication, its channel and payload.
+const FRAME_BYTES: usize = 8 + 8 + 6 + "news".len() + "{}".len();
+
+fn append(tail: &mut Tail, count: u64) {
+    for _ in 0..count {
+        tail.append(
+            PublishHead::default(),
+            FRAME_BYTES,
+            [("news", b"{}".as_slice())],
+        );
+    }
+}
+
+/// A backlog that holds one chunk of each size.
+fn backlog(chunks: &[u64]) -> Backlog {
+    let (mut tail, mut backlog) = (Tail::new(), Backlog::new());
+    for count in chunks {
+        append(&mut tail, *count);
+        backlog.take(&mut tail);
+        backlog.keep_spare();
+    }
+    backlog
+}
+
+/// Takes up to `count` bytes of what is to be sent, as a kernel would.
+fn send(backlog: &mut Backlog, mut count: usize) -> BytesMut {
+    let mut wire = BytesMut::new();
+    while count > 0
+        && let Some(bytes) = backlog.unsent()
+    {
+        let taken = bytes.len().min(count);
+        wire.extend_from_slice(&bytes[..taken]);
+        backlog.sent(taken);
+        count -= taken;
+    }
+    wire
+}
+
+/// What a reader of those bytes understands: the sequence, and `resent` or `skip`.
+fn read(mut wire: BytesMut) -> Vec<(u64, &'static str)> {
+    let mut seen = Vec::new();
+    while let Some(frame) = Frame::split(&mut wire).unwrap() {
+        seen.push(match ToSidecar::decode(&frame).unwrap() {
+            ToSidecar::Publish(publish) => {
+                (publish.sequence, if publish.resent { "resent" } else { "" })
+            }
+            ToSidecar::Skip(skip) => (skip.through, "skip"),
+            ToSidecar::Hello(hello) => panic!("{hello:?}"),
+        });
+    }
+    seen
+}
+
+fn plain(sequences: std::ops::RangeInclusive<u64>) -> Vec<(u64, &'static str)> {
+    sequences.map(|sequence| (sequence, "")).collect()
+}
+
+#[test]
+fn tail_is_sealed_before_a_chunk_grows_too_large() {
+    let mut tail = Tail::new();
+    let count = (CHUNK_BYTES_MAX / FRAME_BYTES + 1) as u64;
+    append(&mut tail, count);
+    let mut chunks = std::collections::VecDeque::new();
+    tail.take(&mut chunks, Vec::new());
+    assert_eq!(chunks.len(), 2);
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk.bytes.len() <= CHUNK_BYTES_MAX)
+    );
+    assert_eq!(chunks[1].sequences, count..=count);
+    assert_eq!((tail.bytes(), tail.oldest()), (0, None));
+}
+
+#[test]
+fn acks_free_whole_chunks_that_are_wholly_sent() {
+    let mut backlog = backlog(&[3, 2]);
+    send(&mut backlog, 4 * FRAME_BYTES);
+    backlog.ack(2);
+    assert_eq!(backlog.bytes(), 5 * FRAME_BYTES);
+    backlog.ack(4);
+    assert_eq!((backlog.bytes(), backlog.done()), (2 * FRAME_BYTES, 3));
+    send(&mut backlog, usize::MAX);
+    backlog.ack(5);
+    assert_eq!((backlog.bytes(), backlog.done()), (0, 5));
+}
+
+#[test]
+fn cut_in_the_middle_of_a_frame_sends_it_whole_again() {
+    let mut backlog = backlog(&[3, 2]);
+    assert_eq!(read(send(&mut backlog, FRAME_BYTES + 1)), plain(1..=1));
+    backlog.unlink();
+    assert_eq!(backlog.resume(1, &BTreeSet::new(), false).resent, 1);
+    assert_eq!(read(send(&mut backlog, usize::MAX)), plain(2..=5));
+}
+
+#[test]
+fn new_epoch_marks_what_was_sent_and_nothing_else() {
+    let mut backlog = backlog(&[3, 2]);
+    send(&mut backlog, FRAME_BYTES + 1);
+    backlog.unlink();
+    backlog.resume(0, &BTreeSet::new(), true);
+    let wire = read(send(&mut backlog, usize::MAX));
+    assert_eq!(
+        wire,
+        [(1, "resent"), (2, "resent"), (3, ""), (4, ""), (5, "")]
+    );
+}
+
+#[test]
+fn frame_whose_receipt_is_awaited_goes_out_again_though_it_landed() {
+    let mut backlog = backlog(&[3, 2]);
+    send(&mut backlog, usize::MAX);
+    backlog.unlink();
+    backlog.resume(4, &BTreeSet::from([2, 9]), false);
+    assert_eq!((backlog.done(), backlog.bytes()), (1, 2 * FRAME_BYTES));
+    assert_eq!(read(send(&mut backlog, usize::MAX)), [(2, ""), (5, "")]);
+    backlog.ack(5);
+    assert_eq!((backlog.done(), backlog.bytes()), (5, 0));
+}
+
+#[test]
+fn aged_chunks_become_one_skip_that_takes_no_room() {
+    let mut backlog = backlog(&[3, 2, 1]);
+    send(&mut backlog, 1);
+    let expired = backlog.expire(Instant::now());
+    assert_eq!((expired.frames, expired.unsent), (3, vec![4..=5, 6..=6]));
+    assert_eq!(backlog.bytes(), 3 * FRAME_BYTES);
+    let rest = send(&mut backlog, usize::MAX);
+    assert_eq!(backlog.ack(6), 3);
+    assert_eq!(backlog.done(), 6);
+    let mut skip = rest;
+    let skip = skip.split_off(3 * FRAME_BYTES - 1);
+    assert_eq!(read(skip), [(6, "skip")]);
+}
+
+#[test]
+fn what_an_earlier_link_may_have_delivered_is_not_called_unsent() {
+    let mut backlog = backlog(&[3]);
+    send(&mut backlog, FRAME_BYTES + 1);
+    backlog.unlink();
+    let expired = backlog.expire(Instant::now());
+    assert_eq!((expired.frames, expired.unsent), (3, vec![3..=3]));
+}
+
+#[test]
+fn skip_that_the_sidecar_knows_is_settled_by_its_welcome() {
+    let mut backlog = backlog(&[3, 2]);
+    backlog.expire(Instant::now());
+    send(&mut backlog, usize::MAX);
+    backlog.unlink();
+    let resumed = backlog.resume(5, &BTreeSet::new(), false);
+    assert_eq!((resumed.resent, resumed.skipped), (0, 5));
+    assert_eq!((backlog.done(), backlog.unsent()), (5, None));
+}
+
+#[test]
+fn young_chunks_do_not_expire() {
+    let mut backlog = backlog(&[3]);
+    let before = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    assert_eq!(backlog.expire(before).frames, 0);
+    assert_eq!(read(send(&mut backlog, usize::MAX)), plain(1..=3));
+}

@@ -1,0 +1,45 @@
+//! A socket of another user, in a process of its own: the user is changed for the whole process.
+
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use lineside_publisher::{PublishOptions, Publisher, Settings};
+use nix::unistd::{Uid, chown, seteuid};
+
+#[test]
+fn another_users_process_is_sent_nothing() {
+    if !Uid::effective().is_root() {
+        println!("only root can listen as another user: not tested");
+        return;
+    }
+    let nobody = Uid::from_raw(65_534);
+    let folder = std::env::temp_dir().join(format!("lineside-foreign-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    chown(&folder, Some(nobody), None).unwrap();
+    let link = folder.join("link.sock");
+    seteuid(nobody).unwrap();
+    let listener = UnixListener::bind(&link).unwrap();
+    seteuid(Uid::from_raw(0)).unwrap();
+
+    let publisher = Publisher::new(Settings::new(&link, "test"));
+    publisher
+        .publish("news", b"1", PublishOptions::default())
+        .unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut received = Vec::new();
+    // It has closed its end without a byte, even of the hello.
+    assert_eq!(stream.read_to_end(&mut received).unwrap(), 0);
+    let end = Instant::now() + Duration::from_secs(20);
+    while publisher.status().last_error.is_none() {
+        assert!(Instant::now() < end);
+        std::thread::yield_now();
+    }
+    let error = publisher.status().last_error.unwrap();
+    assert!(
+        error.starts_with("a process of user 65534 listens at "),
+        "{error}"
+    );
+    assert!(!publisher.status().linked);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
