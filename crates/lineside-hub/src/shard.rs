@@ -180,6 +180,15 @@ impl Shard {
         }
     }
 
+    /// Drops all that the connection was not sent, except the rest of a frame that is partly written, and offers it
+    /// nothing more: what is pushed from here on is a goodbye.
+    pub fn abandon(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.standing.slow = true;
+            connection.outbox.abandon();
+        }
+    }
+
     /// Ends a subscription; false when there was none. What is in the outbox stays there.
     pub fn unsubscribe(&mut self, id: ConnectionId, channel: &str) -> bool {
         let Some(key) = self.channels.key(channel) else {
@@ -270,8 +279,8 @@ impl Shard {
         }
     }
 
-    /// The next connection that was blocked with more than `outbox_bytes_max` owed to it. All that it was not sent is
-    /// dropped, but for the rest of a frame, and it is offered nothing more: push it why, and close it.
+    /// The next connection that is blocked with more than `outbox_bytes_max` owed to it. It is offered nothing more:
+    /// [abandon](Self::abandon) it, push it why, and close it.
     pub fn next_slow(&mut self) -> Option<ConnectionId> {
         while let Some(id) = self.flush.next_slow() {
             if self.connection(id).is_some() {
@@ -285,21 +294,6 @@ impl Shard {
     #[must_use]
     pub fn has_flush(&self) -> bool {
         self.flush.is_waiting()
-    }
-
-    /// Whether [`ready`](Self::ready) has a resume to complete.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        self.pending
-            .first()
-            .is_some_and(|(until, _)| *until <= self.dispatched)
-    }
-
-    /// Drops all that the connection was not sent, but for the rest of a frame that is partly written.
-    pub fn abandon(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connection(id) {
-            connection.outbox.abandon();
-        }
     }
 
     /// How many publications the longest waiting connection is behind. From [`PASS_PUBLICATIONS_MAX`] on, flush before

@@ -95,7 +95,6 @@ impl Flush {
         if standing.blocked {
             if outbox.bytes() > self.outbox_bytes_max && !standing.slow {
                 standing.slow = true;
-                outbox.abandon();
                 self.slow.push_back(*id);
             }
             return;

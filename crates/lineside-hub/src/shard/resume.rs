@@ -97,14 +97,20 @@ impl Shard {
         }
     }
 
+    /// Whether a waiting resume can be completed: asks nothing of the journal.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.pending
+            .first()
+            .is_some_and(|(until, _)| *until <= self.dispatched)
+    }
+
     /// Completes the next waiting resume that the shard has come to. To be called after dispatching, until `None`.
     pub fn ready(&mut self, journal: &Journal) -> Option<(ConnectionId, Resumed)> {
-        let (_, id) = self
-            .pending
-            .first()
-            .copied()
-            .filter(|(until, _)| *until <= self.dispatched)?;
-        self.pending.pop_first();
+        if !self.has_ready() {
+            return None;
+        }
+        let (_, id) = self.pending.pop_first()?;
         let pending = self.connection(id)?.pending.take()?;
         Some((id, self.complete(id, journal, pending.wants)))
     }

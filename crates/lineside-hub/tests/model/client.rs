@@ -22,7 +22,10 @@ impl Line {
             Self::Reply(resume) => format!("reply {resume}"),
             // Longer than the others, and of different lengths, so that writes end anywhere.
             Self::Message { position, .. } => {
-                format!("message {position}{}", "+".repeat(usize::try_from(position.0 % 60).unwrap_or(0)))
+                format!(
+                    "message {position}{}",
+                    "+".repeat(usize::try_from(position.0 % 60).unwrap_or(0))
+                )
             }
             Self::CaughtUp(resume) => format!("caught up {resume}"),
             Self::Unsubscribed(channel) => format!("unsubscribed {channel}"),
