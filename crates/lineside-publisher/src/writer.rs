@@ -164,7 +164,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn expect_welcome(&self, link: &mut Link<'_>, bell: &Bell) -> Result<Welcome, Ended> {
+    fn expect_welcome(&mut self, link: &mut Link<'_>, bell: &Bell) -> Result<Welcome, Ended> {
         let deadline = Instant::now() + Duration::from_millis(HANDSHAKE_MS_MAX);
         loop {
             match link.next_frame()? {
@@ -172,15 +172,13 @@ impl<'a> Writer<'a> {
                 Some(ToPublisher::Fault(fault)) => {
                     return Err(Ended::fault(fault.code, &fault.message));
                 }
-                Some(other) => {
-                    return Err(Ended::Protocol(format!(
-                        "a hello was answered by {other:?}"
-                    )));
-                }
+                Some(_) => return Err(Ended::Protocol("it did not welcome first".into())),
                 None => {}
             }
+            self.take_due(false);
+            self.drop_aged();
             let left = until(deadline).ok_or(Ended::Silent)?;
-            let is_readable = link.wait(bell, false, Some(left))?;
+            let is_readable = link.wait(bell, false, Some(left.min(AGE_STEP)))?;
             if self.shared.state().stopping {
                 return Err(Ended::Stopped);
             }
@@ -252,8 +250,9 @@ impl<'a> Writer<'a> {
         let Some(before) = Instant::now().checked_sub(age) else {
             return;
         };
+        let held = self.backlog.bytes();
         let expired = self.backlog.expire(before);
-        if expired.frames > 0 {
+        if self.backlog.bytes() < held {
             let mut state = self.shared.state();
             state.backlog_bytes = self.backlog.bytes();
             state.status.dropped_aged += expired.frames;

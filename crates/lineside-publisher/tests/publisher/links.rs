@@ -170,6 +170,43 @@ fn path_that_is_too_long_is_told() {
 }
 
 #[test]
+fn sidecar_that_does_not_answer_is_left_and_age_is_kept_meanwhile() {
+    let (place, _publisher, sidecar) = pair();
+    let mut settings = place.settings();
+    settings.spool_seconds_max = 1;
+    let publisher = Publisher::new(settings);
+    publish(&publisher, 1..=1);
+    let mut line = sidecar.accept();
+    line.hello();
+    eventually("it is too old", || publisher.status().dropped_aged == 1);
+    let says = "did not answer within 5000 ms";
+    eventually("it is told", || {
+        publisher
+            .status()
+            .last_error
+            .is_some_and(|error| error.contains(says))
+    });
+    assert_eq!(line.next(), None);
+}
+
+#[test]
+fn frame_before_the_welcome_ends_the_link() {
+    let (_place, publisher, sidecar) = pair();
+    publisher.connect().unwrap();
+    let mut line = sidecar.accept();
+    line.hello();
+    line.moved(5);
+    assert_eq!(line.next(), None);
+    eventually("it is told", || {
+        publisher
+            .status()
+            .last_error
+            .is_some_and(|error| error.contains("did not welcome first"))
+    });
+    assert_eq!(publisher.cursor(), None);
+}
+
+#[test]
 fn stop_does_not_wait_for_a_sidecar_that_does_not_answer() {
     let (_place, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);

@@ -211,8 +211,8 @@ fn answer_that_nobody_wants_gives_way() {
     let abandoned = ask(&publisher);
     let given_up = ask(&publisher);
     publisher.give_up(given_up);
-    let kept = (1..WAITERS_MAX).map(|_| ask(&publisher)).last().unwrap();
-    let newest = ask(&publisher);
+    let kept = ask(&publisher);
+    let newest = (1..WAITERS_MAX).fold(kept, |_, _| ask(&publisher));
     let mut line = sidecar.link(0, "a");
     (1..=newest.0).for_each(|_| assert!(line.publish().wants_receipt));
     (1..=newest.0).for_each(|sequence| line.receipt(sequence, 100 + sequence));
