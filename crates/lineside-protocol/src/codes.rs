@@ -73,7 +73,6 @@ numbered_codes! {
     CLOSE_INVALID_TEXT 1007 "invalid_text" "A text frame that is not UTF-8."
     CLOSE_TOO_LARGE 1009 "too_large" "A message over the `message_bytes_max` of the welcome's `limits`."
     CLOSE_INTERNAL 1011 "internal" "A fault of the server, logged there; connect again after `after_ms`."
-    CLOSE_TOKEN_MISSING 4000 "token_missing" "A channel was asked for that needs a token, and none came."
     CLOSE_TOKEN_INVALID 4001 "token_invalid" "The token cannot be accepted as it is."
     CLOSE_TOKEN_EXPIRED 4003 "token_expired" "The token's time is over."
     CLOSE_TOKEN_NOT_YET_VALID 4004 "token_not_yet_valid" "The token begins later; compare the clocks of the app and the sidecar."

@@ -1,1 +1,27 @@
-//! The sidecar.
+//! The sidecar and its command.
+//!
+//! ```text
+//! publishers ─ link ─▶ ingress ─▶ hub's journal ─▶ inbox ─▶ shard ─▶ browsers
+//!                                     (lock)       (per thread)
+//! ```
+//!
+//! [`serve`](crate::command) puts together: the [`link`]'s socket, [`ingress`] (one task a publisher), [`browsers`] (the
+//! listener and the upgrade: [`head`], [`origin`]), and the [`shard`]s, each a thread that owns its connections:
+//! [`websocket`] turns bytes into messages, [`connection`] knows what they mean.
+
+#![forbid(unsafe_code)]
+
+mod browsers;
+mod clock;
+pub mod command;
+mod connection;
+mod head;
+mod inbox;
+mod ingress;
+mod link;
+mod log;
+mod origin;
+mod serve;
+mod settings;
+mod shard;
+mod websocket;

@@ -1,2 +1,7 @@
-//! The command.
-fn main() {}
+//! The command `lineside`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lineside::command::run(std::env::args_os().skip(1))
+}

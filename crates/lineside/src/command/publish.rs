@@ -1,0 +1,163 @@
+//! `lineside publish`: a publisher like any other, that waits until everything has landed.
+
+use std::ffi::OsString;
+use std::io::{BufRead, Read as _};
+use std::time::{Duration, Instant};
+
+use lexopt::Parser;
+use lineside_protocol::PAYLOAD_BYTES_MAX;
+use lineside_publisher::{
+    Flushed, NotAccepted, Outcome, PublishOptions, Publisher, Settings, Waiter,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Failure, print};
+use crate::settings::{self, Environment};
+
+/// How long the sidecar may take none of what waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest line of standard input, in bytes: a payload of the largest size, and all around it with room for escapes.
+const LINE_BYTES_MAX: u64 = 2 * PAYLOAD_BYTES_MAX as u64;
+
+/// One line of standard input.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    channel: String,
+    data: Box<RawValue>,
+}
+
+pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
+    // As they are: a payload such as -1 is no option.
+    let arguments = parser
+        .raw_args()?
+        .map(OsString::into_string)
+        .collect::<Result<Vec<_>, _>>();
+    let arguments =
+        arguments.map_err(|argument| Failure::usage(format!("{argument:?} is not UTF-8")))?;
+    let link = settings::link(&Environment)?;
+    let call = Call {
+        publisher: Publisher::new(Settings::new(
+            link,
+            format!("lineside publish[{}]", std::process::id()),
+        )),
+        waiter: Waiter::new()
+            .map_err(|error| format!("no descriptor is left to wait with: {error}"))?,
+    };
+    let published = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["-"] => call.publish_lines(std::io::stdin().lock()),
+        [channel, json] => call.publish_one(channel, json),
+        _ => Err(Failure::usage(
+            "publish takes a channel and its data as JSON, or - for lines on standard input",
+        )),
+    };
+    call.publisher.stop(Instant::now());
+    published
+}
+
+struct Call {
+    publisher: Publisher,
+    waiter: Waiter,
+}
+
+impl Call {
+    fn publish_one(&self, channel: &str, json: &str) -> Result<(), Failure> {
+        let options = PublishOptions {
+            wants_receipt: true,
+            once: None,
+        };
+        let sequence = self
+            .publisher
+            .publish(channel, json.as_bytes(), options)
+            .map_err(|error| error.to_string())?;
+        match self
+            .publisher
+            .wait_receipt(sequence, Instant::now() + PATIENCE, &self.waiter)
+        {
+            Outcome::Receipt { cursor, .. } => print(&format!("{cursor}\n")),
+            Outcome::Refused { message, .. } => Err(message.into()),
+            Outcome::TimedOut | Outcome::Dropped | Outcome::Interrupted => Err(self.unanswered()),
+        }
+    }
+
+    fn publish_lines(&self, mut input: impl BufRead) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        for number in 1_u64.. {
+            bytes.clear();
+            let read = input
+                .by_ref()
+                .take(LINE_BYTES_MAX)
+                .read_until(b'\n', &mut bytes);
+            let read = read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+            if read == 0 {
+                break;
+            }
+            if !bytes.trim_ascii().is_empty() {
+                let accepted = self.accept(&bytes);
+                if let Err(message) = accepted {
+                    // What came before it lands all the same.
+                    self.wait_for_acks()?;
+                    return Err(format!("line {number}: {message}").into());
+                }
+            }
+        }
+        self.wait_for_acks()
+    }
+
+    fn accept(&self, line: &[u8]) -> Result<(), String> {
+        let Line { channel, data } = serde_json::from_slice(line)
+            .map_err(|error| format!("not {{\"channel\":…,\"data\":…}}: {error}"))?;
+        loop {
+            match self
+                .publisher
+                .publish(&channel, data.get().as_bytes(), PublishOptions::default())
+            {
+                Ok(_) => return Ok(()),
+                Err(NotAccepted::SpoolFull { .. }) => self.wait_for_room()?,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn wait_for_room(&self) -> Result<(), String> {
+        match self
+            .publisher
+            .wait_flushed(Instant::now() + PATIENCE, &self.waiter)
+        {
+            Flushed::Done => Ok(()),
+            Flushed::TimedOut | Flushed::Interrupted => Err(self.unanswered().message),
+        }
+    }
+
+    /// Waits as long as acks keep coming.
+    fn wait_for_acks(&self) -> Result<(), Failure> {
+        loop {
+            let acked = self.publisher.status().acked;
+            let flushed = self
+                .publisher
+                .wait_flushed(Instant::now() + PATIENCE, &self.waiter);
+            let status = self.publisher.status();
+            match flushed {
+                Flushed::Done if status.dropped_aged > 0 => return Err(self.unanswered()),
+                Flushed::Done => {
+                    return status
+                        .last_refusal
+                        .map_or(Ok(()), |refusal| Err(refusal.into()));
+                }
+                Flushed::TimedOut if status.acked == acked => return Err(self.unanswered()),
+                Flushed::TimedOut | Flushed::Interrupted => {}
+            }
+        }
+    }
+
+    fn unanswered(&self) -> Failure {
+        let reason = self.publisher.status().last_error;
+        reason
+            .unwrap_or_else(|| {
+                format!("the sidecar did not answer within {} s", PATIENCE.as_secs())
+            })
+            .into()
+    }
+}

@@ -1,0 +1,57 @@
+//! `lineside token`: a connection token on standard output.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lexopt::{Arg, Parser, ValueExt as _};
+use lineside_token::{ConnectionDraft, sign_connection};
+
+use super::{Failure, print};
+use crate::settings::{Environment, secret};
+
+/// Life of a token that is asked for without one, in seconds.
+const TTL_SECONDS: u64 = 3600;
+
+pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
+    let mut draft = ConnectionDraft {
+        sub: None,
+        sid: None,
+        channels: Vec::new(),
+        allow: Vec::new(),
+        ttl_s: TTL_SECONDS,
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("sub") => draft.sub = Some(parser.value()?.string()?),
+            Arg::Long("channel") => draft.channels.push(parser.value()?.string()?),
+            Arg::Long("allow") => draft.allow.push(parser.value()?.string()?),
+            Arg::Long("ttl") => draft.ttl_s = seconds(&parser.value()?.string()?)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let keys = secret(&Environment)?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|error| Failure::from(error.to_string()))?;
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let token =
+        sign_connection(draft, &keys, now_ms).map_err(|error| Failure::from(error.to_string()))?;
+    print(&format!("{token}\n"))
+}
+
+/// Reads `90`, `90s`, `15m` or `1h`.
+fn seconds(text: &str) -> Result<u64, Failure> {
+    let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(digits) => (digits, &text[digits.len()..]),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    let seconds = digits
+        .parse()
+        .ok()
+        .and_then(|count: u64| count.checked_mul(factor));
+    seconds.ok_or_else(|| Failure::usage(format!("--ttl is {text:?}: write 90s, 15m or 1h")))
+}

@@ -1,0 +1,451 @@
+//! One browser's side of `lineside-v1`: who it is, what it may see, and the answers to its requests.
+//!
+//! Knows no socket and no clock: requests and times come in, frames go into the connection's outbox. What is delivered in
+//! which order is the hub's ([`lineside_hub::Shard`]); what is allowed is the tokens' ([`lineside_token`]).
+
+mod rights;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lineside_hub::{ConnectionId, Hub, Resume, Resumed, Shard, Verdict, Want};
+use lineside_protocol::codes::{self, CloseCode, ErrorCode};
+use lineside_protocol::envelope::{Envelope, Limits, Refused, Welcome};
+use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
+use lineside_protocol::{Epoch, channel};
+use lineside_token::{Grant, Keys};
+
+pub(crate) use rights::Refusal;
+use rights::Rights;
+
+/// Channels of one connection at one time: what a token can bring (129), and as many again.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 256;
+
+/// Requests a second that a connection may make, on average.
+pub(crate) const REQUESTS_PER_SECOND_MAX: u32 = 50;
+
+/// Seconds over which that average is taken: a page that opens may ask for many channels at once.
+const REQUEST_BURST_SECONDS: u32 = 10;
+
+/// What every connection of a shard is judged by.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// What tokens are verified with.
+    pub(crate) keys: Arc<Keys>,
+    /// Channels that need no token.
+    pub(crate) public_channels: Vec<Grant>,
+    /// Seconds between pings, as the welcome tells.
+    pub(crate) heartbeat_seconds: u64,
+    /// The journal's epoch.
+    pub(crate) epoch: Epoch,
+}
+
+/// What a connection may touch while it acts.
+pub(crate) struct Turn<'a> {
+    /// Its own number.
+    pub(crate) id: ConnectionId,
+    /// The shard that owns it.
+    pub(crate) shard: &'a mut Shard,
+    /// The journal, for replays.
+    pub(crate) hub: &'a Mutex<Hub>,
+    /// What it is judged by.
+    pub(crate) rules: &'a Rules,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) wall_ms: u64,
+}
+
+impl Turn<'_> {
+    /// Queues an envelope.
+    pub(crate) fn send(&mut self, envelope: &Envelope<'_>) {
+        self.shard.push_frame(self.id, envelope.frame());
+    }
+
+    fn resume(&mut self, wants: Vec<Want>) -> Resume {
+        let hub = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shard.resume(self.id, &hub.journal, wants)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, reference: Option<&Ref>, channel: Option<&str>) {
+        let (code, message) = (refusal.code, refusal.message.as_str());
+        self.send(&Envelope::Error {
+            code,
+            reference,
+            channel,
+            message,
+        });
+    }
+}
+
+/// Why a connection must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending(pub(crate) CloseCode);
+
+/// One browser.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Random; names it in the welcome and in logs.
+    name: [u8; 8],
+    rights: Option<Box<Rights>>,
+    /// An answer that waits for its resume.
+    pending: Option<Box<Pending>>,
+    /// Requests that may come at once, and when that was counted, in seconds.
+    allowance: (u32, u64),
+}
+
+#[derive(Debug)]
+enum Pending {
+    Connect {
+        refused: Vec<(String, ErrorCode)>,
+        any_after: bool,
+    },
+    Subscribe {
+        reference: Option<Ref>,
+        any_after: bool,
+    },
+}
+
+impl Connection {
+    /// A connection that has not said anything.
+    pub(crate) fn new(name: [u8; 8]) -> Self {
+        Self {
+            name,
+            rights: None,
+            pending: None,
+            allowance: (REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS, 0),
+        }
+    }
+
+    /// Whether `connect` was heard.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.rights.is_some()
+    }
+
+    /// Whether requests must wait, so that they are answered in order.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// The name in the welcome and in logs.
+    pub(crate) fn name(&self) -> String {
+        self.name.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Who it is, once connected and unless anonymous.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.rights.as_ref()?.user()
+    }
+
+    /// Counts one message of any kind against the allowance. `now_s` is monotonic.
+    pub(crate) fn count_request(&mut self, now_s: u64) -> Result<(), Ending> {
+        let most = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
+        let (left, counted_s) = self.allowance;
+        let passed = u32::try_from(now_s.saturating_sub(counted_s)).unwrap_or(u32::MAX);
+        let left = left
+            .saturating_add(passed.saturating_mul(REQUESTS_PER_SECOND_MAX))
+            .min(most);
+        self.allowance = (left.saturating_sub(1), now_s);
+        if left == 0 {
+            Err(Ending(codes::CLOSE_TOO_MANY_REQUESTS))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Acts on a text message.
+    pub(crate) fn hear(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        match Request::parse(text) {
+            Ok(Request::Connect(connect)) if !self.is_connected() => self.connect(connect, turn),
+            _ if !self.is_connected() => Err(Ending(codes::CLOSE_BAD_CONNECT)),
+            Ok(request) => {
+                self.answer(request, turn);
+                Ok(())
+            }
+            Err(RequestError {
+                code,
+                reference,
+                message,
+            }) => {
+                turn.send(&Envelope::Error {
+                    code,
+                    reference: reference.as_ref(),
+                    channel: None,
+                    message: &message,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Acts on a connect, from the first message or the URL.
+    pub(crate) fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let rights = Rights::verify(connect.token.as_deref(), turn.rules, turn.wall_ms)
+            .map_err(|refusal| Ending(refusal.close_code()))?;
+        let rights = self.rights.insert(Box::new(rights));
+        let any_after =
+            connect.after.is_some() || connect.subscribe.iter().any(|entry| entry.after.is_some());
+        let mut wants: Vec<Want> = Vec::new();
+        for channel in rights.own_channels() {
+            wants.push(Want {
+                channel,
+                after: connect.after.clone(),
+            });
+        }
+        let mut refused = Vec::new();
+        for entry in connect.subscribe {
+            let granted = rights.open(
+                &entry.channel,
+                entry.token.as_deref(),
+                turn.rules,
+                turn.wall_ms,
+            );
+            let known = wants.iter().any(|want| *want.channel == *entry.channel);
+            match granted {
+                Err(refusal) => refused.push((entry.channel, refusal.code)),
+                Ok(()) if !known && wants.len() >= SUBSCRIPTIONS_MAX => {
+                    refused.push((entry.channel, codes::TOO_MANY_SUBSCRIPTIONS));
+                }
+                // An entry's own cursor is the nearer one, also for a channel that the token brings.
+                Ok(()) => {
+                    let after = entry.after.or_else(|| connect.after.clone());
+                    wants.retain(|want| *want.channel != *entry.channel);
+                    wants.push(Want {
+                        channel: entry.channel.into(),
+                        after,
+                    });
+                }
+            }
+        }
+        let resume = turn.resume(wants);
+        self.pending = Some(Box::new(Pending::Connect { refused, any_after }));
+        self.settle(resume, turn);
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Request, turn: &mut Turn<'_>) {
+        match request {
+            Request::Connect(_) => {
+                let refusal =
+                    Refusal::new(codes::ALREADY_CONNECTED, codes::ALREADY_CONNECTED.meaning);
+                turn.refuse(&refusal, None, None);
+            }
+            Request::Subscribe { entry, reference } => self.subscribe(entry, reference, turn),
+            Request::Unsubscribe { channel, reference } => {
+                if let Err(error) = channel::check(&channel) {
+                    let refusal = Refusal::new(codes::BAD_CHANNEL, error.to_string());
+                    return turn.refuse(&refusal, reference.as_ref(), None);
+                }
+                turn.shard.unsubscribe(turn.id, &channel);
+                self.forget(&channel);
+                turn.send(&Envelope::Unsubscribed {
+                    channel: &channel,
+                    code: None,
+                    reference: reference.as_ref(),
+                });
+            }
+            Request::Refresh { token, reference } => self.refresh(&token, reference.as_ref(), turn),
+            Request::Pong => {}
+        }
+    }
+
+    fn subscribe(&mut self, entry: Subscribe, reference: Option<Ref>, turn: &mut Turn<'_>) {
+        let Some(rights) = &mut self.rights else {
+            return;
+        };
+        let full = turn.shard.subscriptions(turn.id).count() >= SUBSCRIPTIONS_MAX;
+        let granted = if full && !turn.shard.is_subscribed(turn.id, &entry.channel) {
+            let message = format!(
+                "the connection holds {SUBSCRIPTIONS_MAX} channels already; unsubscribe first"
+            );
+            Err(Refusal::new(codes::TOO_MANY_SUBSCRIPTIONS, message))
+        } else {
+            rights.open(
+                &entry.channel,
+                entry.token.as_deref(),
+                turn.rules,
+                turn.wall_ms,
+            )
+        };
+        if let Err(refusal) = granted {
+            return turn.refuse(&refusal, reference.as_ref(), Some(&entry.channel));
+        }
+        let any_after = entry.after.is_some();
+        let resume = turn.resume(vec![Want {
+            channel: entry.channel.into(),
+            after: entry.after,
+        }]);
+        self.pending = Some(Box::new(Pending::Subscribe {
+            reference,
+            any_after,
+        }));
+        self.settle(resume, turn);
+    }
+
+    fn settle(&mut self, resume: Resume, turn: &mut Turn<'_>) {
+        match resume {
+            Resume::Ready(resumed) => self.resumed(resumed, turn),
+            Resume::Waiting => {}
+        }
+    }
+
+    /// Gives the answer that waited for its resume.
+    pub(crate) fn resumed(&mut self, resumed: Resumed, turn: &mut Turn<'_>) {
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
+        let epoch = &turn.rules.epoch;
+        let (cursor, seam) = (epoch.at(resumed.floor), epoch.at(resumed.seam));
+        let recovered = resumed
+            .outcomes
+            .iter()
+            .any(|outcome| outcome.verdict == Verdict::Recovered);
+        let lost: Vec<&str> = resumed
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.verdict == Verdict::Lost)
+            .map(|outcome| &*outcome.channel)
+            .collect();
+        let only = match *pending {
+            Pending::Connect { refused, any_after } => {
+                let channels: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
+                let welcome = Welcome {
+                    connection: &self.name(),
+                    user: self.user(),
+                    channels: channels.iter().map(|channel| &**channel).collect(),
+                    refused: refused
+                        .iter()
+                        .map(|(channel, code)| Refused {
+                            channel,
+                            code: *code,
+                        })
+                        .collect(),
+                    cursor,
+                    recovered: any_after.then_some(lost.is_empty()),
+                    lost: any_after.then_some(lost),
+                    heartbeat: turn.rules.heartbeat_seconds,
+                    limits: LIMITS,
+                    features: &[],
+                };
+                turn.send(&Envelope::Welcome(welcome));
+                None
+            }
+            Pending::Subscribe {
+                reference,
+                any_after,
+            } => {
+                let Some(outcome) = resumed.outcomes.first() else {
+                    return;
+                };
+                let channel = &*outcome.channel;
+                let recovered = any_after.then_some(lost.is_empty());
+                turn.send(&Envelope::Subscribed {
+                    channel,
+                    cursor,
+                    recovered,
+                    reference: reference.as_ref(),
+                });
+                Some(Arc::clone(&outcome.channel))
+            }
+        };
+        turn.shard.push_replay(turn.id, resumed.replay);
+        if recovered {
+            turn.send(&Envelope::CaughtUp {
+                cursor: seam,
+                channel: only.as_deref(),
+            });
+        }
+    }
+
+    fn refresh(&mut self, token: &str, reference: Option<&Ref>, turn: &mut Turn<'_>) {
+        let Some(rights) = &mut self.rights else {
+            return;
+        };
+        if let Err(refusal) = rights.refresh(token, turn.rules, turn.wall_ms) {
+            return turn.refuse(&refusal, reference, None);
+        }
+        let exp = rights.exp().unwrap_or_default();
+        let held: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
+        let wanted: Vec<Arc<str>> = rights
+            .own_channels()
+            .filter(|channel| !held.contains(channel))
+            .collect();
+        for channel in held
+            .iter()
+            .filter(|channel| !rights.covers(channel, turn.rules))
+        {
+            end_subscription(channel, codes::FORBIDDEN, turn);
+        }
+        let room = SUBSCRIPTIONS_MAX.saturating_sub(turn.shard.subscriptions(turn.id).count());
+        let wants = wanted
+            .into_iter()
+            .take(room)
+            .map(|channel| Want {
+                channel,
+                after: None,
+            })
+            .collect();
+        // Without a cursor there is nothing to wait for.
+        let _ready = turn.resume(wants);
+        let channels: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
+        let channels = channels.iter().map(|channel| &**channel).collect();
+        turn.send(&Envelope::Refreshed {
+            exp,
+            channels,
+            reference,
+        });
+    }
+
+    /// Ends what has expired; an error when that is the connection itself.
+    pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let Some(rights) = &mut self.rights else {
+            return Ok(());
+        };
+        if rights.is_expired(turn.wall_ms) {
+            return Err(Ending(codes::CLOSE_TOKEN_EXPIRED));
+        }
+        for channel in rights.expire(turn.wall_ms) {
+            if !rights.covers(&channel, turn.rules) {
+                end_subscription(&channel, codes::EXPIRED, turn);
+            }
+        }
+        Ok(())
+    }
+
+    /// When `expire` has something to do next, in milliseconds since the Unix epoch.
+    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
+        self.rights.as_ref()?.expires_at_ms()
+    }
+
+    /// Sends the application's ping; none while a resume is under way, whose cursor would run ahead.
+    pub(crate) fn ping(&self, turn: &mut Turn<'_>) {
+        if self.is_connected() && !self.is_busy() {
+            let cursor = turn.rules.epoch.at(turn.shard.dispatched());
+            turn.send(&Envelope::Ping { cursor });
+        }
+    }
+
+    fn forget(&mut self, channel: &str) {
+        if let Some(rights) = &mut self.rights {
+            rights.forget(channel);
+        }
+    }
+}
+
+/// Ends one subscription unasked; what of it was not sent yet stays unsent.
+fn end_subscription(channel: &str, code: ErrorCode, turn: &mut Turn<'_>) {
+    if turn.shard.unsubscribe(turn.id, channel) {
+        turn.shard.forget(turn.id, channel);
+        turn.send(&Envelope::Unsubscribed {
+            channel,
+            code: Some(code),
+            reference: None,
+        });
+    }
+}
+
+const LIMITS: Limits = Limits {
+    message_bytes_max: crate::websocket::MESSAGE_BYTES_MAX,
+    subscriptions_max: SUBSCRIPTIONS_MAX,
+    requests_per_second_max: REQUESTS_PER_SECOND_MAX,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! The head of a browser's HTTP request, and what of it opens a WebSocket.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderValue, Request as HttpRequest};
+use lineside_protocol::After;
+use lineside_protocol::request::{Connect, SUBSCRIBE_ENTRIES_MAX, Subscribe};
+
+use crate::origin::Origin;
+use crate::settings::Settings;
+
+/// Largest head of a request, in bytes: a token of 8 KiB in the URL, a cookie of 4 KiB, and the rest.
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most header fields; browsers and proxies send some 30.
+const HEADERS_MAX: usize = 100;
+
+/// The subprotocol that this sidecar speaks.
+pub(crate) const SUBPROTOCOL: &str = "lineside-v1";
+
+/// A token may come as a second subprotocol behind this prefix.
+const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
+
+/// A request head that was read whole.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Method, target and header fields.
+    pub(crate) request: HttpRequest<()>,
+    /// Its length in bytes; what follows belongs to the WebSocket.
+    pub(crate) bytes: usize,
+}
+
+/// Why a head does not open a socket: an HTTP status and a sentence for people.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HeadError {
+    /// The status to answer with.
+    pub(crate) status: u16,
+    /// What is wrong and what to do.
+    pub(crate) message: String,
+}
+
+impl HeadError {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+}
+
+impl Head {
+    /// Reads a head from the front of `bytes`; `None` when it is not whole yet.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, HeadError> {
+        let bad = |error: &dyn std::fmt::Display| {
+            HeadError::new(400, format!("not an HTTP request: {error}"))
+        };
+        let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut parsed = httparse::Request::new(&mut fields);
+        let length = match parsed.parse(bytes).map_err(|error| bad(&error))? {
+            httparse::Status::Complete(length) => length,
+            httparse::Status::Partial if bytes.len() >= HEAD_BYTES_MAX => {
+                return Err(HeadError::new(
+                    431,
+                    format!("the head is over {HEAD_BYTES_MAX} bytes"),
+                ));
+            }
+            httparse::Status::Partial => return Ok(None),
+        };
+        let mut request = HttpRequest::builder()
+            .method(parsed.method.unwrap_or_default())
+            .uri(parsed.path.unwrap_or_default())
+            .version(if parsed.version == Some(1) {
+                http::Version::HTTP_11
+            } else {
+                http::Version::HTTP_10
+            })
+            .body(())
+            .map_err(|error| bad(&error))?;
+        for field in parsed.headers.iter() {
+            let name =
+                HeaderName::from_bytes(field.name.as_bytes()).map_err(|error| bad(&error))?;
+            let value = HeaderValue::from_bytes(field.value).map_err(|error| bad(&error))?;
+            request.headers_mut().append(name, value);
+        }
+        Ok(Some(Self {
+            request,
+            bytes: length,
+        }))
+    }
+
+    /// Whether the request asks for an upgrade to WebSocket.
+    pub(crate) fn is_upgrade(&self) -> bool {
+        let upgrade = self.request.headers().get(http::header::UPGRADE);
+        upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    }
+
+    /// Tests who asks: a page whose origin may not, or that cannot be told, is refused.
+    pub(crate) fn check_origin(&self, peer: IpAddr, settings: &Settings) -> Result<(), HeadError> {
+        let Some(text) = self.only(&ORIGIN)? else {
+            return Ok(());
+        };
+        let trusted = settings
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&peer));
+        let forwarded = |name: &'static str| {
+            let name = HeaderName::from_static(name);
+            if trusted { self.only(&name) } else { Ok(None) }
+        };
+        let host = forwarded("x-forwarded-host")?
+            .or(self.only(&HOST)?)
+            .unwrap_or_default();
+        let scheme = forwarded("x-forwarded-proto")?.unwrap_or("http");
+        let origin = Origin::parse(text);
+        let own = Origin::of(scheme, host);
+        if origin.is_some() && origin == own {
+            return Ok(());
+        }
+        if origin.is_some_and(|origin| {
+            settings
+                .allowed_origins
+                .iter()
+                .any(|rule| rule.allows(&origin))
+        }) {
+            return Ok(());
+        }
+        let own = own.map_or_else(|| "unknown".to_owned(), |own| own.to_string());
+        Err(HeadError::new(
+            403,
+            format!(
+                "the origin {text:?} is not allowed here: this server is {own}; name the page's origin in \
+                 LINESIDE_ALLOWED_ORIGINS, or let the proxy pass Host and X-Forwarded-Proto"
+            ),
+        ))
+    }
+
+    /// Whether the client speaks our subprotocol by name, so that the answer must name it too.
+    pub(crate) fn offers_subprotocol(&self) -> bool {
+        self.subprotocols().any(|offered| offered == SUBPROTOCOL)
+    }
+
+    /// The connect that URL or subprotocol make, if they do.
+    pub(crate) fn connect(&self) -> Result<Option<Connect>, HeadError> {
+        let mut connect = Connect::default();
+        let mut found = false;
+        for pair in self.request.uri().query().unwrap_or_default().split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "token" => connect.token = Some(percent_decode(value)?),
+                "after" => connect.after = Some(After::parse(&percent_decode(value)?)),
+                "channel" => {
+                    let channel = percent_decode(value)?;
+                    connect.subscribe.push(Subscribe {
+                        channel,
+                        token: None,
+                        after: None,
+                    });
+                }
+                _ => continue,
+            }
+            found |= name != "after";
+        }
+        if connect.subscribe.len() > SUBSCRIBE_ENTRIES_MAX {
+            let count = connect.subscribe.len();
+            return Err(HeadError::new(
+                400,
+                format!("{count} channels; at most {SUBSCRIBE_ENTRIES_MAX} are taken"),
+            ));
+        }
+        if let Some(token) = self
+            .subprotocols()
+            .find_map(|offered| offered.strip_prefix(TOKEN_SUBPROTOCOL))
+        {
+            connect.token = Some(token.to_owned());
+            found = true;
+        }
+        Ok(found.then_some(connect))
+    }
+
+    fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        let fields = self.request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+        fields
+            .iter()
+            .filter_map(|field| field.to_str().ok())
+            .flat_map(|field| field.split(',').map(str::trim))
+    }
+
+    /// The value of a field that may come once.
+    fn only(&self, name: &HeaderName) -> Result<Option<&str>, HeadError> {
+        let mut values = self.request.headers().get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => value
+                .to_str()
+                .map(Some)
+                .map_err(|_| HeadError::new(400, format!("{name} is not text"))),
+            (Some(_), Some(_)) => Err(HeadError::new(400, format!("more than one {name}"))),
+        }
+    }
+}
+
+/// Decodes `%41` and `+` of a query's value (application/x-www-form-urlencoded, as `URLSearchParams` writes).
+fn percent_decode(text: &str) -> Result<String, HeadError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes().iter();
+    while let Some(&byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let hex = rest
+                    .as_slice()
+                    .get(..2)
+                    .and_then(|hex| std::str::from_utf8(hex).ok());
+                let value = hex.filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                let value = value.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                rest = rest.as_slice().get(2..).unwrap_or_default().iter();
+                value.ok_or_else(|| {
+                    HeadError::new(
+                        400,
+                        "a % in the URL is not followed by two hexadecimal digits",
+                    )
+                })?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| HeadError::new(400, "the URL is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests;

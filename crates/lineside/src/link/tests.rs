@@ -1,0 +1,129 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use super::*;
+
+/// A folder of its own for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("lineside-link-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        Self(path)
+    }
+
+    fn link(&self) -> PathBuf {
+        self.0.join("deep/lineside.sock")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// `Link::open` inside a runtime, as `serve` calls it.
+fn open(path: &Path) -> Result<Link, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async { Link::open(path) })
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o777
+}
+
+#[test]
+fn socket_and_folder_are_for_this_user_alone_and_leave_with_the_link() {
+    let folder = Folder::new("modes");
+    let link = open(&folder.link()).unwrap();
+    assert_eq!(
+        (mode(&folder.link()), mode(folder.link().parent().unwrap())),
+        (0o600, 0o700)
+    );
+    assert_eq!(mode(&folder.0.join("deep/lineside.sock.lock")), 0o600);
+    drop(link);
+    assert!(!folder.link().exists());
+}
+
+#[test]
+fn a_live_sidecar_is_not_displaced() {
+    let folder = Folder::new("live");
+    let live = open(&folder.link()).unwrap();
+    let error = open(&folder.link()).unwrap_err();
+    assert!(
+        error.contains(&std::process::id().to_string()) && error.contains("LINESIDE_LINK"),
+        "{error}"
+    );
+    assert!(UnixStream::connect(folder.link()).is_ok());
+    drop(live);
+    assert!(open(&folder.link()).is_ok());
+}
+
+#[test]
+fn a_dead_sidecars_socket_is_replaced() {
+    let folder = Folder::new("stale");
+    std::fs::create_dir(folder.0.join("deep")).unwrap();
+    drop(UnixListener::bind(folder.link()).unwrap());
+    assert!(folder.link().exists());
+    let _link = open(&folder.link()).unwrap();
+    assert!(UnixStream::connect(folder.link()).is_ok());
+}
+
+#[test]
+fn what_is_not_ours_stays_untouched() {
+    let folder = Folder::new("foreign");
+    std::fs::create_dir(folder.0.join("deep")).unwrap();
+    let other = UnixListener::bind(folder.link()).unwrap();
+    assert!(open(&folder.link()).unwrap_err().contains("no sidecar"));
+    drop(other);
+    std::fs::remove_file(folder.link()).unwrap();
+    std::fs::write(folder.link(), "precious").unwrap();
+    assert!(open(&folder.link()).unwrap_err().contains("no socket"));
+    assert_eq!(std::fs::read_to_string(folder.link()).unwrap(), "precious");
+}
+
+#[test]
+fn a_successors_socket_survives_the_predecessor() {
+    let folder = Folder::new("successor");
+    let first = open(&folder.link()).unwrap();
+    std::fs::remove_file(folder.link()).unwrap();
+    let _other = UnixListener::bind(folder.link()).unwrap();
+    drop(first);
+    assert!(folder.link().exists());
+}
+
+#[test]
+fn a_folder_that_others_may_write_is_refused() {
+    let folder = Folder::new("open");
+    std::fs::create_dir(folder.0.join("deep")).unwrap();
+    std::fs::set_permissions(
+        folder.0.join("deep"),
+        std::fs::Permissions::from_mode(0o777),
+    )
+    .unwrap();
+    assert!(open(&folder.link()).unwrap_err().contains("chmod go-w"));
+}
+
+#[test]
+fn a_lock_that_is_a_symbolic_link_is_refused() {
+    let folder = Folder::new("symlink");
+    std::fs::create_dir(folder.0.join("deep")).unwrap();
+    std::fs::write(folder.0.join("target"), "precious").unwrap();
+    std::os::unix::fs::symlink(
+        folder.0.join("target"),
+        folder.0.join("deep/lineside.sock.lock"),
+    )
+    .unwrap();
+    assert!(open(&folder.link()).unwrap_err().contains("lock"));
+    assert_eq!(
+        std::fs::read_to_string(folder.0.join("target")).unwrap(),
+        "precious"
+    );
+}

@@ -1,0 +1,261 @@
+//! `lineside serve`: everything together, from the settings to the last goodbye.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lineside_hub::{Hub, PUBLISHERS_MAX};
+use lineside_protocol::{Epoch, Position};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::browsers::Browsers;
+use crate::clock::Clock;
+use crate::connection::Rules;
+use crate::inbox::Inbox;
+use crate::ingress::Ingress;
+use crate::link::Link;
+use crate::log::{self, Level, event};
+use crate::settings::Settings;
+use crate::shard::{Plan, Worker};
+
+/// Descriptors that are no browsers: links, listeners, shards, the log.
+const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// How often what is too old is forgotten, in milliseconds.
+const EXPIRE_MS: u64 = 1000;
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
+///
+/// # Errors
+/// One line that says what stood in the way of starting.
+pub(crate) fn serve(settings: Settings) -> Result<(), String> {
+    log::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot start: {error}"))?;
+    let served = runtime.block_on(run(Arc::new(settings)));
+    runtime.shutdown_timeout(Duration::ZERO);
+    log::finish();
+    served
+}
+
+async fn run(settings: Arc<Settings>) -> Result<(), String> {
+    let mut stops = Stops::new().map_err(|error| format!("signals cannot be watched: {error}"))?;
+    let clock = Clock::start();
+    let epoch = new_epoch()?;
+    let hub = Hub::new(epoch.clone(), settings.limits.history, PUBLISHERS_MAX);
+    let hub = Arc::new(Mutex::new(hub));
+    let connections_max = connections_max(&settings);
+
+    let link = Link::open(&settings.link)?;
+    let shards = Shards::start(&settings, &hub, clock, &epoch)?;
+    let inboxes = || shards.inboxes.clone();
+    let browsers = Arc::new(Browsers::new(
+        Arc::clone(&settings),
+        inboxes(),
+        connections_max,
+    ));
+    let listener = browsers.listen().map_err(|error| {
+        format!(
+            "cannot listen on {}: {error}; set LINESIDE_BIND to another address",
+            settings.bind
+        )
+    })?;
+    let bound = listener.local_addr().map_err(|error| error.to_string())?;
+    let ingress = Ingress::new(hub, inboxes(), settings.keys.fingerprints(), clock);
+    let ingress = Arc::new(ingress);
+    announce(&settings, &bound, &epoch);
+
+    let mut publishers = JoinSet::new();
+    let signal = tokio::select! {
+        never = admit_publishers(&link, &ingress, &mut publishers) => match never {},
+        never = browsers.accept(&listener) => match never {},
+        signal = stops.next() => signal,
+    };
+    let seconds = settings.limits.drain_seconds_max;
+    event(
+        Level::Info,
+        "draining",
+        &[("signal", &signal), ("seconds_max", &seconds)],
+    );
+    browsers.drain();
+    ingress.stop();
+    tokio::select! {
+        () = shards.drain(publishers) => event(Level::Info, "drained", &[]),
+        never = browsers.accept(&listener) => match never {},
+        () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+            event(Level::Warn, "drain_cut", &[("seconds", &seconds)]);
+        }
+        signal = stops.next() => event(Level::Warn, "drain_cut", &[("signal", &signal)]),
+    }
+    Ok(())
+}
+
+fn new_epoch() -> Result<Epoch, String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(Epoch::from_random(random))
+}
+
+/// The effective configuration, once, and where we are to be found.
+fn announce(settings: &Settings, bound: &SocketAddr, epoch: &Epoch) {
+    for name in &settings.unknown {
+        event(Level::Warn, "unknown_setting", &[("name", name)]);
+    }
+    for (name, value) in &settings.shown {
+        event(Level::Info, "setting", &[("name", name), ("value", value)]);
+    }
+    let (path, link, version) = (
+        &settings.path,
+        settings.link.display(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    event(
+        Level::Info,
+        "listening",
+        &[
+            ("bind", bound),
+            ("path", path),
+            ("link", &link),
+            ("epoch", epoch),
+            ("version", &version),
+        ],
+    );
+}
+
+/// Accepts publishers for ever, and forgets by and by what is too old.
+async fn admit_publishers(
+    link: &Link,
+    ingress: &Arc<Ingress>,
+    publishers: &mut JoinSet<()>,
+) -> Infallible {
+    let mut expire = tokio::time::interval(Duration::from_millis(EXPIRE_MS));
+    loop {
+        tokio::select! {
+            publisher = link.accept() => match publisher {
+                Ok(stream) => {
+                    let ingress = Arc::clone(ingress);
+                    publishers.spawn(async move { ingress.serve(stream).await });
+                }
+                Err(message) => {
+                    event(Level::Warn, "publisher_refused", &[("message", &message)]);
+                    // Without descriptors an accept fails at once, again and again.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            },
+            _ = expire.tick() => ingress.expire(),
+            Some(_) = publishers.join_next() => {}
+        }
+    }
+}
+
+/// The threads that own the browsers.
+struct Shards {
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shards {
+    fn start(
+        settings: &Settings,
+        hub: &Arc<Mutex<Hub>>,
+        clock: Clock,
+        epoch: &Epoch,
+    ) -> Result<Self, String> {
+        let rules = Arc::new(Rules {
+            keys: Arc::clone(&settings.keys),
+            public_channels: settings.public_channels.clone(),
+            heartbeat_seconds: settings.limits.heartbeat_seconds,
+            epoch: epoch.clone(),
+        });
+        let mut shards = Self {
+            inboxes: Vec::new(),
+            threads: Vec::new(),
+        };
+        for number in 0..settings.limits.shards {
+            let plan = Plan {
+                hub: Arc::clone(hub),
+                rules: Arc::clone(&rules),
+                limits: settings.limits,
+                clock,
+                dispatched: Position::default(),
+            };
+            let fail = |error: std::io::Error| format!("shard {number} cannot start: {error}");
+            let worker = Worker::new(plan).map_err(fail)?;
+            shards.inboxes.push(worker.inbox());
+            let thread = std::thread::Builder::new().name(format!("shard-{number}"));
+            shards
+                .threads
+                .push(thread.spawn(move || worker.run()).map_err(fail)?);
+        }
+        Ok(shards)
+    }
+
+    /// Publishers first, so that nothing is acked that no browser can still be sent; then the browsers.
+    async fn drain(&self, mut publishers: JoinSet<()>) {
+        while publishers.join_next().await.is_some() {}
+        for inbox in &self.inboxes {
+            inbox.drain();
+        }
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// As many connections as the settings and the process's descriptors allow.
+fn connections_max(settings: &Settings) -> usize {
+    let wanted = settings.limits.connections_max;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok(hard)
+    });
+    let Ok(descriptors) = raised else {
+        return wanted;
+    };
+    let most = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED))
+        .unwrap_or(usize::MAX)
+        .max(1);
+    if most < wanted {
+        event(
+            Level::Warn,
+            "connections_limited",
+            &[
+                ("connections_max", &most),
+                (
+                    "remedy",
+                    &"raise the limit of open files (ulimit -n, LimitNOFILE) or lower LINESIDE_CONNECTIONS_MAX",
+                ),
+            ],
+        );
+    }
+    wanted.min(most)
+}
+
+/// The two signals that ask for an end.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "TERM",
+            _ = self.interrupt.recv() => "INT",
+        }
+    }
+}

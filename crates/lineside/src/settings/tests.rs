@@ -1,0 +1,136 @@
+use std::collections::HashMap;
+
+use super::*;
+
+#[derive(Default)]
+struct Table(HashMap<&'static str, String>);
+
+impl Source for Table {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.keys().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
+    let mut table = Table::default();
+    table.0.insert("LINESIDE_SECRET", SECRET.into());
+    table.0.extend(
+        entries
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned())),
+    );
+    Settings::read(&table)
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = read(&[]).unwrap();
+    assert_eq!(settings.bind.to_string(), "127.0.0.1:8090");
+    assert_eq!(settings.path, "/lineside");
+    assert!(settings.link.ends_with("tmp/sockets/lineside.sock") && settings.link.is_absolute());
+    assert!(settings.allowed_origins.is_empty() && settings.public_channels.is_empty());
+}
+
+#[test]
+fn no_secret_no_service() {
+    let error = Settings::read(&Table::default()).unwrap_err();
+    assert!(error.contains("bundle exec lineside"), "{error}");
+    let short = read(&[("LINESIDE_SECRET", "short")]).unwrap_err();
+    assert!(
+        short.contains("LINESIDE_SECRET") && !short.contains("short\""),
+        "{short}"
+    );
+}
+
+#[test]
+fn the_secret_is_shown_nowhere() {
+    let settings = read(&[]).unwrap();
+    assert!(!format!("{settings:?}").contains(SECRET));
+    assert!(
+        settings
+            .shown
+            .contains(&("LINESIDE_SECRET", "[redacted]".into()))
+    );
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_setting() {
+    for (name, value) in [
+        ("LINESIDE_BIND", "8090"),
+        ("LINESIDE_BIND", "localhost:8090"),
+        ("LINESIDE_PATH", "lineside"),
+        ("LINESIDE_PATH", "/a b"),
+        ("LINESIDE_LINK", "/tmp/x.sock"),
+        ("LINESIDE_LINK", "unix:"),
+        ("LINESIDE_ALLOWED_ORIGINS", "https://a.com,*"),
+        ("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("LINESIDE_PUBLIC_CHANNELS", "scores:*,user:*"),
+        ("LINESIDE_PUBLIC_CHANNELS", "cable:x"),
+        ("LINESIDE_SHARDS", "0"),
+        ("LINESIDE_SHARDS", "-1"),
+        ("LINESIDE_HEARTBEAT_SECONDS", "soon"),
+        ("LINESIDE_SECRET_FD", "x"),
+    ] {
+        let error = read(&[(name, value)]).expect_err(name);
+        assert!(error.contains(name), "{error}");
+    }
+    let long = format!("unix:/{}", "x".repeat(107));
+    assert!(
+        read(&[("LINESIDE_LINK", &long)])
+            .unwrap_err()
+            .contains("shorter")
+    );
+}
+
+#[test]
+fn lists_and_networks_are_read() {
+    let settings = read(&[
+        ("LINESIDE_ALLOWED_ORIGINS", "https://a.com, https://*.b.com"),
+        ("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8, ::1, 192.0.2.7"),
+        ("LINESIDE_PUBLIC_CHANNELS", "news, scores:*"),
+    ])
+    .unwrap();
+    assert_eq!(
+        (
+            settings.allowed_origins.len(),
+            settings.trusted_proxies.len()
+        ),
+        (2, 3)
+    );
+    assert!(
+        settings
+            .public_channels
+            .iter()
+            .any(|grant| grant.opens("scores:7"))
+    );
+}
+
+#[test]
+fn a_misspelt_setting_is_noticed_and_one_for_ruby_is_not() {
+    let settings = read(&[("LINESIDE_BINDD", "x"), ("LINESIDE_URL", "/x")]).unwrap();
+    assert_eq!(settings.unknown, ["LINESIDE_BINDD"]);
+}
+
+#[test]
+fn a_secret_file_is_read() {
+    let path = std::env::temp_dir().join(format!("lineside-secret-{}", std::process::id()));
+    std::fs::write(&path, format!("{SECRET}\n")).unwrap();
+    let table = Table([("LINESIDE_SECRET_FILE", path.display().to_string())].into());
+    let keys = Settings::read(&table).unwrap().keys;
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(
+        keys.fingerprint(),
+        Keys::parse(SECRET).unwrap().fingerprint()
+    );
+    assert!(
+        Settings::read(&table)
+            .unwrap_err()
+            .contains("LINESIDE_SECRET_FILE")
+    );
+}

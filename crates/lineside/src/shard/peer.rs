@@ -1,0 +1,70 @@
+//! One browser as its shard sees it: the socket, and what must be remembered of it.
+
+use std::net::SocketAddr;
+
+use lineside_hub::ConnectionId;
+use mio::net::TcpStream;
+
+use crate::connection::Connection;
+use crate::inbox::Place;
+use crate::websocket::Reader;
+
+/// All times are in milliseconds of the sidecar's clock.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: ConnectionId,
+    pub(super) socket: TcpStream,
+    /// For the log, and the place that its end gives back.
+    pub(super) address: Option<(SocketAddr, Place)>,
+    pub(super) connection: Connection,
+    pub(super) reader: Reader,
+    /// The kernel may hold bytes: it tells only when more come.
+    pub(super) is_readable: bool,
+    /// Since when the kernel has taken nothing.
+    pub(super) blocked_since_ms: Option<u64>,
+    pub(super) opened_ms: u64,
+    pub(super) heard_ms: u64,
+    pub(super) ping_at_ms: u64,
+    /// The newest ping that nothing has answered.
+    pub(super) pinged_ms: Option<u64>,
+    /// It was told to go, and has until then.
+    pub(super) closing_until_ms: Option<u64>,
+    /// It said goodbye itself: nothing is owed but what is in the outbox.
+    pub(super) has_left: bool,
+    /// The one entry of the timers that counts.
+    pub(super) timer_at_ms: u64,
+}
+
+impl Peer {
+    pub(super) fn new(
+        id: ConnectionId,
+        socket: TcpStream,
+        connection: Connection,
+        now_ms: u64,
+    ) -> Self {
+        Self {
+            id,
+            socket,
+            address: None,
+            connection,
+            reader: Reader::default(),
+            is_readable: false,
+            blocked_since_ms: None,
+            opened_ms: now_ms,
+            heard_ms: now_ms,
+            ping_at_ms: u64::MAX,
+            pinged_ms: None,
+            closing_until_ms: None,
+            has_left: false,
+            timer_at_ms: u64::MAX,
+        }
+    }
+
+    /// The other end, for the log.
+    pub(super) fn shown(&self) -> String {
+        self.address
+            .as_ref()
+            .map(|(address, _)| address.to_string())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,129 @@
+//! What happens because time passed: connects that never come, heartbeats, rights that end, readers that do not read.
+
+use std::cmp::Reverse;
+
+use lineside_hub::ConnectionId;
+use lineside_protocol::codes;
+use lineside_protocol::envelope::websocket_ping;
+
+use super::{Worker, peer};
+use crate::connection::Connection;
+
+/// Time that a browser has for its connect, in milliseconds (contract §4).
+pub(super) const CONNECT_MS_MAX: u64 = 5000;
+
+/// Time after a ping within which something must be heard, in milliseconds (contract §4).
+const SILENCE_MS_MAX: u64 = 10_000;
+
+/// Time that a browser has to read its last frames and answer the close, in milliseconds.
+pub(super) const CLOSE_MS_MAX: u64 = 2000;
+
+impl Worker {
+    /// Sees to every connection whose time has come.
+    pub(super) fn keep_time(&mut self) {
+        let now_ms = self.plan.clock.now_ms();
+        while let Some(&Reverse((at_ms, id))) = self
+            .timers
+            .peek()
+            .filter(|Reverse((at_ms, _))| *at_ms <= now_ms)
+        {
+            self.timers.pop();
+            let is_current =
+                peer(&mut self.peers, id).is_some_and(|peer| peer.timer_at_ms == at_ms);
+            if is_current {
+                if let Some(peer) = peer(&mut self.peers, id) {
+                    peer.timer_at_ms = u64::MAX;
+                }
+                self.guarded(id, |worker, id| worker.tick(id, now_ms));
+            }
+        }
+    }
+
+    /// Has the connection looked at no later than `at_ms`.
+    pub(super) fn look_again(&mut self, id: ConnectionId, at_ms: u64) {
+        if let Some(peer) = peer(&mut self.peers, id).filter(|peer| at_ms < peer.timer_at_ms) {
+            peer.timer_at_ms = at_ms;
+            self.timers.push(Reverse((at_ms, id)));
+        }
+    }
+
+    /// Has the connection looked at when its next right ends.
+    pub(super) fn watch_expiry(&mut self, id: ConnectionId) {
+        let Some(expires_ms) =
+            peer(&mut self.peers, id).and_then(|peer| peer.connection.expires_at_ms())
+        else {
+            return;
+        };
+        let clock = self.plan.clock;
+        self.look_again(
+            id,
+            clock.now_ms() + expires_ms.saturating_sub(clock.wall_ms()),
+        );
+    }
+
+    fn tick(&mut self, id: ConnectionId, now_ms: u64) {
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
+        };
+        if let Some(until_ms) = peer.closing_until_ms {
+            if until_ms <= now_ms {
+                self.drop_peer(id);
+            } else {
+                self.look_again(id, until_ms);
+            }
+            return;
+        }
+        let connect_by_ms = peer.opened_ms + CONNECT_MS_MAX;
+        if !peer.connection.is_connected() {
+            return if connect_by_ms <= now_ms {
+                self.end(id, codes::CLOSE_CONNECT_TIMEOUT);
+            } else {
+                self.look_again(id, connect_by_ms);
+            };
+        }
+        if let Some(since_ms) = peer.blocked_since_ms {
+            let until_ms = since_ms + self.plan.limits.slow_seconds_max * 1000;
+            if until_ms <= now_ms {
+                return self.cut(id);
+            }
+            self.look_again(id, until_ms);
+        }
+        self.act(id, Connection::expire);
+        self.keep_heartbeat(id, now_ms);
+    }
+
+    fn keep_heartbeat(&mut self, id: ConnectionId, now_ms: u64) {
+        // What is not read cannot be heard; then the limits of a slow reader hold instead.
+        let is_deaf = self.must_wait(id);
+        let heartbeat_ms = self.plan.limits.heartbeat_seconds * 1000;
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
+        };
+        if peer
+            .pinged_ms
+            .is_some_and(|pinged_ms| pinged_ms + SILENCE_MS_MAX <= now_ms)
+            && !is_deaf
+        {
+            return self.end(id, codes::CLOSE_HEARTBEAT);
+        }
+        if peer.ping_at_ms <= now_ms {
+            peer.ping_at_ms = now_ms + heartbeat_ms;
+            if !is_deaf {
+                peer.pinged_ms.get_or_insert(now_ms);
+                self.shard.push_frame(id, websocket_ping());
+                self.act(id, |connection, turn| {
+                    connection.ping(turn);
+                    Ok(())
+                });
+            }
+        }
+        let Some(peer) = super::peer(&mut self.peers, id) else {
+            return;
+        };
+        let next_ms = peer.pinged_ms.map_or(peer.ping_at_ms, |pinged_ms| {
+            peer.ping_at_ms
+                .min((pinged_ms + SILENCE_MS_MAX).max(now_ms + 1000))
+        });
+        self.look_again(id, next_ms);
+    }
+}

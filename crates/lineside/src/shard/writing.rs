@@ -1,0 +1,73 @@
+//! From outboxes to the kernel.
+
+use std::io::{ErrorKind, IoSlice, Write as _};
+
+use lineside_hub::{ConnectionId, Outbox, SLICES_MAX};
+use lineside_protocol::codes;
+
+use super::{Worker, peer};
+use crate::log::{Level, event};
+
+impl Worker {
+    /// One gathering write of what the connection is owed.
+    pub(super) fn write(&mut self, id: ConnectionId) {
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
+        };
+        let Some(outbox) = self.shard.outbox(id) else {
+            return;
+        };
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = outbox.slices(&mut slices);
+        match peer.socket.write_vectored(&slices[..count]) {
+            Ok(bytes) => {
+                self.shard.advance(id, bytes);
+                peer.blocked_since_ms = None;
+                let is_drained = self.shard.outbox(id).is_none_or(Outbox::is_empty);
+                if is_drained && peer.has_left {
+                    return self.drop_peer(id);
+                }
+                // What waited for the outbox may go on; a resting connection has nothing that waits.
+                if !peer.reader.is_resting() || peer.is_readable {
+                    self.listen(id);
+                    self.read(id);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let now_ms = self.plan.clock.now_ms();
+                let since_ms = *peer.blocked_since_ms.get_or_insert(now_ms);
+                self.shard.block(id);
+                self.look_again(id, since_ms + self.plan.limits.slow_seconds_max * 1000);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.shard.advance(id, 0),
+            Err(_) => self.drop_peer(id),
+        }
+    }
+
+    /// Ends a connection that does not read: its code if the kernel takes it, then a reset.
+    pub(super) fn cut(&mut self, id: ConnectionId) {
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
+        };
+        let name = peer.connection.name();
+        let user = peer.connection.user().unwrap_or_default();
+        let code = codes::CLOSE_SLOW;
+        event(
+            Level::Info,
+            "connection_ended",
+            &[
+                ("reason", &code.name),
+                ("connection", &name),
+                ("user", &user),
+                ("peer", &peer.shown()),
+            ],
+        );
+        // Without this the kernel would keep megabytes for a reader that never comes. If it fails, it does.
+        let _kept =
+            socket2::SockRef::from(&peer.socket).set_linger(Some(std::time::Duration::ZERO));
+        self.shard.abandon(id);
+        self.push_goodbye(id, code);
+        self.write(id);
+        self.drop_peer(id);
+    }
+}

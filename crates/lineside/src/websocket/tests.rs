@@ -1,0 +1,123 @@
+use super::*;
+
+/// One masked frame as a browser sends it; the mask is zero, so the payload stays readable.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    match payload.len() {
+        short @ 0..126 => out.push(0x80 | u8::try_from(short).unwrap()),
+        medium => {
+            out.push(0x80 | 126);
+            out.extend(u16::try_from(medium).unwrap().to_be_bytes());
+        }
+    }
+    out.extend([0; 4]);
+    out.extend(payload);
+    out
+}
+
+/// Every message that `reader` gives now, as words, and the bytes it answers.
+fn read_all(reader: &mut Reader) -> (Vec<String>, Vec<u8>) {
+    let (mut words, mut replies) = (Vec::new(), Vec::new());
+    loop {
+        words.push(match reader.next(|reply| replies.extend(reply)) {
+            Inbound::Text(text) => text.to_string(),
+            Inbound::Control => "control".into(),
+            Inbound::Closed => "closed".into(),
+            Inbound::Empty => return (words, replies),
+            Inbound::Broken(code) => {
+                words.push(code.name.into());
+                return (words, replies);
+            }
+        });
+    }
+}
+
+fn read(bytes: &[u8]) -> Vec<String> {
+    let mut reader = Reader::default();
+    reader.receive(bytes);
+    read_all(&mut reader).0
+}
+
+#[test]
+fn messages_come_whole_wherever_the_bytes_are_cut_and_nothing_is_kept_after() {
+    let mut bytes = frame(0x81, b"one");
+    bytes.extend(frame(0x01, b"tw"));
+    bytes.extend(frame(0x89, b"ping"));
+    bytes.extend(frame(0x80, b"o"));
+    bytes.extend(frame(0x81, "x".repeat(300).as_bytes()));
+    for cut in 0..=bytes.len() {
+        let mut reader = Reader::default();
+        reader.receive(&bytes[..cut]);
+        let (mut words, mut replies) = read_all(&mut reader);
+        reader.receive(&bytes[cut..]);
+        let (more, rest) = read_all(&mut reader);
+        words.extend(more);
+        replies.extend(rest);
+        assert_eq!(words, ["one", "control", "two", &"x".repeat(300)], "{cut}");
+        assert_eq!(replies, b"\x8a\x04ping", "{cut}");
+        assert!(reader.is_resting(), "{cut}");
+    }
+}
+
+#[test]
+fn an_incomplete_message_keeps_its_context() {
+    for part in [
+        &frame(0x81, b"whole")[..3],
+        &frame(0x01, b"open"),
+        &frame(0x81, b"whole")[..8],
+    ] {
+        let mut reader = Reader::default();
+        reader.receive(part);
+        assert!(read_all(&mut reader).0.is_empty());
+        assert!(!reader.is_resting());
+    }
+}
+
+#[test]
+fn a_close_is_answered() {
+    let mut reader = Reader::default();
+    reader.receive(&frame(0x88, &1000_u16.to_be_bytes()));
+    let (words, replies) = read_all(&mut reader);
+    assert_eq!(words[0], "closed");
+    assert_eq!(replies, [0x88, 2, 3, 0xe8]);
+}
+
+#[test]
+fn what_breaks_the_protocol_is_named() {
+    let long = frame(0x81, &vec![b'x'; MESSAGE_BYTES_MAX - 1]);
+    assert_eq!(read(&long)[0].len(), MESSAGE_BYTES_MAX - 1);
+    let mut claimed = vec![0x81, 0xFF];
+    claimed.extend(u64::MAX.to_be_bytes());
+    claimed.extend([0; 4]);
+    let mut grown = frame(0x01, &vec![b'x'; 60_000]);
+    grown.extend(frame(0x00, &vec![b'x'; 60_000]));
+    for (bytes, code) in [
+        (frame(0x82, b"binary"), CLOSE_UNSUPPORTED_DATA),
+        (frame(0x81, b"\xff\xfe"), CLOSE_INVALID_TEXT),
+        (vec![0x81, 1, b'x'], CLOSE_PROTOCOL_ERROR),
+        (frame(0xC1, b"reserved bit"), CLOSE_PROTOCOL_ERROR),
+        (frame(0x83, b"reserved opcode"), CLOSE_PROTOCOL_ERROR),
+        (frame(0x80, b"no start"), CLOSE_PROTOCOL_ERROR),
+        (frame(0x09, b"fragmented ping"), CLOSE_PROTOCOL_ERROR),
+        (claimed, CLOSE_TOO_LARGE),
+        (grown, CLOSE_TOO_LARGE),
+    ] {
+        assert_eq!(
+            read(&bytes).last().map(String::as_str),
+            Some(code.name),
+            "{:?}",
+            &bytes[..2]
+        );
+    }
+}
+
+#[test]
+fn a_lie_about_the_length_costs_no_memory() {
+    let mut reader = Reader::default();
+    let mut bytes = vec![0x81, 0x80 | 127];
+    bytes.extend(60_000_u64.to_be_bytes());
+    bytes.extend([0; 4]);
+    reader.receive(&bytes);
+    assert!(read_all(&mut reader).0.is_empty());
+    assert!(reader.0.is_some_and(|busy| busy.unread.capacity() < 1024));
+}
