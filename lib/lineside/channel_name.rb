@@ -46,8 +46,7 @@ module Lineside
 
     def part(object)
       case object
-      when String then blank(object, object)
-      when Symbol then object.name
+      when String, Symbol, Integer then blank(object, object.to_s)
       when Array then blank(object, object.map { |item| part(item) }.join(":"))
       else blank(object, param(object))
       end
@@ -56,9 +55,16 @@ module Lineside
     def param(object)
       raise ArgumentError, "#{describe(object)} is not saved yet, so it names no channel" if unsaved?(object)
       return object.to_gid_param if object.respond_to?(:to_gid_param)
-      return object.to_param.to_s if object.respond_to?(:to_param) && !object.is_a?(Hash)
+      return object.to_param.to_s if named?(object)
 
       raise ArgumentError, "#{describe(object)} names no channel: give a String, a record or an array of them"
+    end
+
+    # ActiveSupport gives every object a `to_param`, which says nothing.
+    def named?(object)
+      return false if [nil, true, false].include?(object) || object.is_a?(Hash)
+
+      object.respond_to?(:to_param) && object.method(:to_param).owner != Object
     end
 
     def unsaved?(object) = object.respond_to?(:new_record?) && object.new_record?
@@ -71,6 +77,6 @@ module Lineside
       raise ArgumentError, "#{describe(object)} gives a blank name for a channel"
     end
 
-    private_class_method :problem_of, :part, :param, :unsaved?, :blank
+    private_class_method :problem_of, :part, :param, :named?, :unsaved?, :blank
   end
 end

@@ -15,7 +15,9 @@ module Lineside
     #   @return [Symbol] `:text`, `:list` (comma-separated in the environment) or `:count` (whole, from 1)
     # @!attribute default
     #   @return [Object, nil] nil where it depends on the app
-    Setting = Struct.new(:variable, :kind, :default)
+    # @!attribute most
+    #   @return [Integer, nil] the largest value of a `:count`
+    Setting = Struct.new(:variable, :kind, :default, :most)
 
     SETTINGS = {
       link: Setting.new("LINESIDE_LINK", :text),
@@ -29,12 +31,14 @@ module Lineside
       spool_bytes_max: Setting.new("LINESIDE_SPOOL_BYTES_MAX", :count, 8 * 1024 * 1024),
       # What is a minute late is better fetched anew.
       spool_seconds_max: Setting.new("LINESIDE_SPOOL_SECONDS_MAX", :count, 60),
-      # The sidecar's own limit: what one publication may cost each of its readers.
-      payload_bytes_max: Setting.new("LINESIDE_PAYLOAD_BYTES_MAX", :count, 64 * 1024)
+      # The sidecar takes no more: it is what one publication may cost each of its readers.
+      payload_bytes_max: Setting.new("LINESIDE_PAYLOAD_BYTES_MAX", :count, 64 * 1024, 64 * 1024),
+      # The class whose records are users, by its `base_class`.
+      user_class: Setting.new("LINESIDE_USER_CLASS", :text, "User")
     }.freeze
 
     # What only Ruby asks for, so that no variable stands for it.
-    RUBY_SETTINGS = %i[secret app_key root user_class user_id logger].freeze
+    RUBY_SETTINGS = %i[secret app_key root user_id logger].freeze
 
     NAMES = [*SETTINGS.keys, *RUBY_SETTINGS].freeze
 
@@ -51,18 +55,15 @@ module Lineside
 
     # @!attribute root
     #   @return [String] the app's folder
-    # @!attribute user_class
-    #   @return [String, Class] the class whose records are users, by its `base_class`
     # @!attribute user_id
     #   @return [#call, nil] replaces the rule of {UserId}: takes the user, returns a String or an Integer
-    attr_accessor :root, :user_class, :user_id
+    attr_accessor :root, :user_id
 
     attr_writer :logger
 
     def initialize
       @values = {}
       @root = Dir.pwd
-      @user_class = "User"
     end
 
     # Takes settings by name, as an app's configuration holds them.
@@ -113,17 +114,17 @@ module Lineside
 
     def check(setting, name, value)
       case setting.kind
-      when :count then count(name, value)
+      when :count then count(name, value, setting.most)
       when :list then (value.is_a?(String) ? value.split(",") : Array(value)).map { |entry| entry.to_s.strip }
       else value.to_s
       end
     end
 
-    def count(name, value)
-      number = Integer(value, exception: false) if value.is_a?(Integer) || value.to_s.match?(/\A\d+\z/)
-      return number if number&.positive?
+    def count(name, value, most)
+      number = value.to_s.match?(/\A\d+\z/) ? value.to_i : 0
+      return number if number.positive? && (most.nil? || number <= most)
 
-      raise ConfigurationError, "#{name} is #{value.inspect}: give a whole number from 1"
+      raise ConfigurationError, "#{name} is #{value.inspect}: give a whole number from 1#{" to #{most}" if most}"
     end
   end
 end

@@ -17,7 +17,7 @@ module Lineside
     rescue SystemStackError
       raise ArgumentError, "a #{value.class} cannot become JSON: it holds itself, or nests too deep"
     rescue JSON::GeneratorError, EncodingError => e
-      raise ArgumentError, "a #{value.class} cannot become JSON: #{e.message}"
+      raise ArgumentError, "a #{value.class} cannot become JSON, its text may not be UTF-8: #{e.message}"
     end
 
     # @return [Array(Boolean, Boolean)] whether `<`, `>` and `&`, and whether U+2028 and U+2029 are escaped in the

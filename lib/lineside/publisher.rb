@@ -4,9 +4,6 @@ module Lineside
   # This process's end of the link. Every publication leaves through {#publish}. The extension behind it keeps the spool
   # and the one thread that writes; there is one per process, a forked child makes its own.
   class Publisher
-    # Longest wait for the sidecar, in seconds.
-    WAIT_SECONDS_MAX = 3600
-
     # @param config [Configuration]
     # @raise [ConfigurationError] if a setting cannot be used
     def initialize(config)
@@ -26,21 +23,21 @@ module Lineside
     #
     # @param publications [Array<Array(String, Object)>] full names of channels, each with its data
     # @param once [String, nil] the id under which a single one lands once
-    # @param timeout [Numeric, nil] seconds to wait for the sidecar to take a single one; nil returns at once
+    # @param timeout [Float, nil] seconds to wait for the sidecar to take a single one; nil returns at once
     # @return [Boolean, Receipt] whether they were accepted, or what the sidecar answered
     # @raise [ArgumentError, PayloadTooLarge] for data that cannot be published
     # @raise [NotAccepted, Unconfirmed, Refused] with a timeout only
     def publish(publications, once: nil, timeout: nil)
-      wait = timeout && seconds(timeout)
       accepted = Native.publish(publications, once, !timeout.nil?)
-      return receipt(Native.wait(accepted, wait), timeout) if wait && accepted.is_a?(Integer)
-      return accepted?(accepted) unless wait
+      return accepted?(accepted) unless timeout
+      return receipt(Native.wait(accepted, timeout), timeout) if accepted.is_a?(Integer)
 
       raise NotAccepted, "the publication was not accepted, #{accepted}: #{trouble}"
     end
 
+    # @param timeout [Float] seconds
     # @return [Boolean] whether the sidecar has all that was accepted so far
-    def flush(timeout) = Native.flush(seconds(timeout))
+    def flush(timeout) = Native.flush(timeout)
 
     # @return [String, nil]
     def cursor = Native.cursor
@@ -78,12 +75,5 @@ module Lineside
     end
 
     def trouble = Native.status[:last_error] || "the sidecar is slow, or stopped"
-
-    def seconds(timeout)
-      number = Float(timeout) if timeout.is_a?(Numeric) || timeout.respond_to?(:to_f)
-      return number if number&.between?(0, WAIT_SECONDS_MAX)
-
-      raise ArgumentError, "a timeout of #{timeout.inspect} cannot be used: give seconds, 0 to #{WAIT_SECONDS_MAX}"
-    end
   end
 end

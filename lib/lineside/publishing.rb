@@ -8,6 +8,9 @@ module Lineside
     # Longest `once:` id, in bytes.
     ONCE_BYTES_MAX = 255
 
+    # Longest wait for the sidecar, in seconds.
+    WAIT_SECONDS_MAX = 3600
+
     # Stands for data that was not given: nil is data.
     NO_DATA = Object.new.freeze
     private_constant :NO_DATA
@@ -27,7 +30,8 @@ module Lineside
     # @raise [Unconfirmed] if no answer came in time; retry with `once:`
     # @raise [NotAccepted, Refused] if it certainly was not published
     def publish!(channel, data = NO_DATA, once: nil, timeout: 2, **bare)
-      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once), timeout:)
+      publication = [ChannelName.of(channel), given(data, bare)]
+      publisher.publish([publication], once: once_id(once), timeout: seconds(timeout))
     end
 
     # Publishes to one user, on all their devices, and returns at once.
@@ -53,7 +57,7 @@ module Lineside
 
     # @param timeout [Numeric] seconds
     # @return [Boolean] whether the sidecar has all that was accepted so far
-    def flush(timeout: 1) = publisher.flush(timeout)
+    def flush(timeout: 1) = publisher.flush(seconds(timeout))
 
     # @return [String, nil] the newest position known here, without a round trip; nil before the first link
     def cursor = publisher.cursor
@@ -68,6 +72,14 @@ module Lineside
       return data unless data.equal?(NO_DATA)
 
       raise ArgumentError, "there is no data: give it after the channel, nil if there is none to say"
+    end
+
+    # Seconds of a number or an ActiveSupport::Duration.
+    def seconds(timeout)
+      number = timeout.to_f if timeout.respond_to?(:to_f) && !timeout.nil? && !timeout.is_a?(String)
+      return number if number&.finite? && number&.between?(0, WAIT_SECONDS_MAX)
+
+      raise ArgumentError, "a timeout of #{timeout.inspect} cannot be used: give seconds, 0 to #{WAIT_SECONDS_MAX}"
     end
 
     def once_id(once)

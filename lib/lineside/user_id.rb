@@ -49,8 +49,9 @@ module Lineside
     def base(kind) = kind.respond_to?(:base_class) ? kind.base_class : kind
 
     def base_name(user_class)
-      name = user_class.to_s
-      name.match?(/\A[A-Z]/) && Object.const_defined?(name) ? base(Object.const_get(name)).name : name
+      return user_class unless user_class.match?(/\A[A-Z]/) && Object.const_defined?(user_class)
+
+      base(Object.const_get(user_class)).name
     end
 
     def blank?(id) = ChannelName.utf8?(id) && id.match?(/\A[[:space:]]*\z/)

@@ -1,0 +1,278 @@
+//! Ruby values as JSON: plain ones natively, all others through `Lineside::Json`, byte for byte what ActiveSupport writes.
+
+mod text;
+
+use std::cell::Cell;
+use std::io::Write;
+
+use magnus::encoding::{Coderange, EncodingCapable};
+use magnus::r_hash::ForEach;
+use magnus::rb_sys::AsRawValue;
+use magnus::value::{Lazy, ReprValue};
+use magnus::{
+    Error, Float, Integer, Module, RArray, RClass, RHash, RModule, RString, Ruby, Symbol, Value,
+};
+
+use self::text::{Escapes, NeedsEscapes};
+use crate::{error, gvl};
+
+/// Levels of arrays and hashes in each other: what JSON.generate takes by default, and within the 128 of serde_json,
+/// which reads it in the sidecar.
+const NESTING_LEVELS_MAX: usize = 100;
+
+/// Encodings within encodings that Ruby's callbacks start: each costs several frames of the machine's stack.
+const CALLS_MAX: usize = 100;
+
+/// The module of lib/lineside/json.rb, which is loaded before the extension.
+static CALLBACKS: Lazy<RModule> = Lazy::new(|ruby| {
+    let lineside = ruby.class_object().const_get::<_, RModule>("Lineside");
+    lineside
+        .and_then(|module| module.const_get("Json"))
+        .expect("lib/lineside/json.rb is loaded before the extension")
+});
+
+thread_local! {
+    /// Encodings that this thread is in.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Appends the JSON of `value` to `out`. It may call back into the app (`as_json`), which may raise, throw and publish:
+/// then `out` holds half a text.
+///
+/// # Errors
+/// `ArgumentError` for text that is not UTF-8 and for what nests too deep or holds itself, and whatever the app raises.
+pub(crate) fn encode(ruby: &Ruby, value: Value, out: &mut Vec<u8>) -> Result<(), Error> {
+    let calls = CALLS.get();
+    if calls >= CALLS_MAX {
+        return Err(too_deep(ruby));
+    }
+    CALLS.set(calls + 1);
+    let result = Encoder {
+        ruby,
+        out,
+        levels: 0,
+        escapes: None,
+    }
+    .value(value);
+    CALLS.set(calls);
+    result
+}
+
+struct Encoder<'a> {
+    ruby: &'a Ruby,
+    out: &'a mut Vec<u8>,
+    /// Arrays and hashes that are open.
+    levels: usize,
+    /// What the running app escapes; asked for once, where it matters first.
+    escapes: Option<Escapes>,
+}
+
+/// Keys of one kind differ as JSON when they differ in Ruby.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyKind {
+    String,
+    Symbol,
+    Integer,
+}
+
+impl Encoder<'_> {
+    fn value(&mut self, value: Value) -> Result<(), Error> {
+        if value.is_nil() {
+            self.out.extend_from_slice(b"null");
+        } else if let Some(integer) = Integer::from_value(value) {
+            return self.integer(integer);
+        } else if let Some(string) = plain(value, RString::from_value, self.ruby.class_string()) {
+            return self.string(string);
+        } else if let Some(symbol) = Symbol::from_value(value) {
+            return self.string(gvl::symbol_name(symbol));
+        } else if let Some(hash) = plain(value, RHash::from_value, self.ruby.class_hash()) {
+            return self.hash(hash);
+        } else if let Some(array) = plain(value, RArray::from_value, self.ruby.class_array()) {
+            return self.array(array);
+        } else if let Some(float) = Float::from_value(value) {
+            return self.float(float);
+        } else if value.is_kind_of(self.ruby.class_true_class()) {
+            self.out.extend_from_slice(b"true");
+        } else if value.is_kind_of(self.ruby.class_false_class()) {
+            self.out.extend_from_slice(b"false");
+        } else {
+            return self.other(value);
+        }
+        Ok(())
+    }
+
+    fn hash(&mut self, hash: RHash) -> Result<(), Error> {
+        let start = self.out.len();
+        let mut kind = None;
+        let mut mixed = false;
+        self.open(b'{')?;
+        hash.foreach(|key: Value, value: Value| {
+            let found = key_kind(self.ruby, key);
+            mixed = found.is_none() || (kind.is_some() && found != kind);
+            if mixed {
+                return Ok(ForEach::Stop);
+            }
+            if kind.is_some() {
+                self.out.push(b',');
+            }
+            kind = found;
+            self.key(key)?;
+            self.out.push(b':');
+            self.value(value)?;
+            Ok(ForEach::Continue)
+        })?;
+        self.close(b'}');
+        if mixed {
+            // Keys may be the same as JSON, and which of them stays is ActiveSupport's to say.
+            self.out.truncate(start);
+            return self.other(hash.as_value());
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, key: Value) -> Result<(), Error> {
+        if let Some(string) = RString::from_value(key) {
+            self.string(string)
+        } else if let Some(symbol) = Symbol::from_value(key) {
+            self.string(gvl::symbol_name(symbol))
+        } else if let Some(integer) = Integer::from_value(key) {
+            self.out.push(b'"');
+            self.integer(integer)?;
+            self.out.push(b'"');
+            Ok(())
+        } else {
+            self.other(key)
+        }
+    }
+
+    fn array(&mut self, array: RArray) -> Result<(), Error> {
+        self.open(b'[')?;
+        let mut index = 0;
+        // The app's callbacks may change the array.
+        while index < array.len() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            self.value(array.entry(isize::try_from(index).unwrap_or(isize::MAX))?)?;
+            index += 1;
+        }
+        self.close(b']');
+        Ok(())
+    }
+
+    fn integer(&mut self, integer: Integer) -> Result<(), Error> {
+        if let Ok(small) = integer.to_i64() {
+            write!(self.out, "{small}").expect("a Vec takes all that is written");
+            return Ok(());
+        }
+        self.digits(integer)
+    }
+
+    fn float(&mut self, float: Float) -> Result<(), Error> {
+        if float.to_f64().is_finite() {
+            // Rust's shortest digits are not always Ruby's: 97263033315662.125 ends in 13 there and in 12 here.
+            return self.digits(float);
+        }
+        self.out.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn digits(&mut self, number: impl ReprValue) -> Result<(), Error> {
+        let digits: RString = number.funcall("to_s", ())?;
+        gvl::read(digits, |bytes| self.out.extend_from_slice(bytes));
+        Ok(())
+    }
+
+    fn string(&mut self, string: RString) -> Result<(), Error> {
+        check_utf8(self.ruby, string)?;
+        let start = self.out.len();
+        let (out, escapes) = (&mut *self.out, self.escapes);
+        if gvl::read(string, |bytes| text::write(bytes, escapes, out)) == Err(NeedsEscapes) {
+            let (html, separators) = self.ruby.get_inner(&CALLBACKS).funcall("escapes", ())?;
+            self.escapes = Some(Escapes { html, separators });
+            self.out.truncate(start);
+            return self.string(string);
+        }
+        Ok(())
+    }
+
+    /// A value that only Ruby can write.
+    fn other(&mut self, value: Value) -> Result<(), Error> {
+        let json: RString = self
+            .ruby
+            .get_inner(&CALLBACKS)
+            .funcall("generate", (value,))?;
+        check_utf8(self.ruby, json)?;
+        let (levels, out) = (self.levels, &mut *self.out);
+        let deepest = gvl::read(json, |bytes| {
+            out.extend_from_slice(bytes);
+            levels + text::nesting(bytes)
+        });
+        if deepest > NESTING_LEVELS_MAX {
+            Err(too_deep(self.ruby))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn open(&mut self, bracket: u8) -> Result<(), Error> {
+        if self.levels >= NESTING_LEVELS_MAX {
+            return Err(too_deep(self.ruby));
+        }
+        self.levels += 1;
+        self.out.push(bracket);
+        Ok(())
+    }
+
+    fn close(&mut self, bracket: u8) {
+        self.levels -= 1;
+        self.out.push(bracket);
+    }
+}
+
+/// The value as an instance of exactly that class: neither of a subclass nor with methods of its own.
+fn plain<T: ReprValue>(value: Value, from: fn(Value) -> Option<T>, class: RClass) -> Option<T> {
+    from(value).filter(|_| value.class().as_raw() == class.as_raw())
+}
+
+fn key_kind(ruby: &Ruby, key: Value) -> Option<KeyKind> {
+    if plain(key, RString::from_value, ruby.class_string()).is_some() {
+        Some(KeyKind::String)
+    } else if Symbol::from_value(key).is_some() {
+        Some(KeyKind::Symbol)
+    } else {
+        Integer::from_value(key).map(|_| KeyKind::Integer)
+    }
+}
+
+/// ASCII in any encoding that extends it, or valid UTF-8.
+fn check_utf8(ruby: &Ruby, string: RString) -> Result<(), Error> {
+    let utf8 = string.enc_get() == ruby.utf8_encindex();
+    match string.enc_coderange_scan() {
+        Coderange::SevenBit => Ok(()),
+        Coderange::Valid if utf8 => Ok(()),
+        Coderange::Broken if utf8 => Err(argument_about(ruby, "is not valid UTF-8", string)),
+        Coderange::Valid | Coderange::Broken | Coderange::Unknown => {
+            let encoding: Value = string.funcall("encoding", ())?;
+            Err(argument_about(
+                ruby,
+                &format!("is {encoding}, not UTF-8: encode it first"),
+                string,
+            ))
+        }
+    }
+}
+
+fn argument_about(ruby: &Ruby, problem: &str, string: RString) -> Error {
+    error::argument(
+        ruby,
+        format!("a String in the data ({} bytes) {problem}", string.len()),
+    )
+}
+
+fn too_deep(ruby: &Ruby) -> Error {
+    error::argument(
+        ruby,
+        format!("the data nests deeper than {NESTING_LEVELS_MAX} levels, or holds itself"),
+    )
+}

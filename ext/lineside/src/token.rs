@@ -1,0 +1,73 @@
+//! Signing for Ruby. Names and ids come checked by lib/lineside; the rules themselves are those of `lineside-token`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lineside_token::{ChannelDraft, ClaimError, ConnectionDraft, Keys};
+use magnus::scan_args::get_kwargs;
+use magnus::{Error, RHash, RString, Ruby};
+
+use crate::error::{self, guard};
+use crate::gvl;
+
+/// `Native.derive(app_key)`: the secret of an app that has a key but no secret.
+pub(crate) fn derive(ruby: &Ruby, app_key: RString) -> Result<String, Error> {
+    guard(ruby, || Ok(gvl::read(app_key, lineside_token::derive)))
+}
+
+/// `Native.sign_connection(secrets, sub:, channels:, allow:, seconds:)`: a connection token.
+pub(crate) fn sign_connection(
+    ruby: &Ruby,
+    secrets: RString,
+    claims: RHash,
+) -> Result<String, Error> {
+    guard(ruby, || {
+        let names = ["sub", "channels", "allow", "seconds"];
+        let given = get_kwargs::<_, (Option<String>, Vec<String>, Vec<String>, u64), (), ()>(
+            claims,
+            &names,
+            &[],
+        )?;
+        let (sub, channels, allow, ttl_s) = given.required;
+        let draft = ConnectionDraft {
+            sub,
+            channels,
+            allow,
+            ttl_s,
+            ..ConnectionDraft::default()
+        };
+        sign(ruby, secrets, |keys, now_ms| {
+            lineside_token::sign_connection(draft, keys, now_ms)
+        })
+    })
+}
+
+/// `Native.sign_channel(secrets, channel:, sub:, seconds:)`: a channel token.
+pub(crate) fn sign_channel(ruby: &Ruby, secrets: RString, claims: RHash) -> Result<String, Error> {
+    guard(ruby, || {
+        let names = ["channel", "sub", "seconds"];
+        let given = get_kwargs::<_, (String, Option<String>, u64), (), ()>(claims, &names, &[])?;
+        let (channel, sub, ttl_s) = given.required;
+        let draft = ChannelDraft {
+            channel,
+            sub,
+            ttl_s,
+        };
+        sign(ruby, secrets, |keys, now_ms| {
+            lineside_token::sign_channel(draft, keys, now_ms)
+        })
+    })
+}
+
+fn sign(
+    ruby: &Ruby,
+    secrets: RString,
+    signed: impl FnOnce(&Keys, u64) -> Result<String, ClaimError>,
+) -> Result<String, Error> {
+    let keys = Keys::parse(&secrets.to_string()?)
+        .map_err(|problem| error::configuration(ruby, problem.to_string()))?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    signed(&keys, now_ms).map_err(|problem| error::argument(ruby, problem.to_string()))
+}

@@ -1,0 +1,23 @@
+# frozen_string_literal: true
+
+require "lineside"
+
+ROOT = File.expand_path("..", __dir__)
+
+Dir[File.join(__dir__, "support/*.rb")].each { |file| require file }
+
+RSpec.configure do |config|
+  config.disable_monkey_patching!
+  config.expect_with(:rspec) { |expectations| expectations.max_formatted_output_length = 2000 }
+  config.mock_with(:rspec) { |mocks| mocks.verify_partial_doubles = true }
+  config.order = :random
+  Kernel.srand config.seed
+
+  config.include Eventually
+  config.include Settings
+  config.include Processes
+  config.include Sidecars, file_path: %r{spec/integration}
+
+  # Every example begins with the defaults, whatever this shell or another example has set.
+  config.around { |example| with_default_settings { example.run } }
+end

@@ -1,0 +1,95 @@
+# frozen_string_literal: true
+
+require "base64"
+require "json"
+require_relative "eventually"
+require "securerandom"
+require "socket"
+
+# A browser as far as the sidecar can tell: a plain WebSocket (RFC 6455) that speaks lineside-v1.
+class Browser
+  PATIENCE_SECONDS = Eventually::PATIENCE_SECONDS
+  TEXT = 1
+  CLOSE = 8
+  PING = 9
+
+  # @return [Hash] the answer to its connect
+  attr_reader :welcome
+
+  def initialize(port, **connect)
+    @socket = TCPSocket.new("127.0.0.1", port)
+    shake_hands(port)
+    say(type: "connect", **connect)
+    @welcome = hear("welcome")
+  end
+
+  def say(message) = write(TEXT, JSON.generate(message))
+
+  # The next message of that type. Pings and the end of a replay may come between, anything else may not.
+  def hear(type)
+    message = read_message
+    return hear(type) if %w[ping caught_up].include?(message["type"])
+    raise "waited for #{type}, got #{message}" unless message["type"] == type
+
+    message
+  end
+
+  # The publications up to and with one whose data is `last`: what came before it came, what did not did not.
+  def messages_until(last)
+    heard = []
+    heard << hear("message") until heard.last&.fetch("data") == last
+    heard
+  end
+
+  def data_until(last) = messages_until(last).map { |message| message["data"] }
+
+  def close = @socket.close
+
+  private
+
+  def shake_hands(port)
+    key = Base64.strict_encode64(SecureRandom.bytes(16))
+    @socket.write("GET /lineside HTTP/1.1\r\nHost: 127.0.0.1:#{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
+                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: #{key}\r\n\r\n")
+    head = +""
+    head << read(1) until head.end_with?("\r\n\r\n")
+    raise "no WebSocket: #{head}" unless head.start_with?("HTTP/1.1 101")
+  end
+
+  def read_message
+    opcode, payload = read_frame
+    case opcode
+    when TEXT then JSON.parse(payload)
+    when CLOSE then raise "closed with #{payload.unpack('n a*')}"
+    else
+      write(10, payload) if opcode == PING
+      read_message
+    end
+  end
+
+  def read_frame
+    first, second = read(2).bytes
+    length = second & 0x7F
+    length = read(2).unpack1("n") if length == 126
+    length = read(8).unpack1("Q>") if length == 127
+    [first & 0xF, read(length)]
+  end
+
+  # Clients mask (RFC 6455 §5.3).
+  def write(opcode, payload)
+    mask = SecureRandom.bytes(4)
+    masked = payload.bytes.each_with_index.map { |byte, index| byte ^ mask.getbyte(index % 4) }.pack("C*")
+    size = payload.bytesize
+    head = size < 126 ? [0x80 | opcode, 0x80 | size].pack("CC") : [0x80 | opcode, 0xFE, size].pack("CCn")
+    @socket.write(head + mask + masked)
+  end
+
+  def read(bytes)
+    buffer = "".b
+    while buffer.bytesize < bytes
+      @socket.wait_readable(PATIENCE_SECONDS) or raise "nothing came within #{PATIENCE_SECONDS} s"
+      buffer << @socket.readpartial(bytes - buffer.bytesize)
+    end
+    buffer
+  end
+end

@@ -1,0 +1,71 @@
+# frozen_string_literal: true
+
+require "open3"
+require "tempfile"
+require "rbconfig"
+require "tmpdir"
+
+# Ruby processes beside this one. Only those started here are ever signalled.
+module Processes
+  LIBRARY = File.join(ROOT, "lib")
+
+  def self.included(group)
+    group.after { started.each(&:stop) }
+  end
+
+  # Runs a script to its end.
+  # @return [String] what it wrote
+  def ruby(script, env: {})
+    output, status = Open3.capture2e(env, RbConfig.ruby, "-I", LIBRARY, stdin_data: script)
+    raise "the script ended with #{status}:\n#{output}" unless status.success?
+
+    output
+  end
+
+  # Starts a script.
+  # @return [Started]
+  def start_ruby(script, env: {}) = start([env, RbConfig.ruby, "-I", LIBRARY, "-e", "$stdout.sync = true\n#{script}"])
+
+  def start(command, **options) = Started.new(command, **options).tap { |process| started << process }
+
+  def started = (@started ||= [])
+
+  # A process with its output in a file, so that it never waits for a reader.
+  class Started
+    include Eventually
+
+    attr_reader :pid
+
+    def initialize(command, **options)
+      @output = Tempfile.new("output")
+      @pid = Process.spawn(*command, in: File::NULL, out: @output.path, err: %i[child out], **options)
+    end
+
+    def output = File.read(@output.path)
+
+    # Waits until it has written something of that form.
+    # @return [MatchData]
+    def written(pattern)
+      eventually("the output #{pattern.inspect}") do
+        output.match(pattern) || (raise "it ended with #{@status}:\n#{output}" if ended? && !output.match?(pattern))
+      end
+    end
+
+    def signal(name) = Process.kill(name, @pid)
+
+    # @return [Process::Status]
+    def wait
+      eventually("the end of process #{@pid}, which wrote #{output}") { ended? }
+      @status
+    end
+
+    def stop
+      return if ended?
+
+      signal(:KILL)
+      wait
+    end
+
+    def ended? = !!(@status ||= Process.wait2(@pid, Process::WNOHANG)&.last)
+  end
+end

@@ -1,0 +1,54 @@
+# frozen_string_literal: true
+
+RSpec.describe Lineside::ChannelName do
+  let(:order) { Struct.new(:to_param).new("7") }
+  let(:global) { Struct.new(:to_gid_param, :to_param).new("Z2lkOi8v", "7") }
+
+  def name(channel) = described_class.of(channel)
+
+  it "takes a String as it is" do
+    ["orders", "a b", "orders:7", "été", "x" * 255, "users:1", "user", "cablecar:1"].each do |channel|
+      expect(name(channel)).to eq(channel)
+    end
+  end
+
+  it "names a record by its global id, else by its param" do
+    expect(name(global)).to eq("Z2lkOi8v")
+    expect(name(order)).to eq("7")
+  end
+
+  it "joins an array's names, as Turbo does" do
+    expect(name([global, :comments, ["new", order]])).to eq("Z2lkOi8v:comments:new:7")
+  end
+
+  it "refuses what names no channel" do
+    [nil, Object.new, { a: 1 }, ["orders", nil]].each do |channel|
+      expect { name(channel) }.to raise_error(ArgumentError, /names no channel/)
+    end
+  end
+
+  it "refuses a blank name, and a blank part" do
+    ["", " ", "\u00A0\u3000", [], ["a", " "], [[]], Struct.new(:to_param).new(nil)].each do |channel|
+      expect { name(channel) }.to raise_error(ArgumentError, /blank/)
+    end
+  end
+
+  it "refuses a record that is not saved" do
+    record = Struct.new(:to_param) { def new_record? = true }.new("7")
+    expect { name([record]) }.to raise_error(ArgumentError, /not saved/)
+  end
+
+  it "refuses names that break a rule, and says which" do
+    { "x" * 256 => /256 bytes/, "é" * 128 => /256 bytes/, "a\u0000" => /control/, "a\nb" => /control/,
+      "a\u0085" => /control/, "chat:*" => /\*/, "\xFF" => /UTF-8/, "é".encode("ISO-8859-1") => /ISO-8859-1/,
+      "orders".encode("UTF-16LE") => /UTF-16LE/ }.each do |channel, problem|
+      expect { name(channel) }.to raise_error(ArgumentError, problem)
+    end
+  end
+
+  it "refuses the reserved prefixes, however they come together" do
+    ["user:42", "cable:posts", %w[user 42], [:cable, "x"], "user:"].each do |channel|
+      expect { name(channel) }.to raise_error(ArgumentError, /reserved/)
+    end
+  end
+end

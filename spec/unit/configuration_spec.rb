@@ -1,0 +1,98 @@
+# frozen_string_literal: true
+
+RSpec.describe Lineside::Configuration do
+  subject(:config) { described_class.new }
+
+  it "has a default for every setting, and a variable of its own for each" do
+    expect(described_class::SETTINGS.values.map(&:variable)).to all(start_with("LINESIDE_"))
+    expect(described_class::SETTINGS.values.map(&:variable).uniq.size).to eq(described_class::SETTINGS.size)
+    expect(config.bind).to eq("127.0.0.1:8090")
+    expect(config.spool_seconds_max).to eq(60)
+    expect(config.allowed_origins).to eq([])
+  end
+
+  it "lets the environment win, unless it is empty" do
+    config.spool_bytes_max = 1000
+    ENV["LINESIDE_SPOOL_BYTES_MAX"] = ""
+    expect(config.spool_bytes_max).to eq(1000)
+    ENV["LINESIDE_SPOOL_BYTES_MAX"] = "2000"
+    expect(config.spool_bytes_max).to eq(2000)
+    ENV["LINESIDE_ALLOWED_ORIGINS"] = "https://a.example, https://b.example"
+    expect(config.allowed_origins).to eq(%w[https://a.example https://b.example])
+  end
+
+  it "refuses counts that are none, wherever they come from" do
+    [0, -1, "ten", 1.5, "1e3", " 7"].each do |value|
+      expect { config.spool_bytes_max = value }.to raise_error(Lineside::ConfigurationError, /spool_bytes_max/)
+    end
+    expect { config.payload_bytes_max = 65_537 }.to raise_error(Lineside::ConfigurationError, /1 to 65536/)
+    ENV["LINESIDE_SPOOL_SECONDS_MAX"] = "soon"
+    expect { config.spool_seconds_max }.to raise_error(Lineside::ConfigurationError, /SPOOL_SECONDS_MAX.*"soon"/)
+  end
+
+  it "takes settings by name, and lists the names when one is wrong" do
+    config.assign("bind" => "127.0.0.1:9999", user_class: "Account")
+    expect([config.bind, config.user_class]).to eq(%w[127.0.0.1:9999 Account])
+    expect { config.assign(bnid: "x") }.to raise_error(Lineside::ConfigurationError, /bnid.*bind/)
+    expect { config.bnid = "x" }.to raise_error(NoMethodError)
+  end
+
+  it "tells the sidecar the link and what was set, never the secret" do
+    config.root = "/srv/app"
+    config.secret = Settings::SECRET
+    config.allowed_origins = %w[https://a.example https://b.example]
+    ENV["LINESIDE_PATH"] = "/live"
+    expect(config.environment).to eq(
+      "LINESIDE_LINK" => "unix:/srv/app/tmp/sockets/lineside.sock",
+      "LINESIDE_ALLOWED_ORIGINS" => "https://a.example,https://b.example",
+      "LINESIDE_PATH" => "/live"
+    )
+  end
+
+  it "shows no keys" do
+    config.secret = Settings::SECRET
+    config.app_key = "another key of the specs, also 32 bytes"
+    expect(config.inspect).to include("bind").and(satisfy { |text| !text.match?(/of the specs/) })
+  end
+
+  describe "the secret" do
+    it "comes from the environment, a file, the app's setting or the app's key, in this order" do
+      config.app_key = "key of the app " * 3
+      derived = config.secret
+      expect(derived).to match(/\A\h{64}\z/)
+      config.secret = ["first secret", "second secret"]
+      expect(config.secret).to eq("first secret,second secret")
+      Tempfile.create("secret") do |file|
+        file.write("from a file\n")
+        file.flush
+        ENV["LINESIDE_SECRET_FILE"] = file.path
+        expect(config.secret).to eq("from a file")
+        ENV["LINESIDE_SECRET"] = "from the environment"
+        expect(config.secret).to eq("from the environment")
+      end
+    end
+
+    it "is missed with a remedy" do
+      expect(config.secret?).to be(false)
+      expect { config.secret }.to raise_error(Lineside::ConfigurationError, /LINESIDE_SECRET/)
+      config.app_key = "short"
+      expect { config.secret }.to raise_error(Lineside::ConfigurationError, /5 bytes/)
+      ENV["LINESIDE_SECRET_FILE"] = "/nowhere/secret"
+      expect { config.secret }.to raise_error(Lineside::ConfigurationError, %r{/nowhere/secret})
+    end
+
+    it "is the same for the same key, and another for another" do
+      secrets = ["a" * 40, "a" * 40, "b" * 40].map { |key| described_class.new.tap { |it| it.app_key = key }.secret }
+      expect(secrets.uniq.size).to eq(2)
+    end
+  end
+
+  it "loads without the extension" do
+    expect(ruby(<<~RUBY)).to eq("unix:/srv/x.sock false")
+      require "lineside/configuration"
+      config = Lineside::Configuration.new
+      config.link = "unix:/srv/x.sock"
+      print config.environment["LINESIDE_LINK"], " ", defined?(Lineside::Native) ? true : false
+    RUBY
+  end
+end

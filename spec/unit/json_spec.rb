@@ -1,0 +1,167 @@
+# frozen_string_literal: true
+
+require "active_support"
+require "active_support/json"
+require "active_support/core_ext/hash/indifferent_access"
+require "active_support/core_ext/string/output_safety"
+require "active_support/time"
+require "bigdecimal"
+require "set"
+require "json"
+
+# Values such as apps publish, nested and odd, the same for the same seed.
+class RandomData
+  SCALARS = %i[string symbol integer float bignum literal other].freeze
+  OTHERS = [
+    Time.utc(2026, 1, 2, 3, 4, 5.678r), Date.new(2026, 1, 2), DateTime.new(2026, 1, 2, 3), BigDecimal("12.30"),
+    BigDecimal("NaN"), Rational(1, 3), 1..3, Set[1, "<"], Struct.new(:name, :tag).new("é", :t), "<b>".html_safe,
+    { "a" => { b: 1 } }.with_indifferent_access, /re+/, StandardError.new("bad & worse"), 90.minutes,
+    Time.utc(2026).in_time_zone("Europe/Paris"),
+    Class.new { def as_json(*) = { "own" => [self.class.name, "\u2029"] } }.new
+  ].freeze
+
+  def initialize(seed)
+    @random = Random.new(seed)
+  end
+
+  def value(level = 0)
+    case level < 5 ? @random.rand(10) : 9
+    when 0..2 then Array.new(@random.rand(5)) { value(level + 1) }
+    when 3..5 then hash(level)
+    else public_send(SCALARS.sample(random: @random))
+    end
+  end
+
+  def hash(level)
+    keys = %i[string symbol integer key].sample(random: @random)
+    Array.new(@random.rand(5)) { [public_send(keys), value(level + 1)] }.to_h
+  end
+
+  def key = public_send(%i[string symbol integer float literal].sample(random: @random))
+
+  def string
+    alphabet = [*(0..0x7F).map(&:chr), "<", ">", "&", "\u2028", "\u2029", "é", "語", "😀", "\u00E2", "\u{E280}"]
+    Array.new(@random.rand(12)) { alphabet.sample(random: @random) }.join.encode("UTF-8")
+  end
+
+  def symbol = string.to_sym
+  def integer = @random.rand((-(2**40)..(2**40)))
+  def bignum = @random.rand((-(2**90)..(2**90)))
+  def literal = [nil, true, false].sample(random: @random)
+  def other = OTHERS.sample(random: @random)
+
+  # Any bit pattern, and the magnitudes where the notation changes.
+  def float
+    return [@random.rand(2**64)].pack("Q").unpack1("D") if @random.rand(2).zero?
+
+    @random.rand * (10.0**@random.rand(-8..20)) * [1, -1].sample(random: @random)
+  end
+end
+
+RSpec.describe Lineside::Json do
+  def encode(value) = Lineside::Native.encode(value)
+
+  it "equals ActiveSupport's output for thousands of nested values" do
+    seed = Integer(ENV.fetch("JSON_SEED", 20_261_122))
+    3000.times do |round|
+      value = RandomData.new(seed + round).value
+      expect(encode(value)).to eq(ActiveSupport::JSON.encode(value)), "JSON_SEED=#{seed + round}: #{value.inspect}"
+    end
+  end
+
+  it "writes floats as Ruby does" do
+    edges = [97_263_033_315_662.125, 0.0, -0.0, 1e15, 1e16, 9_999_999_999_999_998.0, 1e17, 1e20, 1e21, 1e100,
+             1e-3, 1e-4, 1e-5, 1.5e-10, 5e-324, Float::MAX, Float::MIN, Float::EPSILON, 0.1 + 0.2, 123_456_789.123]
+    edges.each { |float| expect(encode(float)).to eq(float.to_s) }
+  end
+
+  it "writes null for what JSON has no word for" do
+    expect(encode([Float::NAN, Float::INFINITY, -Float::INFINITY])).to eq("[null,null,null]")
+  end
+
+  it "follows the app's setting for <, > and &" do
+    was = ActiveSupport.escape_html_entities_in_json
+    ActiveSupport.escape_html_entities_in_json = false
+    expect(encode("<&>\u2028")).to eq('"<&>\u2028"')
+    ActiveSupport.escape_html_entities_in_json = true
+    expect(encode("<&>\u2028")).to eq('"\u003c\u0026\u003e\u2028"')
+  ensure
+    ActiveSupport.escape_html_entities_in_json = was
+  end
+
+  it "gives keys that are the same as JSON the value that ActiveSupport gives them" do
+    data = { "a" => 1, a: 2, 1 => 3, "1" => 4, nil => 5 }
+    expect(encode(data)).to eq(ActiveSupport::JSON.encode(data))
+  end
+
+  it "asks a String, a Hash and an Array with methods of their own" do
+    own = [+"plain", { plain: 1 }, ["plain"]].each { |value| value.define_singleton_method(:as_json) { |*| "own" } }
+    own.each { |value| expect(encode(value)).to eq(ActiveSupport::JSON.encode(value)) }
+  end
+
+  it "refuses text that is not UTF-8, and says what it is" do
+    ["\xFF", { "k\xC3" => 1 }, [{ deep: "\xE2\x80" }], { "a" => "\xFF" }.with_indifferent_access].each do |data|
+      expect { encode(data) }.to raise_error(ArgumentError, /UTF-8/i)
+    end
+    expect { encode("\xFF".b) }.to raise_error(ArgumentError, /ASCII-8BIT|BINARY/)
+    expect { encode("é".encode("ISO-8859-1")) }.to raise_error(ArgumentError, /ISO-8859-1/)
+    expect { encode("ascii".encode("UTF-16LE")) }.to raise_error(ArgumentError, /UTF-16LE/)
+    expect { encode("é".encode("ISO-8859-1").to_sym) }.to raise_error(ArgumentError, /ISO-8859-1/)
+  end
+
+  it "takes ASCII in any encoding that extends it" do
+    expect(encode(["a".b, "a".encode("ISO-8859-1"), "a".encode("US-ASCII")])).to eq('["a","a","a"]')
+  end
+
+  it "takes a hundred levels and refuses one more" do
+    nested = ->(levels) { levels.times.inject(1) { |inner, _| [inner] } }
+    expect(encode(nested[100])).to eq("#{'[' * 100}1#{']' * 100}")
+    expect { encode(nested[101]) }.to raise_error(ArgumentError, /100 levels/)
+    expect { encode([{ a: nested[99] }.with_indifferent_access]) }.to raise_error(ArgumentError, /100 levels/)
+  end
+
+  it "refuses what holds itself" do
+    array = []
+    array << { again: array }
+    object = Class.new { def as_json(*) = { again: self } }.new
+    expect { encode(array) }.to raise_error(ArgumentError, /holds itself/)
+    expect { encode(object) }.to raise_error(ArgumentError, /holds itself/)
+  end
+
+  it "lets the app's as_json raise, throw and publish" do
+    raising = Class.new { def as_json(*) = raise(IOError, "the app's own") }.new
+    throwing = Class.new { def as_json(*) = throw(:out, :thrown) }.new
+    publishing = Class.new { def as_json(*) = Lineside::Native.encode({ inner: "x" * 5000 }).size }.new
+    expect { encode({ before: 1, raising: }) }.to raise_error(IOError, "the app's own")
+    expect(catch(:out) { encode([throwing]) }).to eq(:thrown)
+    expect(encode({ outer: publishing, after: "same" })).to eq('{"outer":5012,"after":"same"}')
+  end
+
+  it "survives an Array that changes while it is written" do
+    array = []
+    shrinking = Class.new { define_method(:as_json) { |*| array.clear && nil } }.new
+    array.push(shrinking, 2, 3)
+    expect(encode(array)).to eq("[null]")
+  end
+
+  it "writes the same without ActiveSupport where JSON.generate and it agree" do
+    script = <<~RUBY
+      require "lineside"
+      object = Class.new { def to_s = "an object" }.new
+      hash = Class.new(Hash)["k", Float::NAN]
+      hash[:k] = [Class.new(Array)[1], Class.new { def as_json = { "own" => object_id.zero? } }.new]
+      puts Lineside::Native.encode(["<&>", 1.5, nil, :s, Float::NAN, object, hash, Class.new(String).new("sub")])
+      begin
+        holder = Class.new { def as_json = [self] }.new
+        Lineside::Native.encode(holder)
+      rescue ArgumentError => e
+        puts e.message
+      end
+    RUBY
+    written, cyclic = ruby(script).lines
+    expect(JSON.parse(written)).to eq(
+      ["<&>", 1.5, nil, "s", nil, "an object", { "k" => [[1], { "own" => false }] }, "sub"]
+    )
+    expect(cyclic).to match(/holds itself|nests/)
+  end
+end

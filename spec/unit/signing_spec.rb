@@ -1,0 +1,59 @@
+# frozen_string_literal: true
+
+require "base64"
+require "json"
+require "openssl"
+
+RSpec.describe Lineside::Signing do
+  before { use(Lineside.config) { |config| config.secret = Settings::SECRET } }
+
+  def claims(token) = JSON.parse(Base64.urlsafe_decode64(token.split(".")[1]))
+
+  it "signs what a connection may read" do
+    token = Lineside.token("42", channels: ["news", %i[room 7]], allow: ["chat:*", :lobby], expires_in: 60)
+    expect(claims(token)).to include("aud" => "lineside", "sub" => "42", "channels" => ["news", "room:7"],
+                                     "allow" => ["chat:*", "lobby"])
+    expect(claims(token)["exp"] - claims(token)["iat"]).to eq(60)
+    expect(claims(token)["iat_ms"] / 1000).to eq(claims(token)["iat"])
+  end
+
+  it "signs for an anonymous browser, which is nobody's" do
+    expect(claims(Lineside.token(nil, channels: ["news"]))).not_to have_key("sub")
+  end
+
+  it "signs for one channel, for one user or for whoever holds it" do
+    expect(claims(Lineside.channel_token("news"))).to include("aud" => "lineside:channel", "channel" => "news")
+    expect(claims(Lineside.channel_token("news"))).not_to have_key("sub")
+    expect(claims(Lineside.channel_token("news", user: 42))["sub"]).to eq("42")
+  end
+
+  it "refuses names that no token may hold" do
+    [-> { Lineside.token("42", channels: ["user:7"]) }, -> { Lineside.token("42", channels: ["a*"]) },
+     -> { Lineside.token("") }, -> { Lineside.token("42", allow: ["a*b"]) }, -> { Lineside.token("42", allow: [nil]) },
+     -> { Lineside.token("42", allow: ["\xFF"]) }, -> { Lineside.channel_token("cable:x") },
+     -> { Lineside.channel_token("news", user: " ") }, -> { Lineside.token("42", channels: ["x"] * 129) }]
+      .each { |sign| expect(&sign).to raise_error(ArgumentError) }
+  end
+
+  it "refuses lives that are none or too long" do
+    [0, -1, 0.5, 86_401, "60", nil, Float::NAN, Float::INFINITY].each do |life|
+      expect { Lineside.token("42", expires_in: life) }.to raise_error(ArgumentError, /expires_in|lives/)
+    end
+    expect(Lineside.token("42", expires_in: 86_400)).to be_a(String)
+  end
+
+  it "refuses secrets that could be guessed, without showing them" do
+    ["short", "x" * 32, "#{Settings::SECRET},tiny"].each do |secret|
+      use(Lineside::Configuration.new) { |config| config.secret = secret }
+      expect { Lineside.token("42") }.to raise_error(Lineside::ConfigurationError) { |e|
+        expect(e.message).not_to include(secret)
+      }
+    end
+  end
+
+  it "signs with the first of several secrets" do
+    Lineside.config.secret = [Settings::SECRET, "another secret of the specs: 32 bytes"]
+    signed, mac = Lineside.token("42").match(/\A(.*)\.(.*)\z/).captures
+    expect(Base64.urlsafe_decode64(mac)).to eq(OpenSSL::HMAC.digest("SHA256", Settings::SECRET, signed))
+  end
+end

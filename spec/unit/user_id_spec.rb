@@ -1,0 +1,62 @@
+# frozen_string_literal: true
+
+# Records as Active Record makes them, without it.
+class Person < Struct.new(:id, :new_record?) # rubocop:disable Style/StructInheritance -- subclasses need a name
+  def self.base_class = Person
+  def self.model_name = Struct.new(:singular).new("person")
+end
+
+class Employee < Person; end
+
+class Gadget < Struct.new(:id) # rubocop:disable Style/StructInheritance -- the same
+  def self.model_name = Struct.new(:singular).new("gadget")
+end
+
+RSpec.describe Lineside::UserId do
+  let(:config) { Lineside::Configuration.new.tap { |config| config.user_class = "Person" } }
+
+  def id(user) = described_class.of(user, config)
+
+  it "takes a String and an Integer as they are" do
+    expect([id("42"), id(42), id("a:b"), id("été")]).to eq(["42", "42", "a:b", "été"])
+  end
+
+  it "takes the id of a record of the users' class, whatever its subclass" do
+    expect([id(Person.new(42)), id(Employee.new(42))]).to eq(%w[42 42])
+    config.user_class = Employee
+    expect([id(Person.new(42)), id(Employee.new(42))]).to eq(%w[42 42])
+  end
+
+  it "tells other records by their kind, so that their ids cannot meet" do
+    expect(id(Gadget.new(42))).to eq("gadget-42")
+    config.user_class = "Gadget"
+    expect([id(Gadget.new(42)), id(Employee.new(42))]).to eq(%w[42 person-42])
+  end
+
+  it "is replaced by config.user_id" do
+    config.user_id = ->(user) { "acme-#{user.id}" }
+    expect(id(Person.new(42))).to eq("acme-42")
+    config.user_id = ->(_user) {}
+    expect { id(Person.new(42)) }.to raise_error(ArgumentError, /blank/)
+  end
+
+  it "refuses nil, blank and unsaved users" do
+    [nil, "", " ", "\u00A0", Person.new(nil), Person.new(""), Person.new(7, true)].each do |user|
+      expect { id(user) }.to raise_error(ArgumentError)
+    end
+  end
+
+  it "refuses what has no id, and what is no kind of record" do
+    [Object.new, [1], { id: 1 }, :symbol].each do |user|
+      expect { id(user) }.to raise_error(ArgumentError, /is no user/)
+    end
+    expect { id(Struct.new(:id).new(7)) }.to raise_error(ArgumentError, /config\.user_id/)
+  end
+
+  it "refuses an id that cannot stand in a channel's name" do
+    ["*", "a\n", "x" * 251, "\xFF", "é".encode("ISO-8859-1")].each do |user|
+      expect { id(user) }.to raise_error(ArgumentError, /user:/)
+    end
+    expect(id("x" * 250)).to eq("x" * 250)
+  end
+end
