@@ -171,3 +171,6 @@ impl Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

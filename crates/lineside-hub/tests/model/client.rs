@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use lineside_hub::Verdict;
 use lineside_protocol::Position;
 
+use crate::history::Entry;
+
 /// What goes over the wire, one line each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
@@ -177,17 +179,16 @@ impl Client {
     }
 
     /// Once all is delivered: nothing is missing of any channel since the last time the client was told to refetch it.
-    pub(crate) fn assert_complete(&self, history: &[(Position, usize)]) {
+    pub(crate) fn assert_complete(&self, history: &[Entry]) {
         for (channel, followed) in &self.channels {
             assert_eq!(followed.own, None, "channel {channel} was never caught up");
             let complete_after = followed.complete_after.expect("a reply");
-            for (position, _) in history
-                .iter()
-                .filter(|(position, of)| of == channel && *position > complete_after)
-            {
+            let of_channel = history.iter().filter(|entry| entry.channel == *channel);
+            for entry in of_channel.filter(|entry| entry.position > complete_after) {
                 assert!(
-                    followed.received.contains(position),
-                    "{position} of channel {channel} was missed silently"
+                    followed.received.contains(&entry.position),
+                    "{} of channel {channel} was missed silently",
+                    entry.position
                 );
             }
         }

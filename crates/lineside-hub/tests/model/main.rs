@@ -2,11 +2,15 @@
 //! the goals): what every connection receives is compared line by line with what the rules of resume say it must.
 
 mod client;
+mod history;
 mod random;
+mod resume;
+mod tally;
 mod world;
 
 use random::Random;
-use world::{Tally, World};
+use tally::Tally;
+use world::World;
 
 /// Under 20 s in the dev profile on two cores of 2024.
 const SEEDS: u64 = 4_000;

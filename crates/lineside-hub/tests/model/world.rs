@@ -1,122 +1,50 @@
-//! Journal, shards and clients, and the reference that knows every publication there ever was.
+//! Journal, shards and clients, and a step of any kind.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use lineside_hub::{
-    ConnectionId, HistoryLimits, Journal, Publication, Resume, Resumed, SLICES_MAX, Shard, Verdict,
-    Want,
-};
+use lineside_hub::{ConnectionId, HistoryLimits, Journal, Publication, SLICES_MAX, Shard};
 use lineside_protocol::{After, Epoch, Position};
 
 use crate::client::{Client, Line, Reply};
+use crate::history::{CHANNELS, History};
 use crate::random::Random;
-
-const CHANNELS: [&str; 6] = [
-    "board",
-    "news",
-    "user:1",
-    "user:2",
-    "orders:7",
-    "cable:Z2lkOi8v",
-];
-
-/// As the documentation of `HistoryLimits` says.
-const ENTRY_OVERHEAD_BYTES: usize = 384;
-
-/// How often the interesting things happened.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    fresh: u64,
-    recovered: u64,
-    lost: u64,
-    replayed: u64,
-    waited: u64,
-    partly_written: u64,
-    cut_in_replay: u64,
-    blocked: u64,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.fresh += other.fresh;
-        self.recovered += other.recovered;
-        self.lost += other.lost;
-        self.replayed += other.replayed;
-        self.waited += other.waited;
-        self.partly_written += other.partly_written;
-        self.cut_in_replay += other.cut_in_replay;
-        self.blocked += other.blocked;
-    }
-
-    /// A run in which something never happens proves nothing about it.
-    pub(crate) fn assert_everything_happened(&self, seeds: u64) {
-        let Self {
-            fresh,
-            recovered,
-            lost,
-            replayed,
-            waited,
-            partly_written,
-            cut_in_replay,
-            blocked,
-        } = *self;
-        let counts = [
-            fresh,
-            recovered,
-            lost,
-            replayed,
-            waited,
-            partly_written,
-            cut_in_replay,
-            blocked,
-        ];
-        assert!(counts.iter().all(|count| *count > seeds / 4), "{self:?}");
-    }
-}
-
-/// One publication, as the reference remembers it.
-struct Entry {
-    position: Position,
-    channel: usize,
-    bytes: usize,
-    at_ms: u64,
-}
+use crate::tally::Tally;
 
 /// One open connection, and what the rules say about it.
-struct Connection {
-    id: ConnectionId,
-    shard: usize,
-    subscribed: Vec<usize>,
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) shard: usize,
+    pub(crate) subscribed: Vec<usize>,
     /// Every line that is still to arrive, in order.
-    expected: VecDeque<Line>,
-    received: Vec<u8>,
+    pub(crate) expected: VecDeque<Line>,
+    pub(crate) received: Vec<u8>,
     /// The resume that the shard has not come to yet.
-    waiting: Option<Asked>,
-    welcomed: bool,
-    blocked: bool,
+    pub(crate) waiting: Option<Asked>,
+    pub(crate) welcomed: bool,
+    pub(crate) blocked: bool,
 }
 
 /// A resume as it was asked for.
 #[derive(Clone)]
-struct Asked {
-    number: usize,
-    is_connect: bool,
-    wants: Vec<(usize, Option<After>)>,
+pub(crate) struct Asked {
+    pub(crate) number: usize,
+    pub(crate) is_connect: bool,
+    pub(crate) wants: Vec<(usize, Option<After>)>,
 }
 
 pub(crate) struct World {
-    random: Random,
-    limits: HistoryLimits,
-    journal: Journal,
-    now_ms: u64,
-    history: Vec<Entry>,
-    shards: Vec<(Shard, VecDeque<Arc<Publication>>)>,
-    clients: Vec<(Client, Option<Connection>)>,
-    closed: Vec<(usize, ConnectionId)>,
-    replies: BTreeMap<usize, Reply>,
-    asked: usize,
+    pub(crate) random: Random,
+    pub(crate) limits: HistoryLimits,
+    pub(crate) journal: Journal,
+    pub(crate) now_ms: u64,
+    pub(crate) history: History,
+    pub(crate) shards: Vec<(Shard, VecDeque<Arc<Publication>>)>,
+    pub(crate) clients: Vec<(Client, Option<Connection>)>,
+    pub(crate) closed: Vec<(usize, ConnectionId)>,
+    pub(crate) replies: BTreeMap<usize, Reply>,
+    pub(crate) asked: usize,
     pub(crate) tally: Tally,
 }
 
@@ -157,7 +85,7 @@ impl World {
             limits,
             journal,
             now_ms: 1_000_000,
-            history: Vec::new(),
+            history: History::default(),
             shards,
             clients,
             closed: Vec::new(),
@@ -202,11 +130,6 @@ impl World {
         for shard in 0..self.shards.len() {
             while self.flush(shard, usize::MAX) {}
         }
-        let history: Vec<_> = self
-            .history
-            .iter()
-            .map(|entry| (entry.position, entry.channel))
-            .collect();
         for (client, connection) in &mut self.clients {
             let Some(connection) = connection else {
                 continue;
@@ -222,7 +145,7 @@ impl World {
                 .outbox(connection.id)
                 .expect("an outbox");
             assert!(outbox.is_empty() && outbox.bytes() == 0 && !outbox.has_replay());
-            client.assert_complete(&history);
+            client.assert_complete(self.history.entries());
         }
     }
 
@@ -235,12 +158,8 @@ impl World {
                 line = format!("{}\n", Line::Message { position, channel }.text());
                 line.clone().into()
             });
-        self.history.push(Entry {
-            position: publication.position,
-            channel,
-            bytes: line.len() + CHANNELS[channel].len() + ENTRY_OVERHEAD_BYTES,
-            at_ms: self.now_ms,
-        });
+        self.history
+            .add(publication.position, channel, line.len(), self.now_ms);
         for (_, inbox) in &mut self.shards {
             inbox.push_back(Arc::clone(&publication));
         }
@@ -284,7 +203,7 @@ impl World {
         self.assert_none_waits_too_long(at);
     }
 
-    fn assert_none_waits_too_long(&self, at: usize) {
+    pub(crate) fn assert_none_waits_too_long(&self, at: usize) {
         for connection in self
             .clients
             .iter()
@@ -357,267 +276,6 @@ impl World {
         }
     }
 
-    fn connect(&mut self, client: usize) {
-        if self.clients[client].1.is_some() {
-            return;
-        }
-        let number = self.next_number();
-        let shard = self.random.index(self.shards.len());
-        self.clients[client].1 = Some(Connection {
-            id: self.shards[shard].0.open(),
-            shard,
-            subscribed: Vec::new(),
-            expected: VecDeque::new(),
-            received: Vec::new(),
-            waiting: None,
-            welcomed: false,
-            blocked: false,
-        });
-        let mut wants = Vec::new();
-        for (channel, after) in self.clients[client].0.cursors() {
-            self.clients[client]
-                .0
-                .continue_after(channel, after, number);
-            wants.push((
-                channel,
-                after.map(|after| After::Cursor(self.journal.epoch().at(after))),
-            ));
-        }
-        for _ in 0..self.random.between(0, 3) {
-            let want = self.any_want(client, number, true);
-            wants.push(want);
-        }
-        self.resume(
-            client,
-            Asked {
-                number,
-                is_connect: true,
-                wants,
-            },
-        );
-    }
-
-    fn subscribe(&mut self, client: usize) {
-        if self.clients[client]
-            .1
-            .as_ref()
-            .is_some_and(|it| it.welcomed && it.waiting.is_none())
-        {
-            let number = self.next_number();
-            let want = self.any_want(client, number, false);
-            self.resume(
-                client,
-                Asked {
-                    number,
-                    is_connect: false,
-                    wants: vec![want],
-                },
-            );
-        }
-    }
-
-    /// A channel with any `after` at all. One that the client follows already is only confirmed by a connect (the first
-    /// mention counts) or without an `after`.
-    fn any_want(
-        &mut self,
-        client: usize,
-        number: usize,
-        is_connect: bool,
-    ) -> (usize, Option<After>) {
-        let channel = self.random.index(CHANNELS.len());
-        let newest = self.journal.newest();
-        let ours = self.journal.epoch().clone();
-        let (after, known) = match self.random.between(0, 9) {
-            0..2 => (None, None),
-            2 => (Some(After::Unknown), None),
-            3 => (
-                Some(After::Cursor(
-                    Epoch::new("foreign").expect("an epoch").at(newest),
-                )),
-                None,
-            ),
-            4 => (Some(After::Cursor(ours.at(newest.next()))), None),
-            5..7 => (Some(After::Cursor(ours.at(newest))), Some(newest)),
-            _ => {
-                let any = Position(self.random.between(0, newest.0));
-                (Some(After::Cursor(ours.at(any))), Some(any))
-            }
-        };
-        let client = &mut self.clients[client].0;
-        if !client.follows(channel) || (!is_connect && after.is_some()) {
-            client.start_after(channel, known, number);
-        }
-        (channel, after)
-    }
-
-    fn resume(&mut self, client: usize, mut asked: Asked) {
-        let want = |(channel, after): &(usize, Option<After>)| Want {
-            channel: CHANNELS[*channel].into(),
-            after: after.clone(),
-        };
-        let wants = asked.wants.iter().map(want).collect();
-        for after in asked
-            .wants
-            .iter_mut()
-            .filter_map(|(_, after)| after.as_mut())
-        {
-            // The journal may yet assign a position that is ahead of it now; the verdict is on what was asked.
-            if self.readable(after).is_none() {
-                *after = After::Unknown;
-            }
-        }
-        let Self {
-            clients,
-            shards,
-            journal,
-            ..
-        } = self;
-        let connection = clients[client].1.as_mut().expect("a connection");
-        match shards[connection.shard]
-            .0
-            .resume(connection.id, journal, wants)
-        {
-            Resume::Ready(resumed) => self.resumed(client, &asked, resumed),
-            Resume::Waiting => {
-                self.tally.waited += 1;
-                let at = connection.shard;
-                connection.waiting = Some(asked);
-                self.assert_none_waits_too_long(at);
-            }
-        }
-    }
-
-    /// Compares a completed resume with the rules, and notes what must arrive on its account.
-    fn resumed(&mut self, client: usize, asked: &Asked, resumed: Resumed) {
-        let at = self.connection(client).shard;
-        let seam = self.shards[at].0.dispatched();
-        assert_eq!(resumed.seam, seam);
-        let mut mentioned = BTreeSet::new();
-        let wants: Vec<_> = asked
-            .wants
-            .iter()
-            .filter(|(channel, _)| mentioned.insert(*channel))
-            .collect();
-        assert_eq!(resumed.outcomes.len(), wants.len());
-        let mut recovered = BTreeMap::new();
-        let mut verdicts = Vec::new();
-        for (outcome, (channel, after)) in resumed.outcomes.iter().zip(wants) {
-            assert_eq!(&*outcome.channel, CHANNELS[*channel]);
-            self.judge(outcome.verdict, after.as_ref(), seam);
-            if outcome.verdict == Verdict::Recovered {
-                recovered.insert(
-                    *channel,
-                    self.readable(after.as_ref().expect("an after"))
-                        .expect("a position"),
-                );
-            }
-            verdicts.push((*channel, outcome.verdict));
-        }
-        assert_eq!(
-            resumed.floor,
-            recovered.values().min().copied().unwrap_or(seam)
-        );
-        self.tally.replayed += u64::from(!resumed.replay.is_empty());
-
-        let owed = |entry: &&Entry| {
-            entry.position <= seam
-                && recovered
-                    .get(&entry.channel)
-                    .is_some_and(|after| entry.position > *after)
-        };
-        let owed: Vec<_> = self
-            .history
-            .iter()
-            .filter(owed)
-            .map(|it| Line::Message {
-                position: it.position,
-                channel: it.channel,
-            })
-            .collect();
-        let reply = Reply {
-            is_connect: asked.is_connect,
-            verdicts,
-            floor: resumed.floor,
-            seam,
-        };
-        let number = asked.number;
-        let id = self.connection(client).id;
-        self.send(client, Line::Reply(number));
-        self.shards[at].0.push_replay(id, resumed.replay);
-        let connection = self.connection(client);
-        connection.expected.extend(owed);
-        connection.welcomed = true;
-        for (channel, _) in &reply.verdicts {
-            if !connection.subscribed.contains(channel) {
-                connection.subscribed.push(*channel);
-            }
-        }
-        let subscribed: Vec<_> = connection
-            .subscribed
-            .iter()
-            .map(|channel| CHANNELS[*channel])
-            .collect();
-        assert_eq!(
-            self.shards[at]
-                .0
-                .subscriptions(id)
-                .map(|name| &**name)
-                .collect::<Vec<_>>(),
-            subscribed
-        );
-        if reply.has_replay() {
-            self.send(client, Line::CaughtUp(number));
-        }
-        self.replies.insert(number, reply);
-    }
-
-    /// What a verdict may be. That a recovered channel truly is, shows in what arrives.
-    fn judge(&mut self, verdict: Verdict, after: Option<&After>, seam: Position) {
-        match (after, verdict) {
-            (None, Verdict::Fresh) => self.tally.fresh += 1,
-            (Some(after), Verdict::Lost) => {
-                self.tally.lost += 1;
-                let held = self
-                    .readable(after)
-                    .is_some_and(|after| self.must_hold_after(after));
-                assert!(
-                    !held,
-                    "lost although nothing after {after:?} can have been forgotten"
-                );
-            }
-            (Some(after), Verdict::Recovered) => {
-                self.tally.recovered += 1;
-                assert!(
-                    self.readable(after)
-                        .expect("only what is readable is recovered")
-                        <= seam
-                );
-            }
-            (after, verdict) => panic!("{verdict:?} for {after:?}"),
-        }
-    }
-
-    /// Whether no limit was ever a reason to forget anything after `after`, of any channel.
-    fn must_hold_after(&self, after: Position) -> bool {
-        let mut of_channel = BTreeMap::<usize, (usize, usize)>::new();
-        let mut bytes = 0;
-        let newest_ms = self.now_ms;
-        self.history
-            .iter()
-            .filter(|entry| entry.position > after)
-            .all(|entry| {
-                let (count, channel_bytes) = of_channel.entry(entry.channel).or_default();
-                *count += 1;
-                *channel_bytes += entry.bytes;
-                bytes += entry.bytes;
-                *count <= self.limits.channel_publications_max
-                    && *channel_bytes <= self.limits.channel_bytes_max
-                    && bytes <= self.limits.bytes_max
-                    && newest_ms - entry.at_ms <= self.limits.age_ms_max
-                    && of_channel.len() <= self.limits.channels_max
-            })
-    }
-
     fn unsubscribe(&mut self, client: usize) {
         let channel = self.random.index(CHANNELS.len());
         let expires = self.random.percent(50);
@@ -660,7 +318,7 @@ impl World {
         self.send(client, Line::Ping(offered));
     }
 
-    fn send(&mut self, client: usize, line: Line) {
+    pub(crate) fn send(&mut self, client: usize, line: Line) {
         let Self {
             clients, shards, ..
         } = self;
@@ -717,7 +375,7 @@ impl World {
         }
     }
 
-    fn readable(&self, after: &After) -> Option<Position> {
+    pub(crate) fn readable(&self, after: &After) -> Option<Position> {
         match after {
             After::Cursor(cursor) if cursor.epoch == *self.journal.epoch() => {
                 Some(cursor.position).filter(|position| *position <= self.journal.newest())
@@ -726,11 +384,11 @@ impl World {
         }
     }
 
-    fn connection(&mut self, client: usize) -> &mut Connection {
+    pub(crate) fn connection(&mut self, client: usize) -> &mut Connection {
         self.clients[client].1.as_mut().expect("a connection")
     }
 
-    fn next_number(&mut self) -> usize {
+    pub(crate) fn next_number(&mut self) -> usize {
         self.asked += 1;
         self.asked
     }
