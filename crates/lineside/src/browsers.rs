@@ -46,6 +46,13 @@ pub(crate) struct Browsers {
     draining: AtomicBool,
 }
 
+/// What a request becomes.
+enum Judged {
+    Upgrade(Upgrade),
+    /// A look at `/up`.
+    Look(Method),
+}
+
 /// A request that may become a connection.
 struct Upgrade {
     answer: Vec<u8>,
@@ -124,27 +131,33 @@ impl Browsers {
             )),
         };
         match outcome {
-            Ok((None, _)) if self.draining.load(Ordering::Relaxed) => {
-                answer(stream, 503, "draining").await;
+            Ok((Judged::Upgrade(upgrade), rest)) => {
+                self.hand_over(stream, (peer, rest), upgrade).await;
             }
-            Ok((None, _)) => answer(stream, 200, "up").await,
-            Ok((Some(upgrade), rest)) => self.hand_over(stream, (peer, rest), upgrade).await,
+            Ok((Judged::Look(method), _)) => {
+                let (status, text) = if self.draining.load(Ordering::Relaxed) {
+                    (503, "draining")
+                } else {
+                    (200, "up")
+                };
+                answer(stream, &method, (status, text)).await;
+            }
             Err(HeadError { status, message }) => {
                 event(
                     Level::Warn,
                     "request_refused",
                     &[("peer", &peer), ("status", &status), ("message", &message)],
                 );
-                answer(stream, status, &message).await;
+                answer(stream, &Method::GET, (status, &message)).await;
             }
         }
     }
 
-    /// What a request becomes: an upgrade, or the answer to a look at `/up`.
-    fn judge(&self, head: &Head, peer: SocketAddr) -> Result<Option<Upgrade>, HeadError> {
+    /// Decides what a request becomes.
+    fn judge(&self, head: &Head, peer: SocketAddr) -> Result<Judged, HeadError> {
         let path = head.request.uri().path();
         if path == "/up" && matches!(*head.request.method(), Method::GET | Method::HEAD) {
-            return Ok(None);
+            return Ok(Judged::Look(head.request.method().clone()));
         }
         if path != self.settings.path {
             return Err(HeadError::new(
@@ -190,7 +203,7 @@ impl Browsers {
                 ),
             )
         })?;
-        Ok(Some(Upgrade {
+        Ok(Judged::Upgrade(Upgrade {
             answer,
             connect,
             place,
@@ -246,8 +259,8 @@ async fn read_head(stream: &mut TcpStream) -> Result<Option<(Head, Vec<u8>)>, He
     }
 }
 
-/// Answers with a line of text and closes.
-async fn answer(mut stream: TcpStream, status: u16, text: &str) {
+/// Answers with a line of text, which a HEAD does without, and closes.
+async fn answer(mut stream: TcpStream, method: &Method, (status, text): (u16, &str)) {
     let reason = StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason())
@@ -265,10 +278,15 @@ async fn answer(mut stream: TcpStream, status: u16, text: &str) {
     let bytes = text.len() + 1;
     let response = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {bytes}\r\n\
-         Connection: close\r\n{retry}{upgrade}\r\n{text}\n"
+         Connection: close\r\n{retry}{upgrade}\r\n"
     );
+    let body = if method == Method::HEAD {
+        String::new()
+    } else {
+        format!("{text}\n")
+    };
     let finish = async {
-        stream.write_all(response.as_bytes()).await?;
+        stream.write_all((response + &body).as_bytes()).await?;
         stream.shutdown().await?;
         // Unread bytes would turn the close into a reset that takes the answer with it.
         tokio::io::copy(

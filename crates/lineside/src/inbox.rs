@@ -135,7 +135,7 @@ impl Inbox {
             .map(|publication| publication.body.len())
             .sum();
         waiting.bytes -= bytes;
-        let drain = waiting.drain && waiting.publications.is_empty();
+        let drain = waiting.publications.is_empty() && std::mem::take(&mut waiting.drain);
         let arrivals = std::mem::take(&mut waiting.arrivals);
         let taken = Waiting {
             publications,
@@ -154,7 +154,8 @@ impl Inbox {
     pub(crate) fn may_sleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         let waiting = self.lock();
-        let is_empty = waiting.publications.is_empty() && waiting.arrivals.is_empty();
+        let is_empty =
+            waiting.publications.is_empty() && waiting.arrivals.is_empty() && !waiting.drain;
         drop(waiting);
         if !is_empty {
             self.asleep.store(false, Ordering::SeqCst);

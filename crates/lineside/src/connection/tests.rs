@@ -1,1 +1,450 @@
+use std::io::IoSlice;
 
+use lineside_hub::{Checked, HistoryLimits, PUBLISHERS_MAX, PublishOutcome, SLICES_MAX};
+use lineside_protocol::Epoch;
+use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
+use lineside_token::{ChannelDraft, ConnectionDraft, sign_channel, sign_connection};
+use serde_json::{Value, json};
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// The time at which every test begins, in milliseconds since the Unix epoch.
+const START_MS: u64 = 1_800_000_000_000;
+
+/// One connection of one shard, without sockets.
+struct Stage {
+    hub: Mutex<Hub>,
+    shard: Shard,
+    rules: Rules,
+    id: ConnectionId,
+    connection: Connection,
+    wall_ms: u64,
+    sequence: u64,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let epoch = Epoch::new("e").unwrap();
+        let mut hub = Hub::new(epoch.clone(), HistoryLimits::default(), PUBLISHERS_MAX);
+        hub.publishers.hello([1; 16], 0, 1, 0).unwrap();
+        let mut shard = Shard::new(hub.journal.newest(), 1 << 20);
+        let id = shard.open();
+        let rules = Rules {
+            keys: Arc::new(Keys::parse(SECRET).unwrap()),
+            public_channels: vec![Grant::parse("public:*").unwrap()],
+            heartbeat_seconds: 25,
+            epoch,
+        };
+        let connection = Connection::new([7; 8]);
+        Self {
+            hub: Mutex::new(hub),
+            shard,
+            rules,
+            id,
+            connection,
+            wall_ms: START_MS,
+            sequence: 0,
+        }
+    }
+
+    fn act<T>(&mut self, act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> T) -> T {
+        let Self {
+            hub,
+            shard,
+            rules,
+            id,
+            connection,
+            wall_ms,
+            ..
+        } = self;
+        act(
+            connection,
+            &mut Turn {
+                id: *id,
+                shard,
+                hub,
+                rules,
+                wall_ms: *wall_ms,
+            },
+        )
+    }
+
+    /// Says something; the answers are every text frame that it leads to.
+    fn say(&mut self, request: &Value) -> Result<Vec<Value>, Ending> {
+        self.act(|connection, turn| connection.hear(&request.to_string(), turn))?;
+        Ok(self.sent())
+    }
+
+    /// What the connection was sent since the last look.
+    fn sent(&mut self) -> Vec<Value> {
+        let mut bytes = Vec::new();
+        while let Some(id) = self.shard.next_flush() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let outbox = self.shard.outbox(id).unwrap();
+            let count = outbox.slices(&mut slices);
+            let written: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+            slices[..count]
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
+            self.shard.advance(id, written);
+        }
+        let mut rest = &bytes[..];
+        let mut sent = Vec::new();
+        while let [0x81, length, ..] = rest {
+            let (length, start) = match length {
+                126 => (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 4),
+                short => (usize::from(*short), 2),
+            };
+            sent.push(serde_json::from_slice(&rest[start..start + length]).unwrap());
+            rest = &rest[start + length..];
+        }
+        assert!(rest.is_empty(), "only short text frames");
+        sent
+    }
+
+    /// Lands a publication in the journal; the shard dispatches it when it is told to.
+    fn publish(&mut self, channel: &str) -> Vec<Arc<lineside_hub::Publication>> {
+        self.sequence += 1;
+        let head = PublishHead {
+            sequence: self.sequence,
+            ..PublishHead::default()
+        };
+        let mut out = Vec::new();
+        encode_publish(&mut out, head, [(channel, &b"1"[..])]);
+        let frame = Frame::split(&mut out.as_slice().into()).unwrap().unwrap();
+        let Ok(ToSidecar::Publish(publish)) = ToSidecar::decode(&frame) else {
+            panic!("a publish")
+        };
+        let checked = Checked::inspect(&publish, 1024);
+        match self.hub.lock().unwrap().publish([1; 16], 1, &checked, 0) {
+            PublishOutcome::Landed { publications, .. } => publications,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn deliver(&mut self, channel: &str) {
+        for publication in self.publish(channel) {
+            self.shard.dispatch(&publication);
+        }
+    }
+
+    fn token(&self, sub: Option<&str>, channels: &[&str], ttl_s: u64) -> String {
+        let draft = ConnectionDraft {
+            sub: sub.map(str::to_owned),
+            sid: None,
+            channels: channels
+                .iter()
+                .map(|channel| (*channel).to_owned())
+                .collect(),
+            allow: vec!["chat:*".into()],
+            ttl_s,
+        };
+        sign_connection(draft, &self.rules.keys, self.wall_ms).unwrap()
+    }
+
+    fn channel_token(&self, channel: &str, sub: Option<&str>, ttl_s: u64) -> String {
+        let draft = ChannelDraft {
+            channel: channel.into(),
+            sub: sub.map(str::to_owned),
+            ttl_s,
+        };
+        sign_channel(draft, &self.rules.keys, self.wall_ms).unwrap()
+    }
+
+    fn connect(&mut self) {
+        let token = self.token(Some("42"), &["news"], 60);
+        self.say(&json!({"type": "connect", "token": token}))
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_welcome_says_what_the_token_opened() {
+    let mut stage = Stage::new();
+    let token = stage.token(Some("42"), &["news"], 60);
+    let subscribe = json!([{"channel": "chat:1"}, {"channel": "user:43"}, {"channel": "a*"}, {"channel": "public:x"}]);
+    let sent = stage
+        .say(&json!({"type": "connect", "token": token, "subscribe": subscribe}))
+        .unwrap();
+    assert_eq!(
+        sent,
+        [json!({
+            "type": "welcome",
+            "connection": "0707070707070707",
+            "user": "42",
+            "channels": ["user:42", "news", "chat:1", "public:x"],
+            "refused": [{"channel": "user:43", "code": "forbidden"}, {"channel": "a*", "code": "bad_channel"}],
+            "cursor": "e.0",
+            "heartbeat": 25,
+            "limits": {"message_bytes_max": 65536, "subscriptions_max": 256, "requests_per_second_max": 50},
+            "features": [],
+        })]
+    );
+}
+
+#[test]
+fn the_first_words_must_be_a_connect_and_only_they() {
+    let mut stage = Stage::new();
+    let bad = Err(Ending(codes::CLOSE_BAD_CONNECT));
+    assert_eq!(
+        stage.say(&json!({"type": "subscribe", "channel": "public:x"})),
+        bad
+    );
+    assert_eq!(stage.say(&json!("connect")), bad);
+    stage.connect();
+    let again = stage.say(&json!({"type": "connect"})).unwrap();
+    assert_eq!(again[0]["code"], "already_connected");
+}
+
+#[test]
+fn a_bad_token_ends_the_connection_by_its_fault() {
+    let mut stage = Stage::new();
+    let token = stage.token(None, &[], 60);
+    let connect = json!({"type": "connect", "token": token});
+    assert_eq!(
+        stage.say(&json!({"type": "connect", "token": "x"})),
+        Err(Ending(codes::CLOSE_TOKEN_INVALID))
+    );
+    stage.wall_ms += 66_000;
+    assert_eq!(stage.say(&connect), Err(Ending(codes::CLOSE_TOKEN_EXPIRED)));
+    stage.wall_ms = START_MS - 6_000;
+    assert_eq!(
+        stage.say(&connect),
+        Err(Ending(codes::CLOSE_TOKEN_NOT_YET_VALID))
+    );
+    stage.wall_ms = START_MS;
+    assert!(stage.say(&connect).is_ok());
+}
+
+#[test]
+fn a_replay_stands_between_its_reply_and_what_is_live() {
+    let mut stage = Stage::new();
+    stage.deliver("news");
+    stage.deliver("other");
+    stage.deliver("news");
+    let token = stage.token(Some("42"), &["news"], 60);
+    stage
+        .act(|connection, turn| {
+            let connect = Connect {
+                token: Some(token),
+                after: Some(lineside_protocol::After::parse("e.0")),
+                subscribe: vec![],
+            };
+            connection.connect(connect, turn)
+        })
+        .unwrap();
+    stage.deliver("news");
+    let sent = stage.sent();
+    let types: Vec<_> = sent
+        .iter()
+        .map(|sent| {
+            (
+                sent["type"].as_str().unwrap(),
+                sent["cursor"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        types,
+        [
+            ("welcome", "e.0"),
+            ("message", "e.1"),
+            ("message", "e.3"),
+            ("caught_up", "e.3"),
+            ("message", "e.4")
+        ]
+    );
+    assert_eq!(
+        (&sent[0]["recovered"], &sent[0]["lost"]),
+        (&json!(true), &json!([]))
+    );
+}
+
+#[test]
+fn a_cursor_ahead_of_the_shard_is_answered_when_the_shard_is_there() {
+    let mut stage = Stage::new();
+    let waiting = stage.publish("news");
+    let token = stage.token(Some("42"), &["news"], 60);
+    assert_eq!(
+        stage.say(&json!({"type": "connect", "token": token, "after": "e.1"})),
+        Ok(vec![])
+    );
+    assert!(stage.connection.is_busy() && !stage.shard.has_ready());
+    stage.shard.dispatch(&waiting[0]);
+    let hub = stage.hub.lock().unwrap();
+    let (_, resumed) = stage.shard.ready(&hub.journal).unwrap();
+    drop(hub);
+    stage.act(|connection, turn| connection.resumed(resumed, turn));
+    let sent = stage.sent();
+    assert_eq!(
+        (&sent[0]["type"], &sent[0]["cursor"], &sent[0]["recovered"]),
+        (&json!("welcome"), &json!("e.1"), &json!(true))
+    );
+    assert_eq!((&sent[1]["type"], sent.len()), (&json!("caught_up"), 2));
+}
+
+#[test]
+fn an_unknown_cursor_is_lost_and_never_an_error() {
+    let mut stage = Stage::new();
+    stage.connect();
+    stage.deliver("chat:1");
+    for after in [
+        json!("unknown"),
+        json!("x.1"),
+        json!("e.99"),
+        json!(7),
+        json!(""),
+    ] {
+        let sent = stage
+            .say(&json!({"type": "subscribe", "channel": "chat:1", "after": after, "ref": "r"}))
+            .unwrap();
+        let expected = json!({"type": "subscribed", "channel": "chat:1", "cursor": "e.1", "recovered": false, "ref": "r"});
+        assert_eq!(sent, [expected], "{after}");
+    }
+}
+
+#[test]
+fn a_channel_token_opens_its_channel_for_its_user_until_it_ends() {
+    let mut stage = Stage::new();
+    stage.connect();
+    let subscribe =
+        |token: String| json!({"type": "subscribe", "channel": "orders", "token": token});
+    for (token, code) in [
+        (stage.channel_token("others", None, 60), "forbidden"),
+        (stage.channel_token("orders", Some("43"), 60), "forbidden"),
+        ("x".to_owned(), "token_invalid"),
+    ] {
+        assert_eq!(stage.say(&subscribe(token)).unwrap()[0]["code"], code);
+    }
+    let token = stage.channel_token("orders", Some("42"), 10);
+    assert_eq!(
+        stage.say(&subscribe(token)).unwrap()[0]["type"],
+        "subscribed"
+    );
+    stage.wall_ms += 14_999;
+    assert_eq!(stage.act(Connection::expire), Ok(()));
+    assert_eq!(stage.connection.expires_at_ms(), Some(START_MS + 15_000));
+    stage.deliver("orders");
+    stage.wall_ms += 1;
+    assert_eq!(stage.act(Connection::expire), Ok(()));
+    stage.deliver("orders");
+    let ended = json!({"type": "unsubscribed", "channel": "orders", "code": "expired"});
+    assert_eq!(
+        stage.sent(),
+        [ended],
+        "what was not sent by then stays unsent"
+    );
+}
+
+#[test]
+fn the_connections_own_token_ends_the_connection() {
+    let mut stage = Stage::new();
+    stage.connect();
+    stage.wall_ms += 64_999;
+    assert_eq!(stage.act(Connection::expire), Ok(()));
+    stage.wall_ms += 1;
+    assert_eq!(
+        stage.act(Connection::expire),
+        Err(Ending(codes::CLOSE_TOKEN_EXPIRED))
+    );
+}
+
+#[test]
+fn a_refresh_widens_narrows_and_never_changes_the_user() {
+    let mut stage = Stage::new();
+    stage.connect();
+    stage
+        .say(&json!({"type": "subscribe", "channel": "public:x"}))
+        .unwrap();
+    for other in [Some("43"), None] {
+        let token = stage.token(other, &[], 60);
+        assert_eq!(
+            stage
+                .say(&json!({"type": "refresh", "token": token, "ref": 1}))
+                .unwrap()[0]["code"],
+            "other_user"
+        );
+    }
+    let token = stage.token(Some("42"), &["sports"], 120);
+    let sent = stage
+        .say(&json!({"type": "refresh", "token": token, "ref": 2}))
+        .unwrap();
+    let exp = START_MS / 1000 + 120;
+    let channels = json!(["user:42", "public:x", "sports"]);
+    assert_eq!(
+        sent,
+        [
+            json!({"type": "unsubscribed", "channel": "news", "code": "forbidden"}),
+            json!({"type": "refreshed", "exp": exp, "channels": channels, "ref": 2}),
+        ]
+    );
+    stage.wall_ms += 100_000;
+    assert_eq!(stage.act(Connection::expire), Ok(()));
+}
+
+#[test]
+fn nothing_of_a_channel_follows_its_end() {
+    let mut stage = Stage::new();
+    stage.connect();
+    let sent = stage
+        .say(&json!({"type": "unsubscribe", "channel": "news", "ref": 3}))
+        .unwrap();
+    assert_eq!(
+        sent,
+        [json!({"type": "unsubscribed", "channel": "news", "ref": 3})]
+    );
+    stage.deliver("news");
+    stage.deliver("user:42");
+    let sent = stage.sent();
+    assert_eq!((sent.len(), &sent[0]["channel"]), (1, &json!("user:42")));
+}
+
+#[test]
+fn reserved_names_open_to_nobody_but_their_user() {
+    let mut stage = Stage::new();
+    stage.connect();
+    for (channel, code) in [
+        ("user:43", "forbidden"),
+        ("cable:x", "forbidden"),
+        ("user:", "bad_channel"),
+        ("user:*", "bad_channel"),
+    ] {
+        let sent = stage
+            .say(&json!({"type": "subscribe", "channel": channel}))
+            .unwrap();
+        assert_eq!(sent[0]["code"], code, "{channel}");
+    }
+    let own = stage
+        .say(&json!({"type": "subscribe", "channel": "user:42"}))
+        .unwrap();
+    assert_eq!(own[0]["type"], "subscribed");
+}
+
+#[test]
+fn channels_and_requests_have_their_limits() {
+    let mut stage = Stage::new();
+    stage.connect();
+    for number in 0..SUBSCRIPTIONS_MAX {
+        let sent = stage
+            .say(&json!({"type": "subscribe", "channel": format!("public:{number}")}))
+            .unwrap();
+        let fits = number + 2 < SUBSCRIPTIONS_MAX;
+        assert_eq!(sent[0]["type"] == "subscribed", fits, "{number}: {sent:?}");
+    }
+    let held = stage
+        .say(&json!({"type": "subscribe", "channel": "public:1"}))
+        .unwrap();
+    assert_eq!(held[0]["type"], "subscribed");
+
+    let mut connection = Connection::new([0; 8]);
+    let burst = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
+    assert!((0..burst).all(|_| connection.count_request(0).is_ok()));
+    assert_eq!(
+        connection.count_request(0),
+        Err(Ending(codes::CLOSE_TOO_MANY_REQUESTS))
+    );
+    assert!((0..REQUESTS_PER_SECOND_MAX).all(|_| connection.count_request(1).is_ok()));
+    assert!(connection.count_request(1).is_err());
+}

@@ -29,6 +29,8 @@ pub(super) struct Peer {
     pub(super) pinged_ms: Option<u64>,
     /// It was told to go, and has until then.
     pub(super) closing_until_ms: Option<u64>,
+    /// It broke the protocol: nothing that it says is understood any more.
+    pub(super) is_broken: bool,
     /// It said goodbye itself: nothing is owed but what is in the outbox.
     pub(super) has_left: bool,
     /// The one entry of the timers that counts.
@@ -55,6 +57,7 @@ impl Peer {
             ping_at_ms: u64::MAX,
             pinged_ms: None,
             closing_until_ms: None,
+            is_broken: false,
             has_left: false,
             timer_at_ms: u64::MAX,
         }

@@ -7,7 +7,7 @@ use mio::event::Event;
 
 use super::{Worker, peer};
 use crate::connection::Ending;
-use crate::websocket::Inbound;
+use crate::websocket::{Inbound, Reader};
 
 /// What one read takes from a socket, in bytes: browsers send little.
 pub(super) const READ_BYTES: usize = 16 * 1024;
@@ -47,8 +47,10 @@ impl Worker {
                 Ok(bytes) => {
                     peer.heard_ms = self.plan.clock.now_ms();
                     peer.pinged_ms = None;
-                    peer.reader.receive(&self.scratch[..bytes]);
-                    self.listen(id);
+                    if !peer.is_broken {
+                        peer.reader.receive(&self.scratch[..bytes]);
+                        self.listen(id);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => peer.is_readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -73,10 +75,14 @@ impl Worker {
             });
             match inbound {
                 Inbound::Empty => return,
-                Inbound::Closed | Inbound::Broken(_) if is_closing => return self.drop_peer(id),
+                Inbound::Broken(code) => {
+                    peer.is_broken = true;
+                    peer.reader = Reader::default();
+                    return self.end(id, code);
+                }
+                Inbound::Closed if is_closing => return self.drop_peer(id),
                 _ if is_closing => {}
                 Inbound::Closed => return self.see_off(id),
-                Inbound::Broken(code) => return self.end(id, code),
                 Inbound::Control => self.count_request(id),
                 Inbound::Text(text) => {
                     self.count_request(id);
