@@ -26,8 +26,7 @@ pub(crate) struct Link {
     path: PathBuf,
     listener: Listener,
     identity: (u64, u64),
-    /// Held for its lock.
-    _lock: File,
+    lock: File,
 }
 
 impl Link {
@@ -63,8 +62,37 @@ impl Link {
             path: path.to_owned(),
             listener,
             identity,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Whether the socket is no longer where publishers look for it: `rails tmp:clear` removes it, for one.
+    pub(crate) fn is_lost(&self) -> bool {
+        identity(&self.path).map_or(true, |identity| identity != self.identity)
+    }
+
+    /// Listens again where the socket was lost. Publishers that are linked stay so.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); nothing has changed then.
+    pub(crate) fn reopen(&mut self) -> Result<(), String> {
+        let unlocked = self.lock.unlock();
+        let opened = unlocked
+            .map_err(|error| error.to_string())
+            .and_then(|()| Self::open(&self.path));
+        match opened {
+            Ok(link) => {
+                // The number of the file that is gone may be the new one's: it must not be removed as ours.
+                self.identity = (0, 0);
+                *self = link;
+                Ok(())
+            }
+            Err(message) => {
+                // Should a successor hold it by now, the message has said so.
+                let _held = self.lock.try_lock();
+                Err(message)
+            }
+        }
     }
 
     /// The next publisher of this user; one of another user is turned away and named in the error.

@@ -25,8 +25,8 @@ use crate::shard::{Plan, Worker};
 /// Descriptors that are no browsers: links, listeners, shards, the log.
 const DESCRIPTORS_RESERVED: u64 = 256;
 
-/// How often what is too old is forgotten, in milliseconds.
-const EXPIRE_MS: u64 = 1000;
+/// How often what is too old is forgotten, and the link's socket looked for, in milliseconds.
+const TICK_MS: u64 = 1000;
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
 ///
@@ -52,7 +52,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let hub = Arc::new(Mutex::new(hub));
     let connections_max = connections_max(&settings);
 
-    let link = Link::open(&settings.link)?;
+    let mut link = Link::open(&settings.link)?;
     let shards = Shards::start(&settings, &hub, clock, &epoch)?;
     let inboxes = || shards.inboxes.clone();
     let browsers = Arc::new(Browsers::new(
@@ -73,7 +73,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
 
     let mut publishers = JoinSet::new();
     let signal = tokio::select! {
-        never = admit_publishers(&link, &ingress, &mut publishers) => match never {},
+        never = admit_publishers(&mut link, &ingress, &mut publishers) => match never {},
         never = browsers.accept(&listener) => match never {},
         signal = stops.next() => signal,
     };
@@ -129,13 +129,13 @@ fn announce(settings: &Settings, bound: &SocketAddr, epoch: &Epoch) {
     );
 }
 
-/// Accepts publishers for ever, and forgets by and by what is too old.
+/// Accepts publishers for ever, and keeps the journal and the link in order meanwhile.
 async fn admit_publishers(
-    link: &Link,
+    link: &mut Link,
     ingress: &Arc<Ingress>,
     publishers: &mut JoinSet<()>,
 ) -> Infallible {
-    let mut expire = tokio::time::interval(Duration::from_millis(EXPIRE_MS));
+    let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     loop {
         tokio::select! {
             publisher = link.accept() => match publisher {
@@ -149,7 +149,15 @@ async fn admit_publishers(
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             },
-            _ = expire.tick() => ingress.expire(),
+            _ = tick.tick() => {
+                ingress.expire();
+                if link.is_lost() {
+                    match link.reopen() {
+                        Ok(()) => event(Level::Warn, "link_restored", &[]),
+                        Err(message) => event(Level::Error, "link_lost", &[("message", &message)]),
+                    }
+                }
+            }
             Some(_) = publishers.join_next() => {}
         }
     }

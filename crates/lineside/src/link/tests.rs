@@ -127,3 +127,46 @@ fn a_lock_that_is_a_symbolic_link_is_refused() {
         "precious"
     );
 }
+
+#[test]
+fn a_socket_that_was_removed_is_put_back() {
+    let folder = Folder::new("lost");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    let mut link = Link::open(&folder.link()).unwrap();
+    assert!(!link.is_lost());
+    for and_lock in [false, true] {
+        std::fs::remove_file(folder.link()).unwrap();
+        if and_lock {
+            std::fs::remove_file(folder.0.join("deep/lineside.sock.lock")).unwrap();
+        }
+        assert!(link.is_lost());
+        link.reopen().unwrap();
+        assert!(!link.is_lost());
+        assert!(UnixStream::connect(folder.link()).is_ok());
+        assert!(
+            open(&folder.link())
+                .unwrap_err()
+                .contains("another sidecar")
+        );
+    }
+}
+
+#[test]
+fn what_took_the_place_of_a_lost_socket_stays() {
+    let folder = Folder::new("taken");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    let mut link = Link::open(&folder.link()).unwrap();
+    std::fs::remove_file(folder.link()).unwrap();
+    std::fs::write(folder.link(), "precious").unwrap();
+    assert!(link.is_lost() && link.reopen().unwrap_err().contains("no socket"));
+    drop(link);
+    assert_eq!(std::fs::read_to_string(folder.link()).unwrap(), "precious");
+}
