@@ -16,7 +16,7 @@ RSpec.configure do |config|
   config.include Eventually
   config.include Settings
   config.include Processes
-  config.include Sidecars, file_path: %r{spec/integration}
+  config.include Sidecars, :sidecar
 
   # Every example begins with the defaults, whatever this shell or another example has set.
   config.around { |example| with_default_settings { example.run } }

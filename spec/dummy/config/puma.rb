@@ -1,0 +1,8 @@
+# frozen_string_literal: true
+
+workers 2
+threads 2, 2
+preload_app!
+bind "tcp://127.0.0.1:0"
+rackup File.expand_path("../config.ru", __dir__)
+before_fork { Lineside.publish("orders", "master") }

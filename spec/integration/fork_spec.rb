@@ -1,0 +1,94 @@
+# frozen_string_literal: true
+
+RSpec.describe "Forks", :sidecar do
+  let(:browser) { browse(channels: ["orders"]) }
+
+  before do
+    start_sidecar
+    browser
+  end
+
+  def publish_in(script)
+    ruby("require \"lineside\"\n#{script}", env: publisher_env)
+    Lineside.publish!("orders", "last")
+    browser.data_until("last")[..-2]
+  end
+
+  it "before the first publication leave both able to publish" do
+    expect(publish_in(<<~RUBY)).to contain_exactly("parent", "child")
+      pid = fork { Lineside.publish!("orders", "child") }
+      Lineside.publish!("orders", "parent")
+      Process.wait(pid)
+      exit($?.success?)
+    RUBY
+  end
+
+  it "after the first publication leave what the parent holds to the parent" do
+    expect(publish_in(<<~RUBY)).to match_array([*0...100, *100...200, *200...300])
+      100.times { |number| Lineside.publish("orders", number) }
+      pid = fork do
+        100.times { |number| Lineside.publish("orders", 100 + number) }
+        exit(Lineside.flush(timeout: 10))
+      end
+      100.times { |number| Lineside.publish("orders", 200 + number) }
+      Process.wait(pid)
+      exit($?.success? && Lineside.flush(timeout: 10))
+    RUBY
+  end
+
+  it "in a child's child work too, without a word about the parent's" do
+    expect(publish_in(<<~RUBY)).to eq([1, 2, 3])
+      Lineside.publish!("orders", 1)
+      pid = fork do
+        Lineside.publish!("orders", 2)
+        Process.wait(fork { Lineside.publish!("orders", 3) })
+        exit($?.success?)
+      end
+      Process.wait(pid)
+      exit($?.success?)
+    RUBY
+  end
+
+  it "while other threads publish and wait never hang a child" do
+    received = publish_in(<<~RUBY)
+      threads = Array.new(3) { |thread| Thread.new { 300.times { Lineside.publish("orders", "parent") } } }
+      threads << Thread.new { 30.times { Lineside.publish!("orders", "parent", timeout: 10) } }
+      pids = Array.new(30) do
+        fork do
+          5.times { Lineside.publish("orders", "child") }
+          exit!(Lineside.flush(timeout: 10))
+        end
+      end
+      threads.each(&:join)
+      exit(pids.map { |pid| Process.wait2(pid).last.success? }.all? && Lineside.flush(timeout: 10))
+    RUBY
+    expect(received.tally).to eq("parent" => 930, "child" => 150)
+  end
+
+  it "leave no copy of the parent's link in a child" do
+    expect(publish_in(<<~RUBY)).to eq([])
+      sockets = -> { Dir.children("/proc/self/fd").count { |fd| File.readlink("/proc/self/fd/\#{fd}").start_with?("socket") rescue false } }
+      before = sockets.call
+      Lineside.flush(timeout: 10)
+      Lineside.cursor
+      Thread.pass until Lineside.cursor
+      raise "no socket" unless sockets.call > before
+      Process.wait(fork { exit!(sockets.call == before) })
+      exit($?.success?)
+    RUBY
+  end
+
+  it "let a daemon publish" do
+    mark = File.join(@folder, "done")
+    ruby(<<~RUBY, env: publisher_env)
+      require "lineside"
+      Lineside.publish!("orders", "before")
+      Process.daemon(true)
+      Lineside.publish!("orders", "daemon")
+      File.write(#{mark.dump}, Process.pid.to_s)
+    RUBY
+    eventually("the daemon's publication") { File.exist?(mark) }
+    Lineside.publish!("orders", "last")
+    expect(browser.data_until("last")).to eq(%w[before daemon last])
+  end
+end

@@ -1,0 +1,30 @@
+# frozen_string_literal: true
+
+RSpec.describe "Garbage collection", :sidecar do
+  it "under stress and while compacting changes nothing that is published" do
+    start_sidecar
+    browser = browse(channels: ["orders"])
+    ruby(<<~RUBY, env: publisher_env)
+      require "lineside"
+      require "active_support"
+      require "active_support/json"
+      Thing = Struct.new(:number, :text)
+      data = ->(number) { { "text" => "x<" * 20, number: number, list: [1.5, nil, :sym, 2**70, Thing.new(number, "é")], 1 => number } }
+      Lineside.publish!("orders", data.call(0))
+      GC.stress = true
+      (1..6).each { |number| Lineside.publish("orders", data.call(number)) }
+      Lineside.publish!("orders", data.call(7), timeout: 60)
+      GC.stress = false
+      GC.auto_compact = true if GC.respond_to?(:auto_compact=)
+      (8..20).each do |number|
+        Lineside.publish("orders", data.call(number))
+        GC.compact if GC.respond_to?(:compact)
+      end
+      Lineside.publish!("orders", "last", timeout: 60)
+    RUBY
+    received = browser.data_until("last")[..-2]
+    expect(received.map { |data| data["number"] }).to eq((0..20).to_a)
+    expect(received).to all(include("text" => "x<" * 20, "1" => kind_of(Integer)))
+    expect(received.map { |data| data["list"] }.uniq { |list| list[0..3] }.size).to eq(1)
+  end
+end

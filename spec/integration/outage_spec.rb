@@ -1,0 +1,66 @@
+# frozen_string_literal: true
+
+RSpec.describe "A sidecar that is away", :sidecar do
+  def fill
+    use(Lineside.config) { |config| config.spool_bytes_max = 20_000 }
+    Array.new(500) { |number| Lineside.publish("orders", [number, "x" * 100]) }
+  end
+
+  it "when absent costs nothing until the spool is full, and gets what was accepted when it comes" do
+    answers = fill
+    accepted = answers.count(true)
+    expect(answers).to eq(([true] * accepted) + ([false] * (500 - accepted)))
+    expect(accepted).to be_between(100, 200)
+    expect(Lineside.flush(timeout: 0.05)).to be(false)
+    start_sidecar
+    expect(Lineside.flush(timeout: 10)).to be(true)
+    expect(Lineside.publisher.status).to include(acked: accepted, dropped_full: 500 - accepted)
+    browser = browse(channels: ["orders"], after: "#{Lineside.cursor[/\A[^.]+/]}.0")
+    Lineside.publish("orders", "last")
+    expect(browser.data_until("last").map { |data| data[0] }).to eq([*0...accepted, "l"])
+  end
+
+  it "when stopped blocks nobody, and gets everything accepted, once, when it goes on" do
+    start_sidecar
+    use(Lineside.config) { |config| config.spool_bytes_max = 300_000 }
+    browser = browse(channels: ["orders"])
+    Lineside.publish!("orders", "first")
+    sidecar.signal(:STOP)
+    accepted = Array.new(2000) { |number| number if Lineside.publish("orders", [number, "x" * 500]) }.compact
+    expect(accepted.size).to be_between(500, 600)
+    expect { Lineside.publish!("orders", "x" * 1000) }.to raise_error(Lineside::NotAccepted, /spool is full/)
+    expect(Lineside.cursor).to be_a(String)
+    sidecar.signal(:CONT)
+    expect(Lineside.flush(timeout: 20)).to be(true)
+    Lineside.publish("orders", "last")
+    expect(browser.data_until("last")[1..-2].map(&:first)).to eq(accepted)
+  end
+
+  it "when killed and back gets what was not acked, marked, and starts a new epoch" do
+    start_sidecar
+    epoch = Lineside.publish!("orders", "acked").cursor[/\A[^.]+/]
+    sidecar.signal(:STOP)
+    50.times { |number| Lineside.publish("orders", number) }
+    sidecar.signal(:KILL)
+    sidecar.wait
+    50.times { |number| Lineside.publish("orders", 50 + number) }
+    start_sidecar
+    expect(Lineside.flush(timeout: 20)).to be(true)
+    expect(Lineside.cursor).not_to start_with(epoch)
+    browser = browse(channels: ["orders"], after: "#{Lineside.cursor[/\A[^.]+/]}.0")
+    Lineside.publish("orders", "last")
+    messages = browser.messages_until("last")
+    expect(messages.map { |message| message["data"] }).to eq([*0...100, "last"])
+    resent = messages.select { |message| message["resent"] }.map { |message| message["data"] }
+    expect(resent).to eq((0...resent.size).to_a).and(satisfy { |numbers| numbers.size <= 50 })
+  end
+
+  it "is told apart from one that is slow to answer" do
+    start_sidecar
+    Lineside.publish!("orders", 1)
+    sidecar.signal(:STOP)
+    expect { Lineside.publish!("orders", 2, timeout: 0.1) }.to raise_error(Lineside::Unconfirmed, /once:/)
+    sidecar.signal(:CONT)
+    expect(Lineside.flush(timeout: 10)).to be(true)
+  end
+end

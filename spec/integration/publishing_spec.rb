@@ -1,0 +1,88 @@
+# frozen_string_literal: true
+
+RSpec.describe "Publishing", :sidecar do
+  before { start_sidecar }
+
+  it "reaches the user, the shared channel's readers, and nobody else" do
+    ada = browse("ada", channels: ["orders"])
+    grace = browse("grace", channels: ["news"])
+    expect(Lineside.publish("orders", { id: 7, total: 90 })).to be(true)
+    expect(Lineside.publish_to("ada", { unread: 3 })).to be(true)
+    expect(Lineside.publish_all([["news", 1], ["orders", 2]])).to be(true)
+    %w[ada grace].each { |user| Lineside.publish_to(user, "last") }
+    expect(ada.data_until("last")).to eq([{ "id" => 7, "total" => 90 }, { "unread" => 3 }, 2, "last"])
+    expect(grace.data_until("last")).to eq([1, "last"])
+  end
+
+  it "gives a receipt whose cursor is that of the delivered message" do
+    browser = browse(channels: ["orders"])
+    receipt = Lineside.publish!("orders", "now")
+    expect(receipt.duplicate?).to be(false)
+    expect(browser.hear("message")).to include("data" => "now", "cursor" => receipt.cursor)
+    expect(Lineside.cursor).to eq(receipt.cursor)
+  end
+
+  it "lands once per channel under one id" do
+    browser = browse(channels: %w[orders news])
+    first = Lineside.publish!("orders", 1, once: "order-7-paid")
+    again = Lineside.publish!("orders", 2, once: "order-7-paid")
+    expect(again).to have_attributes(duplicate?: true, cursor: first.cursor)
+    Lineside.publish("orders", 3, once: "order-7-paid")
+    Lineside.publish("news", 4, once: "order-7-paid")
+    Lineside.publish("orders", "last")
+    expect(browser.data_until("last")).to eq([1, 4, "last"])
+  end
+
+  it "opens one channel with a token of its own" do
+    browser = browse("ada")
+    browser.say(type: "subscribe", channel: "orders", token: Lineside.channel_token("orders", user: "ada"))
+    expect(browser.hear("subscribed")).to include("channel" => "orders")
+    Lineside.publish("orders", "for her")
+    expect(browser.hear("message")).to include("data" => "for her")
+  end
+
+  it "resumes after the cursor of the page" do
+    Lineside.publish!("orders", "rendered")
+    cursor = Lineside.cursor
+    Lineside.publish!("orders", "missed")
+    browser = browse(channels: ["orders"], after: cursor)
+    expect(browser.welcome).to include("recovered" => true)
+    expect(browser.hear("message")).to include("data" => "missed")
+  end
+
+  it "knows the cursor without a round trip, also for what others publish" do
+    expect(eventually("a cursor") { Lineside.cursor }).to match(/\A[\w-]{1,32}\.\d+\z/)
+    theirs = ruby(<<~RUBY, env: publisher_env)
+      require "lineside"
+      print Lineside.publish!("orders", 1).cursor
+    RUBY
+    expect(eventually("their position") { Lineside.cursor == theirs }).to be(true)
+  end
+
+  it "flushes what was handed over" do
+    200.times { |number| Lineside.publish("orders", number) }
+    expect(Lineside.flush(timeout: 10)).to be(true)
+    expect(Lineside.publisher.status).to include(accepted: 200, acked: 200, dropped_full: 0)
+  end
+
+  it "delivers text of every kind as it was" do
+    browser = browse(channels: ["orders"])
+    text = "\u0000\u001F\"\\/<&>\u2028é語😀\u007F\u{10FFFF}"
+    Lineside.publish("orders", { text => [text, text.to_sym] })
+    expect(browser.hear("message")["data"]).to eq({ text => [text, text] })
+    expect { Lineside.publish("orders", "\xFF") }.to raise_error(ArgumentError)
+    expect { Lineside.publish("orders", "\x00\xFF".b) }.to raise_error(ArgumentError)
+    Lineside.publish("orders", "last")
+    expect(browser.data_until("last")).to eq(["last"])
+  end
+
+  it "says so when the sidecar verifies with another key" do
+    use(Lineside::Configuration.new) do |config|
+      config.link = "unix:#{link}"
+      config.secret = "another secret of the specs: 32 bytes"
+    end
+    Lineside.publish!("orders", 1)
+    Lineside.publish("orders", 2)
+    expect(log.string).to match(/another key.*LINESIDE_SECRET/)
+  end
+end

@@ -1,0 +1,31 @@
+# frozen_string_literal: true
+
+RSpec.describe "Threads", :sidecar do
+  before { start_sidecar }
+
+  it "keep their own order, and lose and double nothing" do
+    browser = browse(channels: ["orders"])
+    publish = ->(thread) { 250.times { |number| Lineside.publish("orders", [thread, number]) } }
+    threads = Array.new(8) { |thread| Thread.new(thread, &publish) }
+    threads.each(&:join)
+    Lineside.publish("orders", "last")
+    received = browser.data_until("last")[..-2]
+    expect(received.size).to eq(2000)
+    expect(received.group_by(&:first).values).to all(satisfy { |own| own.map(&:last) == (0...250).to_a })
+  end
+
+  it "each wait for their own receipt" do
+    receipts = Array.new(8) { |thread| Thread.new { Array.new(20) { Lineside.publish!("c#{thread}", 1).cursor } } }
+    cursors = receipts.flat_map(&:value)
+    expect(cursors.uniq.size).to eq(160)
+  end
+
+  it "run on while one waits" do
+    sidecar.signal(:STOP)
+    waiting = Thread.new { Lineside.publish!("orders", 1, timeout: 20) }
+    eventually("the wait") { waiting.status == "sleep" }
+    expect(Array.new(1000) { Lineside.publish("orders", 2) }).to all(be(true))
+    sidecar.signal(:CONT)
+    expect(waiting.value).to be_a(Lineside::Receipt)
+  end
+end
