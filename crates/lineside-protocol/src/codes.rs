@@ -89,7 +89,7 @@ numbered_codes! {
     LINK_CODES "Every code of the link." LinkCode
     LINK_BAD_CHANNEL 1 "bad_channel" "Not a channel's name: 1 to 255 bytes of UTF-8, no control characters, no `*`."
     LINK_BAD_PAYLOAD 2 "bad_payload" "The payload is not one JSON value in UTF-8."
-    LINK_TOO_LARGE 3 "too_large" "The payload is over `payload_bytes_max`."
+    LINK_TOO_LARGE 3 "too_large" "The payload is over `payload_bytes_max`, or the `once` id over 255 bytes."
     LINK_UNKNOWN_OPTION 4 "unknown_option" "The frame needs an option that this sidecar does not know; bring gem and sidecar to one version."
     LINK_BAD_FRAME 100 "bad_frame" "The bytes are not a frame; the link is closed."
     LINK_UNKNOWN_KIND 101 "unknown_kind" "A frame of a kind that this sidecar does not know; bring gem and sidecar to one version."

@@ -107,9 +107,14 @@ impl Ingress {
         }
     }
 
+    /// The next link's number. A publisher's newest link is the one with the highest, so they are given in the order in
+    /// which links are accepted.
+    pub(crate) fn number_link(&self) -> u64 {
+        self.next_link.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Serves one link until it ends.
-    pub(crate) async fn serve(&self, stream: Stream) {
-        let number = self.next_link.fetch_add(1, Ordering::Relaxed);
+    pub(crate) async fn serve(&self, number: u64, stream: Stream) {
         let replaced = Arc::new(Notify::new());
         let mut session = Session {
             ingress: self,

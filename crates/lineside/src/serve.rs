@@ -141,7 +141,8 @@ async fn admit_publishers(
             publisher = link.accept() => match publisher {
                 Ok(stream) => {
                     let ingress = Arc::clone(ingress);
-                    publishers.spawn(async move { ingress.serve(stream).await });
+                    let number = ingress.number_link();
+                    publishers.spawn(async move { ingress.serve(number, stream).await });
                 }
                 Err(message) => {
                     event(Level::Warn, "publisher_refused", &[("message", &message)]);
