@@ -10,6 +10,10 @@ module Lineside
     # What opens only through a token's user and through Action Cable.
     RESERVED = %w[user: cable:].freeze
 
+    # Control characters (Unicode category Cc), and the sign that grants use.
+    UNUSABLE = /[[:cntrl:]*]/
+    private_constant :UNUSABLE
+
     module_function
 
     # @param channel [String, Symbol, #to_gid_param, #to_param, Array]
@@ -30,16 +34,16 @@ module Lineside
     # @return [String] the name itself
     # @raise [ArgumentError] if it breaks a rule of names
     def check(name)
-      problem = problem_of(name) or return name
-      raise ArgumentError, "the channel #{name[0, 64].inspect} cannot be used: #{problem}"
+      return name if utf8?(name) && name.bytesize.between?(1, BYTES_MAX) && !name.match?(UNUSABLE)
+
+      raise ArgumentError, "the channel #{name[0, 64].inspect} cannot be used: #{problem_of(name)}"
     end
 
     def problem_of(name)
       return "it is #{name.encoding}, not valid UTF-8" unless utf8?(name)
       return "it has #{name.bytesize} bytes, 1 to #{BYTES_MAX} are possible" unless name.bytesize.between?(1, BYTES_MAX)
-      return "it holds a control character" if name.match?(/[[:cntrl:]]/)
 
-      "it holds *, which stands for any name in grants" if name.include?("*")
+      name.include?("*") ? "it holds *, which stands for any name in grants" : "it holds a control character"
     end
 
     def utf8?(name) = name.ascii_only? || (name.encoding == Encoding::UTF_8 && name.valid_encoding?)
@@ -72,7 +76,7 @@ module Lineside
     def describe(object) = object.nil? ? "nil" : "a #{object.class}"
 
     def blank(object, name)
-      return name unless utf8?(name) && name.match?(/\A[[:space:]]*\z/)
+      return name if !utf8?(name) || name.match?(/[^[:space:]]/)
 
       raise ArgumentError, "#{describe(object)} gives a blank name for a channel"
     end
