@@ -54,6 +54,24 @@ export class Visitor {
     await this.page.getByRole("button", { name: "Notify", exact: true }).click();
   }
 
+  // Loads the page again, and awaits `meanwhile` when it is rendered and not yet connected.
+  async reload(meanwhile) {
+    this.frames = [];
+    await this.page.route("**/page.js", async (route) => {
+      await meanwhile();
+      await route.continue();
+    });
+    await this.page.reload();
+    await this.page.unroute("**/page.js");
+    await this.isConnected();
+  }
+
+  // What the page would be rendered with now.
+  async state() {
+    const response = await this.page.request.get(this.page.url(), { headers: { Accept: "application/json" } });
+    return response.json();
+  }
+
   // Waits until `body` stands in "posts" or "notices", and gives its list item.
   async sees(list, body) {
     const item = this.page.locator(`#${list} li`).filter({ hasText: body });
