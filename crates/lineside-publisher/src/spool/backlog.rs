@@ -163,7 +163,6 @@ impl Backlog {
                     ..Chunk::new(bytes, sequence..=sequence, chunk.since)
                 }
             }));
-            chunk.cut_through(last);
         }
         let skipped = self
             .chunks
