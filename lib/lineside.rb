@@ -28,21 +28,28 @@ module Lineside
   extend Signing
 
   @config = Configuration.new
+  @starting = Mutex.new
 
   class << self
     # @return [Configuration]
     attr_reader :config
 
-    # Changes settings: before the first publication, or at any time at the price of a new link.
+    # Changes settings: before the first publication, or later at the price of a new link.
     # @yieldparam config [Configuration]
     # @return [void]
     def configure
       yield config
-      @publisher = nil
+      @starting.synchronize { @publisher &&= Publisher.new(config) }
     end
 
     # @return [Publisher] what everything is published through
-    def publisher = @publisher ||= Publisher.new(config)
+    # @raise [ConfigurationError] if a setting cannot be used
+    def publisher
+      @publisher || @starting.synchronize { @publisher ||= Publisher.new(config) }
+    rescue ThreadError
+      # Inside a signal handler, where Ruby lets nobody lock.
+      @publisher ||= Publisher.new(config)
+    end
   end
 
   at_exit { @publisher&.close }

@@ -12,8 +12,9 @@ module Lineside
       refused: "were refused by the sidecar"
     }.freeze
 
-    def initialize(logger)
-      @logger = logger
+    # @param config [Configuration] whose logger is asked for when there is something to tell
+    def initialize(config)
+      @config = config
       @told = LOSSES.transform_values { 0 }
       @not_accepted = 0
       @looked_at = @logged_at = now - INTERVAL_SECONDS
@@ -40,8 +41,8 @@ module Lineside
       behind = status[:accepted] - status[:acked] - status[:dropped_aged]
       return unless behind.positive?
 
-      @logger.error("Lineside leaves #{behind} hand-overs behind at exit, without knowing whether they arrived: " \
-                    "#{status[:last_error] || 'the sidecar did not answer in time'}")
+      tell("Lineside leaves #{behind} hand-overs behind at exit, without knowing whether they arrived: " \
+           "#{status[:last_error] || 'the sidecar did not answer in time'}")
     end
 
     private
@@ -54,7 +55,7 @@ module Lineside
 
       @logged_at = time
       remedy = status[:last_error] || status[:last_refusal] || "The sidecar is slower than this process publishes"
-      @logger.error("Lineside dropped publications: #{lost.join('; ')}. #{remedy}")
+      tell("Lineside dropped publications: #{lost.join('; ')}. #{remedy}")
     end
 
     # What was lost since the last time, in words.
@@ -74,9 +75,11 @@ module Lineside
       return if @told_mismatch
 
       @told_mismatch = true
-      @logger.error("Lineside: the sidecar verifies with another key than this process signs with, so every token is " \
-                    "refused. Give both the same LINESIDE_SECRET, or start the sidecar with `bundle exec lineside`")
+      tell("Lineside: the sidecar verifies with another key than this process signs with, so every token is refused. " \
+           "Give both the same LINESIDE_SECRET, or start the sidecar with `bundle exec lineside`")
     end
+
+    def tell(line) = @config.logger.error(line)
 
     def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end

@@ -10,10 +10,11 @@ module Lineside
   module Json
     module_function
 
+    # @param levels [Integer] how deep the value lies in other data
     # @return [String] the JSON of a value that is not plain: ActiveSupport's where it is loaded
     # @raise [ArgumentError] if it holds itself, or text that is not UTF-8
-    def generate(value)
-      defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value)
+    def generate(value, levels)
+      defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value, levels)
     rescue SystemStackError
       raise ArgumentError, "a #{value.class} cannot become JSON: it holds itself, or nests too deep"
     rescue JSON::GeneratorError, EncodingError => e
@@ -33,12 +34,12 @@ module Lineside
 
     # Without ActiveSupport: a subclass as what it extends, `as_json` where there is one, and what JSON.generate makes
     # of anything else.
-    def generate_alone(value)
+    def generate_alone(value, levels)
       case value
-      when Hash then Native.encode({}.merge(value).transform_keys(&:to_s))
-      when Array then Native.encode(Array.new(value))
-      when String then Native.encode(String.new(value))
-      else value.respond_to?(:as_json) ? Native.encode(value.as_json) : ::JSON.generate(value)
+      when Hash then Native.encode({}.merge(value).transform_keys(&:to_s), levels)
+      when Array then Native.encode(Array.new(value), levels)
+      when String then Native.encode(String.new(value), levels)
+      else value.respond_to?(:as_json) ? Native.encode(value.as_json, levels) : ::JSON.generate(value)
       end
     end
 

@@ -8,7 +8,7 @@ module Lineside
     # @raise [ConfigurationError] if a setting cannot be used
     def initialize(config)
       @config = config
-      @drops = DropLog.new(config.logger)
+      @drops = DropLog.new(config)
       Native.configure(
         link: config.link_path,
         name: File.basename($PROGRAM_NAME),

@@ -59,7 +59,7 @@ class RandomData
 end
 
 RSpec.describe Lineside::Json do
-  def encode(value) = Lineside::Native.encode(value)
+  def encode(value) = Lineside::Native.encode(value, 0)
 
   it "equals ActiveSupport's output for thousands of nested values" do
     seed = Integer(ENV.fetch("JSON_SEED", 20_261_122))
@@ -131,7 +131,7 @@ RSpec.describe Lineside::Json do
   it "lets the app's as_json raise, throw and publish" do
     raising = Class.new { def as_json(*) = raise(IOError, "the app's own") }.new
     throwing = Class.new { def as_json(*) = throw(:out, :thrown) }.new
-    publishing = Class.new { def as_json(*) = Lineside::Native.encode({ inner: "x" * 5000 }).size }.new
+    publishing = Class.new { def as_json(*) = Lineside::Native.encode({ inner: "x" * 5000 }, 0).size }.new
     expect { encode({ before: 1, raising: }) }.to raise_error(IOError, "the app's own")
     expect(catch(:out) { encode([throwing]) }).to eq(:thrown)
     expect(encode({ outer: publishing, after: "same" })).to eq('{"outer":5012,"after":"same"}')
@@ -150,10 +150,10 @@ RSpec.describe Lineside::Json do
       object = Class.new { def to_s = "an object" }.new
       hash = Class.new(Hash)["k", Float::NAN]
       hash[:k] = [Class.new(Array)[1], Class.new { def as_json = { "own" => object_id.zero? } }.new]
-      puts Lineside::Native.encode(["<&>", 1.5, nil, :s, Float::NAN, object, hash, Class.new(String).new("sub")])
+      puts Lineside::Native.encode(["<&>", 1.5, nil, :s, Float::NAN, object, hash, Class.new(String).new("sub")], 0)
       begin
         holder = Class.new { def as_json = [self] }.new
-        Lineside::Native.encode(holder)
+        Lineside::Native.encode(holder, 0)
       rescue ArgumentError => e
         puts e.message
       end
@@ -162,6 +162,6 @@ RSpec.describe Lineside::Json do
     expect(JSON.parse(written)).to eq(
       ["<&>", 1.5, nil, "s", nil, "an object", { "k" => [[1], { "own" => false }] }, "sub"]
     )
-    expect(cyclic).to match(/holds itself|nests/)
+    expect(cyclic).to match(/holds itself/)
   end
 end

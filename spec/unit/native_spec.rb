@@ -9,7 +9,7 @@ RSpec.describe Lineside::Native do
       rescue Lineside::Error => e
         puts "rescued: \#{e.message}"
       end
-      puts Lineside::Native.encode({ still: "alive" })
+      puts Lineside::Native.encode({ still: "alive" }, 0)
     RUBY
     expect(output.lines.grep(/rescued: .*provoked/).size).to eq(2)
     expect(output.lines.last).to eq("{\"still\":\"alive\"}\n")

@@ -95,6 +95,18 @@ RSpec.describe Lineside::Publishing do
     expect { Lineside.publish!("orders", "x" * 100) }.to raise_error(Lineside::NotAccepted, /spool is full/)
   end
 
+  it "works inside a signal handler, also as the first thing a process publishes" do
+    output = ruby(<<~RUBY, env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
+      require "lineside"
+      trap(:USR1) { $answer = Lineside.publish("orders", 1) }
+      Process.kill(:USR1, Process.pid)
+      Thread.pass until $answer
+      $stdout.syswrite($answer.to_s)
+      exit!(true)
+    RUBY
+    expect(output).to eq("true")
+  end
+
   it "lets the data's own as_json publish" do
     nested = Class.new { def as_json(*) = Lineside.publish("inner", "x" * 1000) }.new
     expect(Lineside.publish("outer", [nested])).to be(true)

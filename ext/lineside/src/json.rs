@@ -2,7 +2,6 @@
 
 mod text;
 
-use std::cell::Cell;
 use std::io::Write;
 
 use magnus::encoding::{Coderange, EncodingCapable};
@@ -20,9 +19,6 @@ use crate::{error, gvl};
 /// which reads it in the sidecar.
 const NESTING_LEVELS_MAX: usize = 100;
 
-/// Encodings within encodings that Ruby's callbacks start: each costs several frames of the machine's stack.
-const CALLS_MAX: usize = 100;
-
 /// The module of lib/lineside/json.rb, which is loaded before the extension.
 static CALLBACKS: Lazy<RModule> = Lazy::new(|ruby| {
     let lineside = ruby.class_object().const_get::<_, RModule>("Lineside");
@@ -31,37 +27,30 @@ static CALLBACKS: Lazy<RModule> = Lazy::new(|ruby| {
         .expect("lib/lineside/json.rb is loaded before the extension")
 });
 
-thread_local! {
-    /// Encodings that this thread is in.
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Appends the JSON of `value` to `out`. It may call back into the app (`as_json`), which may raise, throw and publish:
-/// then `out` holds half a text.
+/// Appends the JSON of `value` to `out`, inside of so many `levels`. It may call back into the app (`as_json`), which may
+/// raise, throw and publish: then `out` holds half a text.
 ///
 /// # Errors
 /// `ArgumentError` for text that is not UTF-8 and for what nests too deep or holds itself, and whatever the app raises.
-pub(crate) fn encode(ruby: &Ruby, value: Value, out: &mut Vec<u8>) -> Result<(), Error> {
-    let calls = CALLS.get();
-    if calls >= CALLS_MAX {
-        return Err(too_deep(ruby));
-    }
-    CALLS.set(calls + 1);
-    let result = Encoder {
+pub(crate) fn encode(
+    ruby: &Ruby,
+    value: Value,
+    levels: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    Encoder {
         ruby,
         out,
-        levels: 0,
+        levels,
         escapes: None,
     }
-    .value(value);
-    CALLS.set(calls);
-    result
+    .value(value)
 }
 
 struct Encoder<'a> {
     ruby: &'a Ruby,
     out: &'a mut Vec<u8>,
-    /// Arrays and hashes that are open.
+    /// Arrays and hashes that are open, and objects that are being asked.
     levels: usize,
     /// What the running app escapes; asked for once, where it matters first.
     escapes: Option<Escapes>,
@@ -196,12 +185,13 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// A value that only Ruby can write.
+    /// A value that only Ruby can write. It counts as a level, for one that becomes itself would never end.
     fn other(&mut self, value: Value) -> Result<(), Error> {
-        let json: RString = self
-            .ruby
-            .get_inner(&CALLBACKS)
-            .funcall("generate", (value,))?;
+        if self.levels >= NESTING_LEVELS_MAX {
+            return Err(too_deep(self.ruby));
+        }
+        let callbacks = self.ruby.get_inner(&CALLBACKS);
+        let json: RString = callbacks.funcall("generate", (value, self.levels + 1))?;
         check_utf8(self.ruby, json)?;
         let (levels, out) = (self.levels, &mut *self.out);
         let deepest = gvl::read(json, |bytes| {

@@ -35,16 +35,16 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("derive", function!(token::derive, 1))?;
     native.define_singleton_method("sign_connection", function!(token::sign_connection, 2))?;
     native.define_singleton_method("sign_channel", function!(token::sign_channel, 2))?;
-    native.define_singleton_method("encode", function!(encode, 1))?;
+    native.define_singleton_method("encode", function!(encode, 2))?;
     native.define_singleton_method("provoke_panic", function!(error::provoke_panic, 1))?;
     Ok(())
 }
 
-/// `Native.encode(data)`: the JSON that publishing would send.
-fn encode(ruby: &Ruby, data: Value) -> Result<RString, Error> {
+/// `Native.encode(data, levels)`: the JSON that publishing would send for it, inside of so many levels of other data.
+fn encode(ruby: &Ruby, data: Value, levels: usize) -> Result<RString, Error> {
     error::guard(ruby, || {
         let mut out = Vec::new();
-        json::encode(ruby, data, &mut out)?;
+        json::encode(ruby, data, levels, &mut out)?;
         Ok(ruby.enc_str_new(out, ruby.utf8_encoding()))
     })
 }

@@ -285,7 +285,7 @@ fn encode_all(ruby: &Ruby, pairs: RArray, buffer: &mut Vec<u8>) -> Result<Vec<Pu
         let start = buffer.len();
         gvl::read(pair.entry(0)?, |channel| buffer.extend_from_slice(channel));
         let middle = buffer.len();
-        json::encode(ruby, pair.entry(1)?, buffer)?;
+        json::encode(ruby, pair.entry(1)?, 0, buffer)?;
         publications.push((start..middle, middle..buffer.len()));
     }
     Ok(publications)
