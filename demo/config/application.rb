@@ -17,6 +17,7 @@ module Demo
     config.log_level = :info
     # The migration is the schema: a dump would differ with each Rails.
     config.active_record.dump_schema_after_migration = false
+    config.filter_parameters += [:token]
     config.session_store :cookie_store, key: "_lineside_demo"
 
     # The page goes to the sidecar's own port. Link, key and user class are found.
