@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use lineside_protocol::codes::{LINK_REPLACED, LINK_UNSUPPORTED_VERSION};
-use lineside_protocol::frame::{ToPublisher, Welcome};
+use lineside_protocol::codes::{LINK_DRAIN, LINK_REPLACED, LINK_UNSUPPORTED_VERSION};
+use lineside_protocol::frame::{Fault, Moved, Skip, ToPublisher, ToSidecar, Welcome};
 use lineside_protocol::{POSITION_MAX, Position};
-use lineside_publisher::Publisher;
+use lineside_publisher::{PublishOptions, Publisher};
 
 use super::sidecar::{Line, Place, epoch, eventually, pair, publish};
 
@@ -87,10 +87,39 @@ fn fault_in_place_of_a_welcome_is_told() {
 }
 
 #[test]
-fn publisher_that_was_replaced_does_not_fight() {
+fn fault_is_told_though_the_link_broke_in_the_middle_of_a_write() {
     let (_place, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.link(0, "a");
+    // More than the socket takes, so that it always has something to write.
+    let payload = vec![b' '; 60_000];
+    for _ in 0..50 {
+        let options = PublishOptions::default();
+        publisher.publish("news", &payload, options).unwrap();
+    }
+    // More than it reads at once, so that it writes before it has read the fault.
+    let mut news = Vec::new();
+    let position = Position(101);
+    (0..4000).for_each(|_| ToPublisher::Moved(Moved { position }).encode(&mut news));
+    let (code, message) = (LINK_DRAIN.number, "stopping".into());
+    ToPublisher::Fault(Fault { code, message }).encode(&mut news);
+    line.stream.write_all(&news).unwrap();
+    drop(line);
+    eventually("it is told", || {
+        publisher
+            .status()
+            .last_error
+            .is_some_and(|error| error.contains("drain (105), stopping"))
+    });
+}
+
+#[test]
+fn publisher_that_was_replaced_does_not_fight() {
+    let (place, publisher, sidecar) = pair();
+    publisher.connect().unwrap();
+    let mut line = sidecar.accept();
+    let replaced = line.hello().publisher;
+    line.welcome(0, "a");
     line.fault(LINK_REPLACED.number, "newer");
     eventually("it is told", || {
         publisher
@@ -98,6 +127,12 @@ fn publisher_that_was_replaced_does_not_fight() {
             .last_error
             .is_some_and(|error| error.contains("replaced (104)"))
     });
+    // Another one, whose link is merely cut, comes back again and again meanwhile.
+    let other = place.publisher();
+    other.connect().unwrap();
+    for _ in 0..7 {
+        assert_ne!(sidecar.accept().hello().publisher, replaced);
+    }
     // It pauses for a minute, and still ends at once when told to.
     assert_eq!(publisher.stop(super::sidecar::deadline()).frames, 0);
 }
@@ -170,7 +205,23 @@ fn path_that_is_too_long_is_told() {
 }
 
 #[test]
-fn sidecar_that_does_not_answer_is_left_and_age_is_kept_meanwhile() {
+fn sidecar_that_does_not_answer_is_left() {
+    let (_place, publisher, sidecar) = pair();
+    publish(&publisher, 1..=1);
+    let mut line = sidecar.accept();
+    line.hello();
+    assert_eq!(line.next(), None);
+    eventually("it is told", || {
+        publisher
+            .status()
+            .last_error
+            .is_some_and(|error| error.contains("did not answer within 5000 ms"))
+    });
+    assert_eq!(sidecar.link(0, "a").numbers(1), [1]);
+}
+
+#[test]
+fn age_is_kept_while_the_sidecar_does_not_answer() {
     let (place, _publisher, sidecar) = pair();
     let mut settings = place.settings();
     settings.spool_seconds_max = 1;
@@ -179,14 +230,8 @@ fn sidecar_that_does_not_answer_is_left_and_age_is_kept_meanwhile() {
     let mut line = sidecar.accept();
     line.hello();
     eventually("it is too old", || publisher.status().dropped_aged == 1);
-    let says = "did not answer within 5000 ms";
-    eventually("it is told", || {
-        publisher
-            .status()
-            .last_error
-            .is_some_and(|error| error.contains(says))
-    });
-    assert_eq!(line.next(), None);
+    line.welcome(0, "a");
+    assert_eq!(line.next(), Some(ToSidecar::Skip(Skip { through: 1 })));
 }
 
 #[test]

@@ -127,6 +127,22 @@ fn waits_end_at_their_deadline() {
 }
 
 #[test]
+fn flush_is_done_when_the_last_ack_comes() {
+    let (_place, publisher, sidecar) = pair();
+    publish(&publisher, 1..=2);
+    let end = deadline();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| publisher.wait_flushed(end, &Waiter::new().unwrap()));
+        let mut line = sidecar.link(0, "a");
+        line.numbers(2);
+        line.ack(1, 101);
+        line.ack(2, 102);
+        assert_eq!(waiting.join().unwrap(), Flushed::Done);
+    });
+    assert!(Instant::now() < end, "it waited for its deadline");
+}
+
+#[test]
 fn flush_of_nothing_is_done() {
     let place = Place::new();
     assert_eq!(
