@@ -75,7 +75,7 @@ export class Connection {
 
     const backoff = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#attempts++);
     // Spread, so that a thousand pages do not come back at the same moment.
-    const wait = this.#retryMs ?? backoff * (0.5 + Math.random() / 2);
+    const wait = Math.max(this.#retryMs ?? 0, backoff * (0.5 + Math.random() / 2));
     this.#retryMs = undefined;
     this.#page.state("waiting", `back in ${(wait / 1000).toFixed(1)} s`);
     await new Promise((resolve) => setTimeout(resolve, wait));

@@ -113,8 +113,8 @@ impl Shard {
         id
     }
 
-    /// Forgets a connection: its subscriptions, its pending resume and what it was not sent.
-    pub fn close(&mut self, id: ConnectionId) {
+    /// Ends every subscription of a connection, and its pending resume. What is in the outbox stays there.
+    pub fn leave(&mut self, id: ConnectionId) {
         let Some(connection) = self.connection(id) else {
             return;
         };
@@ -126,7 +126,14 @@ impl Shard {
         if let Some(pending) = pending {
             self.pending.remove(&(pending.until, id));
         }
-        self.connections.remove(id.slot);
+    }
+
+    /// Forgets a connection: its subscriptions, its pending resume and what it was not sent.
+    pub fn close(&mut self, id: ConnectionId) {
+        self.leave(id);
+        if self.connection(id).is_some() {
+            self.connections.remove(id.slot);
+        }
     }
 
     /// Offers a publication to every subscriber of its channel: a pointer into each outbox. Publications come in journal

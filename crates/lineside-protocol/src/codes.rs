@@ -14,7 +14,7 @@ pub struct ErrorCode {
 /// Ends a browser's connection.
 ///
 /// 40xx: fetch a fresh token first. 41xx: the same token again, after `after_ms`. 45xx: stop, it will not get better.
-/// 1xxx: the codes of RFC 6455 §7.4.1; those below also mean stop.
+/// 1xxx: codes of RFC 6455 §7.4.1; those below also mean stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseCode {
     /// The number in the close frame.
@@ -68,11 +68,10 @@ error_codes! {
 
 numbered_codes! {
     CLOSE_CODES "Every close code." CloseCode
-    CLOSE_UNSUPPORTED_DATA 1003 "binary" "A binary frame; this protocol is text."
     CLOSE_PROTOCOL_ERROR 1002 "protocol_error" "The frames break RFC 6455."
+    CLOSE_UNSUPPORTED_DATA 1003 "binary" "A binary frame; this protocol is text."
     CLOSE_INVALID_TEXT 1007 "invalid_text" "A text frame that is not UTF-8."
     CLOSE_TOO_LARGE 1009 "too_large" "A message over the `message_bytes_max` of the welcome's `limits`."
-    CLOSE_INTERNAL 1011 "internal" "A fault of the server, logged there; connect again after `after_ms`."
     CLOSE_TOKEN_INVALID 4001 "token_invalid" "The token cannot be accepted as it is."
     CLOSE_TOKEN_EXPIRED 4003 "token_expired" "The token's time is over."
     CLOSE_TOKEN_NOT_YET_VALID 4004 "token_not_yet_valid" "The token begins later; compare the clocks of the app and the sidecar."
@@ -80,7 +79,6 @@ numbered_codes! {
     CLOSE_SLOW 4101 "slow" "The client did not read fast enough; resume after `after_ms`."
     CLOSE_HEARTBEAT 4102 "heartbeat" "Nothing was heard within 10 seconds of a ping."
     CLOSE_CONNECT_TIMEOUT 4103 "connect_timeout" "No `connect` came within 5 seconds."
-    CLOSE_OVERLOADED 4104 "overloaded" "The server holds as many connections as it may; connect again after `after_ms`."
     CLOSE_BAD_CONNECT 4500 "bad_connect" "The first frame is not a `connect` of this protocol; mend the client."
     CLOSE_TOO_MANY_REQUESTS 4501 "too_many_requests" "More requests a second than the welcome's `limits` allow; mend the client."
 }
@@ -94,7 +92,6 @@ numbered_codes! {
     LINK_BAD_FRAME 100 "bad_frame" "The bytes are not a frame; the link is closed."
     LINK_UNKNOWN_KIND 101 "unknown_kind" "A frame of a kind that this sidecar does not know; bring gem and sidecar to one version."
     LINK_UNSUPPORTED_VERSION 102 "unsupported_version" "Publisher and sidecar share no version of the link; bring gem and sidecar to one version."
-    LINK_KEY_MISMATCH 103 "key_mismatch" "Publisher and sidecar sign with different keys; the link is kept, but tokens of this app will be refused."
     LINK_REPLACED 104 "replaced" "The same publisher opened a newer link."
     LINK_DRAIN 105 "drain" "The sidecar is stopping as planned."
     LINK_FULL 106 "full" "As many publishers as `publishers_max` are linked already."

@@ -183,5 +183,13 @@ pub(crate) fn quoted(text: &str) -> String {
     } else {
         &text[..end]
     };
-    short.escape_debug().to_string()
+    let mut quoted = String::with_capacity(short.len());
+    for char in short.chars() {
+        match char {
+            // They are part of its own wording, which quotes and escapes what it repeats.
+            '"' | '\'' | '\\' => quoted.push(char),
+            _ => quoted.extend(char.escape_debug()),
+        }
+    }
+    quoted
 }

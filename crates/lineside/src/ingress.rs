@@ -5,6 +5,7 @@
 //! reads no acks) waits in its own spool, and nobody else does.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,10 @@ const HELLO_MS_MAX: u64 = 5000;
 /// A publisher hears of a new position at the latest after this time, in milliseconds; design §5 rule 10 allows 50.
 const MOVED_MS_MAX: u64 = 20;
 
+/// For an app whose tokens this sidecar will refuse.
+const KEY_REMEDY: &str = "publisher and sidecar sign with different keys: start the sidecar with `bundle exec lineside` \
+                          inside the app, or give both the same LINESIDE_SECRET";
+
 /// What all links share.
 #[derive(Debug)]
 pub(crate) struct Ingress {
@@ -46,6 +51,8 @@ pub(crate) struct Ingress {
     stop: watch::Sender<bool>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
     next_link: AtomicU64,
+    /// As many as were reported.
+    gaps: AtomicU64,
 }
 
 /// Why a link ends.
@@ -66,7 +73,6 @@ impl From<FrameError> for End {
     fn from(error: FrameError) -> Self {
         let code = match error {
             FrameError::UnknownKind(_) => codes::LINK_UNKNOWN_KIND,
-            FrameError::UnknownOption { .. } => codes::LINK_UNKNOWN_OPTION,
             _ => codes::LINK_BAD_FRAME,
         };
         Self::Fault(code, error.to_string())
@@ -104,6 +110,7 @@ impl Ingress {
             stop: watch::Sender::new(false),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
+            gaps: AtomicU64::new(0),
         }
     }
 
@@ -139,9 +146,22 @@ impl Ingress {
         self.stop.send_replace(true);
     }
 
-    /// Forgets what is too old; to be called now and then.
-    pub(crate) fn expire(&self) {
-        self.hub().journal.expire(self.clock.now_ms());
+    /// Forgets what is too old, and reports what was never received; to be called now and then.
+    pub(crate) fn look_after(&self) {
+        let gaps = {
+            let mut hub = self.hub();
+            hub.journal.expire(self.clock.now_ms());
+            hub.publishers.gaps()
+        };
+        if self.gaps.swap(gaps, Ordering::Relaxed) != gaps {
+            let meaning =
+                "a publisher's sequence jumped: frames were lost between it and this sidecar";
+            event(
+                Level::Error,
+                "sequence_gap",
+                &[("gaps", &gaps), ("meaning", &meaning)],
+            );
+        }
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
@@ -198,17 +218,12 @@ impl Session<'_> {
         if let Some(older) = older {
             older.notify_one();
         }
-        let mismatch =
-            hello.fingerprint != [0; 8] && !self.ingress.fingerprints.contains(&hello.fingerprint);
-        if mismatch {
-            event(
-                Level::Error,
-                "key_mismatch",
-                &[
-                    ("publisher", &self.name),
-                    ("remedy", &codes::LINK_KEY_MISMATCH.meaning),
-                ],
-            );
+        let known =
+            hello.fingerprint == [0; 8] || self.ingress.fingerprints.contains(&hello.fingerprint);
+        if !known {
+            let fields: &[(_, &dyn Display)] =
+                &[("publisher", &self.name), ("remedy", &KEY_REMEDY)];
+            event(Level::Error, "key_mismatch", fields);
         }
         event(
             Level::Info,

@@ -151,7 +151,7 @@ async fn admit_publishers(
                 }
             },
             _ = tick.tick() => {
-                ingress.expire();
+                ingress.look_after();
                 if link.is_lost() {
                     match link.reopen() {
                         Ok(()) => event(Level::Warn, "link_restored", &[]),

@@ -305,19 +305,20 @@ impl Worker {
         );
         let until_ms = self.plan.clock.now_ms() + timing::CLOSE_MS_MAX;
         peer.closing_until_ms = Some(until_ms);
-        let channels: Vec<Arc<str>> = self.shard.subscriptions(id).cloned().collect();
-        for channel in channels {
-            self.shard.unsubscribe(id, &channel);
-            if code == codes::CLOSE_TOKEN_EXPIRED {
-                self.shard.forget(id, &channel);
-            }
+        if code == codes::CLOSE_TOKEN_EXPIRED {
+            let channels: Vec<Arc<str>> = self.shard.subscriptions(id).cloned().collect();
+            channels
+                .iter()
+                .for_each(|channel| self.shard.forget(id, channel));
         }
+        // Nothing may follow the close frame.
+        self.shard.leave(id);
         self.push_goodbye(id, code);
         self.look_again(id, until_ms);
     }
 
     fn push_goodbye(&mut self, id: ConnectionId, code: CloseCode) {
-        let comes_again = (4000..4500).contains(&code.number) || code == codes::CLOSE_INTERNAL;
+        let comes_again = (4000..4500).contains(&code.number);
         let after_ms = comes_again.then(|| u64::from_ne_bytes(random()) % AFTER_MS_MAX);
         let goodbye = Envelope::Disconnect {
             code: code.number,

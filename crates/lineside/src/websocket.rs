@@ -23,6 +23,10 @@ const READ_BYTES: usize = 4 * 1024;
 /// Longest head of a frame (RFC 6455 §5.2): two bytes, a length of eight and a mask of four.
 const FRAME_HEAD_BYTES_MAX: usize = 14;
 
+/// Most fragments of one message: browsers send one, and the largest message fits in pieces of 64 bytes. Empty fragments
+/// would go on for ever under the limit of bytes.
+const FRAGMENTS_MAX: u32 = 1024;
+
 /// What one step of reading gave.
 #[derive(Debug)]
 pub(crate) enum Inbound {
@@ -83,6 +87,9 @@ impl Reader {
             return Inbound::Empty;
         };
         let inbound = busy.next(reply);
+        if busy.boundary.fragments > FRAGMENTS_MAX && matches!(inbound, Inbound::Empty) {
+            return Inbound::Broken(CLOSE_TOO_LARGE);
+        }
         let finished = matches!(inbound, Inbound::Empty) && busy.boundary.is_whole();
         if finished {
             self.0 = None;
@@ -163,7 +170,8 @@ impl Write for Memory<'_> {
 struct Boundary {
     head: Vec<u8>,
     payload_left: u64,
-    is_message_open: bool,
+    /// Of the message that is open; none when no message is.
+    fragments: u32,
     is_lost: bool,
 }
 
@@ -184,7 +192,11 @@ impl Boundary {
                 Ok(Some((header, length))) => {
                     // Control frames (opcodes from 8 on, RFC 6455 §5.5) may stand between fragments.
                     if u8::from(header.opcode) < 8 {
-                        self.is_message_open = !header.is_final;
+                        self.fragments = if header.is_final {
+                            0
+                        } else {
+                            self.fragments + 1
+                        };
                     }
                     self.payload_left = length;
                     self.head = Vec::new();
@@ -197,7 +209,7 @@ impl Boundary {
     }
 
     fn is_whole(&self) -> bool {
-        self.head.is_empty() && self.payload_left == 0 && !self.is_message_open && !self.is_lost
+        self.head.is_empty() && self.payload_left == 0 && self.fragments == 0 && !self.is_lost
     }
 }
 

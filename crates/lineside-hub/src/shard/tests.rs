@@ -277,3 +277,24 @@ fn an_idle_connection_is_small() {
     );
     assert!(size_of::<Subscription>() <= 16);
 }
+
+#[test]
+fn nothing_is_offered_to_a_connection_that_left() {
+    let mut fixture = Fixture::new(1_000);
+    let one = fixture.subscriber(&["board", "news"]);
+    fixture.publish("board");
+    let ahead = fixture.append("board");
+    let want = Want {
+        channel: "late".into(),
+        after: fixture.after(ahead.position.0),
+    };
+    let waiting = fixture.shard.resume(one, &fixture.journal, vec![want]);
+    assert_eq!(waiting, Resume::Waiting);
+    fixture.shard.leave(one);
+    fixture.shard.dispatch(&ahead);
+    assert_eq!(fixture.shard.ready(&fixture.journal), None);
+    fixture.publish("late");
+    fixture.shard.push_frame(one, "bye".into());
+    assert_eq!(fixture.flush_one(), Some((one, "1;bye".to_owned())));
+    assert_eq!(fixture.shard.subscriptions(one).count(), 0);
+}

@@ -83,20 +83,30 @@ impl Worker {
                 Inbound::Closed if is_closing => return self.drop_peer(id),
                 _ if is_closing => {}
                 Inbound::Closed => return self.see_off(id),
-                Inbound::Control => self.count_request(id),
-                Inbound::Text(text) => {
+                Inbound::Control => {
                     self.count_request(id);
-                    self.act(id, |connection, turn| connection.hear(&text, turn));
+                }
+                Inbound::Text(text) => {
+                    if self.count_request(id) {
+                        self.act(id, |connection, turn| connection.hear(&text, turn));
+                    }
                 }
             }
         }
     }
 
-    fn count_request(&mut self, id: ConnectionId) {
+    /// Counts a message; false when it was one too many, and the connection ends.
+    fn count_request(&mut self, id: ConnectionId) -> bool {
         let now_s = self.plan.clock.now_ms() / 1000;
-        let counted = peer(&mut self.peers, id).map(|peer| peer.connection.count_request(now_s));
-        if let Some(Err(Ending(code))) = counted {
-            self.end(id, code);
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return false;
+        };
+        match peer.connection.count_request(now_s) {
+            Ok(()) => true,
+            Err(Ending(code)) => {
+                self.end(id, code);
+                false
+            }
         }
     }
 

@@ -89,7 +89,11 @@ impl Worker {
             self.look_again(id, until_ms);
         }
         self.act(id, Connection::expire);
-        self.keep_heartbeat(id, now_ms);
+        let goes_on =
+            super::peer(&mut self.peers, id).is_some_and(|peer| peer.closing_until_ms.is_none());
+        if goes_on {
+            self.keep_heartbeat(id, now_ms);
+        }
     }
 
     fn keep_heartbeat(&mut self, id: ConnectionId, now_ms: u64) {

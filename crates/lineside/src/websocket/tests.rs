@@ -121,3 +121,16 @@ fn a_lie_about_the_length_costs_no_memory() {
     assert!(read_all(&mut reader).0.is_empty());
     assert!(reader.0.is_some_and(|busy| busy.unread.capacity() < 1024));
 }
+
+#[test]
+fn empty_fragments_do_not_go_on_for_ever() {
+    let mut reader = Reader::default();
+    reader.receive(&frame(0x01, b"open"));
+    assert!(read_all(&mut reader).0.is_empty());
+    for _ in 1..FRAGMENTS_MAX {
+        reader.receive(&frame(0x00, b""));
+        assert!(read_all(&mut reader).0.is_empty());
+    }
+    reader.receive(&frame(0x00, b""));
+    assert_eq!(read_all(&mut reader).0, [CLOSE_TOO_LARGE.name]);
+}
