@@ -55,6 +55,16 @@ RSpec.describe "A sidecar that is away", :sidecar do
     expect(resent).to eq((0...resent.size).to_a).and(satisfy { |numbers| numbers.size <= 50 })
   end
 
+  it "for too long loses what grew too old, and says so" do
+    use(Lineside.config) { |config| config.spool_seconds_max = 1 }
+    expect(Lineside.publish("orders", "old")).to be(true)
+    expect { Lineside.publish!("orders", "old", timeout: 20) }.to raise_error(Lineside::NotAccepted, /older than 1 s/)
+    expect(Lineside.publisher.status).to include(dropped_aged: 2)
+    eventually("a log line") { Lineside.publish("orders", 1) && log.string.match?(/grew too old.*link\.sock/) }
+    start_sidecar
+    expect(Lineside.publish!("orders", "last", timeout: 20)).to be_a(Lineside::Receipt)
+  end
+
   it "is told apart from one that is slow to answer" do
     start_sidecar
     Lineside.publish!("orders", 1)

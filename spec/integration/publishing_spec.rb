@@ -76,6 +76,19 @@ RSpec.describe "Publishing", :sidecar do
     expect(browser.data_until("last")).to eq(["last"])
   end
 
+  it "says what the sidecar refuses, and harms nothing else" do
+    browser = browse(channels: ["orders"])
+    refused = [["not a * name", 1]]
+    expect { Lineside.publisher.publish(refused, timeout: 10.0) }.to raise_error(Lineside::Refused, /\*/) { |error|
+      expect(error.code).to eq(1)
+    }
+    expect(Lineside.publisher.publish(refused)).to be(true)
+    Lineside.publish!("orders", "last")
+    expect(browser.data_until("last")).to eq(["last"])
+    expect(Lineside.publisher.status[:refused]).to eq(2)
+    eventually("a line in the log") { Lineside.publish("orders", 1) && log.string.include?("refused by the sidecar") }
+  end
+
   it "says so when the sidecar verifies with another key" do
     use(Lineside::Configuration.new) do |config|
       config.link = "unix:#{link}"
