@@ -277,11 +277,13 @@ impl Session<'_> {
                     None => std::future::pending().await,
                 }
             };
+            // A publisher that never pauses must not keep the others, the browsers and the signals waiting.
+            tokio::task::yield_now().await;
             tokio::select! {
                 biased;
-                read = self.read() => if let Err(error) = read {
-                    return End::Gone(error);
-                },
+                () = stopped(&mut stop) => {
+                    return End::Fault(codes::LINK_DRAIN, codes::LINK_DRAIN.meaning.into());
+                }
                 () = tell => {
                     tell_at = None;
                     let position = *newest.borrow_and_update();
@@ -289,11 +291,11 @@ impl Session<'_> {
                         return End::Gone(error);
                     }
                 }
+                read = self.read() => if let Err(error) = read {
+                    return End::Gone(error);
+                },
                 Ok(()) = newest.changed(), if tell_at.is_none() => {
                     tell_at = Some(tokio::time::Instant::now() + Duration::from_millis(MOVED_MS_MAX));
-                }
-                () = stopped(&mut stop) => {
-                    return End::Fault(codes::LINK_DRAIN, codes::LINK_DRAIN.meaning.into());
                 }
             }
         }
