@@ -76,10 +76,14 @@ RSpec.describe "A wait inside publish!", :sidecar do
   end
 
   it "leaves nothing behind, however often it is interrupted" do
-    descriptors = -> { Dir.children("/proc/self/fd").size }
+    # What other examples have left to the collector must not be collected in between.
+    descriptors = lambda do
+      GC.start
+      Dir.children("/proc/self/fd").size
+    end
     before = descriptors.call
     20.times { waiting_thread { wait_forever }.kill.join }
-    expect(descriptors.call).to eq(before)
+    expect(descriptors.call).to be <= before
     sidecar.signal(:CONT)
     expect(Lineside.publish!("orders", "after", timeout: 20)).to be_a(Lineside::Receipt)
   end
