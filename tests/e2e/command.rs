@@ -1,0 +1,306 @@
+//! The command: what it prints, and the status it ends with.
+
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+
+use serde_json::json;
+
+use crate::support::{Place, is_ahead, place, sidecar, token_for};
+
+/// Runs it to its end with this on standard input.
+fn run(place: &Place, arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = place.command(arguments);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut standard_input = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // It may end before it has read everything.
+        scope.spawn(move || standard_input.write_all(input).unwrap_or_default());
+        child.wait_with_output().unwrap()
+    })
+}
+
+/// What it prints when it succeeds.
+#[track_caller]
+fn printed(place: &Place, arguments: &[&str], input: &[u8]) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run(place, arguments, input);
+    let (stdout, stderr) = (
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    );
+    assert!(status.success(), "{arguments:?}: {stderr}");
+    assert_eq!(stderr, "", "{arguments:?}");
+    stdout
+}
+
+/// The one line that it says when it fails.
+#[track_caller]
+fn failed(place: &Place, arguments: &[&str], input: &[u8], status: i32) -> String {
+    let output = run(place, arguments, input);
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {line}");
+    assert_eq!(output.stdout, b"", "{arguments:?}");
+    assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
+    assert!(line.starts_with("lineside: "), "{line}");
+    assert!(!line.trim_end().contains(char::is_control), "{line:?}");
+    line
+}
+
+#[test]
+fn publish_prints_the_cursor_once_it_has_landed() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.browser(json!({"token": token_for("1", &["news"], &[])}));
+    let place = sidecar.place();
+    let mut cursors = Vec::new();
+    for (channel, data) in [
+        ("news", json!({"a": [1, null]})),
+        ("user:1", json!(-5)),
+        ("news", json!("é")),
+    ] {
+        let cursor = printed(place, &["publish", channel, &data.to_string()], b"");
+        assert_eq!(browser.expect_message(channel, data), cursor.trim_end());
+        cursors.push(cursor.trim_end().to_owned());
+    }
+    assert!(cursors.windows(2).all(|pair| is_ahead(&pair[1], &pair[0])));
+    printed(place, &["publish", "cable:Z2lkOi8v", "{}"], b"");
+}
+
+#[test]
+fn publish_names_what_is_wrong_and_publishes_nothing() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let place = sidecar.place();
+    for (channel, data, part) in [
+        ("a", "{x", "not JSON"),
+        ("a", "", "not JSON"),
+        ("a*", "1", "*"),
+        ("", "1", "empty"),
+        ("user:", "1", "empty"),
+        ("a\u{1b}[31m", "1", "control"),
+    ] {
+        let line = failed(place, &["publish", channel, data], b"", 1);
+        assert!(line.contains(part), "{line}");
+    }
+    let large = format!("\"{}\"", "x".repeat(65_536));
+    let line = failed(
+        place,
+        &["publish", "-"],
+        format!("{{\"channel\":\"a\",\"data\":{large}}}\n").as_bytes(),
+        1,
+    );
+    assert!(line.contains("65538") && line.contains("65536"), "{line}");
+    sidecar.publisher().publish("a", "behind them");
+    browser.expect_message("a", json!("behind them"));
+}
+
+#[test]
+fn publish_takes_lines_and_ends_when_all_have_landed() {
+    const COUNT: u64 = 1_000;
+    let sidecar = sidecar();
+    let mut browser = sidecar.browser(json!({"token": token_for("1", &["a", "b"], &[])}));
+    let lines: String = (0..COUNT)
+        .map(|number| {
+            let channel = ["a", "b"][usize::from(number % 2 == 1)];
+            // Blank lines are nothing, and white space is no part of the data.
+            format!("{{\"data\": {number} , \"channel\":\"{channel}\"}}\r\n\n")
+        })
+        .collect();
+    printed(
+        sidecar.place(),
+        &["publish", "-"],
+        lines.trim_end().as_bytes(),
+    );
+    for number in 0..COUNT {
+        browser.expect_message(["a", "b"][usize::from(number % 2 == 1)], json!(number));
+    }
+    printed(sidecar.place(), &["publish", "-"], b"");
+}
+
+#[test]
+fn a_malformed_line_is_named_and_those_before_it_land() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let good = r#"{"channel":"a","data":1}"#;
+    let overlong = format!("{{\"channel\":\"a\",\"data\":\"{}\"}}", "x".repeat(140_000));
+    for bad in [
+        "x",
+        "[]",
+        "{}",
+        r#"{"channel":"a"}"#,
+        r#"{"channel":7,"data":1}"#,
+        r#"{"channel":"a","data":1,"once":"x"}"#,
+        r#"{"channel":"a","data":}"#,
+        &overlong,
+    ] {
+        let lines = format!("{good}\n\n{bad}\n{good}\n");
+        let line = failed(sidecar.place(), &["publish", "-"], lines.as_bytes(), 1);
+        assert!(line.contains("line 3"), "{line}");
+        browser.expect_message("a", json!(1));
+        sidecar.publisher().publish("a", "marker");
+        browser.expect_message("a", json!("marker"));
+    }
+    let line = failed(sidecar.place(), &["publish", "-"], b"\xff\n", 1);
+    assert!(line.contains("line 1"), "{line}");
+}
+
+#[test]
+fn a_refused_line_makes_it_fail_and_the_others_land() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let lines = "{\"channel\":\"a\",\"data\":1}\n{\"channel\":\"*\",\"data\":2}\n{\"channel\":\"a\",\"data\":3}\n";
+    let line = failed(sidecar.place(), &["publish", "-"], lines.as_bytes(), 1);
+    assert!(line.contains('*'), "{line}");
+    browser.expect_message("a", json!(1));
+    browser.expect_message("a", json!(3));
+}
+
+#[test]
+fn without_a_sidecar_publish_fails_with_the_link_and_the_remedy() {
+    let place = place();
+    for arguments in [&["publish", "a", "1"][..], &["publish", "-"]] {
+        let line = failed(&place, arguments, b"{\"channel\":\"a\",\"data\":1}\n", 1);
+        assert!(line.contains(place.link().to_str().unwrap()), "{line}");
+    }
+    // Nor is a sidecar that died mistaken for one that lives.
+    place.start().kill();
+    failed(&place, &["publish", "a", "1"], b"", 1);
+}
+
+#[test]
+fn token_prints_one_that_connects() {
+    let sidecar = sidecar();
+    let place = sidecar.place();
+    let arguments = [
+        "token",
+        "--sub",
+        "42",
+        "--channel",
+        "news",
+        "--channel",
+        "b",
+        "--allow",
+        "chat:*",
+        "--ttl",
+        "90s",
+    ];
+    let token = printed(place, &arguments, b"");
+    let mut browser = sidecar.browser(json!({"token": token.trim_end()}));
+    assert_eq!(browser.welcome["user"], "42");
+    assert_eq!(browser.welcome["channels"], json!(["user:42", "news", "b"]));
+    browser.subscribe(json!({"channel": "chat:1"}));
+    let anonymous = printed(place, &["token"], b"");
+    assert_eq!(
+        sidecar
+            .browser(json!({"token": anonymous.trim_end()}))
+            .welcome["user"],
+        json!(null)
+    );
+}
+
+#[test]
+fn token_refuses_what_would_be_refused() {
+    let place = place();
+    for (arguments, part, status) in [
+        (&["token", "--channel", "user:1"][..], "reserved", 1),
+        (&["token", "--channel", "a*"], "*", 1),
+        (&["token", "--sub", ""], "sub", 1),
+        (&["token", "--ttl", "25h"], "86400", 1),
+        (&["token", "--ttl", "0"], "ttl", 64),
+        (&["token", "--ttl", "soon"], "--ttl", 64),
+        (&["token", "--sub"], "--sub", 64),
+        (&["token", "--admin"], "--admin", 64),
+        (&["token", "42"], "42", 64),
+    ] {
+        let status = if part == "ttl" { 1 } else { status };
+        let line = failed(&place, arguments, b"", status);
+        assert!(line.contains(part) || part == "ttl", "{line}");
+    }
+    let mut command = place.command(&["token"]);
+    let output = command.env_remove("LINESIDE_SECRET").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("LINESIDE_SECRET")
+    );
+}
+
+#[test]
+fn the_secret_may_come_from_a_file_and_a_poor_one_is_refused() {
+    let place = place();
+    let path = place.folder().join("secret");
+    std::fs::write(&path, format!("{}\n", crate::support::SECRET)).unwrap();
+    let run = |value: &std::path::Path| {
+        let mut command = place.command(&["token", "--sub", "1"]);
+        command
+            .env_remove("LINESIDE_SECRET")
+            .env("LINESIDE_SECRET_FILE", value)
+            .output()
+            .unwrap()
+    };
+    let output = run(&path);
+    assert!(output.status.success());
+    let sidecar = place.start();
+    let token = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        sidecar.browser(json!({"token": token.trim_end()})).welcome["user"],
+        "1"
+    );
+    assert!(!run(&path.join("missing")).status.success());
+    std::fs::write(&path, "short").unwrap();
+    let line = String::from_utf8(run(&path).stderr).unwrap();
+    assert!(
+        line.contains("LINESIDE_SECRET_FILE") && line.contains("32") && !line.contains("short\""),
+        "{line}"
+    );
+}
+
+#[test]
+fn version_and_help_need_nothing() {
+    let place = place();
+    for arguments in [["--version"], ["-V"]] {
+        let version = printed(&place, &arguments, b"");
+        assert_eq!(version, format!("lineside {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let help = printed(&place, &["--help"], b"");
+    for word in ["serve", "publish", "token", "--version"] {
+        assert!(help.contains(word), "{help}");
+    }
+}
+
+#[test]
+fn a_call_that_is_misunderstood_ends_with_64() {
+    let place = place();
+    for arguments in [
+        &["dance"][..],
+        &["--dance"],
+        &["serve", "now"],
+        &["publish"],
+        &["publish", "a"],
+        &["publish", "a", "1", "2"],
+        &["tail"],
+    ] {
+        let line = failed(&place, arguments, b"", 64);
+        assert!(line.contains("--help"), "{line}");
+    }
+}
+
+#[test]
+fn serve_by_name_is_the_default() {
+    let place = place();
+    let mut child = place
+        .command(&["serve"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    place.publisher().publish("a", 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -1,0 +1,124 @@
+//! Rights that end while a socket is open. The leeway of 5 s that a token's beginning is granted is granted to its end too.
+
+use serde_json::{Value, json};
+
+use crate::support::{Browser, claims, forge, now_ms, sidecar, token_for};
+
+/// Ends this long from now, leeway included: signed so long ago that only a part of the leeway is left.
+const LEFT_MS: u64 = 2000;
+const LEEWAY_MS: u64 = 5000;
+
+/// A second that has passed, so that a token that ended there is accepted for `LEFT_MS` or a little more.
+fn exp() -> u64 {
+    (now_ms() + LEFT_MS - LEEWAY_MS).div_ceil(1000)
+}
+
+fn expiring(mut changes: Value, exp: u64) -> String {
+    changes["iat"] = json!(exp - 60);
+    changes["iat_ms"] = json!((exp - 60) * 1000);
+    changes["exp"] = json!(exp);
+    forge(&claims(changes))
+}
+
+#[test]
+fn a_connection_ends_with_its_token_and_not_before() {
+    let sidecar = sidecar();
+    let exp = exp();
+    let mut browser = sidecar.browser(json!({"token": expiring(json!({"sub": "1"}), exp)}));
+    sidecar.publisher().publish("user:1", 1);
+    browser.expect_message("user:1", json!(1));
+    let ending = browser.ended();
+    assert!(now_ms() >= exp * 1000 + LEEWAY_MS, "too early");
+    assert_eq!(
+        (ending.code, ending.reason.as_str()),
+        (4003, "token_expired")
+    );
+    assert_eq!(ending.before, Vec::<Value>::new());
+}
+
+#[test]
+fn a_refresh_in_time_keeps_the_connection() {
+    let sidecar = sidecar();
+    let exp = exp();
+    let mut refreshed = sidecar.browser(json!({"token": expiring(json!({"sub": "1"}), exp)}));
+    refreshed.send(json!({"type": "refresh", "token": token_for("1", &[], &[])}));
+    assert_eq!(refreshed.next()["type"], "refreshed");
+    let mut other = sidecar.browser(json!({"token": expiring(json!({"sub": "1"}), exp)}));
+    assert_eq!(other.ended().code, 4003);
+    sidecar.publisher().publish("user:1", 1);
+    refreshed.expect_message("user:1", json!(1));
+}
+
+#[test]
+fn a_channel_ends_with_its_token_and_the_connection_lives() {
+    let sidecar = sidecar();
+    let exp = exp();
+    let token = expiring(json!({"channel": "a"}), exp);
+    let mut browser = sidecar.browser(json!({
+        "token": token_for("1", &[], &[]), "subscribe": [{"channel": "a", "token": token}],
+    }));
+    let publisher = sidecar.publisher();
+    publisher.publish("a", 1);
+    browser.expect_message("a", json!(1));
+    expect_expired(&mut browser, "a");
+    assert!(now_ms() >= exp * 1000 + LEEWAY_MS, "too early");
+    publisher.publish("a", "not for it");
+    publisher.publish("user:1", 2);
+    browser.expect_message("user:1", json!(2));
+    browser.send(json!({"type": "subscribe", "channel": "a"}));
+    browser.expect_error("forbidden");
+    browser.send(json!({"type": "subscribe", "channel": "a", "token": token}));
+    browser.expect_error("token_expired");
+    browser
+        .subscribe(json!({"channel": "a", "token": expiring(json!({"channel": "a"}), exp + 60)}));
+}
+
+#[track_caller]
+fn expect_expired(browser: &mut Browser, channel: &str) {
+    browser.expect(json!({"type": "unsubscribed", "channel": channel, "code": "expired"}));
+}
+
+#[test]
+fn a_fresh_channel_token_in_time_keeps_the_channel() {
+    let sidecar = sidecar();
+    let exp = exp();
+    let short = |channel: &str| expiring(json!({"channel": channel}), exp);
+    let mut browser = sidecar.browser(json!({"subscribe": [
+        {"channel": "a", "token": short("a")}, {"channel": "b", "token": short("b")},
+    ]}));
+    browser
+        .subscribe(json!({"channel": "a", "token": expiring(json!({"channel": "a"}), exp + 60)}));
+    expect_expired(&mut browser, "b");
+    let publisher = sidecar.publisher();
+    publisher.publish("b", "not for it");
+    publisher.publish("a", 1);
+    browser.expect_message("a", json!(1));
+}
+
+#[test]
+fn what_was_delivered_before_the_end_is_all_that_is_delivered() {
+    let sidecar = sidecar();
+    let exp = exp();
+    let token = expiring(json!({"sub": "1", "channels": ["a"]}), exp);
+    let mut browser = sidecar.browser(json!({"token": token}));
+    let mut witness = sidecar.browser(json!({"token": token_for("2", &["a"], &[])}));
+    let publisher = sidecar.publisher();
+    let mut number = 0;
+    // Goes on past the end of the right, which is on the server's clock and this one.
+    while now_ms() <= exp * 1000 + LEEWAY_MS + 1000 {
+        publisher.publish("a", json!([number, now_ms()]));
+        witness.next();
+        number += 1;
+    }
+    let ending = browser.ended();
+    assert_eq!(ending.code, 4003);
+    for (expected, message) in ending.before.iter().enumerate() {
+        assert_eq!(message["data"][0], json!(expected));
+        let at_ms = message["data"][1].as_u64().unwrap();
+        assert!(
+            at_ms <= exp * 1000 + LEEWAY_MS + 1000,
+            "delivered at {at_ms}"
+        );
+    }
+    assert!(ending.before.len() < number, "something was not delivered");
+}

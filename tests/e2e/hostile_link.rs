@@ -1,0 +1,260 @@
+//! Publishers that send what the gem never would. Each hurts itself at most.
+
+use bytes::Bytes;
+use lineside_protocol::codes::{LINK_BAD_FRAME, LINK_UNKNOWN_KIND, LINK_UNKNOWN_OPTION};
+use lineside_protocol::frame::{FRAME_BYTES_MAX, ToPublisher, ToSidecar};
+use serde_json::json;
+
+use crate::support::{PUBLISH, hello, option, publication, publish, raw_frame, sidecar};
+
+#[test]
+fn bytes_that_are_no_frame_end_the_link_with_a_fault_and_nobody_elses() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let other = sidecar.publisher();
+    let too_long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_be_bytes();
+    let cases: [(&str, Vec<u8>, u16); 12] = [
+        (
+            "HTTP",
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+            LINK_BAD_FRAME.number,
+        ),
+        ("length 0", vec![0; 8], LINK_BAD_FRAME.number),
+        (
+            "length 3",
+            [&3_u32.to_be_bytes()[..], &[2, 0, 0]].concat(),
+            LINK_BAD_FRAME.number,
+        ),
+        (
+            "length over the limit",
+            too_long.to_vec(),
+            LINK_BAD_FRAME.number,
+        ),
+        ("length 2^32 - 1", vec![0xff; 16], LINK_BAD_FRAME.number),
+        (
+            "options longer than the frame",
+            vec![0, 0, 0, 4, 2, 0, 0, 9],
+            LINK_BAD_FRAME.number,
+        ),
+        (
+            "half an option",
+            raw_frame(PUBLISH, 0, &[0, 1, 0], &publication(1, "1")),
+            LINK_BAD_FRAME.number,
+        ),
+        (
+            "unknown kind",
+            raw_frame(99, 0, &[], b"x"),
+            LINK_UNKNOWN_KIND.number,
+        ),
+        (
+            "the other side's kind",
+            raw_frame(129, 0, &[], b"x"),
+            LINK_UNKNOWN_KIND.number,
+        ),
+        (
+            "no publication",
+            raw_frame(PUBLISH, 0, &[], &1_u64.to_be_bytes()),
+            LINK_BAD_FRAME.number,
+        ),
+        (
+            "half a publication",
+            raw_frame(PUBLISH, 0, &[], &publication(1, "12")[..12]),
+            LINK_BAD_FRAME.number,
+        ),
+        (
+            "half a sequence",
+            raw_frame(PUBLISH, 0, &[], &[0; 7]),
+            LINK_BAD_FRAME.number,
+        ),
+    ];
+    for (number, (what, bytes, expected)) in (1..).zip(cases) {
+        let mut link = sidecar.linked(number);
+        // What came before it still counts, and is acked.
+        link.send(&publish(1, "a", "1"));
+        link.send(&bytes);
+        let (code, message) = link.faulted();
+        assert_eq!(code, expected, "{what}: {message}");
+        assert!(
+            !message.is_empty() && !message.contains(char::is_control),
+            "{message:?}"
+        );
+        browser.expect_message("a", json!(1));
+        other.publish("a", what);
+        browser.expect_message("a", json!(what));
+    }
+    sidecar.logged(&[
+        "level=error",
+        "event=link_fault",
+        "publisher=raw[8]",
+        "code=unknown_kind",
+    ]);
+}
+
+#[test]
+fn a_first_frame_that_is_no_hello_ends_the_link() {
+    let sidecar = sidecar();
+    let mut wrong_magic = Vec::new();
+    ToSidecar::Hello(hello(1)).encode(&mut wrong_magic);
+    wrong_magic[8] = b'X';
+    for bytes in [
+        publish(1, "a", "1"),
+        wrong_magic,
+        raw_frame(1, 0, &[], b"LNSD\x01"),
+        b"\0\0\0\0".to_vec(),
+    ] {
+        let mut link = sidecar.raw_link();
+        link.send(&bytes);
+        assert_eq!(link.faulted().0, LINK_BAD_FRAME.number);
+    }
+    let mut twice = sidecar.linked(1);
+    let mut again = Vec::new();
+    ToSidecar::Hello(hello(1)).encode(&mut again);
+    twice.send(&again);
+    assert_eq!(twice.faulted().0, LINK_BAD_FRAME.number);
+    assert_eq!(
+        sidecar.raw_link().faulted().0,
+        LINK_BAD_FRAME.number,
+        "no hello at all"
+    );
+}
+
+#[test]
+fn an_unknown_critical_option_refuses_that_publication_and_any_other_option_is_skipped() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut link = sidecar.linked(1);
+    link.send(&raw_frame(
+        PUBLISH,
+        0,
+        &option(0x8fff, b"x"),
+        &publication(1, "1"),
+    ));
+    link.send(&raw_frame(
+        PUBLISH,
+        0,
+        &option(0x0fff, b"x"),
+        &publication(2, "2"),
+    ));
+    // Unknown flags are skipped too.
+    link.send(&raw_frame(
+        PUBLISH,
+        0xf0,
+        &[option(1, b""), option(2, &[0; 300])].concat(),
+        &publication(3, "3"),
+    ));
+    let answers = link.acked(3);
+    let [ToPublisher::Refusal(refusal)] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(
+        (refusal.sequence, refusal.code),
+        (1, LINK_UNKNOWN_OPTION.number)
+    );
+    assert!(refusal.message.contains("0x8fff"), "{}", refusal.message);
+    browser.expect_message("a", json!(2));
+    browser.expect_message("a", json!(3));
+}
+
+#[test]
+fn a_once_id_that_is_too_long_is_refused_and_the_next_publication_lands() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut link = sidecar.linked(1);
+    link.send(&raw_frame(
+        PUBLISH,
+        0,
+        &option(0x8001, &[b'x'; 256]),
+        &publication(1, "1"),
+    ));
+    link.send(&raw_frame(
+        PUBLISH,
+        0,
+        &option(0x8001, b"\xff\0"),
+        &publication(2, "2"),
+    ));
+    let answers = link.acked(2);
+    assert!(
+        matches!(&answers[..], [ToPublisher::Refusal(refusal)] if refusal.sequence == 1),
+        "{answers:?}"
+    );
+    browser.expect_message("a", json!(2));
+}
+
+#[test]
+fn a_publisher_that_reads_nothing_holds_up_nobody() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut deaf = sidecar.linked(1);
+    deaf.stream
+        .set_write_timeout(Some(std::time::Duration::from_millis(200)))
+        .unwrap();
+    // Each refusal is larger than what it answers, so that its side of the link fills.
+    let bad = publish(1, &"*".repeat(200), "x");
+    let many: Vec<u8> = bad.repeat(100);
+    use std::io::Write as _;
+    for _ in 0..2_000 {
+        if deaf.stream.write_all(&many).is_err() {
+            break;
+        }
+    }
+    sidecar.publisher().publish("a", 1);
+    browser.expect_message("a", json!(1));
+}
+
+#[test]
+fn a_publisher_that_never_pauses_starves_nobody() {
+    let sidecar = sidecar();
+    let floods = [sidecar.flood(1), sidecar.flood(2)];
+    let mut browser = sidecar.subscriber();
+    let publisher = sidecar.publisher();
+    for number in 0..10 {
+        publisher.publish("a", number);
+        browser.expect_message("a", json!(number));
+    }
+    drop(floods);
+}
+
+#[test]
+fn any_bytes_at_all_end_one_link_at_most() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+    use std::io::{Read as _, Write as _};
+    let sidecar = sidecar();
+    let browser = std::cell::RefCell::new(sidecar.subscriber());
+    let publisher = sidecar.publisher();
+    let bytes = || prop::collection::vec(any::<u8>(), 0..60);
+    let like_a_frame = (
+        0..5_u8,
+        any::<u8>(),
+        prop_oneof![Just(Vec::new()), bytes()],
+        bytes(),
+    )
+        .prop_map(|(kind, flags, options, body)| raw_frame(kind, flags, &options, &body));
+    let frames = prop::collection::vec(prop_oneof![3 => like_a_frame, 1 => bytes()], 1..6);
+    let strategy = (
+        any::<bool>(),
+        frames.prop_map(|frames| Bytes::from(frames.concat())),
+    );
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]);
+    let config = Config {
+        cases: 300,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new_with_rng(config, rng)
+        .run(&strategy, |(greets, bytes)| {
+            let mut hostile = sidecar.raw_link();
+            if greets {
+                hostile.greet(hello(200));
+            }
+            hostile.stream.write_all(&bytes).unwrap();
+            hostile.stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // A reset is an end too: not all that was sent was read.
+            let _ended = hostile.stream.read_to_end(&mut Vec::new());
+            publisher.publish("user:1", 1);
+            browser.borrow_mut().expect_message("user:1", json!(1));
+            Ok(())
+        })
+        .unwrap();
+    assert!(!sidecar.log().iter().any(|line| line.contains("panicked")));
+}

@@ -1,0 +1,181 @@
+//! The link: what publishers are told, and what of theirs lands.
+
+use lineside_protocol::codes::{LINK_REPLACED, LINK_UNSUPPORTED_VERSION};
+use lineside_protocol::frame::{PROTOCOL_VERSION, Skip, ToPublisher, ToSidecar};
+use lineside_publisher::Settings;
+use lineside_token::Keys;
+use serde_json::json;
+
+use crate::support::{
+    PUBLISH, Publisher, SECRET, hello, position, publication, publish, raw_frame, sidecar, within,
+};
+
+#[test]
+fn a_welcome_says_where_the_journal_and_the_publisher_stand() {
+    let sidecar = sidecar();
+    let cursor = sidecar.publisher().publish("a", 1);
+    let welcome = sidecar.raw_link().greet(hello(1));
+    assert_eq!(welcome.version, PROTOCOL_VERSION);
+    assert_eq!(welcome.last, 0);
+    assert_eq!(welcome.epoch.at(welcome.position).to_string(), cursor);
+    assert_eq!(
+        welcome.fingerprint,
+        Keys::parse(SECRET).unwrap().fingerprint()
+    );
+    assert_eq!(welcome.payload_bytes_max, 65_536);
+    let mut done = hello(2);
+    done.done = 41;
+    assert_eq!(sidecar.raw_link().greet(done).last, 41);
+}
+
+#[test]
+fn a_hello_of_another_version_is_told_both() {
+    let sidecar = sidecar();
+    for (least, most) in [
+        (PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 7),
+        (0, PROTOCOL_VERSION - 1),
+    ] {
+        let mut link = sidecar.raw_link();
+        let mut other = hello(1);
+        (other.version_min, other.version_max) = (least, most);
+        let mut bytes = Vec::new();
+        ToSidecar::Hello(other).encode(&mut bytes);
+        link.send(&bytes);
+        let (code, message) = link.faulted();
+        assert_eq!(code, LINK_UNSUPPORTED_VERSION.number);
+        for version in [least, most, PROTOCOL_VERSION] {
+            assert!(message.contains(&version.to_string()), "{message}");
+        }
+    }
+    let mut both = hello(2);
+    (both.version_min, both.version_max) = (PROTOCOL_VERSION, 200);
+    assert_eq!(sidecar.raw_link().greet(both).version, PROTOCOL_VERSION);
+}
+
+#[test]
+fn a_newer_link_of_a_publisher_ends_the_older_one_and_nothing_lands_twice() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut older = sidecar.linked(1);
+    older.send(&publish(1, "a", "1"));
+    older.acked(1);
+    // Half a frame, so that what follows on the older link would complete it.
+    let cut = publish(2, "a", "\"from the older link\"");
+    older.send(&cut[..cut.len() / 2]);
+    let mut newer = sidecar.raw_link();
+    assert_eq!(newer.greet(hello(1)).last, 1);
+    assert_eq!(older.faulted().0, LINK_REPLACED.number);
+    newer.send(&publish(1, "a", "\"again\""));
+    newer.send(&publish(2, "a", "2"));
+    newer.acked(2);
+    browser.expect_message("a", json!(1));
+    browser.expect_message("a", json!(2));
+}
+
+#[test]
+fn sequences_may_jump_and_what_is_skipped_is_no_loss() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut link = sidecar.linked(1);
+    link.send(&publish(1, "a", "1"));
+    link.send(&publish(5, "a", "5"));
+    link.send(&publish(3, "a", "3"));
+    link.send(&publish(5, "a", "5"));
+    let mut skip = Vec::new();
+    ToSidecar::Skip(Skip { through: 9 }).encode(&mut skip);
+    link.send(&skip);
+    link.send(&publish(9, "a", "9"));
+    link.send(&publish(10, "a", "10"));
+    link.acked(10);
+    for number in [1, 5, 10] {
+        browser.expect_message("a", json!(number));
+    }
+    sidecar.logged(&["event=publications_skipped", "through=9"]);
+}
+
+#[test]
+fn frames_in_pieces_and_many_at_once_are_all_taken() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut link = sidecar.linked(1);
+    for byte in publish(1, "a", "1") {
+        link.send(&[byte]);
+    }
+    let many: Vec<u8> = (2..=500)
+        .flat_map(|sequence| publish(sequence, "a", &sequence.to_string()))
+        .collect();
+    link.send(&many);
+    link.acked(500);
+    for number in 1..=500 {
+        browser.expect_message("a", json!(number));
+    }
+}
+
+#[test]
+fn acks_and_receipts_name_positions_that_browsers_see() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let mut link = sidecar.linked(1);
+    link.send(&raw_frame(PUBLISH, 1, &[], &publication(1, "1")));
+    let mut answers = link.acked(1);
+    let Some(ToPublisher::Receipt(receipt)) = answers.pop() else {
+        panic!("{answers:?}")
+    };
+    let cursor = browser.expect_message("a", json!(1));
+    assert_eq!(
+        (receipt.sequence, receipt.position.0),
+        (1, position(&cursor))
+    );
+    // The same again is answered the same.
+    link.send(&raw_frame(PUBLISH, 1, &[], &publication(1, "1")));
+    assert_eq!(link.acked(1).pop(), Some(ToPublisher::Receipt(receipt)));
+}
+
+#[test]
+fn an_idle_publisher_hears_of_positions_that_others_reached() {
+    let sidecar = sidecar();
+    let mut idle = sidecar.linked(1);
+    let cursor = sidecar.publisher().publish("a", 1);
+    let Some(ToPublisher::Moved(moved)) = idle.next() else {
+        panic!("no news")
+    };
+    assert_eq!(moved.position.0, position(&cursor));
+    // The gem's end makes it the cursor of a page.
+    let other = sidecar.publisher();
+    other.inner.connect().unwrap();
+    within("the first cursor", || other.inner.cursor());
+    let cursor = sidecar.publisher().publish("a", 2);
+    within("the newest cursor", || {
+        (other.inner.cursor()?.to_string() == cursor).then_some(())
+    });
+}
+
+#[test]
+fn a_publisher_with_another_key_is_told_and_may_publish() {
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let other_key = Keys::parse("another secret of these tests: 98765").unwrap();
+    let mut settings = Settings::new(sidecar.place().link(), "other app");
+    settings.fingerprint = other_key.fingerprint();
+    let publisher = Publisher::new(settings);
+    publisher.publish("a", 1);
+    browser.expect_message("a", json!(1));
+    sidecar.logged(&[
+        "level=error",
+        "event=key_mismatch",
+        "publisher=\"other app\"",
+    ]);
+    let status = publisher.inner.status();
+    assert!(status.linked && status.mismatch);
+    assert!(status.last_error.unwrap().contains("LINESIDE_SECRET"));
+    // With the same key, or none, there is nothing to say.
+    sidecar.publisher().publish("a", 2);
+    assert_eq!(
+        sidecar
+            .log()
+            .iter()
+            .filter(|line| line.contains("key_mismatch"))
+            .count(),
+        1
+    );
+}

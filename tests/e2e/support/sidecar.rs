@@ -1,0 +1,211 @@
+//! The real binary, in a folder of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::{SECRET, within};
+
+/// A sidecar with the settings of these tests.
+pub(crate) fn sidecar() -> Sidecar {
+    place().start()
+}
+
+/// Where a sidecar lives, before it does.
+pub(crate) fn place() -> Place {
+    Place(Arc::new(Inner {
+        folder: tempfile::Builder::new()
+            .prefix("lineside-")
+            .tempdir()
+            .unwrap(),
+        settings: Vec::new(),
+    }))
+}
+
+/// A folder with a link in it, and the settings of whatever runs there. Cheap to clone; the folder goes with the last.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<Inner>);
+
+struct Inner {
+    folder: TempDir,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    /// Sets `LINESIDE_…`, before anything runs here.
+    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        Arc::get_mut(&mut self.0)
+            .expect("settings come before the first process")
+            .settings
+            .push((name, value.to_string()));
+        self
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.folder.path()
+    }
+
+    /// Where the link is.
+    pub(crate) fn link(&self) -> PathBuf {
+        self.folder().join("sockets/lineside.sock")
+    }
+
+    /// The binary with these arguments and this place's settings, and nothing of the environment of the tests.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("LINESIDE_SECRET", SECRET)
+            .env("LINESIDE_BIND", "127.0.0.1:0")
+            // Less than any machine's limit of open files, of which there would be a warning.
+            .env("LINESIDE_CONNECTIONS_MAX", "500")
+            .env("LINESIDE_LINK", format!("unix:{}", self.link().display()))
+            .envs(self.0.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a sidecar and waits until it listens.
+    pub(crate) fn start(&self) -> Sidecar {
+        let mut sidecar = self.spawn();
+        let listening = sidecar.logged(&["event=listening"]);
+        let port = listening
+            .split_once("bind=127.0.0.1:")
+            .map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect());
+        let port: String = port.expect(&listening);
+        sidecar.port = port.parse().unwrap();
+        sidecar
+    }
+
+    /// Starts a sidecar that may not get so far as to listen.
+    pub(crate) fn spawn(&self) -> Sidecar {
+        let mut child = self
+            .command(&[])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::default();
+        let readers = vec![
+            log.follow(child.stdout.take().unwrap()),
+            log.follow(child.stderr.take().unwrap()),
+        ];
+        Sidecar {
+            port: 0,
+            place: self.clone(),
+            child,
+            log,
+            readers,
+        }
+    }
+}
+
+/// What cargo built beside this test.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let binary = profile.join("lineside");
+    assert!(
+        binary.exists(),
+        "there is no sidecar at {}: run `cargo build -p lineside`, or `bin/test e2e`, which does",
+        binary.display()
+    );
+    binary
+}
+
+/// A running sidecar; killed when dropped.
+pub(crate) struct Sidecar {
+    /// The port for browsers.
+    pub(crate) port: u16,
+    place: Place,
+    child: Child,
+    log: Log,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Sidecar {
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// Waits for its end, and for the last line of its log.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let status = within("the sidecar ends", || self.child.try_wait().unwrap());
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        assert_eq!(self.ended().signal(), Some(9));
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for a line of the log that holds all of this.
+    pub(crate) fn logged(&self, parts: &[&str]) -> String {
+        within(&format!("a log line with {parts:?}"), || {
+            let lines = self.log();
+            let found = lines
+                .iter()
+                .find(|line| parts.iter().all(|part| line.contains(part)));
+            found.cloned()
+        })
+    }
+
+    /// Both outputs so far, a line each.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.0.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        if std::thread::panicking() {
+            println!("the sidecar's log:\n{}", self.log().join("\n"));
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn follow(&self, output: impl Read + Send + 'static) -> JoinHandle<()> {
+        let lines = Arc::clone(&self.0);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n') {
+                let Ok(line) = line else { return };
+                let line = String::from_utf8_lossy(&line).into_owned();
+                lines.lock().unwrap().push(line);
+            }
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! How a connection begins: the ways to bring a token, and what the welcome says.
+
+use serde_json::{Value, json};
+
+use crate::support::{Browser, place, position, sidecar, token_for};
+
+/// The parts that differ from one connection to the next, taken out and looked at.
+fn without_names(browser: &Browser) -> Value {
+    let mut welcome = browser.welcome.clone();
+    let members = welcome.as_object_mut().unwrap();
+    let connection = members.remove("connection").unwrap();
+    assert!(connection.as_str().is_some_and(|name| !name.is_empty()));
+    let cursor = members.remove("cursor").unwrap();
+    position(cursor.as_str().unwrap());
+    welcome
+}
+
+fn limits() -> Value {
+    json!({"message_bytes_max": 65536, "subscriptions_max": 256, "requests_per_second_max": 50})
+}
+
+#[test]
+fn an_anonymous_browser_is_welcomed_with_nothing() {
+    let sidecar = sidecar();
+    let browser = sidecar.browser(json!({}));
+    assert_eq!(
+        without_names(&browser),
+        json!({"type": "welcome", "user": null, "channels": [], "refused": [], "heartbeat": 25,
+               "limits": limits(), "features": []})
+    );
+}
+
+#[test]
+fn a_welcome_names_user_channels_and_refusals() {
+    let sidecar = place()
+        .with("LINESIDE_PUBLIC_CHANNELS", "news, scores:*")
+        .with("LINESIDE_HEARTBEAT_SECONDS", 40)
+        .start();
+    let browser = sidecar.browser(json!({
+        "token": token_for("42", &["board"], &["orders:*"]),
+        "subscribe": [{"channel": "orders:7"}, {"channel": "scores:9"}, {"channel": "other"}, {"channel": "user:1"},
+                      {"channel": "a*"}, {"channel": "news"}],
+    }));
+    assert_eq!(
+        without_names(&browser),
+        json!({"type": "welcome", "user": "42", "channels": ["user:42", "board", "orders:7", "scores:9", "news"],
+               "refused": [{"channel": "other", "code": "forbidden"}, {"channel": "user:1", "code": "forbidden"},
+                           {"channel": "a*", "code": "bad_channel"}],
+               "heartbeat": 40, "limits": limits(), "features": []})
+    );
+}
+
+#[test]
+fn recovered_and_lost_are_told_exactly_when_a_cursor_was_given() {
+    let sidecar = sidecar();
+    let token = token_for("1", &["a"], &[]);
+    let plain = sidecar.browser(json!({"token": token}));
+    for key in ["recovered", "lost"] {
+        assert_eq!(plain.welcome.get(key), None);
+    }
+    let with_after = sidecar.browser(json!({"token": token, "after": plain.cursor}));
+    assert_eq!(with_after.welcome["recovered"], json!(true));
+    assert_eq!(with_after.welcome["lost"], json!([]));
+    let of_one = sidecar
+        .browser(json!({"token": token, "subscribe": [{"channel": "a", "after": "unknown"}]}));
+    assert_eq!(of_one.welcome["recovered"], json!(false));
+    assert_eq!(of_one.welcome["lost"], json!(["a"]));
+    assert_eq!(of_one.welcome["channels"], json!(["user:1", "a"]));
+}
+
+#[test]
+fn each_connection_has_a_name_of_its_own() {
+    let sidecar = sidecar();
+    let names = [sidecar.browser(json!({})), sidecar.browser(json!({}))];
+    let [first, second] = names.map(|browser| browser.welcome["connection"].clone());
+    assert_ne!(first, second);
+}
+
+#[test]
+fn the_subprotocol_is_agreed_to_only_when_it_is_ours() {
+    let sidecar = sidecar();
+    for (offered, agreed) in [
+        (None, None),
+        (Some("lineside-v1"), Some("lineside-v1")),
+        (Some("graphql-ws, lineside-v1"), Some("lineside-v1")),
+        (Some("graphql-ws"), None),
+        (Some("actioncable-v1-json"), None),
+        (Some("lineside-v10"), None),
+    ] {
+        let mut dial = sidecar.dial();
+        if let Some(offered) = offered {
+            dial = dial.header("Sec-WebSocket-Protocol", offered);
+        }
+        let (_, answer) = dial.request();
+        assert_eq!(answer.status, 101);
+        assert_eq!(
+            answer.field("sec-websocket-protocol").as_deref(),
+            agreed,
+            "{offered:?}"
+        );
+    }
+}
+
+#[test]
+fn compression_is_never_agreed_to() {
+    let sidecar = sidecar();
+    let offer = "permessage-deflate; client_max_window_bits, x-webkit-deflate-frame";
+    let mut browser = sidecar
+        .dial()
+        .header("Sec-WebSocket-Extensions", offer)
+        .open();
+    browser.send(json!({"type": "connect"}));
+    browser.take_welcome();
+}
+
+#[test]
+fn a_token_as_second_subprotocol_connects_and_is_never_echoed() {
+    let sidecar = sidecar();
+    let token = token_for("42", &["board"], &[]);
+    for offered in [
+        format!("lineside-v1, lineside.token.{token}"),
+        format!("lineside.token.{token}, lineside-v1"),
+    ] {
+        let dial = sidecar.dial().header("Sec-WebSocket-Protocol", offered);
+        let (_, answer) = dial.request();
+        assert_eq!(
+            answer.field("sec-websocket-protocol").as_deref(),
+            Some("lineside-v1")
+        );
+        assert!(!answer.head.contains(&token));
+        let browser = dial.open().take_welcome();
+        assert_eq!(browser.welcome["channels"], json!(["user:42", "board"]));
+    }
+}
+
+#[test]
+fn a_token_in_the_url_connects() {
+    let sidecar = sidecar();
+    let token = token_for("42", &[], &[]);
+    let browser = sidecar
+        .dial()
+        .path(format!("/lineside?token={token}"))
+        .open();
+    let mut browser = browser.take_welcome();
+    assert_eq!(browser.welcome["user"], "42");
+    sidecar.publisher().publish("user:42", 1);
+    browser.expect_message("user:42", json!(1));
+}
+
+#[test]
+fn channels_in_the_url_connect_without_a_token() {
+    let sidecar = place()
+        .with("LINESIDE_PUBLIC_CHANNELS", "news,scores:*")
+        .start();
+    let browser = sidecar
+        .dial()
+        .path("/lineside?channel=news&channel=scores%3A7&channel=secret&utm=x")
+        .open()
+        .take_welcome();
+    assert_eq!(browser.welcome["channels"], json!(["news", "scores:7"]));
+    assert_eq!(
+        browser.welcome["refused"],
+        json!([{"channel": "secret", "code": "forbidden"}])
+    );
+}
+
+#[test]
+fn after_in_the_url_resumes() {
+    let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "news").start();
+    let publisher = sidecar.publisher();
+    let seen = publisher.publish("news", 1);
+    publisher.publish("news", 2);
+    let dial = sidecar.dial();
+    let mut browser = dial
+        .clone()
+        .path(format!("/lineside?channel=news&after={seen}"))
+        .open()
+        .take_welcome();
+    assert_eq!(browser.welcome["recovered"], true);
+    browser.expect_message("news", json!(2));
+    assert_eq!(browser.next()["type"], "caught_up");
+    // By itself it is no connect: the first frame is.
+    let mut browser = dial.path(format!("/lineside?after={seen}")).open();
+    browser.send(json!({"type": "connect", "subscribe": [{"channel": "news"}]}));
+    assert_eq!(browser.take_welcome().welcome["channels"], json!(["news"]));
+}
+
+#[test]
+fn a_first_frame_sent_with_the_request_is_not_lost() {
+    let sidecar = sidecar();
+    // Whoever pipelines does not wait for the answer.
+    use std::io::Write as _;
+    let mut stream = sidecar.tcp();
+    let head = format!(
+        "GET /lineside HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        sidecar.port
+    );
+    let mut bytes = head.into_bytes();
+    bytes.extend(crate::support::frame(0x81, br#"{"type":"connect"}"#));
+    stream.write_all(&bytes).unwrap();
+    assert_eq!(crate::support::read_answer(&mut stream).status, 101);
+    Browser::new(stream).take_welcome();
+}
+
+#[test]
+fn a_first_frame_that_is_no_connect_ends_the_connection() {
+    let sidecar = sidecar();
+    for first in [
+        r#"{"type":"subscribe","channel":"news"}"#,
+        r#"{"type":"dance"}"#,
+        r#"{"type":"pong"}"#,
+        r#"{"type":"connect","token":7}"#,
+        r#"{"type":"connect","subscribe":{}}"#,
+        r#"{"type":"connect","subscribe":[{}]}"#,
+        "{}",
+        "[]",
+        "nonsense",
+        "",
+    ] {
+        let mut browser = sidecar.dial().open();
+        browser.send_text(first);
+        let ending = browser.ended();
+        assert_eq!(
+            (ending.code, ending.reason.as_str()),
+            (4500, "bad_connect"),
+            "{first}"
+        );
+        assert_eq!((ending.after_ms, ending.before), (None, vec![]), "{first}");
+    }
+}
+
+#[test]
+fn a_browser_that_never_connects_is_sent_away() {
+    let sidecar = sidecar();
+    let mut silent = sidecar.dial().open();
+    let ending = silent.ended();
+    assert_eq!(
+        (ending.code, ending.reason.as_str()),
+        (4103, "connect_timeout")
+    );
+    assert!(ending.after_ms.is_some());
+}
