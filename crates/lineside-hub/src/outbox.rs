@@ -18,12 +18,16 @@ pub const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// Items whose room an empty outbox keeps: 64 bytes spare a busy connection an allocation for each publication.
 const ITEMS_KEPT: usize = 4;
 
+/// Live publications that may wait behind replays without being counted, in bytes; more are counted. On a busy channel a
+/// reader of a long replay is not slow because of what was published meanwhile, but what it is owed has an end.
+const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Sixteen bytes each, as most are publications.
 #[derive(Debug)]
 enum Item {
     Frame(Box<Bytes>),
     Publication(Arc<Publication>),
-    /// Never empty.
+    /// Entries of a replay, and what was published while one was under way; never empty.
     #[expect(
         clippy::box_collection,
         reason = "unboxed it would triple the size of every item"
@@ -53,6 +57,10 @@ pub struct Outbox {
     written: usize,
     /// Unwritten bytes of all but replays.
     bytes: usize,
+    /// Items that are replays.
+    replays: usize,
+    /// Bytes of live publications that went behind replays since there was none.
+    behind: usize,
 }
 
 impl Outbox {
@@ -62,18 +70,17 @@ impl Outbox {
         self.items.is_empty()
     }
 
-    /// Unwritten bytes, replays not counted: what is owed from the past says nothing about how fast a reader is.
+    /// Unwritten bytes, without replays and what waits behind them: what is owed from the past says nothing about how fast
+    /// a reader is.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether a replay is not all sent yet.
+    /// Whether a replay is not all sent yet, or what waited behind it.
     #[must_use]
     pub fn has_replay(&self) -> bool {
-        self.items
-            .iter()
-            .any(|item| matches!(item, Item::Replay(_)))
+        self.replays > 0
     }
 
     /// The bytes to write next, into `slices`; returns how many of these are filled. Zero only when nothing is left.
@@ -136,6 +143,7 @@ impl Outbox {
             }
         });
         self.bytes -= bytes;
+        self.recount_replays();
     }
 
     /// Drops everything but the rest of a frame that is partly written.
@@ -151,6 +159,7 @@ impl Outbox {
             .filter(|item| !matches!(item, Item::Replay(_)));
         let rest = rest.and_then(|item| item.frames().next());
         self.bytes = rest.map_or(0, |frame| frame.len() - self.written);
+        self.recount_replays();
     }
 
     pub(crate) fn push_frame(&mut self, frame: Bytes) {
@@ -159,13 +168,22 @@ impl Outbox {
     }
 
     pub(crate) fn push_publication(&mut self, publication: &Arc<Publication>) {
-        self.bytes += publication.body.len();
-        self.items
-            .push_back(Item::Publication(Arc::clone(publication)));
+        let bytes = publication.body.len();
+        let entry = Arc::clone(publication);
+        if self.replays == 0 || self.behind + bytes > BEHIND_BYTES_MAX {
+            self.bytes += bytes;
+            return self.items.push_back(Item::Publication(entry));
+        }
+        self.behind += bytes;
+        match self.items.back_mut() {
+            Some(Item::Replay(entries)) => entries.push_back(entry),
+            _ => self.push_replay(vec![entry]),
+        }
     }
 
     pub(crate) fn push_replay(&mut self, entries: Vec<Arc<Publication>>) {
         if !entries.is_empty() {
+            self.replays += 1;
             self.items.push_back(Item::Replay(Box::new(entries.into())));
         }
     }
@@ -183,8 +201,19 @@ impl Outbox {
             if !entries.is_empty() {
                 return;
             }
+            self.replays -= 1;
+            self.behind = if self.replays == 0 { 0 } else { self.behind };
         }
         self.items.pop_front();
+    }
+
+    fn recount_replays(&mut self) {
+        let replays = self
+            .items
+            .iter()
+            .filter(|item| matches!(item, Item::Replay(_)));
+        self.replays = replays.count();
+        self.behind = if self.replays == 0 { 0 } else { self.behind };
     }
 }
 

@@ -63,7 +63,7 @@ error_codes! {
     OTHER_USER "other_user" "The new token belongs to another user; open a new connection."
     ALREADY_CONNECTED "already_connected" "`connect` is the first frame and comes once; use `subscribe` or `refresh`."
     TOO_MANY_SUBSCRIPTIONS "too_many_subscriptions" "The connection holds as many channels as the welcome's `limits` allow; unsubscribe first."
-    EXPIRED "expired" "With an unasked `unsubscribed`: the right to the channel ended; subscribe with a fresh token."
+    EXPIRED "expired" "With an unasked `unsubscribed`: the right to the channel ended, with its token or by a narrower one; subscribe with a fresh token."
 }
 
 numbered_codes! {

@@ -136,6 +136,9 @@ pub enum Envelope<'a> {
         code: u16,
         /// The close code's name.
         reason: &'a str,
+        /// For people, where there is more to say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'a str>,
         /// When to come again; absent when coming again is of no use.
         #[serde(skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,

@@ -9,9 +9,6 @@ use crate::codes::{BAD_REQUEST, ErrorCode, UNKNOWN_TYPE};
 /// Longest text of a `ref`, in bytes: it is echoed, and a counter or a UUID fits many times.
 const REF_BYTES_MAX: usize = 64;
 
-/// Most entries in a connect's `subscribe`: as many as a connection may hold channels.
-pub const SUBSCRIBE_ENTRIES_MAX: usize = 128;
-
 /// A number or short text by which a client matches an answer to its request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -56,6 +53,8 @@ pub struct Connect {
     pub after: Option<After>,
     /// Further channels.
     pub subscribe: Vec<Subscribe>,
+    /// To be echoed when it comes too late.
+    pub reference: Option<Ref>,
 }
 
 /// One channel that is asked for.
@@ -94,7 +93,13 @@ impl Request {
         let reference = reference(&object)?;
         let fail = |message: String| bad(reference.clone(), message);
         let request = match required(&object, "type").map_err(fail)?.as_str() {
-            "connect" => Self::Connect(Connect::read(&object).map_err(fail)?),
+            "connect" => {
+                let connect = Connect::read(&object).map_err(fail)?;
+                Self::Connect(Connect {
+                    reference,
+                    ..connect
+                })
+            }
             "subscribe" => Self::Subscribe {
                 entry: Subscribe::read(&object).map_err(fail)?,
                 reference,
@@ -126,15 +131,7 @@ impl Connect {
     fn read(object: &Map<String, Value>) -> Result<Self, String> {
         let entries = match object.get("subscribe") {
             None | Some(Value::Null) => &[],
-            Some(Value::Array(entries)) if entries.len() <= SUBSCRIBE_ENTRIES_MAX => {
-                entries.as_slice()
-            }
-            Some(Value::Array(entries)) => {
-                return Err(format!(
-                    "subscribe has {} entries, at most {SUBSCRIBE_ENTRIES_MAX} are taken",
-                    entries.len()
-                ));
-            }
+            Some(Value::Array(entries)) => entries.as_slice(),
             Some(_) => return Err("subscribe must be an array".into()),
         };
         let subscribe = entries
@@ -150,6 +147,7 @@ impl Connect {
             token: optional(object, "token")?,
             after: after(object),
             subscribe,
+            reference: None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! which order is the hub's ([`lineside_hub::Shard`]); what is allowed is the tokens' ([`lineside_token`]).
 
 mod rights;
+mod wants;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use lineside_token::{Grant, Keys};
 
 pub(crate) use rights::Refusal;
 use rights::Rights;
+use wants::Wants;
 
 /// Channels of one connection at one time: what a token can bring (129), and as many again.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 256;
@@ -76,8 +78,22 @@ impl Turn<'_> {
 }
 
 /// Why a connection must end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending(pub(crate) CloseCode);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// What the browser acts on.
+    pub(crate) code: CloseCode,
+    /// For people, where there is more to say.
+    pub(crate) message: Option<String>,
+}
+
+impl From<CloseCode> for Ending {
+    fn from(code: CloseCode) -> Self {
+        Self {
+            code,
+            message: None,
+        }
+    }
+}
 
 /// One browser.
 #[derive(Debug)]
@@ -144,7 +160,7 @@ impl Connection {
             .min(most);
         self.allowance = (left.saturating_sub(1), now_s);
         if left == 0 {
-            Err(Ending(codes::CLOSE_TOO_MANY_REQUESTS))
+            Err(codes::CLOSE_TOO_MANY_REQUESTS.into())
         } else {
             Ok(())
         }
@@ -154,67 +170,59 @@ impl Connection {
     pub(crate) fn hear(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match Request::parse(text) {
             Ok(Request::Connect(connect)) if !self.is_connected() => self.connect(connect, turn),
-            _ if !self.is_connected() => Err(Ending(codes::CLOSE_BAD_CONNECT)),
-            Ok(request) => {
+            Ok(request) if self.is_connected() => {
                 self.answer(request, turn);
                 Ok(())
             }
-            Err(RequestError {
-                code,
-                reference,
-                message,
-            }) => {
-                turn.send(&Envelope::Error {
+            Err(error) if self.is_connected() => {
+                let RequestError {
                     code,
-                    reference: reference.as_ref(),
-                    channel: None,
-                    message: &message,
-                });
+                    reference,
+                    message,
+                } = error;
+                turn.refuse(&Refusal::new(code, message), reference.as_ref(), None);
                 Ok(())
+            }
+            not_a_connect => {
+                let message = not_a_connect.map_or_else(
+                    |error| error.message,
+                    |_| "the first frame must be a connect".into(),
+                );
+                Err(Ending {
+                    code: codes::CLOSE_BAD_CONNECT,
+                    message: Some(message),
+                })
             }
         }
     }
 
     /// Acts on a connect, from the first message or the URL.
     pub(crate) fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let rights = Rights::verify(connect.token.as_deref(), turn.rules, turn.wall_ms)
-            .map_err(|refusal| Ending(refusal.close_code()))?;
+        let rights = Rights::verify(connect.token.as_deref(), turn.rules, turn.wall_ms).map_err(
+            |refusal| Ending {
+                code: refusal.close_code(),
+                message: Some(refusal.message),
+            },
+        )?;
         let rights = self.rights.insert(Box::new(rights));
         let any_after =
             connect.after.is_some() || connect.subscribe.iter().any(|entry| entry.after.is_some());
-        let mut wants: Vec<Want> = Vec::new();
-        for channel in rights.own_channels() {
-            wants.push(Want {
-                channel,
-                after: connect.after.clone(),
-            });
-        }
+        let mut wants = Wants::of_token(rights.own_channels(), connect.after.as_ref());
         let mut refused = Vec::new();
-        for entry in connect.subscribe {
-            let granted = rights.open(
-                &entry.channel,
-                entry.token.as_deref(),
-                turn.rules,
-                turn.wall_ms,
-            );
-            let known = wants.iter().any(|want| *want.channel == *entry.channel);
-            match granted {
-                Err(refusal) => refused.push((entry.channel, refusal.code)),
-                Ok(()) if !known && wants.len() >= SUBSCRIPTIONS_MAX => {
-                    refused.push((entry.channel, codes::TOO_MANY_SUBSCRIPTIONS));
-                }
-                // An entry's own cursor is the nearer one, also for a channel that the token brings.
-                Ok(()) => {
-                    let after = entry.after.or_else(|| connect.after.clone());
-                    wants.retain(|want| *want.channel != *entry.channel);
-                    wants.push(Want {
-                        channel: entry.channel.into(),
-                        after,
-                    });
-                }
+        for Subscribe {
+            channel,
+            token,
+            after,
+        } in connect.subscribe
+        {
+            let after = after.or_else(|| connect.after.clone());
+            match rights.open(&channel, token.as_deref(), turn.rules, turn.wall_ms) {
+                Err(refusal) => refused.push((channel, refusal.code)),
+                Ok(()) if wants.name(&channel, after, SUBSCRIPTIONS_MAX) => {}
+                Ok(()) => refused.push((channel, codes::TOO_MANY_SUBSCRIPTIONS)),
             }
         }
-        let resume = turn.resume(wants);
+        let resume = turn.resume(wants.into_vec());
         self.pending = Some(Box::new(Pending::Connect { refused, any_after }));
         self.settle(resume, turn);
         Ok(())
@@ -222,10 +230,10 @@ impl Connection {
 
     fn answer(&mut self, request: Request, turn: &mut Turn<'_>) {
         match request {
-            Request::Connect(_) => {
+            Request::Connect(Connect { reference, .. }) => {
                 let refusal =
                     Refusal::new(codes::ALREADY_CONNECTED, codes::ALREADY_CONNECTED.meaning);
-                turn.refuse(&refusal, None, None);
+                turn.refuse(&refusal, reference.as_ref(), None);
             }
             Request::Subscribe { entry, reference } => self.subscribe(entry, reference, turn),
             Request::Unsubscribe { channel, reference } => {
@@ -303,7 +311,8 @@ impl Connection {
             .filter(|outcome| outcome.verdict == Verdict::Lost)
             .map(|outcome| &*outcome.channel)
             .collect();
-        let only = match *pending {
+        let is_caught_up = recovered || lost.is_empty();
+        let (any_after, only) = match *pending {
             Pending::Connect { refused, any_after } => {
                 let channels: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
                 let welcome = Welcome {
@@ -325,7 +334,7 @@ impl Connection {
                     features: &[],
                 };
                 turn.send(&Envelope::Welcome(welcome));
-                None
+                (any_after, None)
             }
             Pending::Subscribe {
                 reference,
@@ -342,11 +351,11 @@ impl Connection {
                     recovered,
                     reference: reference.as_ref(),
                 });
-                Some(Arc::clone(&outcome.channel))
+                (any_after, Some(Arc::clone(&outcome.channel)))
             }
         };
         turn.shard.push_replay(turn.id, resumed.replay);
-        if recovered {
+        if any_after && is_caught_up {
             turn.send(&Envelope::CaughtUp {
                 cursor: seam,
                 channel: only.as_deref(),
@@ -371,7 +380,7 @@ impl Connection {
             .iter()
             .filter(|channel| !rights.covers(channel, turn.rules))
         {
-            end_subscription(channel, codes::FORBIDDEN, turn);
+            end_subscription(channel, turn);
         }
         let room = SUBSCRIPTIONS_MAX.saturating_sub(turn.shard.subscriptions(turn.id).count());
         let wants = wanted
@@ -399,11 +408,11 @@ impl Connection {
             return Ok(());
         };
         if rights.is_expired(turn.wall_ms) {
-            return Err(Ending(codes::CLOSE_TOKEN_EXPIRED));
+            return Err(codes::CLOSE_TOKEN_EXPIRED.into());
         }
         for channel in rights.expire(turn.wall_ms) {
             if !rights.covers(&channel, turn.rules) {
-                end_subscription(&channel, codes::EXPIRED, turn);
+                end_subscription(&channel, turn);
             }
         }
         Ok(())
@@ -430,12 +439,12 @@ impl Connection {
 }
 
 /// Ends one subscription unasked; what of it was not sent yet stays unsent.
-fn end_subscription(channel: &str, code: ErrorCode, turn: &mut Turn<'_>) {
+fn end_subscription(channel: &str, turn: &mut Turn<'_>) {
     if turn.shard.unsubscribe(turn.id, channel) {
         turn.shard.forget(turn.id, channel);
         turn.send(&Envelope::Unsubscribed {
             channel,
-            code: Some(code),
+            code: Some(codes::EXPIRED),
             reference: None,
         });
     }

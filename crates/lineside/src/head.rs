@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::header::{HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, Request as HttpRequest};
 use lineside_protocol::After;
-use lineside_protocol::request::{Connect, SUBSCRIBE_ENTRIES_MAX, Subscribe};
+use lineside_protocol::request::{Connect, Subscribe};
 
 use crate::origin::Origin;
 use crate::settings::Settings;
@@ -160,13 +160,6 @@ impl Head {
                 _ => continue,
             }
             found |= name != "after";
-        }
-        if connect.subscribe.len() > SUBSCRIBE_ENTRIES_MAX {
-            let count = connect.subscribe.len();
-            return Err(HeadError::new(
-                400,
-                format!("{count} channels; at most {SUBSCRIBE_ENTRIES_MAX} are taken"),
-            ));
         }
         if let Some(token) = self
             .subprotocols()

@@ -4,6 +4,7 @@
 //! to outboxes, and writes one slice of connections, each with one gathering write of frames that all share. What is
 //! delivered and in which order is decided in [`lineside_hub`]; what a browser's words mean, in [`crate::connection`].
 
+mod ending;
 mod peer;
 mod reading;
 mod timing;
@@ -20,8 +21,7 @@ use lineside_hub::{
     ConnectionId, Hub, PASS_PUBLICATIONS_MAX, Publication, Resumed, SLICE_CONNECTIONS, Shard,
 };
 use lineside_protocol::Position;
-use lineside_protocol::codes::{self, CloseCode};
-use lineside_protocol::envelope::{Envelope, websocket_close};
+use lineside_protocol::codes;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -37,10 +37,6 @@ const TICK_MS: u64 = 1000;
 
 /// Events taken from the kernel at a time; more wait for the next round.
 const EVENTS_MAX: usize = 1024;
-
-/// Most that a browser is told to wait before it comes again, in milliseconds. Each is told another time, so that they
-/// do not all come back at once.
-const AFTER_MS_MAX: u64 = 5000;
 
 /// The token of the waker; connections have the number of their slot.
 const WAKER: Token = Token(usize::MAX);
@@ -206,7 +202,7 @@ impl Worker {
             self.draining = true;
             for slot in 0..self.peers.len() {
                 if let Some(id) = self.at(slot) {
-                    self.end(id, codes::CLOSE_DRAIN);
+                    self.end(id, &codes::CLOSE_DRAIN.into());
                 }
             }
         }
@@ -247,7 +243,7 @@ impl Worker {
         }
         self.guarded(id, Self::listen);
         if self.draining {
-            self.end(id, codes::CLOSE_DRAIN);
+            self.end(id, &codes::CLOSE_DRAIN.into());
         }
     }
 
@@ -271,71 +267,11 @@ impl Worker {
                 rules,
                 wall_ms: clock.wall_ms(),
             };
-            if let Err(Ending(code)) = act(&mut peer.connection, &mut turn) {
-                return worker.end(id, code);
+            if let Err(ending) = act(&mut peer.connection, &mut turn) {
+                return worker.end(id, &ending);
             }
             worker.watch_expiry(id);
         });
-    }
-
-    /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer.
-    fn end(&mut self, id: ConnectionId, code: CloseCode) {
-        let Some(peer) = peer(&mut self.peers, id) else {
-            return;
-        };
-        if peer.closing_until_ms.is_some() {
-            return;
-        }
-        let name = peer.connection.name();
-        let user = peer.connection.user().unwrap_or_default();
-        let level = if code.number >= 4500 || code.number < 4000 {
-            Level::Warn
-        } else {
-            Level::Info
-        };
-        event(
-            level,
-            "connection_ended",
-            &[
-                ("reason", &code.name),
-                ("connection", &name),
-                ("user", &user),
-                ("peer", &peer.shown()),
-            ],
-        );
-        let until_ms = self.plan.clock.now_ms() + timing::CLOSE_MS_MAX;
-        peer.closing_until_ms = Some(until_ms);
-        if code == codes::CLOSE_TOKEN_EXPIRED {
-            let channels: Vec<Arc<str>> = self.shard.subscriptions(id).cloned().collect();
-            channels
-                .iter()
-                .for_each(|channel| self.shard.forget(id, channel));
-        }
-        // Nothing may follow the close frame.
-        self.shard.leave(id);
-        self.push_goodbye(id, code);
-        self.look_again(id, until_ms);
-    }
-
-    fn push_goodbye(&mut self, id: ConnectionId, code: CloseCode) {
-        let comes_again = (4000..4500).contains(&code.number);
-        let after_ms = comes_again.then(|| u64::from_ne_bytes(random()) % AFTER_MS_MAX);
-        let goodbye = Envelope::Disconnect {
-            code: code.number,
-            reason: code.name,
-            after_ms,
-        };
-        self.shard.push_frame(id, goodbye.frame());
-        self.shard.push_frame(id, websocket_close(code));
-    }
-
-    /// Lets go of a connection: its socket closes with it.
-    fn drop_peer(&mut self, id: ConnectionId) {
-        self.shard.close(id);
-        if peer(&mut self.peers, id).is_some() {
-            self.peers[id.slot()] = None;
-            self.connections -= 1;
-        }
     }
 
     /// Runs what concerns one connection; if that panics, it ends this connection only.

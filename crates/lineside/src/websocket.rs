@@ -14,8 +14,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// Largest message from a browser, in bytes: a connect with a channel token for each of 128 channels.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Largest message from a browser, in bytes: a connect that names 256 channels, each with its name, cursor and channel
+/// token in some 400 bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// What tungstenite reads at a time, in bytes. Its default of 128 KiB is zeroed at every read.
 const READ_BYTES: usize = 4 * 1024;

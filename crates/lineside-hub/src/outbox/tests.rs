@@ -23,7 +23,7 @@ fn next_write(outbox: &Outbox) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// A frame, a publication, a replay of two, and a publication.
+/// A frame, a publication, a replay of two, and a publication behind it.
 fn mixed() -> Outbox {
     let mut outbox = Outbox::default();
     outbox.push_frame(Bytes::from_static(b"frame,"));
@@ -51,16 +51,15 @@ fn everything_leaves_in_order_however_it_is_cut() {
 }
 
 #[test]
-fn bytes_count_what_is_unwritten_without_replays() {
+fn bytes_count_what_is_unwritten_without_replays_and_what_waits_behind_them() {
     let mut outbox = mixed();
-    let counted = |written| match written {
-        0..10 => 14 - written,
-        10..20 => 4,
-        _ => 24 - written,
-    };
-    for written in 0..24 {
-        assert_eq!(outbox.bytes(), counted(written), "after {written} bytes");
-        assert_eq!(outbox.has_replay(), written < 20);
+    for written in 0..24_usize {
+        assert_eq!(
+            outbox.bytes(),
+            10_usize.saturating_sub(written),
+            "after {written} bytes"
+        );
+        assert!(outbox.has_replay());
         outbox.advance(1);
     }
 }
@@ -85,13 +84,13 @@ fn what_is_forgotten_of_a_channel_is_all_but_a_frame_that_is_begun() {
     let mut outbox = mixed();
     outbox.forget("a");
     assert_eq!(next_write(&outbox), "frame,three,four");
-    assert_eq!(outbox.bytes(), 10);
+    assert_eq!(outbox.bytes(), 6);
 
     let mut begun = mixed();
     begun.advance(7);
     begun.forget("a");
     assert_eq!(next_write(&begun), "ne,three,four");
-    assert_eq!(begun.bytes(), 7);
+    assert_eq!(begun.bytes(), 3);
 
     let mut begun_replay = mixed();
     begun_replay.advance(15);
@@ -139,4 +138,33 @@ fn a_drained_outbox_gives_its_room_back() {
     outbox.advance(1_000);
     assert!(outbox.items.capacity() <= ITEMS_KEPT);
     assert_eq!(size_of::<Item>(), 16);
+}
+
+#[test]
+fn what_waits_behind_a_replay_has_an_end() {
+    let mut outbox = Outbox::default();
+    let large = vec![b'x'; BEHIND_BYTES_MAX / 2];
+    let large = Arc::new(Publication {
+        position: Position(1),
+        channel: "a".into(),
+        body: large.into(),
+        at_ms: 0,
+    });
+    outbox.push_replay(vec![publication("a", "old")]);
+    outbox.push_frame(Bytes::from_static(b"caught up"));
+    outbox.push_publication(&large);
+    outbox.push_publication(&large);
+    assert_eq!(outbox.bytes(), 9, "the frame alone");
+    outbox.push_publication(&publication("a", "live"));
+    assert_eq!(outbox.bytes(), 13, "beyond the limit it is counted");
+    outbox.advance(3 + 9 + BEHIND_BYTES_MAX);
+    assert!(!outbox.has_replay());
+    assert_eq!((next_write(&outbox).as_str(), outbox.bytes()), ("live", 4));
+    outbox.advance(4);
+    outbox.push_publication(&publication("a", "live"));
+    assert_eq!(
+        outbox.bytes(),
+        4,
+        "with no replay under way it is counted at once"
+    );
 }

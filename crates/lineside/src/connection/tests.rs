@@ -72,8 +72,9 @@ impl Stage {
     }
 
     /// Says something; the answers are every text frame that it leads to.
-    fn say(&mut self, request: &Value) -> Result<Vec<Value>, Ending> {
-        self.act(|connection, turn| connection.hear(&request.to_string(), turn))?;
+    fn say(&mut self, request: &Value) -> Result<Vec<Value>, CloseCode> {
+        self.act(|connection, turn| connection.hear(&request.to_string(), turn))
+            .map_err(|ending| ending.code)?;
         Ok(self.sent())
     }
 
@@ -178,7 +179,7 @@ fn a_welcome_says_what_the_token_opened() {
             "refused": [{"channel": "user:43", "code": "forbidden"}, {"channel": "a*", "code": "bad_channel"}],
             "cursor": "e.0",
             "heartbeat": 25,
-            "limits": {"message_bytes_max": 65536, "subscriptions_max": 256, "requests_per_second_max": 50},
+            "limits": {"message_bytes_max": 131072, "subscriptions_max": 256, "requests_per_second_max": 50},
             "features": [],
         })]
     );
@@ -187,15 +188,17 @@ fn a_welcome_says_what_the_token_opened() {
 #[test]
 fn the_first_words_must_be_a_connect_and_only_they() {
     let mut stage = Stage::new();
-    let bad = Err(Ending(codes::CLOSE_BAD_CONNECT));
     assert_eq!(
         stage.say(&json!({"type": "subscribe", "channel": "public:x"})),
-        bad
+        Err(codes::CLOSE_BAD_CONNECT)
     );
-    assert_eq!(stage.say(&json!("connect")), bad);
+    assert_eq!(stage.say(&json!("connect")), Err(codes::CLOSE_BAD_CONNECT));
     stage.connect();
-    let again = stage.say(&json!({"type": "connect"})).unwrap();
-    assert_eq!(again[0]["code"], "already_connected");
+    let again = stage.say(&json!({"type": "connect", "ref": 9})).unwrap();
+    assert_eq!(
+        (&again[0]["code"], &again[0]["ref"]),
+        (&json!("already_connected"), &json!(9))
+    );
 }
 
 #[test]
@@ -205,15 +208,12 @@ fn a_bad_token_ends_the_connection_by_its_fault() {
     let connect = json!({"type": "connect", "token": token});
     assert_eq!(
         stage.say(&json!({"type": "connect", "token": "x"})),
-        Err(Ending(codes::CLOSE_TOKEN_INVALID))
+        Err(codes::CLOSE_TOKEN_INVALID)
     );
     stage.wall_ms += 66_000;
-    assert_eq!(stage.say(&connect), Err(Ending(codes::CLOSE_TOKEN_EXPIRED)));
+    assert_eq!(stage.say(&connect), Err(codes::CLOSE_TOKEN_EXPIRED));
     stage.wall_ms = START_MS - 6_000;
-    assert_eq!(
-        stage.say(&connect),
-        Err(Ending(codes::CLOSE_TOKEN_NOT_YET_VALID))
-    );
+    assert_eq!(stage.say(&connect), Err(codes::CLOSE_TOKEN_NOT_YET_VALID));
     stage.wall_ms = START_MS;
     assert!(stage.say(&connect).is_ok());
 }
@@ -231,6 +231,7 @@ fn a_replay_stands_between_its_reply_and_what_is_live() {
                 token: Some(token),
                 after: Some(lineside_protocol::After::parse("e.0")),
                 subscribe: vec![],
+                reference: None,
             };
             connection.connect(connect, turn)
         })
@@ -347,7 +348,7 @@ fn the_connections_own_token_ends_the_connection() {
     stage.wall_ms += 1;
     assert_eq!(
         stage.act(Connection::expire),
-        Err(Ending(codes::CLOSE_TOKEN_EXPIRED))
+        Err(codes::CLOSE_TOKEN_EXPIRED.into())
     );
 }
 
@@ -376,7 +377,7 @@ fn a_refresh_widens_narrows_and_never_changes_the_user() {
     assert_eq!(
         sent,
         [
-            json!({"type": "unsubscribed", "channel": "news", "code": "forbidden"}),
+            json!({"type": "unsubscribed", "channel": "news", "code": "expired"}),
             json!({"type": "refreshed", "exp": exp, "channels": channels, "ref": 2}),
         ]
     );
@@ -443,8 +444,94 @@ fn channels_and_requests_have_their_limits() {
     assert!((0..burst).all(|_| connection.count_request(0).is_ok()));
     assert_eq!(
         connection.count_request(0),
-        Err(Ending(codes::CLOSE_TOO_MANY_REQUESTS))
+        Err(codes::CLOSE_TOO_MANY_REQUESTS.into())
     );
     assert!((0..REQUESTS_PER_SECOND_MAX).all(|_| connection.count_request(1).is_ok()));
     assert!(connection.count_request(1).is_err());
+}
+
+#[test]
+fn a_channel_that_is_named_twice_misses_nothing_that_either_would_bring() {
+    for (subscribe, first) in [
+        (
+            json!([{"channel": "chat:1", "after": "e.1"}, {"channel": "chat:1"}]),
+            "e.2",
+        ),
+        (
+            json!([{"channel": "chat:1"}, {"channel": "chat:1", "after": "e.1"}]),
+            "e.2",
+        ),
+        (
+            json!([{"channel": "chat:1", "after": "e.0"}, {"channel": "chat:1", "after": "e.2"}]),
+            "e.1",
+        ),
+        (
+            json!([{"channel": "news", "after": "e.0"}, {"channel": "chat:1", "after": "e.2"}]),
+            "e.3",
+        ),
+    ] {
+        let mut stage = Stage::new();
+        (0..3).for_each(|_| stage.deliver("chat:1"));
+        let token = stage.token(Some("42"), &["news"], 60);
+        let sent = stage
+            .say(&json!({"type": "connect", "token": token, "subscribe": subscribe}))
+            .unwrap();
+        assert_eq!(sent[1]["cursor"], first, "{subscribe}");
+        assert_eq!(
+            sent.last().map(|sent| &sent["type"]),
+            Some(&json!("caught_up"))
+        );
+    }
+    let mut stage = Stage::new();
+    stage.deliver("chat:1");
+    let subscribe =
+        json!([{"channel": "chat:1", "after": "e.0"}, {"channel": "chat:1", "after": "unknown"}]);
+    let sent = stage.say(&json!({"type": "connect", "token": stage.token(None, &[], 60), "subscribe": subscribe})).unwrap();
+    assert_eq!((&sent[0]["lost"], sent.len()), (&json!(["chat:1"]), 1));
+}
+
+#[test]
+fn who_gave_a_cursor_and_lost_nothing_is_told_that_it_caught_up() {
+    let mut stage = Stage::new();
+    let refused = json!([{"channel": "forbidden"}]);
+    let sent = stage
+        .say(&json!({"type": "connect", "after": "e.0", "subscribe": refused}))
+        .unwrap();
+    let types: Vec<_> = sent.iter().map(|sent| sent["type"].clone()).collect();
+    assert_eq!(types, ["welcome", "caught_up"]);
+    assert_eq!(
+        (&sent[0]["recovered"], &sent[0]["lost"]),
+        (&json!(true), &json!([]))
+    );
+}
+
+#[test]
+fn a_connect_may_name_as_many_channels_as_the_limits_say_and_the_rest_is_refused() {
+    let mut stage = Stage::new();
+    let subscribe: Vec<_> = (0..=SUBSCRIPTIONS_MAX)
+        .map(|number| json!({"channel": format!("public:{number}")}))
+        .collect();
+    let connect = json!({"type": "connect", "subscribe": subscribe}).to_string();
+    stage
+        .act(|connection, turn| connection.hear(&connect, turn))
+        .unwrap();
+    assert_eq!(
+        stage.shard.subscriptions(stage.id).count(),
+        SUBSCRIPTIONS_MAX
+    );
+}
+
+#[test]
+fn the_reason_of_an_end_is_told() {
+    let mut stage = Stage::new();
+    let hear = |stage: &mut Stage, text: &str| {
+        stage
+            .act(|connection, turn| connection.hear(text, turn))
+            .unwrap_err()
+            .message
+            .unwrap()
+    };
+    assert!(hear(&mut stage, r#"{"type":"connect","token":"a.b.c"}"#).contains("base64url"));
+    assert!(hear(&mut stage, "{").contains("not JSON"));
+    assert!(hear(&mut stage, r#"{"type":"pong"}"#).contains("must be a connect"));
 }

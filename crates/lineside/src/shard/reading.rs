@@ -6,7 +6,6 @@ use lineside_hub::{ConnectionId, Outbox};
 use mio::event::Event;
 
 use super::{Worker, peer};
-use crate::connection::Ending;
 use crate::websocket::{Inbound, Reader};
 
 /// What one read takes from a socket, in bytes: browsers send little.
@@ -78,7 +77,7 @@ impl Worker {
                 Inbound::Broken(code) => {
                     peer.is_broken = true;
                     peer.reader = Reader::default();
-                    return self.end(id, code);
+                    return self.end(id, &code.into());
                 }
                 Inbound::Closed if is_closing => return self.drop_peer(id),
                 _ if is_closing => {}
@@ -103,8 +102,8 @@ impl Worker {
         };
         match peer.connection.count_request(now_s) {
             Ok(()) => true,
-            Err(Ending(code)) => {
-                self.end(id, code);
+            Err(ending) => {
+                self.end(id, &ending);
                 false
             }
         }

@@ -76,7 +76,7 @@ impl Worker {
         let connect_by_ms = peer.opened_ms + CONNECT_MS_MAX;
         if !peer.connection.is_connected() {
             return if connect_by_ms <= now_ms {
-                self.end(id, codes::CLOSE_CONNECT_TIMEOUT);
+                self.end(id, &codes::CLOSE_CONNECT_TIMEOUT.into());
             } else {
                 self.look_again(id, connect_by_ms);
             };
@@ -108,7 +108,7 @@ impl Worker {
             .is_some_and(|pinged_ms| pinged_ms + SILENCE_MS_MAX <= now_ms)
             && !is_deaf
         {
-            return self.end(id, codes::CLOSE_HEARTBEAT);
+            return self.end(id, &codes::CLOSE_HEARTBEAT.into());
         }
         if peer.ping_at_ms <= now_ms {
             peer.ping_at_ms = now_ms + heartbeat_ms;

@@ -3,10 +3,8 @@
 use std::io::{ErrorKind, IoSlice, Write as _};
 
 use lineside_hub::{ConnectionId, Outbox, SLICES_MAX};
-use lineside_protocol::codes;
 
 use super::{Worker, peer};
-use crate::log::{Level, event};
 
 impl Worker {
     /// One gathering write of what the connection is owed.
@@ -42,32 +40,5 @@ impl Worker {
             Err(error) if error.kind() == ErrorKind::Interrupted => self.shard.advance(id, 0),
             Err(_) => self.drop_peer(id),
         }
-    }
-
-    /// Ends a connection that does not read: its code if the kernel takes it, then a reset.
-    pub(super) fn cut(&mut self, id: ConnectionId) {
-        let Some(peer) = peer(&mut self.peers, id) else {
-            return;
-        };
-        let name = peer.connection.name();
-        let user = peer.connection.user().unwrap_or_default();
-        let code = codes::CLOSE_SLOW;
-        event(
-            Level::Info,
-            "connection_ended",
-            &[
-                ("reason", &code.name),
-                ("connection", &name),
-                ("user", &user),
-                ("peer", &peer.shown()),
-            ],
-        );
-        // Without this the kernel would keep megabytes for a reader that never comes. If it fails, it does.
-        let _kept =
-            socket2::SockRef::from(&peer.socket).set_linger(Some(std::time::Duration::ZERO));
-        self.shard.abandon(id);
-        self.push_goodbye(id, code);
-        self.write(id);
-        self.drop_peer(id);
     }
 }

@@ -5,9 +5,13 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     match payload.len() {
         short @ 0..126 => out.push(0x80 | u8::try_from(short).unwrap()),
-        medium => {
+        medium @ 126..0x1_0000 => {
             out.push(0x80 | 126);
             out.extend(u16::try_from(medium).unwrap().to_be_bytes());
+        }
+        long => {
+            out.push(0x80 | 127);
+            out.extend((long as u64).to_be_bytes());
         }
     }
     out.extend([0; 4]);
@@ -89,8 +93,8 @@ fn what_breaks_the_protocol_is_named() {
     let mut claimed = vec![0x81, 0xFF];
     claimed.extend(u64::MAX.to_be_bytes());
     claimed.extend([0; 4]);
-    let mut grown = frame(0x01, &vec![b'x'; 60_000]);
-    grown.extend(frame(0x00, &vec![b'x'; 60_000]));
+    let mut grown = frame(0x01, &vec![b'x'; MESSAGE_BYTES_MAX - 9]);
+    grown.extend(frame(0x00, &[b'x'; 10]));
     for (bytes, code) in [
         (frame(0x82, b"binary"), CLOSE_UNSUPPORTED_DATA),
         (frame(0x81, b"\xff\xfe"), CLOSE_INVALID_TEXT),

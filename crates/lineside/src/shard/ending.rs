@@ -1,0 +1,103 @@
+//! How a connection ends: told why, cut off, or simply let go.
+
+use std::time::Duration;
+
+use lineside_hub::ConnectionId;
+use lineside_protocol::codes::{self, CloseCode};
+use lineside_protocol::envelope::{Envelope, websocket_close};
+
+use super::peer::Peer;
+use super::{Worker, peer, random, timing};
+use crate::connection::Ending;
+use crate::log::{Level, event};
+
+/// Most that a browser is told to wait before it comes again, in milliseconds. Each is told another time, so that they
+/// do not all come back at once.
+const AFTER_MS_MAX: u64 = 5000;
+
+impl Worker {
+    /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer.
+    pub(super) fn end(&mut self, id: ConnectionId, ending: &Ending) {
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
+        };
+        if peer.closing_until_ms.is_some() {
+            return;
+        }
+        log(peer, ending);
+        let until_ms = self.plan.clock.now_ms() + timing::CLOSE_MS_MAX;
+        peer.closing_until_ms = Some(until_ms);
+        if ending.code == codes::CLOSE_TOKEN_EXPIRED {
+            let channels: Vec<_> = self.shard.subscriptions(id).cloned().collect();
+            channels
+                .iter()
+                .for_each(|channel| self.shard.forget(id, channel));
+        }
+        // Nothing may follow the close frame.
+        self.shard.leave(id);
+        self.push_goodbye(id, ending);
+        self.look_again(id, until_ms);
+    }
+
+    /// Ends a connection that does not read: its code if the kernel takes it, then a reset.
+    pub(super) fn cut(&mut self, id: ConnectionId) {
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
+        };
+        let ending = Ending::from(codes::CLOSE_SLOW);
+        log(peer, &ending);
+        // Without this the kernel would keep megabytes for a reader that never comes. If it fails, it does.
+        let _kept = socket2::SockRef::from(&peer.socket).set_linger(Some(Duration::ZERO));
+        self.shard.leave(id);
+        self.shard.abandon(id);
+        self.push_goodbye(id, &ending);
+        self.write(id);
+        self.drop_peer(id);
+    }
+
+    /// Lets go of a connection: its socket closes with it.
+    pub(super) fn drop_peer(&mut self, id: ConnectionId) {
+        self.shard.close(id);
+        if peer(&mut self.peers, id).is_some() {
+            self.peers[id.slot()] = None;
+            self.connections -= 1;
+        }
+    }
+
+    fn push_goodbye(&mut self, id: ConnectionId, ending: &Ending) {
+        let CloseCode { number, name, .. } = ending.code;
+        let comes_again = (4000..4500).contains(&number);
+        let goodbye = Envelope::Disconnect {
+            code: number,
+            reason: name,
+            message: ending.message.as_deref(),
+            after_ms: comes_again.then(|| u64::from_ne_bytes(random()) % AFTER_MS_MAX),
+        };
+        self.shard.push_frame(id, goodbye.frame());
+        self.shard.push_frame(id, websocket_close(ending.code));
+    }
+}
+
+/// One line for the operator: who went, and why.
+fn log(peer: &Peer, ending: &Ending) {
+    let is_fault_of_the_client = !(4000..4500).contains(&ending.code.number);
+    let level = if is_fault_of_the_client {
+        Level::Warn
+    } else {
+        Level::Info
+    };
+    let name = peer.connection.name();
+    let user = peer.connection.user().unwrap_or_default();
+    let message = ending.message.as_deref().unwrap_or_default();
+    event(
+        level,
+        "connection_ended",
+        &[
+            ("reason", &ending.code.name),
+            ("connection", &name),
+            ("user", &user),
+            ("peer", &peer.shown()),
+            ("message", &message),
+        ],
+    );
+}
