@@ -44,7 +44,7 @@ fn a_refresh_with_fewer_rights_ends_subscriptions_at_once() {
         let envelope = browser.next();
         match envelope["type"].as_str().unwrap() {
             "unsubscribed" => {
-                assert_eq!(envelope["code"], "forbidden");
+                assert_eq!(envelope["code"], "expired");
                 ended.push(envelope["channel"].as_str().unwrap().to_owned());
             }
             _ => break envelope,

@@ -14,8 +14,8 @@ fn public() -> Sidecar {
 fn a_second_connect_is_an_error_and_the_connection_lives() {
     let sidecar = public();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
-    browser.send(json!({"type": "connect", "token": token_for("1", &[], &[])}));
-    browser.expect_error("already_connected");
+    browser.send(json!({"type": "connect", "token": token_for("1", &[], &[]), "ref": 9}));
+    assert_eq!(browser.expect_error("already_connected")["ref"], 9);
     let publisher = sidecar.publisher();
     publisher.publish("user:1", "not for it");
     publisher.publish("a", 1);
@@ -274,20 +274,37 @@ fn channels_are_bounded_and_the_bound_is_told() {
 }
 
 #[test]
+fn all_channels_that_a_connection_may_hold_are_resumed_in_one_connect() {
+    let sidecar = public();
+    let publisher = sidecar.publisher();
+    let start = publisher.publish("n:0", "before");
+    publisher.publish("n:255", "missed");
+    let entries: Vec<Value> = (0..256)
+        .map(|number| json!({"channel": format!("n:{number}"), "after": start, "token": "x".repeat(300)}))
+        .collect();
+    let mut browser = sidecar.browser(json!({"subscribe": entries}));
+    assert_eq!(browser.welcome["channels"].as_array().unwrap().len(), 256);
+    assert_eq!(browser.welcome["refused"], json!([]));
+    browser.expect_message("n:255", json!("missed"));
+}
+
+#[test]
 fn a_connect_that_asks_for_too_much_is_refused_in_part() {
     let sidecar = public();
-    // A connect takes 128 entries, a token brings up to 129 channels, and a connection holds 256.
+    // A token brings up to 129 channels, and a connection holds 256.
     let channels: Vec<String> = (0..128).map(|number| format!("t:{number}")).collect();
     let names: Vec<&str> = channels.iter().map(String::as_str).collect();
-    let entries: Vec<Value> = (0..128)
+    let entries: Vec<Value> = (0..129)
         .map(|number| json!({"channel": format!("n:{number}")}))
         .collect();
-    let browser =
-        sidecar.browser(json!({"token": token_for("1", &names, &[]), "subscribe": entries}));
+    let token = token_for("1", &names, &[]);
+    let browser = sidecar.browser(json!({"token": token, "subscribe": entries}));
     assert_eq!(browser.welcome["channels"].as_array().unwrap().len(), 256);
+    let refused =
+        |number: u32| json!({"channel": format!("n:{number}"), "code": "too_many_subscriptions"});
     assert_eq!(
         browser.welcome["refused"],
-        json!([{"channel": "n:127", "code": "too_many_subscriptions"}])
+        json!([refused(127), refused(128)])
     );
 }
 

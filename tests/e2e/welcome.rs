@@ -16,7 +16,7 @@ fn without_names(browser: &Browser) -> Value {
 }
 
 fn limits() -> Value {
-    json!({"message_bytes_max": 65536, "subscriptions_max": 256, "requests_per_second_max": 50})
+    json!({"message_bytes_max": 131_072, "subscriptions_max": 256, "requests_per_second_max": 50})
 }
 
 #[test]
@@ -165,6 +165,24 @@ fn channels_in_the_url_connect_without_a_token() {
 }
 
 #[test]
+fn more_channels_in_the_url_than_a_connection_holds_are_refused_one_by_one() {
+    let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "n:*").start();
+    let query: Vec<String> = (0..260)
+        .map(|number| format!("channel=n:{number}"))
+        .collect();
+    let browser = sidecar
+        .dial()
+        .path(format!("/lineside?{}", query.join("&")))
+        .open()
+        .take_welcome();
+    assert_eq!(browser.welcome["channels"].as_array().unwrap().len(), 256);
+    let refused: Vec<Value> = (256..260)
+        .map(|number| json!({"channel": format!("n:{number}"), "code": "too_many_subscriptions"}))
+        .collect();
+    assert_eq!(browser.welcome["refused"], json!(refused));
+}
+
+#[test]
 fn after_in_the_url_resumes() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "news").start();
     let publisher = sidecar.publisher();
@@ -227,6 +245,10 @@ fn a_first_frame_that_is_no_connect_ends_the_connection() {
             "{first}"
         );
         assert_eq!((ending.after_ms, ending.before), (None, vec![]), "{first}");
+        assert!(
+            ending.message.is_some_and(|message| message.len() > 10),
+            "{first}"
+        );
     }
 }
 

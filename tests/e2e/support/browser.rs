@@ -34,6 +34,8 @@ pub(crate) struct Ending {
     pub(crate) before: Vec<Value>,
     pub(crate) code: u16,
     pub(crate) reason: String,
+    /// What it says to people.
+    pub(crate) message: Option<String>,
     pub(crate) after_ms: Option<u64>,
 }
 
@@ -178,12 +180,14 @@ impl Browser {
                     assert_eq!(told["type"], "disconnect", "{told}");
                     assert_eq!(told["code"], code);
                     assert_eq!(told["reason"], json!(reason));
+                    let message = told["message"].as_str().map(ToOwned::to_owned);
                     let after_ms = told["after_ms"].as_u64();
                     assert_eq!(self.hear(), Heard::End);
                     return Ending {
                         before,
                         code,
                         reason,
+                        message,
                         after_ms,
                     };
                 }
