@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_r
 use crate::head::{HEAD_BYTES_MAX, Head, HeadError, SUBPROTOCOL};
 use crate::inbox::{Arrival, Inbox, Place};
 use crate::log::{Level, event};
-use crate::settings::Settings;
+use crate::settings::{HEALTH_PATH, Settings};
 
 /// Upgrades under way at one time; each holds a head's buffer at most.
 const HANDSHAKES_MAX: usize = 4096;
@@ -156,7 +156,7 @@ impl Browsers {
     /// Decides what a request becomes.
     fn judge(&self, head: &Head, peer: SocketAddr) -> Result<Judged, HeadError> {
         let path = head.request.uri().path();
-        if path == "/up" && matches!(*head.request.method(), Method::GET | Method::HEAD) {
+        if path == HEALTH_PATH && matches!(*head.request.method(), Method::GET | Method::HEAD) {
             return Ok(Judged::Look(head.request.method().clone()));
         }
         if path != self.settings.path {

@@ -106,9 +106,15 @@ impl Link {
         let own = nix::unistd::geteuid().as_raw();
         match peer {
             Some(peer) if peer == own => Ok(stream),
-            _ => Err(format!(
-                "a publisher of the user id {peer:?} was turned away: this sidecar runs as {own}"
-            )),
+            _ => {
+                let who = peer.map_or_else(
+                    || "an unknown user".to_owned(),
+                    |peer| format!("the user id {peer}"),
+                );
+                Err(format!(
+                    "a publisher of {who} was turned away: this sidecar runs as the user id {own}"
+                ))
+            }
         }
     }
 }

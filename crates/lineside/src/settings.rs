@@ -1,5 +1,6 @@
 //! The settings of contract §2, read once from the environment; nothing else reads it.
 
+use std::env::VarError;
 use std::fmt::Display;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -16,6 +17,12 @@ use crate::origin::OriginRule;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) holds 108 with the closing NUL.
 const LINK_PATH_BYTES_MAX: usize = 107;
+
+/// Where the health check is.
+pub(crate) const HEALTH_PATH: &str = "/up";
+
+/// What `LINESIDE_BIND` wants.
+const ADDRESS: &str = "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0";
 
 /// Settings that only Ruby's side reads; one `.env` may hold both.
 const RUBY_ONLY: &[&str] = &[
@@ -73,8 +80,8 @@ pub(crate) struct Limits {
 
 /// Where settings come from; tests put a table in its place.
 pub(crate) trait Source {
-    /// The value of a variable, if it is set and not empty.
-    fn get(&self, name: &str) -> Option<String>;
+    /// The value of a variable, if it is set and not empty; an error for one that is not text.
+    fn get(&self, name: &str) -> Result<Option<String>, String>;
     /// Every variable's name.
     fn names(&self) -> Vec<String>;
 }
@@ -84,8 +91,12 @@ pub(crate) trait Source {
 pub(crate) struct Environment;
 
 impl Source for Environment {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(value)) => Err(format!("{name} is {value:?}: not UTF-8")),
+        }
     }
 
     fn names(&self) -> Vec<String> {
@@ -102,31 +113,33 @@ struct Reader<'a, S> {
 }
 
 impl<S: Source> Reader<'_, S> {
-    fn text(&mut self, name: &'static str, default: &str) -> String {
-        let value = self.source.get(name).unwrap_or_else(|| default.to_owned());
+    fn text(&mut self, name: &'static str, default: &str) -> Result<String, String> {
+        let value = self.source.get(name)?.unwrap_or_else(|| default.to_owned());
         self.shown.push((name, value.clone()));
-        value
+        Ok(value)
     }
 
-    fn parsed<T: FromStr<Err: Display>>(
+    /// `wanted` says what there should be.
+    fn parsed<T: FromStr>(
         &mut self,
-        name: &'static str,
+        (name, wanted): (&'static str, &str),
         default: &str,
     ) -> Result<T, String> {
-        let text = self.text(name, default);
+        let text = self.text(name, default)?;
         text.parse()
-            .map_err(|error| format!("{name} is {text:?}: {error}"))
+            .map_err(|_| format!("{name} is {text:?}: give {wanted}"))
     }
 
     /// A number of at least one.
-    fn count<T: FromStr<Err: Display> + PartialOrd + From<u8>>(
+    fn count<T: FromStr + PartialOrd + From<u8>>(
         &mut self,
         name: &'static str,
         default: impl Display,
     ) -> Result<T, String> {
-        let value: T = self.parsed(name, &default.to_string())?;
+        let wanted = "a whole number from 1";
+        let value: T = self.parsed((name, wanted), &default.to_string())?;
         if value < T::from(1) {
-            Err(format!("{name} must be at least 1"))
+            Err(format!("{name} is 0: give {wanted}"))
         } else {
             Ok(value)
         }
@@ -138,7 +151,7 @@ impl<S: Source> Reader<'_, S> {
         default: &str,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
-        let text = self.text(name, default);
+        let text = self.text(name, default)?;
         let entries = text
             .split(',')
             .map(str::trim)
@@ -160,13 +173,14 @@ impl Settings {
         reader
             .shown
             .push(("LINESIDE_LINK", format!("unix:{}", link.display())));
+        journal(&reader.text("LINESIDE_JOURNAL", "memory:")?)?;
         let keys = Arc::new(secret(source)?);
         reader.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
         let settings = Self {
             link,
             keys,
-            bind: reader.parsed("LINESIDE_BIND", "127.0.0.1:8090")?,
-            path: path(reader.text("LINESIDE_PATH", "/lineside"))?,
+            bind: reader.parsed(("LINESIDE_BIND", ADDRESS), "127.0.0.1:8090")?,
+            path: path(reader.text("LINESIDE_PATH", "/lineside")?)?,
             allowed_origins: reader.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
                 let hint = "an origin is scheme://host[:port], or https://*.host";
                 OriginRule::parse(entry).ok_or_else(|| hint.to_owned())
@@ -241,7 +255,7 @@ impl Limits {
 
 /// The link's path, from `LINESIDE_LINK` or the default below the working directory.
 pub(crate) fn link(source: &impl Source) -> Result<PathBuf, String> {
-    let path = match source.get("LINESIDE_LINK") {
+    let path = match source.get("LINESIDE_LINK")? {
         None => PathBuf::from("tmp/sockets/lineside.sock"),
         Some(text) => text
             .strip_prefix("unix:")
@@ -262,25 +276,35 @@ pub(crate) fn link(source: &impl Source) -> Result<PathBuf, String> {
 
 /// The keys, from the first of the three places that is set.
 pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
-    let (name, text) = if let Some(fd) = source.get("LINESIDE_SECRET_FD") {
-        let fd: u32 = fd
-            .parse()
-            .map_err(|_| format!("LINESIDE_SECRET_FD is {fd:?}: not a descriptor's number"))?;
-        (
-            "LINESIDE_SECRET_FD",
-            read_secret(Path::new(&format!("/dev/fd/{fd}")), "LINESIDE_SECRET_FD")?,
-        )
-    } else if let Some(text) = source.get("LINESIDE_SECRET") {
-        ("LINESIDE_SECRET", text)
-    } else if let Some(path) = source.get("LINESIDE_SECRET_FILE") {
-        (
-            "LINESIDE_SECRET_FILE",
-            read_secret(Path::new(&path), "LINESIDE_SECRET_FILE")?,
-        )
-    } else {
-        return Err("there is no secret: start with `bundle exec lineside` inside the app, or set LINESIDE_SECRET or \
-                    LINESIDE_SECRET_FILE"
-            .into());
+    let set = |name| {
+        source
+            .get(name)
+            .map(|value| value.map(|value| (name, value)))
+    };
+    let places = [
+        set("LINESIDE_SECRET_FD")?,
+        set("LINESIDE_SECRET")?,
+        set("LINESIDE_SECRET_FILE")?,
+    ];
+    let mut places = places.into_iter().flatten();
+    let (name, value) = places.next().ok_or(
+        "there is no secret: start with `bundle exec lineside` inside the app, or set LINESIDE_SECRET or \
+         LINESIDE_SECRET_FILE",
+    )?;
+    if let Some((other, _)) = places.next() {
+        return Err(format!(
+            "{name} and {other} are both set; which one counts is not guessed, unset one"
+        ));
+    }
+    let text = match name {
+        "LINESIDE_SECRET" => value,
+        "LINESIDE_SECRET_FILE" => read_secret(Path::new(&value), name)?,
+        _ => {
+            let fd: u32 = value
+                .parse()
+                .map_err(|_| format!("{name} is {value:?}: not a descriptor's number"))?;
+            read_secret(Path::new(&format!("/dev/fd/{fd}")), name)?
+        }
     };
     Keys::parse(&text).map_err(|error| format!("{name}: {error}"))
 }
@@ -303,12 +327,26 @@ fn read_secret(path: &Path, name: &str) -> Result<String, String> {
 
 fn path(text: String) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    if text.starts_with('/') && text.bytes().all(plain) {
+    if text == HEALTH_PATH {
+        Err(format!(
+            "LINESIDE_PATH is {text:?}, where the health check is; choose another path"
+        ))
+    } else if text.starts_with('/') && text.bytes().all(plain) {
         Ok(text)
     } else {
         Err(format!(
             "LINESIDE_PATH is {text:?}: it must begin with / and hold letters, digits and -._~ only"
         ))
+    }
+}
+
+/// There is one kind of journal so far; whoever asks for another must not get this one.
+fn journal(text: &str) -> Result<(), String> {
+    match text {
+        "memory:" => Ok(()),
+        _ => Err(format!(
+            "LINESIDE_JOURNAL is {text:?}: this version keeps its journal in memory: only"
+        )),
     }
 }
 

@@ -13,13 +13,13 @@ fn get(target: &str, fields: &str) -> Head {
 fn settings(allowed: &str) -> Settings {
     struct Table(String);
     impl crate::settings::Source for Table {
-        fn get(&self, name: &str) -> Option<String> {
-            match name {
+        fn get(&self, name: &str) -> Result<Option<String>, String> {
+            Ok(match name {
                 "LINESIDE_SECRET" => Some("0123456789abcdef0123456789abcdef".into()),
                 "LINESIDE_ALLOWED_ORIGINS" => Some(self.0.clone()),
                 "LINESIDE_TRUSTED_PROXIES" => Some("10.0.0.0/8".into()),
                 _ => None,
-            }
+            })
         }
         fn names(&self) -> Vec<String> {
             Vec::new()

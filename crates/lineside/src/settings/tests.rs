@@ -6,8 +6,8 @@ use super::*;
 struct Table(HashMap<&'static str, String>);
 
 impl Source for Table {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        Ok(self.0.get(name).cloned())
     }
 
     fn names(&self) -> Vec<String> {
@@ -66,6 +66,9 @@ fn a_wrong_value_is_named_with_its_setting() {
         ("LINESIDE_BIND", "localhost:8090"),
         ("LINESIDE_PATH", "lineside"),
         ("LINESIDE_PATH", "/a b"),
+        ("LINESIDE_PATH", "/up"),
+        ("LINESIDE_JOURNAL", "disk:/var/lib/lineside"),
+        ("LINESIDE_SECRET_FILE", "/also"),
         ("LINESIDE_LINK", "/tmp/x.sock"),
         ("LINESIDE_LINK", "unix:"),
         ("LINESIDE_ALLOWED_ORIGINS", "https://a.com,*"),
