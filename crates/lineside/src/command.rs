@@ -63,8 +63,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(Parser::from_args(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
-            // Nobody is left to tell when standard error itself is gone.
-            let _untold = writeln!(std::io::stderr(), "lineside: {message}");
+            complain(&message);
             ExitCode::from(status)
         }
     }
@@ -88,6 +87,12 @@ fn dispatch(mut parser: Parser) -> Result<(), Failure> {
         },
         Some(argument) => Err(argument.unexpected().into()),
     }
+}
+
+/// One line on standard error.
+fn complain(message: &str) {
+    // Nobody is left to tell when standard error itself is gone.
+    let _untold = writeln!(std::io::stderr(), "lineside: {message}");
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use lineside_publisher::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Failure, print};
+use super::{Failure, complain, print};
 use crate::settings::{self, Environment};
 
 /// How long the sidecar may take none of what waits.
@@ -38,11 +38,13 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     let arguments =
         arguments.map_err(|argument| Failure::usage(format!("{argument:?} is not UTF-8")))?;
     let link = settings::link(&Environment)?;
+    let mut settings = Settings::new(link, format!("lineside publish[{}]", std::process::id()));
+    // Publishing needs no secret; one that is there must be the sidecar's.
+    if let Ok(keys) = settings::secret(&Environment) {
+        settings.fingerprint = keys.fingerprint();
+    }
     let call = Call {
-        publisher: Publisher::new(Settings::new(
-            link,
-            format!("lineside publish[{}]", std::process::id()),
-        )),
+        publisher: Publisher::new(settings),
         waiter: Waiter::new()
             .map_err(|error| format!("no descriptor is left to wait with: {error}"))?,
     };
@@ -53,6 +55,11 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
             "publish takes a channel and its data as JSON, or - for lines on standard input",
         )),
     };
+    if call.publisher.status().mismatch {
+        complain(
+            "the sidecar verifies with another secret than the one set here, so it refuses tokens signed with this one",
+        );
+    }
     call.publisher.stop(Instant::now());
     published
 }
@@ -93,6 +100,10 @@ impl Call {
             let read = read.map_err(|error| format!("standard input cannot be read: {error}"))?;
             if read == 0 {
                 break;
+            }
+            if read as u64 == LINE_BYTES_MAX && !bytes.ends_with(b"\n") {
+                self.wait_for_acks()?;
+                return Err(format!("line {number}: over {LINE_BYTES_MAX} bytes").into());
             }
             if !bytes.trim_ascii().is_empty() {
                 let accepted = self.accept(&bytes);
