@@ -343,6 +343,8 @@ fn a_ping_moves_an_idle_browsers_cursor_past_what_others_received() {
     let last = sidecar.publisher().publish("elsewhere", 1);
     let mut ping = browser.next_ping();
     while ping["cursor"] != json!(last) {
+        let cursor = ping["cursor"].as_str().unwrap();
+        assert!(is_ahead(&last, cursor), "{cursor} is ahead of the journal");
         ping = browser.next_ping();
     }
     assert_eq!(ping, json!({"type": "ping", "cursor": last}));

@@ -10,6 +10,9 @@ use crate::support::{Browser, Sidecar, is_ahead, place, token_for};
 
 const PUBLICATIONS: u64 = 5_000;
 
+/// More than all of them cost, so that nothing is forgotten, however far a reader falls behind.
+const HISTORY_BYTES: u32 = 64 * 1024 * 1024;
+
 /// Publications between two waits of the publisher, so that the browser's comings and goings fall among them.
 const BURST: u64 = 20;
 
@@ -135,6 +138,7 @@ fn run(seed: u64, shards: u32) {
     let sidecar = place()
         .with("LINESIDE_SHARDS", shards)
         .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", PUBLICATIONS)
+        .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", HISTORY_BYTES)
         .start();
     let mut random = Random(seed);
     let publisher = sidecar.publisher();
@@ -201,4 +205,43 @@ fn nor_between_shards_that_are_not_equally_far() {
         println!("seed {seed}");
         run(seed, 3);
     }
+}
+
+/// Browsers are given to the shards in turn: with two, every other one comes to the same.
+#[test]
+fn who_comes_to_a_shard_that_is_behind_sees_nothing_twice() {
+    const COUNT: u64 = 6_000;
+    let sidecar = place()
+        .with("LINESIDE_SHARDS", 2)
+        .with("LINESIDE_SLOW_SECONDS_MAX", 600)
+        .with("LINESIDE_OUTBOX_BYTES_MAX", 64 * 1024 * 1024)
+        .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", COUNT)
+        .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", HISTORY_BYTES)
+        .start();
+    let token = token_for("1", &["a"], &[]);
+    let connect = json!({"token": token});
+    // A hundred that read nothing keep the second shard busy, and none the first.
+    let crowd: Vec<Browser> = (0..200)
+        .map(|number| match number % 2 {
+            0 => sidecar.dial().open(),
+            _ => sidecar.browser(connect.clone()),
+        })
+        .collect();
+    let mut browser = sidecar.browser(connect.clone());
+    let publisher = sidecar.publisher();
+    (0..COUNT).for_each(|number| publisher.cast("a", number));
+    for number in 0..COUNT / 2 {
+        browser.expect_message("a", json!(number));
+    }
+    let mut browser = sidecar.browser(json!({"token": token, "after": browser.cursor}));
+    assert_eq!(browser.welcome["recovered"], true);
+    let mut next = COUNT / 2;
+    while next < COUNT {
+        let envelope = browser.next();
+        if envelope["type"] == "message" {
+            assert_eq!(envelope["data"], json!(next), "{envelope}");
+            next += 1;
+        }
+    }
+    drop(crowd);
 }
