@@ -8,7 +8,7 @@ module LinesideGem
   # Paths from the repository's root. A glob each, so that a new file ships without a line here.
   FILES = Dir.glob(
     %w[
-      lib/**/*.{rb,tt}
+      app/**/*.rb lib/**/*.{rb,tt}
       gem/exe/lineside
       ext/lineside/extconf.rb
       Cargo.{toml,lock} {crates,ext,tests}/**/{Cargo.toml,*.rs}

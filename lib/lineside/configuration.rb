@@ -38,7 +38,10 @@ module Lineside
     }.freeze
 
     # What only Ruby asks for, so that no variable stands for it.
-    RUBY_SETTINGS = %i[secret app_key root user_id logger].freeze
+    RUBY_SETTINGS = %i[secret app_key root user_id logger user token token_expires_in parent_controller].freeze
+
+    # Longest life of a token, in seconds; the sidecar refuses those that were signed for longer.
+    TOKEN_SECONDS_MAX = 86_400
 
     NAMES = [*SETTINGS.keys, *RUBY_SETTINGS].freeze
 
@@ -59,11 +62,32 @@ module Lineside
     #   @return [#call, nil] replaces the rule of {UserId}: takes the user, returns a String or an Integer
     attr_accessor :root, :user_id
 
+    # @!attribute user
+    #   @return [Proc, nil] who a request comes from, nil for nobody; called in the context of its controller, with the
+    #     controller if it takes one. Without it: `Current.user`, else `current_user`
+    # @!attribute token
+    #   @return [Proc, nil] what the token of a page opens, as keywords of {Signing#token}; called like `user`, also for
+    #     nobody, whenever a page is rendered or gets a fresh token
+    # @!attribute parent_controller
+    #   @return [String] the class of the app whose authentication holds for fresh tokens
+    attr_accessor :user, :token, :parent_controller
+
+    # @return [Numeric] seconds that a token lives when nothing else is said
+    attr_reader :token_expires_in
+
     attr_writer :logger
 
     def initialize
       @values = {}
       @root = Dir.pwd
+      @token_expires_in = 3600
+      @parent_controller = "ApplicationController"
+    end
+
+    # @param seconds [Numeric, ActiveSupport::Duration] from 1 to a day
+    # @raise [ConfigurationError] for anything else
+    def token_expires_in=(seconds)
+      @token_expires_in = count(:token_expires_in, seconds.to_i, TOKEN_SECONDS_MAX)
     end
 
     # Takes settings by name, as an app's configuration holds them.

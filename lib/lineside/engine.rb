@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 require "active_support/fork_tracker"
+require_relative "helper"
+require_relative "request_cursor"
 
 module Lineside
   # Lineside in a Rails application: `config.lineside.*`, the app's own key and folder, and in web processes a link that
@@ -9,10 +11,33 @@ module Lineside
     # Any setting of {Configuration}. The environment wins; a name that is no setting ends the boot.
     config.lineside = ActiveSupport::OrderedOptions.new
 
+    # An app without Action Controller has nothing that the endpoint could inherit from.
+    initializer "lineside.controllers", before: :set_load_path do
+      [paths["app"], paths["app/controllers"]].each(&:skip_eager_load!) unless defined?(::ActionController::Railtie)
+    end
+
     # After the app's own initializers, so that these may set something too.
     initializer "lineside.configure", after: :load_config_initializers do |app|
       found = { root: app.root.to_s, app_key: Engine.app_key(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
+    end
+
+    # First of all in a request, and over at its end. Where one execution is within another, the outer one's holds.
+    initializer "lineside.request_cursor" do |app|
+      app.executor.to_run { Lineside.sample_request_cursor }
+      app.executor.to_complete { Lineside.forget_request_cursor }
+    end
+
+    initializer "lineside.helper" do
+      ActiveSupport.on_load(:action_view) { include Helper }
+    end
+
+    # Beside the WebSocket's path. Before the app's own routes, so that none that catches all takes it.
+    initializer "lineside.routes", after: "lineside.configure" do |app|
+      app.routes.prepend do
+        post "#{Lineside.config.path}/token", to: "lineside/tokens#create", as: :lineside_token,
+                                              defaults: { format: :json }
+      end
     end
 
     # Called by `Rails.application.load_server` in config.ru, so neither by a console nor by rake: these open the link

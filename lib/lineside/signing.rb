@@ -13,7 +13,7 @@ module Lineside
     # @return [String]
     # @raise [ArgumentError] for a name, a grant or a life that cannot be
     # @raise [ConfigurationError] if there is no secret, or one that cannot be used
-    def token(user, channels: [], allow: [], expires_in: 3600)
+    def token(user, channels: [], allow: [], expires_in: config.token_expires_in)
       Native.sign_connection(
         config.secret,
         sub: sub(user), channels: channels.map { |channel| ChannelName.of(channel) },
@@ -27,7 +27,7 @@ module Lineside
     # @param expires_in [Numeric, #to_i] seconds, up to a day
     # @return [String]
     # @raise [ArgumentError, ConfigurationError] as {#token} does
-    def channel_token(channel, user: nil, expires_in: 3600)
+    def channel_token(channel, user: nil, expires_in: config.token_expires_in)
       Native.sign_channel(config.secret, channel: ChannelName.of(channel), sub: sub(user), seconds: life(expires_in))
     end
 

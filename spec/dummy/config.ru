@@ -2,5 +2,5 @@
 
 require_relative "config/environment"
 
-run Rails.application
+map(Rails.application.config.relative_url_root || "/") { run Rails.application }
 Rails.application.load_server

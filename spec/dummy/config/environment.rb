@@ -2,9 +2,10 @@
 
 require "rails"
 require "action_controller/railtie"
+require "action_view/railtie"
 require "lineside"
 
-# The smallest Rails app that publishes.
+# The smallest Rails app that publishes and renders a page.
 class Dummy < Rails::Application
   config.root = File.expand_path("..", __dir__)
   config.load_defaults 6.1
@@ -12,8 +13,14 @@ class Dummy < Rails::Application
   config.secret_key_base = "the key of the smallest app there is, long enough to derive a secret from"
   config.logger = Logger.new($stdout)
   config.hosts.clear
+  config.session_store :cookie_store, key: "dummy"
+  # What every page of a signed-in user's may ask for.
+  config.lineside.token = -> { current_user ? { allow: ["of-#{current_user}:*"] } : {} }
 
   routes.append do
+    get "/page", to: "pages#show"
+    get "/sign_in/:user", to: "pages#sign_in"
+    get "/sign_out", to: "pages#sign_out"
     get "/publish/:number", to: (lambda do |env|
       number = env["action_dispatch.request.path_parameters"][:number]
       accepted = Lineside.publish("orders", number)

@@ -1,0 +1,7 @@
+# frozen_string_literal: true
+
+class ApplicationController < ActionController::Base
+  private
+
+  def current_user = session[:user]
+end
