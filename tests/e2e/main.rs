@@ -24,6 +24,7 @@ mod drain;
 mod expiry;
 mod fan_out;
 mod frames;
+mod hand_off;
 mod hostile_link;
 mod http;
 mod limits;

@@ -95,6 +95,7 @@ numbered_codes! {
     LINK_REPLACED 104 "replaced" "The same publisher opened a newer link."
     LINK_DRAIN 105 "drain" "The sidecar is stopping as planned."
     LINK_FULL 106 "full" "As many publishers as `publishers_max` are linked already."
+    LINK_HAND_OFFS_FULL 107 "hand_offs_full" "As many hand-offs as `HAND_OFFS_MAX` are under way; the browser may come again."
 }
 
 #[cfg(test)]

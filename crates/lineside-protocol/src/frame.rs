@@ -19,6 +19,7 @@
 //! take, and `Moved` when the journal grew on another publisher's account.
 
 mod body;
+mod hand_off;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -26,6 +27,7 @@ pub use body::{
     Ack, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead, Receipt,
     Refusal, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
 };
+pub use hand_off::{HAND_OFF, HandOff, Taken};
 
 /// Largest frame without its length field, in bytes: a `publish_all` of sixteen payloads of the largest size.
 pub const FRAME_BYTES_MAX: usize = 16 * crate::PAYLOAD_BYTES_MAX + 64 * 1024;

@@ -1,4 +1,4 @@
-//! The listener for browsers: from an accepted socket to a shard, or to an HTTP answer that says why not.
+//! Browsers: from a socket, accepted here or handed over by the app, to a shard, or to an HTTP answer that says why not.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 
-use crate::head::{HEAD_BYTES_MAX, Head, HeadError, SUBPROTOCOL};
+use crate::head::{HEAD_BYTES_MAX, Head, HeadError, Own, SUBPROTOCOL};
 use crate::inbox::{Arrival, Inbox, Place};
 use crate::log::{Level, event};
 use crate::settings::{HEALTH_PATH, Settings};
@@ -33,6 +33,9 @@ const BACKLOG: u32 = 4096;
 
 /// Seconds after which one that finds no place may try again.
 const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// What is wrong with a request without an empty line.
+const CUT_OFF: &str = "the request ends before its head does";
 
 /// What every upgrade needs.
 #[derive(Debug)]
@@ -120,16 +123,38 @@ impl Browsers {
 
     async fn greet(&self, mut stream: TcpStream, peer: SocketAddr) {
         let deadline = Duration::from_millis(HEAD_MS_MAX);
-        let outcome = match tokio::time::timeout(deadline, read_head(&mut stream)).await {
+        let read = match tokio::time::timeout(deadline, read_head(&mut stream)).await {
             // It went before it said anything: a balancer that looks whether somebody listens.
             Ok(Ok(None)) => return,
-            Ok(Ok(Some((head, rest)))) => self.judge(&head, peer).map(|upgrade| (upgrade, rest)),
+            Ok(Ok(Some(read))) => Ok(read),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(HeadError::new(
                 408,
                 format!("no whole request came within {HEAD_MS_MAX} ms"),
             )),
         };
+        self.receive(stream, (peer, Own::Asked(peer.ip())), read)
+            .await;
+    }
+
+    /// Serves a browser whose request the app has read, with what came behind the head.
+    pub(crate) async fn adopt(&self, stream: TcpStream, from: (SocketAddr, Own), request: Vec<u8>) {
+        let read = Head::parse(&request).and_then(|head| {
+            let head = head.ok_or_else(|| HeadError::new(400, CUT_OFF))?;
+            let behind = request[head.bytes..].to_vec();
+            Ok((head, behind))
+        });
+        self.receive(stream, from, read).await;
+    }
+
+    /// Gives a browser to a shard, or its answer.
+    async fn receive(
+        &self,
+        stream: TcpStream,
+        (peer, own): (SocketAddr, Own),
+        read: Result<(Head, Vec<u8>), HeadError>,
+    ) {
+        let outcome = read.and_then(|(head, rest)| Ok((self.judge(&head, &own)?, rest)));
         match outcome {
             Ok((Judged::Upgrade(upgrade), rest)) => {
                 self.hand_over(stream, (peer, rest), upgrade).await;
@@ -154,7 +179,7 @@ impl Browsers {
     }
 
     /// Decides what a request becomes.
-    fn judge(&self, head: &Head, peer: SocketAddr) -> Result<Judged, HeadError> {
+    fn judge(&self, head: &Head, own: &Own) -> Result<Judged, HeadError> {
         let path = head.request.uri().path();
         if path == HEALTH_PATH && matches!(*head.request.method(), Method::GET | Method::HEAD) {
             return Ok(Judged::Look(head.request.method().clone()));
@@ -180,7 +205,7 @@ impl Browsers {
                 "this server is stopping as planned; connect again",
             ));
         }
-        head.check_origin(peer.ip(), &self.settings)?;
+        head.check_origin(own, &self.settings)?;
         let mut response = create_response(&head.request).map_err(|error| {
             HeadError::new(400, format!("not an upgrade to WebSocket: {error}"))
         })?;
@@ -226,9 +251,11 @@ impl Browsers {
         let Ok(Ok(())) = tokio::time::timeout(deadline, stream.write_all(&answer)).await else {
             return;
         };
-        // Frames are written whole; waiting for more would only delay them.
-        let socket = stream.set_nodelay(true).and_then(|()| stream.into_std());
-        let Ok(socket) = socket else { return };
+        // Frames are written whole; waiting for more would only delay them. A Unix socket never waits, and refuses.
+        let _undelayed = stream.set_nodelay(true);
+        let Ok(socket) = stream.into_std() else {
+            return;
+        };
         let turn = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         self.shards[turn].arrive(Arrival {
             socket,
@@ -253,7 +280,7 @@ async fn read_head(stream: &mut TcpStream) -> Result<Option<(Head, Vec<u8>)>, He
             Ok(1..) => {}
             Ok(0) | Err(_) if bytes.is_empty() => return Ok(None),
             Ok(0) | Err(_) => {
-                return Err(HeadError::new(400, "the request ends before its head does"));
+                return Err(HeadError::new(400, CUT_OFF));
             }
         }
     }

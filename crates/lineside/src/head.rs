@@ -31,6 +31,15 @@ pub(crate) struct Head {
     pub(crate) bytes: usize,
 }
 
+/// Where this server is, for the page whose origin must equal it.
+#[derive(Debug)]
+pub(crate) enum Own {
+    /// As the request says, and its proxy, if the one at this address is trusted.
+    Asked(IpAddr),
+    /// As the app says, which knows its proxies itself.
+    Told(Origin),
+}
+
 /// Why a head does not open a socket: an HTTP status and a sentence for people.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HeadError {
@@ -96,24 +105,15 @@ impl Head {
     }
 
     /// Tests who asks: a page whose origin may not, or that cannot be told, is refused.
-    pub(crate) fn check_origin(&self, peer: IpAddr, settings: &Settings) -> Result<(), HeadError> {
+    pub(crate) fn check_origin(&self, own: &Own, settings: &Settings) -> Result<(), HeadError> {
         let Some(text) = self.only(&ORIGIN)? else {
             return Ok(());
         };
-        let trusted = settings
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(&peer));
-        let forwarded = |name: &'static str| {
-            let name = HeaderName::from_static(name);
-            if trusted { self.only(&name) } else { Ok(None) }
+        let own = match own {
+            Own::Asked(peer) => self.own_origin(*peer, settings)?,
+            Own::Told(origin) => Some(origin.clone()),
         };
-        let host = forwarded("x-forwarded-host")?
-            .or(self.only(&HOST)?)
-            .unwrap_or_default();
-        let scheme = forwarded("x-forwarded-proto")?.unwrap_or("http");
         let origin = Origin::parse(text);
-        let own = Origin::of(scheme, host);
         if origin.is_some() && origin == own {
             return Ok(());
         }
@@ -133,6 +133,23 @@ impl Head {
                  LINESIDE_ALLOWED_ORIGINS, or let the proxy pass Host and X-Forwarded-Proto"
             ),
         ))
+    }
+
+    /// This server's origin, as the request and trusted proxies name it.
+    fn own_origin(&self, peer: IpAddr, settings: &Settings) -> Result<Option<Origin>, HeadError> {
+        let trusted = settings
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&peer));
+        let forwarded = |name: &'static str| {
+            let name = HeaderName::from_static(name);
+            if trusted { self.only(&name) } else { Ok(None) }
+        };
+        let host = forwarded("x-forwarded-host")?
+            .or(self.only(&HOST)?)
+            .unwrap_or_default();
+        let scheme = forwarded("x-forwarded-proto")?.unwrap_or("http");
+        Ok(Origin::of(scheme, host))
     }
 
     /// Whether the client speaks our subprotocol by name, so that the answer must name it too.

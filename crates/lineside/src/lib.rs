@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`serve`](crate::command) puts together: the [`link`]'s socket, [`ingress`] (one task a publisher), [`browsers`] (the
-//! listener and the upgrade: [`head`], [`origin`]), and the [`shard`]s, each a thread that owns its connections:
+//! listener and the upgrade: [`head`], [`origin`]), [`hand_off`] (sockets that come from the app), and the [`shard`]s, each a thread that owns its connections:
 //! [`websocket`] turns bytes into messages, [`connection`] knows what they mean.
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod browsers;
 mod clock;
 pub mod command;
 mod connection;
+mod hand_off;
 mod head;
 mod inbox;
 mod ingress;

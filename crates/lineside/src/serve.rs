@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::browsers::Browsers;
 use crate::clock::Clock;
 use crate::connection::Rules;
+use crate::hand_off::HandOffs;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
 use crate::link::Link;
@@ -27,6 +28,9 @@ const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// How often what is too old is forgotten, and the link's socket looked for, in milliseconds.
 const TICK_MS: u64 = 1000;
+
+/// Without descriptors an accept fails at once, again and again; so long is waited in between, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 10;
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
 ///
@@ -69,11 +73,12 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
     let ingress = Ingress::new(hub, inboxes(), settings.keys.fingerprints(), clock);
     let ingress = Arc::new(ingress);
+    let hand_offs = Arc::new(HandOffs::new(Arc::clone(&browsers)));
     announce(&settings, &bound, &epoch);
 
     let mut publishers = JoinSet::new();
     let signal = tokio::select! {
-        never = admit_publishers(&mut link, &ingress, &mut publishers) => match never {},
+        never = admit(&mut link, (&ingress, &hand_offs), &mut publishers) => match never {},
         never = browsers.accept(&listener) => match never {},
         signal = stops.next() => signal,
     };
@@ -87,6 +92,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     ingress.stop();
     tokio::select! {
         () = shards.drain(publishers) => event(Level::Info, "drained", &[]),
+        never = admit_browsers(&link, &hand_offs) => match never {},
         never = browsers.accept(&listener) => match never {},
         () = tokio::time::sleep(Duration::from_secs(seconds)) => {
             event(Level::Warn, "drain_cut", &[("seconds", &seconds)]);
@@ -129,10 +135,10 @@ fn announce(settings: &Settings, bound: &SocketAddr, epoch: &Epoch) {
     );
 }
 
-/// Accepts publishers for ever, and keeps the journal and the link in order meanwhile.
-async fn admit_publishers(
+/// Accepts publishers and hand-offs for ever, and keeps the journal and the link in order meanwhile.
+async fn admit(
     link: &mut Link,
-    ingress: &Arc<Ingress>,
+    (ingress, hand_offs): (&Arc<Ingress>, &Arc<HandOffs>),
     publishers: &mut JoinSet<()>,
 ) -> Infallible {
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
@@ -141,13 +147,17 @@ async fn admit_publishers(
             publisher = link.accept() => match publisher {
                 Ok(stream) => {
                     let ingress = Arc::clone(ingress);
+                    let hand_offs = Arc::clone(hand_offs);
                     let number = ingress.number_link();
-                    publishers.spawn(async move { ingress.serve(number, stream).await });
+                    publishers.spawn(async move {
+                        if let Some(stream) = hand_offs.serve(stream).await {
+                            ingress.serve(number, stream).await;
+                        }
+                    });
                 }
                 Err(message) => {
                     event(Level::Warn, "publisher_refused", &[("message", &message)]);
-                    // Without descriptors an accept fails at once, again and again.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 }
             },
             _ = tick.tick() => {
@@ -161,6 +171,19 @@ async fn admit_publishers(
             }
             Some(_) = publishers.join_next() => {}
         }
+    }
+}
+
+/// Answers browsers that the app hands over while the sidecar stops: they are told when to come back. Publishers find
+/// the link closed, and keep what they have.
+async fn admit_browsers(link: &Link, hand_offs: &Arc<HandOffs>) -> Infallible {
+    loop {
+        let Ok(stream) = link.accept().await else {
+            tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            continue;
+        };
+        let hand_offs = Arc::clone(hand_offs);
+        tokio::spawn(async move { hand_offs.serve(stream).await.is_none() });
     }
 }
 

@@ -29,7 +29,7 @@ fn settings(allowed: &str) -> Settings {
 }
 
 fn status(head: &Head, peer: &str, settings: &Settings) -> u16 {
-    head.check_origin(peer.parse().unwrap(), settings)
+    head.check_origin(&Own::Asked(peer.parse().unwrap()), settings)
         .map_or_else(|error| error.status, |()| 101)
 }
 
@@ -130,7 +130,7 @@ fn what_a_proxy_forwards_counts_only_from_a_trusted_one() {
 fn a_refusal_names_the_remedy() {
     let head = get("/lineside", "Origin: https://other.example\r\n");
     let error = head
-        .check_origin("192.0.2.1".parse().unwrap(), &settings(""))
+        .check_origin(&Own::Asked("192.0.2.1".parse().unwrap()), &settings(""))
         .unwrap_err();
     assert!(
         error.message.contains("https://other.example")

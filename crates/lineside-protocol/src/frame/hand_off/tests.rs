@@ -1,0 +1,60 @@
+use bytes::BytesMut;
+
+use super::*;
+
+fn hand_off() -> HandOff {
+    HandOff {
+        peer: "203.0.113.7".into(),
+        origin: "https://shop.example.org".into(),
+        request: Bytes::from_static(b"GET /lineside HTTP/1.1\r\n\r\nbehind"),
+    }
+}
+
+fn split(bytes: &[u8]) -> Frame {
+    Frame::split(&mut BytesMut::from(bytes)).unwrap().unwrap()
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let mut bytes = Vec::new();
+    hand_off().encode(&mut bytes);
+    assert_eq!(bytes[4], HAND_OFF);
+    assert_eq!(HandOff::decode(&split(&bytes)), Ok(hand_off()));
+
+    let mut bytes = Vec::new();
+    Taken.encode(&mut bytes);
+    assert_eq!(bytes, [0, 0, 0, 4, 144, 0, 0, 0]);
+    assert!(Taken::is(&split(&bytes)));
+}
+
+#[test]
+fn a_frame_that_is_cut_off_anywhere_says_where() {
+    let mut whole = Vec::new();
+    hand_off().encode(&mut whole);
+    for (kept, field) in [
+        (0, "peer_bytes"),
+        (3, "origin_bytes"),
+        (14, "peer"),
+        (38, "origin"),
+    ] {
+        let mut bytes = whole[..8 + kept].to_vec();
+        bytes[3] = u8::try_from(bytes.len() - 4).unwrap();
+        let truncated = FrameError::Truncated {
+            kind: HAND_OFF,
+            field,
+        };
+        assert_eq!(HandOff::decode(&split(&bytes)), Err(truncated), "{kept}");
+    }
+}
+
+#[test]
+fn other_kinds_and_bytes_that_are_no_text_are_refused() {
+    assert_eq!(
+        HandOff::decode(&split(&[0, 0, 0, 4, 2, 0, 0, 0])),
+        Err(FrameError::UnknownKind(2))
+    );
+    assert_eq!(
+        HandOff::decode(&split(&[0, 0, 0, 9, 16, 0, 0, 0, 0, 1, 0, 0, 0xff])),
+        Err(FrameError::NotText("peer"))
+    );
+}
