@@ -69,10 +69,11 @@ module Lineside
     #   @return [Proc, nil] what the token of a page opens, as keywords of {Signing#token}; called like `user`, also for
     #     nobody, whenever a page is rendered or gets a fresh token
     # @!attribute parent_controller
-    #   @return [String] the class of the app whose authentication holds for fresh tokens
+    #   @return [String, nil] the class of the app whose authentication holds for fresh tokens; without it:
+    #     `ApplicationController`
     attr_accessor :user, :token, :parent_controller
 
-    # @return [Numeric] seconds that a token lives when nothing else is said
+    # @return [Integer] seconds that a token lives when nothing else is said
     attr_reader :token_expires_in
 
     attr_writer :logger
@@ -81,13 +82,12 @@ module Lineside
       @values = {}
       @root = Dir.pwd
       @token_expires_in = 3600
-      @parent_controller = "ApplicationController"
     end
 
-    # @param seconds [Numeric, ActiveSupport::Duration] from 1 to a day
+    # @param seconds [Integer, ActiveSupport::Duration] from 1 to a day
     # @raise [ConfigurationError] for anything else
     def token_expires_in=(seconds)
-      @token_expires_in = count(:token_expires_in, seconds.to_i, TOKEN_SECONDS_MAX)
+      @token_expires_in = count(:token_expires_in, seconds, TOKEN_SECONDS_MAX)
     end
 
     # Takes settings by name, as an app's configuration holds them.

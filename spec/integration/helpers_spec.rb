@@ -109,3 +109,132 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(page.renew).to include("token", "exp")
   end
 end
+
+RSpec.describe "The cursor of a request", :sidecar do
+  before { start_sidecar }
+
+  # Runs code in an app that may link to this example's sidecar.
+  def app(code)
+    ruby(<<~RUBY, env: publisher_env)
+      require "rails"
+      require "lineside"
+      class Shop < Rails::Application
+        config.root = "/nowhere"
+        config.eager_load = false
+        config.logger = Logger.new(nil)
+      end
+      Shop.initialize!
+      #{code}
+    RUBY
+  end
+
+  it "is sampled once in an execution, the outermost, and forgotten at its end" do
+    expect(app(<<~RUBY)).to eq("true true unknown")
+      Lineside.publish!("board", 1) && Lineside.flush
+      before = Lineside.cursor
+      Shop.executor.wrap do
+        Lineside.publish!("board", 2) && Lineside.flush
+        Shop.executor.wrap { print Lineside.request_cursor == before, " " }
+        print Lineside.request_cursor == before && Lineside.cursor != before, " "
+      end
+      print Lineside.request_cursor
+    RUBY
+  end
+
+  it "opens no link for a job that does not ask, and one for the next execution where it is asked for" do
+    expect(app(<<~RUBY)).to eq("nil unknown known")
+      Shop.executor.wrap { print Lineside.instance_variable_get(:@publisher).inspect, " " }
+      Shop.executor.wrap { print Lineside.request_cursor, " " }
+      Thread.pass until Lineside.cursor
+      Shop.executor.wrap { print Lineside.request_cursor == Lineside.cursor && "known" }
+    RUBY
+  end
+end
+
+RSpec.describe "Whose page it is" do
+  # Asks an app for a page and for a fresh token. Returns the users of both, or the second answer's status.
+  def users(code, settings: "")
+    JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
+      require "rails"
+      require "action_controller/railtie"
+      require "action_view/railtie"
+      require "lineside"
+      class Shop < Rails::Application
+        config.root = "/nowhere"
+        config.eager_load = false
+        config.logger = Logger.new(nil)
+        config.secret_key_base = "k" * 64
+        config.hosts.clear
+        config.action_controller.allow_forgery_protection = false
+        #{settings}
+        routes.append { get "/page", to: "pages#show" }
+      end
+      Shop.initialize!
+      #{code}
+      class PagesController < ActionController::Base
+        include Visits if defined?(Visits)
+        def show = render(inline: "<%= lineside_meta_tags %>")
+      end
+      sub = ->(token) { JSON.parse(token.split(".")[1].tr("-_", "+/").unpack1("m"))["sub"] }
+      app = Rack::MockRequest.new(Shop)
+      page = app.get("/page").body[/"lineside-token" content="([^"]*)"/, 1]
+      renewed = app.post("/lineside/token")
+      print JSON.generate([sub.(page), renewed.ok? ? sub.(JSON.parse(renewed.body)["token"]) : renewed.status])
+    RUBY
+  end
+
+  it "is nobody's in an app that says nothing" do
+    expect(users("")).to eq([nil, 401])
+  end
+
+  it "is Current.user's, also where Current hands that on" do
+    expect(users(<<~RUBY)).to eq(%w[ada ada])
+      class Current < ActiveSupport::CurrentAttributes
+        attribute :session
+        delegate :user, to: :session, allow_nil: true
+      end
+      module Visits
+        def self.included(base) = base.before_action { Current.session = Struct.new(:user).new("ada") }
+      end
+      class ApplicationController < ActionController::Base
+        include Visits
+      end
+    RUBY
+  end
+
+  it "is current_user's, public or not, under an API's parent too" do
+    [%w[Base private], %w[API public]].each do |parent, visibility|
+      expect(users(<<~RUBY)).to eq([7.to_s, 7.to_s])
+        module Visits
+          #{visibility} def current_user = 7
+        end
+        class ApplicationController < ActionController::#{parent}
+          include Visits
+        end
+      RUBY
+    end
+  end
+
+  it "is whose the app's rule says, under the parent that it names" do
+    ["-> { account }", "->(controller) { controller.send(:account) }"].each do |rule|
+      expect(users(<<~RUBY, settings: <<~SETTINGS)).to eq(%w[a-7 a-7])
+        module Visits
+          private def account = "a-7"
+        end
+        class MembersController < ActionController::Base
+          include Visits
+        end
+      RUBY
+        config.lineside.user = #{rule}
+        config.lineside.parent_controller = "MembersController"
+      SETTINGS
+    end
+  end
+
+  it "has a token that lives from a second to a day" do
+    [0, -1, 86_401, "soon"].each do |life|
+      expect { Lineside.config.token_expires_in = life }
+        .to raise_error(Lineside::ConfigurationError, /token_expires_in is #{life.inspect}/)
+    end
+  end
+end

@@ -3,7 +3,8 @@
 module Lineside
   # `POST <path>/token`: a fresh token for a page that was rendered with `lineside_meta_tags`, under the app's own
   # authentication. Answers `{"token":…,"exp":…}`, exp in seconds since 1970; 401 to who is nobody.
-  class TokensController < Lineside.config.parent_controller.safe_constantize || ActionController::Base
+  class TokensController < (Lineside.config.parent_controller&.constantize ||
+                            "ApplicationController".safe_constantize || ActionController::Base)
     # An API's parent knows no sessions, so it has nothing to forge.
     protect_from_forgery with: :exception, prepend: true if respond_to?(:protect_from_forgery)
 
