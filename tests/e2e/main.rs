@@ -36,6 +36,7 @@ mod refresh;
 mod requests;
 mod resume;
 mod seam;
+mod sign_out;
 mod slow;
 mod tokens;
 mod welcome;

@@ -120,7 +120,7 @@ fn inspect_once(id: &[u8]) -> Result<(), Refused> {
 }
 
 /// The beginning of `name`, quoted and escaped.
-fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     let mut shown: String = name.chars().take(SHOWN_CHARACTERS_MAX).collect();
     if shown.len() < name.len() {
         shown.push('…');

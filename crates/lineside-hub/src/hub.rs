@@ -9,6 +9,7 @@ use crate::door::{Checked, Passed, Refused};
 use crate::journal::{HistoryLimits, Journal, Publication};
 use crate::once::OnceIds;
 use crate::publishers::{Admission, Answer, Publishers};
+use crate::revocations::{CheckedRevocation, Revocation, Revocations};
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub enum PublishOutcome {
         receipt: Position,
         /// All of it had landed before, under its `once` id.
         duplicate: bool,
+    },
+    /// It is in the journal. Ack it, and answer with the receipt if it wants one.
+    Revoked {
+        /// Where it stands: for every shard to [pass](crate::Shard::pass).
+        position: Position,
+        /// Whose connections are to be closed.
+        revocation: Arc<Revocation>,
     },
     /// It was sent before and has landed. Ack it, and answer with the receipt if it wants one.
     Known {
@@ -45,6 +53,8 @@ pub struct Hub {
     pub publishers: Publishers,
     /// What must not land twice.
     pub once: OnceIds,
+    /// Whose tokens are over before their time.
+    pub revocations: Revocations,
 }
 
 impl Hub {
@@ -55,6 +65,7 @@ impl Hub {
             journal: Journal::new(epoch, history),
             publishers: Publishers::new(publishers_max),
             once: OnceIds::default(),
+            revocations: Revocations::default(),
         }
     }
 
@@ -69,15 +80,53 @@ impl Hub {
         frame: &Checked,
         now_ms: u64,
     ) -> PublishOutcome {
-        match self.publishers.admit(publisher, link, frame.sequence) {
+        let numbered = (frame.sequence, frame.wants_receipt);
+        self.take(publisher, link, numbered, |hub| match &frame.publications {
+            Ok(publications) => hub.land(frame, publications, now_ms),
+            Err(refused) => PublishOutcome::Refused(refused.clone()),
+        })
+    }
+
+    /// Takes a frame that signs somebody out: from here on the tokens that it means are revoked.
+    ///
+    /// A connection that is registered by a shard before the shard passes the revocation's position is closed there; one
+    /// that comes later finds its token revoked. So none slips between, as long as revocations are asked for and the
+    /// connection is registered on the thread that also passes positions.
+    pub fn revoke(
+        &mut self,
+        publisher: [u8; 16],
+        link: u64,
+        frame: &CheckedRevocation,
+    ) -> PublishOutcome {
+        let numbered = (frame.sequence, frame.wants_receipt);
+        self.take(publisher, link, numbered, |hub| {
+            let landed = frame.revocation.as_ref().map_err(Refused::clone);
+            match landed.and_then(|it| hub.revocations.add(it).map(|()| it)) {
+                Ok(revocation) => PublishOutcome::Revoked {
+                    position: hub.journal.assign(),
+                    revocation: Arc::new(revocation.clone()),
+                },
+                Err(refused) => PublishOutcome::Refused(refused),
+            }
+        })
+    }
+
+    /// Lets a frame that was not dealt with before `land`, and keeps its answer.
+    fn take(
+        &mut self,
+        publisher: [u8; 16],
+        link: u64,
+        (sequence, wants_receipt): (u64, bool),
+        land: impl FnOnce(&mut Self) -> PublishOutcome,
+    ) -> PublishOutcome {
+        match self.publishers.admit(publisher, link, sequence) {
             Admission::Replaced => PublishOutcome::Replaced,
-            Admission::Known => self.answer_again(publisher, frame.sequence),
+            Admission::Known => self.answer_again(publisher, sequence),
             Admission::New => {
-                let outcome = match &frame.publications {
-                    Ok(publications) => self.land(frame, publications, now_ms),
-                    Err(refused) => PublishOutcome::Refused(refused.clone()),
-                };
-                self.remember(publisher, frame, &outcome);
+                let outcome = land(self);
+                if let Some(answer) = answer(&outcome, wants_receipt) {
+                    self.publishers.remember(publisher, sequence, answer);
+                }
                 outcome
             }
         }
@@ -95,22 +144,6 @@ impl Hub {
                 duplicate: false,
             },
         }
-    }
-
-    fn remember(&mut self, publisher: [u8; 16], frame: &Checked, outcome: &PublishOutcome) {
-        let answer = match outcome {
-            PublishOutcome::Refused(refused) => Answer::Refused(refused.clone()),
-            PublishOutcome::Landed {
-                receipt, duplicate, ..
-            } if frame.wants_receipt => Answer::Landed {
-                receipt: *receipt,
-                duplicate: *duplicate,
-            },
-            PublishOutcome::Landed { .. }
-            | PublishOutcome::Known { .. }
-            | PublishOutcome::Replaced => return,
-        };
-        self.publishers.remember(publisher, frame.sequence, answer);
     }
 
     fn land(&mut self, frame: &Checked, passed: &[Passed], now_ms: u64) -> PublishOutcome {
@@ -151,6 +184,24 @@ impl Hub {
             self.once
                 .land(&publication.channel, id, publication.position, now_ms);
         }
+    }
+}
+
+/// What is to be answered when the frame comes again.
+fn answer(outcome: &PublishOutcome, wants_receipt: bool) -> Option<Answer> {
+    match outcome {
+        PublishOutcome::Refused(refused) => Some(Answer::Refused(refused.clone())),
+        PublishOutcome::Landed {
+            receipt, duplicate, ..
+        } => wants_receipt.then_some(Answer::Landed {
+            receipt: *receipt,
+            duplicate: *duplicate,
+        }),
+        PublishOutcome::Revoked { position, .. } => wants_receipt.then_some(Answer::Landed {
+            receipt: *position,
+            duplicate: false,
+        }),
+        PublishOutcome::Known { .. } | PublishOutcome::Replaced => None,
     }
 }
 

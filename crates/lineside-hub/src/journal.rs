@@ -134,13 +134,13 @@ impl Journal {
         &self.epoch
     }
 
-    /// The position of the newest publication; zero before the first.
+    /// The position of the newest entry; zero before the first.
     #[must_use]
     pub fn newest(&self) -> Position {
         self.newest
     }
 
-    /// The cursor of the newest publication.
+    /// The cursor of the newest entry.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.epoch.at(self.newest)
@@ -168,6 +168,12 @@ impl Journal {
         self.keep(&publication);
         self.evict(&publication.channel);
         publication
+    }
+
+    /// Gives the next position away, to an entry that no resume replays.
+    pub fn assign(&mut self) -> Position {
+        self.newest = self.newest.next();
+        self.newest
     }
 
     /// Forgets what is too old. A time before one heard of earlier changes nothing.

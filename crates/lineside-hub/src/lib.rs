@@ -16,6 +16,7 @@ mod journal;
 mod once;
 mod outbox;
 mod publishers;
+mod revocations;
 mod shard;
 
 pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
@@ -25,6 +26,9 @@ pub use once::OnceIds;
 pub use outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 pub use publishers::{
     ANSWERS_MAX, Admission, Answer, Greeting, PUBLISHERS_MAX, Publishers, PublishersFull,
+};
+pub use revocations::{
+    CheckedRevocation, REVOCATION_MS, REVOCATIONS_MAX, Revocation, Revocations, SESSION_BYTES_MAX,
 };
 pub use shard::{
     ConnectionId, DIRECT_SUBSCRIBERS_MAX, Outcome, PASS_PUBLICATIONS_MAX, Resume, Resumed,

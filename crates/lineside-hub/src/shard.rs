@@ -89,7 +89,7 @@ impl Shard {
         }
     }
 
-    /// The position of the newest publication that was dispatched.
+    /// The position of the newest entry that was dispatched.
     #[must_use]
     pub fn dispatched(&self) -> Position {
         self.dispatched
@@ -161,6 +161,12 @@ impl Shard {
                 self.flush.enqueue(connection, lane);
             }
         }
+    }
+
+    /// Notes the position of an entry that is no publication. It comes in journal order, between the publications.
+    pub fn pass(&mut self, position: Position) {
+        debug_assert!(position > self.dispatched, "entries come in journal order");
+        self.dispatched = position;
     }
 
     /// Puts a frame of the connection's own behind all that it is yet to be sent.

@@ -25,7 +25,7 @@ pub struct CloseCode {
     pub meaning: &'static str,
 }
 
-/// Answers one publication on the link: it was not accepted, and will not be when sent again.
+/// Answers one frame on the link: it was not accepted, and will not be when sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkCode {
     /// The number in the frame.
@@ -59,6 +59,7 @@ error_codes! {
     FORBIDDEN "forbidden" "The token does not open this channel; fetch one that does."
     TOKEN_INVALID "token_invalid" "The token cannot be accepted as it is; fetch a fresh one."
     TOKEN_EXPIRED "token_expired" "The token's time is over; fetch a fresh one."
+    TOKEN_REVOKED "token_revoked" "The user was signed out after the token was made; fetch a fresh one."
     TOKEN_NOT_YET_VALID "token_not_yet_valid" "The token begins later; compare the clocks of the app and the sidecar."
     OTHER_USER "other_user" "The new token belongs to another user; open a new connection."
     ALREADY_CONNECTED "already_connected" "`connect` is the first frame and comes once; use `subscribe` or `refresh`."
@@ -73,6 +74,7 @@ numbered_codes! {
     CLOSE_INVALID_TEXT 1007 "invalid_text" "A text frame that is not UTF-8."
     CLOSE_TOO_LARGE 1009 "too_large" "A message over the `message_bytes_max` of the welcome's `limits`."
     CLOSE_TOKEN_INVALID 4001 "token_invalid" "The token cannot be accepted as it is."
+    CLOSE_TOKEN_REVOKED 4002 "token_revoked" "The user was signed out after the token was made; fetch a fresh one."
     CLOSE_TOKEN_EXPIRED 4003 "token_expired" "The token's time is over."
     CLOSE_TOKEN_NOT_YET_VALID 4004 "token_not_yet_valid" "The token begins later; compare the clocks of the app and the sidecar."
     CLOSE_DRAIN 4100 "drain" "The server is stopping as planned; connect again after `after_ms`."
@@ -87,8 +89,9 @@ numbered_codes! {
     LINK_CODES "Every code of the link." LinkCode
     LINK_BAD_CHANNEL 1 "bad_channel" "Not a channel's name: 1 to 255 bytes of UTF-8, no control characters, no `*`."
     LINK_BAD_PAYLOAD 2 "bad_payload" "The payload is not one JSON value in UTF-8."
-    LINK_TOO_LARGE 3 "too_large" "The payload is over `payload_bytes_max`, or the `once` id over 255 bytes."
+    LINK_TOO_LARGE 3 "too_large" "The payload is over `payload_bytes_max`, or the `once` id or the session over 255 bytes."
     LINK_UNKNOWN_OPTION 4 "unknown_option" "The frame needs an option that this sidecar does not know; bring gem and sidecar to one version."
+    LINK_TOO_MANY_REVOCATIONS 5 "too_many_revocations" "As many users and sessions as `REVOCATIONS_MAX` were signed out within a day; rotate the secret instead."
     LINK_BAD_FRAME 100 "bad_frame" "The bytes are not a frame; the link is closed."
     LINK_UNKNOWN_KIND 101 "unknown_kind" "A frame of a kind that this sidecar does not know; bring gem and sidecar to one version."
     LINK_UNSUPPORTED_VERSION 102 "unsupported_version" "Publisher and sidecar share no version of the link; bring gem and sidecar to one version."

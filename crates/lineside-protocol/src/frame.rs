@@ -14,8 +14,8 @@
 //!           +---------+-------------+---------+      must refuse the frame; any other is skipped
 //! ```
 //!
-//! A publisher speaks first: `Hello`, answered by `Welcome` or `Fault`. Then it sends `Publish` and `Skip`, and the
-//! sidecar answers with cumulative `Ack`s, a `Receipt` where one was asked for, a `Refusal` for what it will never
+//! A publisher speaks first: `Hello`, answered by `Welcome` or `Fault`. Then it sends `Publish`, `Disconnect` and `Skip`,
+//! and the sidecar answers with cumulative `Ack`s, a `Receipt` where one was asked for, a `Refusal` for what it will never
 //! take, and `Moved` when the journal grew on another publisher's account.
 
 mod body;
@@ -24,8 +24,8 @@ mod hand_off;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use body::{
-    Ack, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead, Receipt,
-    Refusal, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
+    Ack, Disconnect, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead,
+    Receipt, Refusal, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
 };
 pub use hand_off::{HAND_OFF, HandOff, Taken};
 
@@ -74,7 +74,7 @@ pub enum FrameError {
     UnknownOption {
         /// The option's tag.
         tag: u16,
-        /// The sequence of the publication that carried it, where there is one.
+        /// The sequence of the frame that carried it, where it has one.
         sequence: Option<u64>,
     },
     /// The first bytes of a hello are those of something else.
@@ -83,6 +83,19 @@ pub enum FrameError {
     /// An epoch that is none.
     #[error("the epoch is malformed")]
     Epoch,
+}
+
+impl FrameError {
+    /// The same, of a frame with this sequence.
+    fn about(self, sequence: u64) -> Self {
+        match self {
+            Self::UnknownOption { tag, .. } => Self::UnknownOption {
+                tag,
+                sequence: Some(sequence),
+            },
+            other => other,
+        }
+    }
 }
 
 impl Frame {

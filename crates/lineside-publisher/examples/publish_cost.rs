@@ -106,6 +106,7 @@ fn serve(mut stream: UnixStream) {
             match ToSidecar::decode(&frame).unwrap() {
                 ToSidecar::Hello(_) => welcome().encode(&mut answer),
                 ToSidecar::Publish(publish) => newest = Some(publish.sequence),
+                ToSidecar::Disconnect(disconnect) => newest = Some(disconnect.sequence),
                 ToSidecar::Skip(skip) => newest = Some(skip.through),
             }
         }

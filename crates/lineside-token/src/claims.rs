@@ -13,6 +13,9 @@ pub const CHANNELS_MAX: usize = 128;
 /// Most entries of `allow`: each subscription compares itself with every one.
 pub const GRANTS_MAX: usize = 128;
 
+/// Longest id of a session, in bytes: room for any key or digest of an app, and a bound for what a revocation remembers.
+pub const SID_BYTES_MAX: usize = 255;
+
 /// Most characters of a refused name that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
 
@@ -48,7 +51,7 @@ pub struct ChannelDraft {
 pub struct ConnectionClaims {
     /// The user's id; none for an anonymous connection. `user:<sub>` is a valid channel.
     pub sub: Option<String>,
-    /// The session, never empty.
+    /// The session, of 1 to [`SID_BYTES_MAX`] bytes.
     pub sid: Option<String>,
     /// Shared channels to subscribe on connect, as the token lists them: a name may stand there twice.
     pub channels: Vec<String>,
@@ -153,9 +156,7 @@ impl ConnectionClaims {
     /// Holds the draft to every rule but those of the clock.
     pub(crate) fn new(draft: ConnectionDraft, iat_ms: u64) -> Result<Self, ClaimError> {
         check_sub(draft.sub.as_deref())?;
-        if draft.sid.as_deref() == Some("") {
-            return Err(refused("sid", "", NameError::Empty));
-        }
+        check_sid(draft.sid.as_deref())?;
         check_count("channels", draft.channels.len(), CHANNELS_MAX)?;
         check_count("allow", draft.allow.len(), GRANTS_MAX)?;
         for channel in &draft.channels {
@@ -199,6 +200,18 @@ impl ChannelClaims {
 fn check_sub(sub: Option<&str>) -> Result<(), ClaimError> {
     let Some(sub) = sub else { return Ok(()) };
     name::check_text(sub, SUB_BYTES_MAX).map_err(|problem| refused("sub", sub, problem))
+}
+
+fn check_sid(sid: Option<&str>) -> Result<(), ClaimError> {
+    let (bytes, max) = (sid.map_or(1, str::len), SID_BYTES_MAX);
+    match bytes {
+        0 => Err(refused("sid", "", NameError::Empty)),
+        _ if bytes > max => {
+            let shown = sid.unwrap_or_default();
+            Err(refused("sid", shown, NameError::TooLong { bytes, max }))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_count(claim: &'static str, count: usize, max: usize) -> Result<(), ClaimError> {

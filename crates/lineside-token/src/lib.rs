@@ -35,7 +35,7 @@ mod verify;
 
 pub use claims::{
     CHANNELS_MAX, ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft,
-    GRANTS_MAX, TTL_SECONDS_MAX,
+    GRANTS_MAX, SID_BYTES_MAX, TTL_SECONDS_MAX,
 };
 pub use grant::Grant;
 pub use key::{KEY_BYTES_MIN, KEYS_MAX, KeyError, Keys, derive};

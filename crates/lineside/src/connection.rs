@@ -8,7 +8,7 @@ mod wants;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lineside_hub::{ConnectionId, Hub, Resume, Resumed, Shard, Verdict, Want};
+use lineside_hub::{ConnectionId, Hub, Resume, Resumed, Revocation, Shard, Verdict, Want};
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
 use lineside_protocol::envelope::{Envelope, Limits, Refused, Welcome};
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
@@ -47,7 +47,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) id: ConnectionId,
     /// The shard that owns it.
     pub(crate) shard: &'a mut Shard,
-    /// The journal, for replays.
+    /// The journal, for replays, and who is signed out.
     pub(crate) hub: &'a Mutex<Hub>,
     /// What it is judged by.
     pub(crate) rules: &'a Rules,
@@ -59,6 +59,14 @@ impl Turn<'_> {
     /// Queues an envelope.
     pub(crate) fn send(&mut self, envelope: &Envelope<'_>) {
         self.shard.push_frame(self.id, envelope.frame());
+    }
+
+    /// Whether a token of the user, with this session and made at that time, is revoked.
+    ///
+    /// A revocation that lands after this was asked reaches the shard after this turn, and finds the connection there.
+    fn is_revoked(&self, user: &str, session: Option<&str>, issued_ms: u64) -> bool {
+        let hub = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        hub.revocations.is_revoked(user, session, issued_ms)
     }
 
     fn resume(&mut self, wants: Vec<Want>) -> Resume {
@@ -198,12 +206,10 @@ impl Connection {
 
     /// Acts on a connect, from the first message or the URL.
     pub(crate) fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let rights = Rights::verify(connect.token.as_deref(), turn.rules, turn.wall_ms).map_err(
-            |refusal| Ending {
-                code: refusal.close_code(),
-                message: Some(refusal.message),
-            },
-        )?;
+        let rights = Rights::verify(connect.token.as_deref(), turn).map_err(|refusal| Ending {
+            code: refusal.close_code(),
+            message: Some(refusal.message),
+        })?;
         let rights = self.rights.insert(Box::new(rights));
         let any_after =
             connect.after.is_some() || connect.subscribe.iter().any(|entry| entry.after.is_some());
@@ -216,7 +222,7 @@ impl Connection {
         } in connect.subscribe
         {
             let after = after.or_else(|| connect.after.clone());
-            match rights.open(&channel, token.as_deref(), turn.rules, turn.wall_ms) {
+            match rights.open(&channel, token.as_deref(), turn) {
                 Err(refusal) => refused.push((channel, refusal.code)),
                 Ok(()) if wants.name(&channel, after, SUBSCRIPTIONS_MAX) => {}
                 Ok(()) => refused.push((channel, codes::TOO_MANY_SUBSCRIPTIONS)),
@@ -265,12 +271,7 @@ impl Connection {
             );
             Err(Refusal::new(codes::TOO_MANY_SUBSCRIPTIONS, message))
         } else {
-            rights.open(
-                &entry.channel,
-                entry.token.as_deref(),
-                turn.rules,
-                turn.wall_ms,
-            )
+            rights.open(&entry.channel, entry.token.as_deref(), turn)
         };
         if let Err(refusal) = granted {
             return turn.refuse(&refusal, reference.as_ref(), Some(&entry.channel));
@@ -367,7 +368,7 @@ impl Connection {
         let Some(rights) = &mut self.rights else {
             return;
         };
-        if let Err(refusal) = rights.refresh(token, turn.rules, turn.wall_ms) {
+        if let Err(refusal) = rights.refresh(token, turn) {
             return turn.refuse(&refusal, reference, None);
         }
         let exp = rights.exp().unwrap_or_default();
@@ -411,6 +412,26 @@ impl Connection {
             return Err(codes::CLOSE_TOKEN_EXPIRED.into());
         }
         for channel in rights.expire(turn.wall_ms) {
+            if !rights.covers(&channel, turn.rules) {
+                end_subscription(&channel, turn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what a revocation of its user means; an error when that is the connection itself.
+    pub(crate) fn revoke(
+        &mut self,
+        revocation: &Revocation,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
+        let Some(rights) = &mut self.rights else {
+            return Ok(());
+        };
+        if rights.is_ended_by(revocation) {
+            return Err(codes::CLOSE_TOKEN_REVOKED.into());
+        }
+        for channel in rights.revoke(revocation) {
             if !rights.covers(&channel, turn.rules) {
                 end_subscription(&channel, turn);
             }

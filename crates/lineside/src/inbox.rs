@@ -7,12 +7,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lineside_hub::Publication;
+use lineside_hub::{Publication, Revocation};
+use lineside_protocol::Position;
 use lineside_protocol::request::Connect;
 use tokio::sync::Notify;
 
-/// Publications that may wait for a shard before ingress pauses: at 128 bytes each some 4 MiB with all around them.
-const PUBLICATIONS_MAX: usize = 8 * 1024;
+/// Entries that may wait for a shard before ingress pauses: at 128 bytes each some 4 MiB with all around them.
+const ENTRIES_MAX: usize = 8 * 1024;
 
 /// Bytes of publications that may wait for a shard before ingress pauses.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -53,21 +54,40 @@ impl Drop for Place {
     }
 }
 
+/// One entry of the journal, as a shard is given it.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// For its subscribers.
+    Publication(Arc<Publication>),
+    /// Ends connections; with its position.
+    Revocation(Position, Arc<Revocation>),
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.body.len(),
+            // The frame that it came in counts against the link, and one is kept for all shards.
+            Self::Revocation(..) => 0,
+        }
+    }
+}
+
 /// What waits for a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// In journal order.
-    pub(crate) publications: VecDeque<Arc<Publication>>,
+    pub(crate) entries: VecDeque<Entry>,
     /// Bounded by the places.
     pub(crate) arrivals: Vec<Arrival>,
-    /// The sidecar stops as planned, and no publication is left.
+    /// The sidecar stops as planned, and no entry is left.
     pub(crate) drain: bool,
     bytes: usize,
 }
 
 impl Waiting {
     fn is_full(&self) -> bool {
-        self.publications.len() >= PUBLICATIONS_MAX || self.bytes >= BYTES_MAX
+        self.entries.len() >= ENTRIES_MAX || self.bytes >= BYTES_MAX
     }
 }
 
@@ -97,8 +117,16 @@ impl Inbox {
             .iter()
             .map(|publication| publication.body.len())
             .sum::<usize>();
-        waiting.publications.extend(publications.iter().cloned());
+        let entries = publications.iter().cloned().map(Entry::Publication);
+        waiting.entries.extend(entries);
         drop(waiting);
+        self.wake();
+    }
+
+    /// Hands over a revocation; the caller holds the hub's lock.
+    pub(crate) fn revoke(&self, position: Position, revocation: &Arc<Revocation>) {
+        let entry = Entry::Revocation(position, Arc::clone(revocation));
+        self.lock().entries.push_back(entry);
         self.wake();
     }
 
@@ -125,20 +153,17 @@ impl Inbox {
         }
     }
 
-    /// Takes up to `publications_max` publications and everything else.
-    pub(crate) fn take(&self, publications_max: usize) -> Waiting {
+    /// Takes up to `entries_max` entries and everything else.
+    pub(crate) fn take(&self, entries_max: usize) -> Waiting {
         let mut waiting = self.lock();
-        let count = waiting.publications.len().min(publications_max);
-        let publications: VecDeque<_> = waiting.publications.drain(..count).collect();
-        let bytes = publications
-            .iter()
-            .map(|publication| publication.body.len())
-            .sum();
+        let count = waiting.entries.len().min(entries_max);
+        let entries: VecDeque<_> = waiting.entries.drain(..count).collect();
+        let bytes = entries.iter().map(Entry::bytes).sum();
         waiting.bytes -= bytes;
-        let drain = waiting.publications.is_empty() && std::mem::take(&mut waiting.drain);
+        let drain = waiting.entries.is_empty() && std::mem::take(&mut waiting.drain);
         let arrivals = std::mem::take(&mut waiting.arrivals);
         let taken = Waiting {
-            publications,
+            entries,
             bytes,
             arrivals,
             drain,
@@ -154,8 +179,7 @@ impl Inbox {
     pub(crate) fn may_sleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         let waiting = self.lock();
-        let is_empty =
-            waiting.publications.is_empty() && waiting.arrivals.is_empty() && !waiting.drain;
+        let is_empty = waiting.entries.is_empty() && waiting.arrivals.is_empty() && !waiting.drain;
         drop(waiting);
         if !is_empty {
             self.asleep.store(false, Ordering::SeqCst);

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::Stream;
-use lineside_hub::{Checked, Hub, PublishOutcome, Refused};
+use lineside_hub::{Checked, CheckedRevocation, Hub, PublishOutcome, Refused};
 use lineside_protocol::codes::{self, LinkCode};
 use lineside_protocol::frame::{
-    Ack, Fault, Frame, FrameError, Hello, Moved, PROTOCOL_VERSION, Receipt, Refusal, ToPublisher,
-    ToSidecar, Welcome,
+    Ack, Disconnect, Fault, Frame, FrameError, Hello, Moved, PROTOCOL_VERSION, Receipt, Refusal,
+    ToPublisher, ToSidecar, Welcome,
 };
 use lineside_protocol::{PAYLOAD_BYTES_MAX, Position};
+use lineside_token::LEEWAY_MS;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, watch};
 
@@ -151,6 +152,7 @@ impl Ingress {
         let gaps = {
             let mut hub = self.hub();
             hub.journal.expire(self.clock.now_ms());
+            hub.revocations.expire(self.clock.wall_ms());
             hub.publishers.gaps()
         };
         if self.gaps.swap(gaps, Ordering::Relaxed) != gaps {
@@ -253,10 +255,12 @@ impl Session<'_> {
             if let Some(frame) = Frame::split(&mut self.buffer)? {
                 return match ToSidecar::decode(&frame)? {
                     ToSidecar::Hello(hello) => Ok(hello),
-                    ToSidecar::Publish(_) | ToSidecar::Skip(_) => Err(End::Fault(
-                        codes::LINK_BAD_FRAME,
-                        "the first frame must be a hello".into(),
-                    )),
+                    ToSidecar::Publish(_) | ToSidecar::Skip(_) | ToSidecar::Disconnect(_) => {
+                        Err(End::Fault(
+                            codes::LINK_BAD_FRAME,
+                            "the first frame must be a hello".into(),
+                        ))
+                    }
                 };
             }
             self.read().await?;
@@ -337,6 +341,7 @@ impl Session<'_> {
                 let checked = Checked::inspect(&publish, PAYLOAD_BYTES_MAX);
                 self.land(&checked, (publish.sequence, publish.wants_receipt))
             }
+            Ok(ToSidecar::Disconnect(disconnect)) => self.revoke(&disconnect),
             Ok(ToSidecar::Skip(skip)) => {
                 self.ingress
                     .hub()
@@ -387,6 +392,38 @@ impl Session<'_> {
         self.answer(sequence, wants_receipt, outcome)
     }
 
+    fn revoke(&mut self, frame: &Disconnect) -> Result<(), End> {
+        let latest_ms = self.ingress.clock.wall_ms() + LEEWAY_MS;
+        let checked = CheckedRevocation::inspect(frame, latest_ms);
+        let outcome = {
+            let mut hub = self.ingress.hub();
+            let outcome = hub.revoke(self.publisher, self.number, &checked);
+            if let PublishOutcome::Revoked {
+                position,
+                revocation,
+            } = &outcome
+            {
+                for shard in &self.ingress.shards {
+                    shard.revoke(*position, revocation);
+                }
+            }
+            outcome
+        };
+        if let PublishOutcome::Revoked { revocation, .. } = &outcome {
+            let whole = revocation.session.is_none();
+            event(
+                Level::Info,
+                "user_signed_out",
+                &[
+                    ("user", &revocation.user),
+                    ("sessions", if whole { &"all" } else { &"one" }),
+                    ("publisher", &self.name),
+                ],
+            );
+        }
+        self.answer(frame.sequence, frame.wants_receipt, outcome)
+    }
+
     fn answer(
         &mut self,
         sequence: u64,
@@ -394,48 +431,49 @@ impl Session<'_> {
         outcome: PublishOutcome,
     ) -> Result<(), End> {
         self.dealt = self.dealt.max(Some(sequence));
-        match outcome {
+        let (position, duplicate) = match outcome {
             PublishOutcome::Landed {
-                receipt: position,
-                duplicate,
-                ..
+                receipt, duplicate, ..
             }
-            | PublishOutcome::Known {
-                receipt: position,
-                duplicate,
-            } => {
-                if wants_receipt {
-                    self.reply(&ToPublisher::Receipt(Receipt {
-                        sequence,
-                        position,
-                        duplicate,
-                    }));
-                }
-                Ok(())
-            }
+            | PublishOutcome::Known { receipt, duplicate } => (receipt, duplicate),
+            PublishOutcome::Revoked { position, .. } => (position, false),
             PublishOutcome::Refused(refused) => {
-                let name = refused.code.name;
-                event(
-                    Level::Warn,
-                    "publication_refused",
-                    &[
-                        ("publisher", &self.name),
-                        ("code", &name),
-                        ("message", &refused.message),
-                    ],
-                );
-                self.reply(&ToPublisher::Refusal(Refusal {
-                    sequence,
-                    code: refused.code.number,
-                    message: refused.message,
-                }));
-                Ok(())
+                self.refuse(sequence, refused);
+                return Ok(());
             }
-            PublishOutcome::Replaced => Err(End::Fault(
-                codes::LINK_REPLACED,
-                codes::LINK_REPLACED.meaning.into(),
-            )),
+            PublishOutcome::Replaced => {
+                return Err(End::Fault(
+                    codes::LINK_REPLACED,
+                    codes::LINK_REPLACED.meaning.into(),
+                ));
+            }
+        };
+        if wants_receipt {
+            self.reply(&ToPublisher::Receipt(Receipt {
+                sequence,
+                position,
+                duplicate,
+            }));
         }
+        Ok(())
+    }
+
+    fn refuse(&mut self, sequence: u64, refused: Refused) {
+        let name = refused.code.name;
+        event(
+            Level::Warn,
+            "publication_refused",
+            &[
+                ("publisher", &self.name),
+                ("code", &name),
+                ("message", &refused.message),
+            ],
+        );
+        self.reply(&ToPublisher::Refusal(Refusal {
+            sequence,
+            code: refused.code.number,
+            message: refused.message,
+        }));
     }
 
     fn ack(&mut self) {

@@ -7,6 +7,7 @@
 mod ending;
 mod peer;
 mod reading;
+mod revoking;
 mod timing;
 mod writing;
 
@@ -17,9 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lineside_hub::{
-    ConnectionId, Hub, PASS_PUBLICATIONS_MAX, Publication, Resumed, SLICE_CONNECTIONS, Shard,
-};
+use lineside_hub::{ConnectionId, Hub, PASS_PUBLICATIONS_MAX, Resumed, SLICE_CONNECTIONS, Shard};
 use lineside_protocol::Position;
 use lineside_protocol::codes;
 use mio::net::TcpStream;
@@ -27,10 +26,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::clock::Clock;
 use crate::connection::{Connection, Ending, Rules, Turn};
-use crate::inbox::{Arrival, Inbox};
+use crate::inbox::{Arrival, Entry, Inbox};
 use crate::log::{Level, event};
 use crate::settings::Limits;
 use peer::Peer;
+use revoking::Users;
 
 /// Longest sleep without an event, in milliseconds: a bound on how late anything forgotten is noticed.
 const TICK_MS: u64 = 1000;
@@ -44,7 +44,7 @@ const WAKER: Token = Token(usize::MAX);
 /// What a shard needs from the start.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The journal, for replays.
+    /// The journal, for replays, and who is signed out.
     pub(crate) hub: Arc<Mutex<Hub>>,
     /// What connections are judged by.
     pub(crate) rules: Arc<Rules>,
@@ -66,10 +66,12 @@ pub(crate) struct Worker {
     /// By slot.
     peers: Vec<Option<Box<Peer>>>,
     connections: usize,
+    /// Who they belong to.
+    users: Users,
     /// When to look at a connection again, in milliseconds. Entries that no longer agree with their peer are stale.
     timers: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     /// Taken from the inbox, not yet dispatched.
-    publications: VecDeque<Arc<Publication>>,
+    entries: VecDeque<Entry>,
     /// Connections that the kernel holds more bytes of than one round reads.
     unread: Vec<ConnectionId>,
     /// What a read fills.
@@ -91,8 +93,9 @@ impl Worker {
             shard,
             peers: Vec::new(),
             connections: 0,
+            users: Users::default(),
             timers: BinaryHeap::new(),
-            publications: VecDeque::new(),
+            entries: VecDeque::new(),
             unread: Vec::new(),
             scratch: vec![0; reading::READ_BYTES].into(),
             drain: false,
@@ -134,8 +137,7 @@ impl Worker {
 
     /// How long there is nothing to do, in milliseconds.
     fn sleep_ms(&mut self) -> u64 {
-        let is_busy =
-            !self.publications.is_empty() || !self.unread.is_empty() || self.shard.has_flush();
+        let is_busy = !self.entries.is_empty() || !self.unread.is_empty() || self.shard.has_flush();
         if is_busy || !self.inbox.may_sleep() {
             return 0;
         }
@@ -148,23 +150,26 @@ impl Worker {
 
     fn take_inbox(&mut self) {
         let pass = usize::try_from(PASS_PUBLICATIONS_MAX).unwrap_or(usize::MAX);
-        let waiting = self
-            .inbox
-            .take(pass.saturating_sub(self.publications.len()));
-        self.publications.extend(waiting.publications);
+        let waiting = self.inbox.take(pass.saturating_sub(self.entries.len()));
+        self.entries.extend(waiting.entries);
         self.drain |= waiting.drain;
         for arrival in waiting.arrivals {
             self.admit(arrival);
         }
     }
 
-    /// The offer: pointers into outboxes, as long as nobody lies too far behind for our own sake.
+    /// The offer: pointers into outboxes, as long as nobody lies too far behind for our own sake. A revocation takes its
+    /// turn between them, so that nothing behind it reaches whom it means.
     fn dispatch(&mut self) {
         while self.shard.offered_since_pass() < PASS_PUBLICATIONS_MAX {
-            let Some(publication) = self.publications.pop_front() else {
-                break;
-            };
-            self.shard.dispatch(&publication);
+            match self.entries.pop_front() {
+                None => break,
+                Some(Entry::Publication(publication)) => self.shard.dispatch(&publication),
+                Some(Entry::Revocation(position, revocation)) => {
+                    self.shard.pass(position);
+                    self.revoke(&revocation);
+                }
+            }
         }
         while let Some((id, resumed)) = self.next_resumed() {
             self.act(id, |connection, turn| {
@@ -198,7 +203,7 @@ impl Worker {
 
     /// Once nothing is left to dispatch, says goodbye to everybody.
     fn begin_drain(&mut self) {
-        if self.drain && !self.draining && self.publications.is_empty() {
+        if self.drain && !self.draining && self.entries.is_empty() {
             self.draining = true;
             for slot in 0..self.peers.len() {
                 if let Some(id) = self.at(slot) {
@@ -270,6 +275,7 @@ impl Worker {
             if let Err(ending) = act(&mut peer.connection, &mut turn) {
                 return worker.end(id, &ending);
             }
+            worker.note_user(id);
             worker.watch_expiry(id);
         });
     }

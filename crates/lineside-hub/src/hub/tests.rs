@@ -208,3 +208,60 @@ fn an_id_that_names_one_channel_twice_in_a_frame_lands_both_then_neither() {
         (vec![], 2, true)
     );
 }
+
+fn revocation(sequence: u64, user: &str) -> CheckedRevocation {
+    let revocation = Revocation {
+        user: user.to_owned(),
+        session: None,
+        until_ms: 500,
+    };
+    CheckedRevocation {
+        sequence,
+        wants_receipt: true,
+        revocation: Ok(revocation),
+    }
+}
+
+#[test]
+fn a_revocation_has_its_place_in_the_journal() {
+    let mut hub = hub();
+    landed(hub.publish(PUBLISHER, 1, &frame(1, &[("a", "1")]), 0));
+    let PublishOutcome::Revoked {
+        position,
+        revocation: revoked,
+    } = hub.revoke(PUBLISHER, 1, &revocation(2, "7"))
+    else {
+        panic!("it is new")
+    };
+    assert_eq!((position.0, revoked.user.as_str()), (2, "7"));
+    assert!(hub.revocations.is_revoked("7", None, 500));
+    let (positions, ..) = landed(hub.publish(PUBLISHER, 1, &frame(3, &[("a", "2")]), 0));
+    assert_eq!(positions, [3]);
+}
+
+#[test]
+fn a_revocation_sent_again_lands_once_and_is_answered_as_the_first_time() {
+    let mut hub = hub();
+    hub.revoke(PUBLISHER, 1, &revocation(1, "7"));
+    landed(hub.publish(PUBLISHER, 1, &frame(2, &[("a", "1")]), 0));
+    let known = PublishOutcome::Known {
+        receipt: Position(1),
+        duplicate: false,
+    };
+    assert_eq!(hub.revoke(PUBLISHER, 1, &revocation(1, "7")), known);
+    assert_eq!(hub.journal.newest(), Position(2));
+}
+
+#[test]
+fn a_revocation_that_is_refused_takes_no_place() {
+    let mut hub = hub();
+    hub.revocations = Revocations::new(1);
+    hub.revoke(PUBLISHER, 1, &revocation(1, "7"));
+    for _ in 0..2 {
+        let PublishOutcome::Refused(refused) = hub.revoke(PUBLISHER, 1, &revocation(2, "8")) else {
+            panic!("there is no room")
+        };
+        assert_eq!(refused.code.name, "too_many_revocations");
+    }
+    assert_eq!(hub.journal.newest(), Position(1));
+}

@@ -298,3 +298,21 @@ fn nothing_is_offered_to_a_connection_that_left() {
     assert_eq!(fixture.flush_one(), Some((one, "1;bye".to_owned())));
     assert_eq!(fixture.shard.subscriptions(one).count(), 0);
 }
+
+#[test]
+fn a_position_that_is_no_publication_completes_what_waits_for_it() {
+    let mut journal = Journal::new(Epoch::new("e").unwrap(), HistoryLimits::default());
+    let mut shard = Shard::new(journal.newest(), 1 << 20);
+    let id = shard.open();
+    let position = journal.assign();
+    let after = After::Cursor(journal.cursor());
+    let want = Want {
+        channel: "a".into(),
+        after: Some(after),
+    };
+    assert_eq!(shard.resume(id, &journal, vec![want]), Resume::Waiting);
+    shard.pass(position);
+    let (ready, resumed) = shard.ready(&journal).unwrap();
+    assert_eq!((ready, resumed.seam), (id, position));
+    assert_eq!(resumed.outcomes[0].verdict, Verdict::Recovered);
+}

@@ -14,6 +14,7 @@ const MAGIC: &[u8; 4] = b"LNSD";
 const HELLO: u8 = 1;
 const PUBLISH: u8 = 2;
 const SKIP: u8 = 3;
+const DISCONNECT: u8 = 4;
 const WELCOME: u8 = 129;
 const ACK: u8 = 130;
 const RECEIPT: u8 = 131;
@@ -21,7 +22,7 @@ const REFUSAL: u8 = 132;
 const MOVED: u8 = 133;
 const FAULT: u8 = 134;
 
-/// On `Publish`: answer this frame with a `Receipt`.
+/// On `Publish` and `Disconnect`: answer this frame with a `Receipt`.
 const WANTS_RECEIPT: u8 = 1;
 /// On `Publish`: was sent before, to a journal of another epoch, and may have been delivered there.
 const RESENT: u8 = 2;
@@ -40,6 +41,8 @@ pub enum ToSidecar {
     Publish(Publish),
     /// Sequences that will never come.
     Skip(Skip),
+    /// The end of a user's tokens, and of the connections that came with them.
+    Disconnect(Disconnect),
 }
 
 /// What the sidecar sends.
@@ -127,6 +130,25 @@ pub struct Publications(Bytes);
 pub struct Skip {
     /// The publisher dropped what it had not sent up to this sequence.
     pub through: u64,
+}
+
+/// No token of a user, or of one of its sessions, holds any longer if it was made up to then.
+///
+/// ```text
+/// sequence u64 | revoked_ms u64 | sub_bytes u16 | sub … | sid …
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disconnect {
+    /// The frame's number within its publisher.
+    pub sequence: u64,
+    /// Answer with a `Receipt`.
+    pub wants_receipt: bool,
+    /// Tokens whose `iat_ms` is not after this are revoked. By the clock that signs them, since the Unix epoch.
+    pub revoked_ms: u64,
+    /// The user, as in tokens; still raw bytes, of at most 65,535.
+    pub sub: Bytes,
+    /// The session, as in tokens; still raw bytes. Empty: all of them.
+    pub sid: Bytes,
 }
 
 /// ```text
@@ -253,7 +275,7 @@ impl ToSidecar {
     /// Understands a frame from a publisher.
     ///
     /// # Errors
-    /// Says what is wrong with it; [`FrameError::UnknownOption`] names the publication it refuses, all others end the link.
+    /// Says what is wrong with it; [`FrameError::UnknownOption`] names the frame it refuses, all others end the link.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
         let mut body = Body::of(frame);
         match frame.kind {
@@ -271,13 +293,9 @@ impl ToSidecar {
             }
             PUBLISH => {
                 let sequence = body.u64("sequence")?;
-                let once = frame.option(Some(ONCE)).map_err(|error| match error {
-                    FrameError::UnknownOption { tag, .. } => FrameError::UnknownOption {
-                        tag,
-                        sequence: Some(sequence),
-                    },
-                    other => other,
-                })?;
+                let once = frame
+                    .option(Some(ONCE))
+                    .map_err(|error| error.about(sequence))?;
                 Ok(Self::Publish(Publish {
                     sequence,
                     wants_receipt: frame.flags & WANTS_RECEIPT != 0,
@@ -290,6 +308,17 @@ impl ToSidecar {
                 frame.option(None)?;
                 Ok(Self::Skip(Skip {
                     through: body.u64("through")?,
+                }))
+            }
+            DISCONNECT => {
+                let sequence = body.u64("sequence")?;
+                frame.option(None).map_err(|error| error.about(sequence))?;
+                Ok(Self::Disconnect(Disconnect {
+                    sequence,
+                    wants_receipt: frame.flags & WANTS_RECEIPT != 0,
+                    revoked_ms: body.u64("revoked_ms")?,
+                    sub: body.counted("sub")?,
+                    sid: std::mem::take(&mut body.rest),
                 }))
             }
             kind => Err(FrameError::UnknownKind(kind)),
@@ -330,6 +359,20 @@ impl ToSidecar {
                 }
             }
             Self::Skip(skip) => encode(out, (SKIP, 0), None, |out| out.put_u64(skip.through)),
+            Self::Disconnect(disconnect) => {
+                let flags = if disconnect.wants_receipt {
+                    WANTS_RECEIPT
+                } else {
+                    0
+                };
+                encode(out, (DISCONNECT, flags), None, |out| {
+                    out.put_u64(disconnect.sequence);
+                    out.put_u64(disconnect.revoked_ms);
+                    out.put_u16(bounded(disconnect.sub.len()));
+                    out.put_slice(&disconnect.sub);
+                    out.put_slice(&disconnect.sid);
+                });
+            }
         }
     }
 }
@@ -472,6 +515,15 @@ impl Body {
         } else {
             Err(FrameError::Magic)
         }
+    }
+
+    /// Bytes behind their length in two.
+    fn counted(&mut self, field: &'static str) -> Result<Bytes, FrameError> {
+        let bytes = usize::from(self.u16(field)?);
+        if self.rest.len() < bytes {
+            return Err(self.truncated(field));
+        }
+        Ok(self.rest.split_to(bytes))
     }
 
     /// All that is left, as text.

@@ -33,6 +33,20 @@ fn every_frame_reads_back_what_it_wrote() {
             name: "puma[1]".into(),
         }),
         ToSidecar::Skip(Skip { through: 12 }),
+        ToSidecar::Disconnect(Disconnect {
+            sequence: 13,
+            wants_receipt: true,
+            revoked_ms: 1_800_000_000_123,
+            sub: "42".into(),
+            sid: "phone".into(),
+        }),
+        ToSidecar::Disconnect(Disconnect {
+            sequence: 14,
+            wants_receipt: false,
+            revoked_ms: 0,
+            sub: "42".into(),
+            sid: Bytes::new(),
+        }),
     ];
     for message in to_sidecar {
         let mut out = Vec::new();

@@ -53,7 +53,7 @@ fn read(mut wire: BytesMut) -> Vec<(u64, &'static str)> {
                 (publish.sequence, if publish.resent { "resent" } else { "" })
             }
             ToSidecar::Skip(skip) => (skip.through, "skip"),
-            ToSidecar::Hello(hello) => panic!("{hello:?}"),
+            other @ (ToSidecar::Hello(_) | ToSidecar::Disconnect(_)) => panic!("{other:?}"),
         });
     }
     seen

@@ -2,7 +2,7 @@
 
 use lineside_token::{
     CHANNELS_MAX, ChannelDraft, ClaimError, ConnectionDraft, GRANTS_MAX, KEY_BYTES_MIN, KEYS_MAX,
-    LEEWAY_MS, NAME_BYTES_MAX, NameError, SUB_BYTES_MAX, TOKEN_BYTES_MAX, TTL_SECONDS_MAX,
+    LEEWAY_MS, NAME_BYTES_MAX, NameError, SID_BYTES_MAX, SUB_BYTES_MAX, TOKEN_BYTES_MAX, TTL_SECONDS_MAX,
     TokenError, sign_channel, sign_connection, verify_channel, verify_connection,
 };
 use serde_json::json;
@@ -153,6 +153,20 @@ fn a_bad_draft_is_refused_by_both_doors_for_the_same_reason() {
                 ..draft()
             },
             name("sid", "", NameError::Empty),
+        ),
+        (
+            ConnectionDraft {
+                sid: Some(long.clone()),
+                ..draft()
+            },
+            name(
+                "sid",
+                &long[..64],
+                NameError::TooLong {
+                    bytes: 256,
+                    max: SID_BYTES_MAX,
+                },
+            ),
         ),
         (
             ConnectionDraft {

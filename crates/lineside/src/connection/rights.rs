@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use lineside_hub::{REVOCATION_MS, Revocation, SESSION_BYTES_MAX};
 use lineside_protocol::channel::{self, CABLE_PREFIX, USER_PREFIX};
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
 use lineside_token::{
-    ChannelClaims, ConnectionClaims, LEEWAY_MS, TokenError, verify_channel, verify_connection,
+    ChannelClaims, ConnectionClaims, LEEWAY_MS, SID_BYTES_MAX, TTL_SECONDS_MAX, TokenError,
+    verify_channel, verify_connection,
 };
 
-use super::Rules;
+use super::{Rules, Turn};
+
+// A revocation outlives every token that it means, and any session that a token may name can be revoked.
+const _: () = assert!(REVOCATION_MS == TTL_SECONDS_MAX * 1000 + LEEWAY_MS);
+const _: () = assert!(SESSION_BYTES_MAX == SID_BYTES_MAX);
 
 /// Why something is not allowed.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,10 +33,15 @@ impl Refusal {
         }
     }
 
+    fn revoked() -> Self {
+        Self::new(codes::TOKEN_REVOKED, codes::TOKEN_REVOKED.meaning)
+    }
+
     /// The code that ends a connection whose own token is at fault.
     pub(super) fn close_code(&self) -> CloseCode {
         match self.code {
             codes::TOKEN_EXPIRED => codes::CLOSE_TOKEN_EXPIRED,
+            codes::TOKEN_REVOKED => codes::CLOSE_TOKEN_REVOKED,
             codes::TOKEN_NOT_YET_VALID => codes::CLOSE_TOKEN_NOT_YET_VALID,
             _ => codes::CLOSE_TOKEN_INVALID,
         }
@@ -53,18 +64,24 @@ impl From<TokenError> for Refusal {
 pub(super) struct Rights {
     /// None: anonymous, and only public channels and channel tokens open anything.
     claims: Option<ConnectionClaims>,
-    /// Channels that only a channel token opened, with its end in seconds since the Unix epoch.
-    channel_tokens: Vec<(Box<str>, u64)>,
+    /// Channels that only a channel token opened.
+    channel_tokens: Vec<ChannelRight>,
+}
+
+/// What remains of a channel token.
+#[derive(Debug)]
+struct ChannelRight {
+    channel: Box<str>,
+    /// Its end in seconds since the Unix epoch.
+    exp: u64,
+    /// When it was made, in milliseconds since the Unix epoch, if it is for one user alone: the connection's.
+    issued_ms: Option<u64>,
 }
 
 impl Rights {
-    pub(super) fn verify(
-        token: Option<&str>,
-        rules: &Rules,
-        wall_ms: u64,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn verify(token: Option<&str>, turn: &Turn<'_>) -> Result<Self, Refusal> {
         let claims = token
-            .map(|token| verify_connection(token, &rules.keys, wall_ms))
+            .map(|token| verify_unrevoked(token, turn))
             .transpose()?;
         Ok(Self {
             claims,
@@ -110,11 +127,13 @@ impl Rights {
 
     /// Whether anything opens the channel now.
     pub(super) fn covers(&self, channel: &str, rules: &Rules) -> bool {
-        self.covers_by_itself(channel, rules)
-            || self
-                .channel_tokens
-                .iter()
-                .any(|(held, _)| **held == *channel)
+        self.covers_by_itself(channel, rules) || self.holds(channel)
+    }
+
+    /// Whether a channel token opened the channel.
+    fn holds(&self, channel: &str) -> bool {
+        let mut held = self.channel_tokens.iter();
+        held.any(|held| *held.channel == *channel)
     }
 
     /// Opens a channel that is asked for, with a channel token where it takes one.
@@ -122,12 +141,11 @@ impl Rights {
         &mut self,
         channel: &str,
         token: Option<&str>,
-        rules: &Rules,
-        wall_ms: u64,
+        turn: &Turn<'_>,
     ) -> Result<(), Refusal> {
         channel::check(channel)
             .map_err(|error| Refusal::new(codes::BAD_CHANNEL, error.to_string()))?;
-        if self.covers_by_itself(channel, rules) {
+        if self.covers_by_itself(channel, turn.rules) {
             return Ok(());
         }
         if channel.starts_with(USER_PREFIX) || channel.starts_with(CABLE_PREFIX) {
@@ -137,20 +155,20 @@ impl Rights {
             ));
         }
         let Some(token) = token else {
-            let held = self
-                .channel_tokens
-                .iter()
-                .any(|(held, _)| **held == *channel);
             let message = "neither the connection's token nor a public rule opens this channel; send a channel token";
-            return if held {
+            return if self.holds(channel) {
                 Ok(())
             } else {
                 Err(Refusal::new(codes::FORBIDDEN, message))
             };
         };
-        let ChannelClaims { exp, .. } = self.verify_channel(channel, token, rules, wall_ms)?;
+        let claims = self.verify_channel(channel, token, turn)?;
         self.forget(channel);
-        self.channel_tokens.push((channel.into(), exp));
+        self.channel_tokens.push(ChannelRight {
+            channel: channel.into(),
+            exp: claims.exp,
+            issued_ms: claims.sub.map(|_| claims.iat_ms),
+        });
         Ok(())
     }
 
@@ -158,10 +176,9 @@ impl Rights {
         &self,
         channel: &str,
         token: &str,
-        rules: &Rules,
-        wall_ms: u64,
+        turn: &Turn<'_>,
     ) -> Result<ChannelClaims, Refusal> {
-        let claims = verify_channel(token, &rules.keys, wall_ms)?;
+        let claims = verify_channel(token, &turn.rules.keys, turn.wall_ms)?;
         if claims.channel != channel {
             return Err(Refusal::new(
                 codes::FORBIDDEN,
@@ -174,17 +191,17 @@ impl Rights {
                 "the channel token is for another user",
             ));
         }
+        // It names no session: who signs out of one alone keeps what was made for the user.
+        let sub = claims.sub.as_deref();
+        if sub.is_some_and(|sub| turn.is_revoked(sub, None, claims.iat_ms)) {
+            return Err(Refusal::revoked());
+        }
         Ok(claims)
     }
 
     /// Puts a fresh token of the same user in the place of the old one.
-    pub(super) fn refresh(
-        &mut self,
-        token: &str,
-        rules: &Rules,
-        wall_ms: u64,
-    ) -> Result<(), Refusal> {
-        let claims = verify_connection(token, &rules.keys, wall_ms)?;
+    pub(super) fn refresh(&mut self, token: &str, turn: &Turn<'_>) -> Result<(), Refusal> {
+        let claims = verify_unrevoked(token, turn)?;
         if claims.sub.as_deref() != self.user() {
             return Err(Refusal::new(codes::OTHER_USER, codes::OTHER_USER.meaning));
         }
@@ -194,7 +211,7 @@ impl Rights {
 
     /// Drops the channel token of a channel that is left.
     pub(super) fn forget(&mut self, channel: &str) {
-        self.channel_tokens.retain(|(held, _)| **held != *channel);
+        self.channel_tokens.retain(|held| *held.channel != *channel);
     }
 
     /// Whether the connection's own token is over.
@@ -204,19 +221,41 @@ impl Rights {
 
     /// Drops the channel tokens that are over, and names their channels.
     pub(super) fn expire(&mut self, wall_ms: u64) -> Vec<Box<str>> {
-        let (over, rest) = std::mem::take(&mut self.channel_tokens)
-            .into_iter()
-            .partition(|(_, exp)| end_ms(*exp) <= wall_ms);
-        self.channel_tokens = rest;
-        let over: Vec<(Box<str>, u64)> = over;
-        over.into_iter().map(|(channel, _)| channel).collect()
+        self.drop_channel_tokens(|held| end_ms(held.exp) <= wall_ms)
+    }
+
+    /// Whether a revocation of this connection's user means its own token.
+    pub(super) fn is_ended_by(&self, revocation: &Revocation) -> bool {
+        self.claims
+            .as_ref()
+            .is_some_and(|claims| revocation.ends(claims.sid.as_deref(), claims.iat_ms))
+    }
+
+    /// Drops the channel tokens that a revocation of this connection's user means, and names their channels.
+    pub(super) fn revoke(&mut self, revocation: &Revocation) -> Vec<Box<str>> {
+        self.drop_channel_tokens(|held| held.issued_ms.is_some_and(|it| revocation.ends(None, it)))
+    }
+
+    fn drop_channel_tokens(&mut self, is_over: impl Fn(&ChannelRight) -> bool) -> Vec<Box<str>> {
+        let over = self.channel_tokens.extract_if(.., |held| is_over(held));
+        over.map(|held| held.channel).collect()
     }
 
     /// When the next of them is over, in milliseconds since the Unix epoch.
     pub(super) fn expires_at_ms(&self) -> Option<u64> {
-        let channels = self.channel_tokens.iter().map(|(_, exp)| *exp);
+        let channels = self.channel_tokens.iter().map(|held| held.exp);
         self.exp().into_iter().chain(channels).min().map(end_ms)
     }
+}
+
+/// What a connection token says, unless its user signed out after it was made.
+fn verify_unrevoked(token: &str, turn: &Turn<'_>) -> Result<ConnectionClaims, Refusal> {
+    let claims = verify_connection(token, &turn.rules.keys, turn.wall_ms)?;
+    let is_revoked = |sub: &str| turn.is_revoked(sub, claims.sid.as_deref(), claims.iat_ms);
+    if claims.sub.as_deref().is_some_and(is_revoked) {
+        return Err(Refusal::revoked());
+    }
+    Ok(claims)
 }
 
 /// The end of a right with the leeway that its beginning was granted too.

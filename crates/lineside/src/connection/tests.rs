@@ -535,3 +535,118 @@ fn the_reason_of_an_end_is_told() {
     assert!(hear(&mut stage, "{").contains("not JSON"));
     assert!(hear(&mut stage, r#"{"type":"pong"}"#).contains("must be a connect"));
 }
+
+impl Stage {
+    /// Signs the user, or one of its sessions, out of all tokens made by now; the shard hears of it when it is told.
+    fn revoke(&mut self, user: &str, session: &str) -> Arc<Revocation> {
+        self.sequence += 1;
+        let frame = lineside_protocol::frame::Disconnect {
+            sequence: self.sequence,
+            wants_receipt: false,
+            revoked_ms: self.wall_ms,
+            sub: user.to_owned().into(),
+            sid: session.to_owned().into(),
+        };
+        let checked = lineside_hub::CheckedRevocation::inspect(&frame, u64::MAX);
+        match self.hub.lock().unwrap().revoke([1; 16], 1, &checked) {
+            PublishOutcome::Revoked { revocation, .. } => revocation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hear_of(&mut self, revocation: &Revocation) -> Result<Vec<Value>, CloseCode> {
+        self.act(|connection, turn| connection.revoke(revocation, turn))
+            .map_err(|ending| ending.code)?;
+        Ok(self.sent())
+    }
+
+    fn token_of_session(&self, session: &str) -> String {
+        let draft = ConnectionDraft {
+            sub: Some("42".into()),
+            sid: Some(session.into()),
+            ttl_s: 60,
+            ..ConnectionDraft::default()
+        };
+        sign_connection(draft, &self.rules.keys, self.wall_ms).unwrap()
+    }
+}
+
+#[test]
+fn a_revoked_token_connects_nobody_and_one_a_millisecond_younger_does() {
+    let mut stage = Stage::new();
+    let revoked = json!({"type": "connect", "token": stage.token(Some("42"), &["news"], 60)});
+    let other = json!({"type": "connect", "token": stage.token(Some("43"), &["news"], 60)});
+    stage.revoke("42", "");
+    assert_eq!(stage.say(&revoked), Err(codes::CLOSE_TOKEN_REVOKED));
+    stage.wall_ms += 1;
+    let fresh = json!({"type": "connect", "token": stage.token(Some("42"), &["news"], 60)});
+    assert_eq!(stage.say(&fresh).unwrap()[0]["user"], "42");
+    stage.connection = Connection::new([8; 8]);
+    assert_eq!(stage.say(&other).unwrap()[0]["user"], "43");
+}
+
+#[test]
+fn a_revocation_ends_whom_it_means_and_nobody_else() {
+    let mut stage = Stage::new();
+    let token = stage.token_of_session("phone");
+    stage
+        .say(&json!({"type": "connect", "token": token}))
+        .unwrap();
+    let tab = stage.revoke("42", "tab");
+    assert_eq!(stage.hear_of(&tab), Ok(vec![]));
+    let phone = stage.revoke("42", "phone");
+    assert_eq!(stage.hear_of(&phone), Err(codes::CLOSE_TOKEN_REVOKED));
+    let everywhere = stage.revoke("42", "");
+    assert_eq!(stage.hear_of(&everywhere), Err(codes::CLOSE_TOKEN_REVOKED));
+}
+
+#[test]
+fn a_refresh_with_a_revoked_token_is_refused_and_with_a_fresh_one_outlives_the_revocation() {
+    let mut stage = Stage::new();
+    stage.connect();
+    let old = stage.token(Some("42"), &["news"], 60);
+    let revocation = stage.revoke("42", "");
+    let answer = stage
+        .say(&json!({"type": "refresh", "token": old}))
+        .unwrap();
+    assert_eq!(answer[0]["code"], "token_revoked");
+    stage.wall_ms += 1;
+    let fresh = stage.token(Some("42"), &["news"], 60);
+    let answer = stage
+        .say(&json!({"type": "refresh", "token": fresh}))
+        .unwrap();
+    assert_eq!(answer[0]["type"], "refreshed");
+    assert_eq!(stage.hear_of(&revocation), Ok(vec![]));
+}
+
+#[test]
+fn channel_tokens_of_a_user_are_revoked_and_those_of_nobody_are_not() {
+    let mut stage = Stage::new();
+    let hers = stage.channel_token("hers", Some("42"), 60);
+    let anybodys = stage.channel_token("anybodys", None, 60);
+    stage.wall_ms += 1;
+    let token = stage.token(Some("42"), &[], 60);
+    let entries =
+        json!([{"channel": "hers", "token": hers}, {"channel": "anybodys", "token": anybodys}]);
+    let connect = json!({"type": "connect", "token": token, "subscribe": entries});
+    assert_eq!(stage.say(&connect).unwrap()[0]["refused"], json!([]));
+    stage.wall_ms -= 1;
+    let one = stage.revoke("42", "phone");
+    assert_eq!(stage.hear_of(&one), Ok(vec![]));
+    let revocation = stage.revoke("42", "");
+    stage.deliver("hers");
+    stage.deliver("anybodys");
+    let sent = stage.hear_of(&revocation).unwrap();
+    // What was not sent yet of the one is not sent.
+    assert_eq!(sent[0]["channel"], "anybodys");
+    assert_eq!(
+        sent[1..],
+        [json!({"type": "unsubscribed", "channel": "hers", "code": "expired"})]
+    );
+    let subscribe =
+        |channel, token: &String| json!({"type": "subscribe", "channel": channel, "token": token});
+    let again = stage.say(&subscribe("hers", &hers)).unwrap();
+    assert_eq!(again[0]["code"], "token_revoked");
+    let again = stage.say(&subscribe("anybodys", &anybodys)).unwrap();
+    assert_eq!(again[0]["type"], "subscribed");
+}

@@ -35,6 +35,9 @@ impl Worker {
         }
         // Nothing may follow the close frame.
         self.shard.leave(id);
+        if ending.code == codes::CLOSE_TOKEN_REVOKED {
+            self.shard.abandon(id);
+        }
         self.push_goodbye(id, ending);
         self.look_again(id, until_ms);
     }
@@ -58,6 +61,7 @@ impl Worker {
     /// Lets go of a connection: its socket closes with it.
     pub(super) fn drop_peer(&mut self, id: ConnectionId) {
         self.shard.close(id);
+        self.forget_user(id);
         if peer(&mut self.peers, id).is_some() {
             self.peers[id.slot()] = None;
             self.connections -= 1;

@@ -17,6 +17,8 @@ pub(super) struct Peer {
     /// For the log, and the place that its end gives back.
     pub(super) address: Option<(SocketAddr, Place)>,
     pub(super) connection: Connection,
+    /// It stands among the connections of its user.
+    pub(super) is_noted: bool,
     pub(super) reader: Reader,
     /// The kernel may hold bytes: it tells only when more come.
     pub(super) is_readable: bool,
@@ -49,6 +51,7 @@ impl Peer {
             socket,
             address: None,
             connection,
+            is_noted: false,
             reader: Reader::default(),
             is_readable: false,
             blocked_since_ms: None,

@@ -1,0 +1,150 @@
+use lineside_protocol::codes::LinkCode;
+
+use super::*;
+
+fn revocation(user: &str, session: Option<&str>, until_ms: u64) -> Revocation {
+    Revocation {
+        user: user.to_owned(),
+        session: session.map(str::to_owned),
+        until_ms,
+    }
+}
+
+fn inspect(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkCode> {
+    let frame = Disconnect {
+        sequence: 1,
+        wants_receipt: false,
+        revoked_ms,
+        sub: sub.to_vec().into(),
+        sid: sid.to_vec().into(),
+    };
+    let checked = CheckedRevocation::inspect(&frame, 1000);
+    checked.revocation.map_err(|refused| {
+        assert!(!refused.message.contains('\n'), "{}", refused.message);
+        refused.code
+    })
+}
+
+#[test]
+fn tokens_up_to_the_time_are_revoked_and_later_ones_are_not() {
+    let mut revocations = Revocations::default();
+    assert!(!revocations.is_revoked("1", None, 0));
+    revocations.add(&revocation("1", None, 500)).unwrap();
+    assert!(revocations.is_revoked("1", None, 500));
+    assert!(!revocations.is_revoked("1", None, 501));
+    assert!(revocations.is_revoked("1", Some("phone"), 500));
+    assert!(!revocations.is_revoked("2", None, 500));
+}
+
+#[test]
+fn a_session_is_revoked_by_itself() {
+    let mut revocations = Revocations::default();
+    revocations
+        .add(&revocation("1", Some("phone"), 500))
+        .unwrap();
+    assert!(revocations.is_revoked("1", Some("phone"), 500));
+    for (user, session) in [("1", None), ("1", Some("tab")), ("2", Some("phone"))] {
+        assert!(!revocations.is_revoked(user, session, 500));
+    }
+    // The control character that stands between them ends a user's id, and a session may hold it.
+    revocations
+        .add(&revocation("1", Some("a\0b"), 500))
+        .unwrap();
+    assert!(!revocations.is_revoked("1", Some("a"), 500));
+}
+
+#[test]
+fn an_earlier_time_takes_nothing_back() {
+    let mut revocations = Revocations::new(1);
+    for until_ms in [500, 400, 600, 100] {
+        revocations.add(&revocation("1", None, until_ms)).unwrap();
+    }
+    assert!(revocations.is_revoked("1", None, 600));
+    assert!(!revocations.is_revoked("1", None, 601));
+}
+
+#[test]
+fn when_there_is_no_room_nobody_is_let_in_again() {
+    let mut revocations = Revocations::new(2);
+    revocations.add(&revocation("1", None, 500)).unwrap();
+    revocations.add(&revocation("2", None, 500)).unwrap();
+    let refused = revocations.add(&revocation("3", None, 501)).unwrap_err();
+    assert_eq!(refused.code, LINK_TOO_MANY_REVOCATIONS);
+    assert!(revocations.is_revoked("1", None, 500) && revocations.is_revoked("2", None, 500));
+    revocations.expire(500 + REVOCATION_MS);
+    assert!(revocations.add(&revocation("3", None, 501)).is_err());
+    revocations.expire(501 + REVOCATION_MS);
+    assert!(!revocations.is_revoked("1", None, 500));
+    revocations.add(&revocation("3", None, 501)).unwrap();
+}
+
+#[test]
+fn names_that_no_token_holds_are_refused() {
+    assert_eq!(inspect(b"1", b"", 7), Ok(revocation("1", None, 7)));
+    assert_eq!(
+        inspect(b"1", b"phone", 7),
+        Ok(revocation("1", Some("phone"), 7))
+    );
+    let long = [b'x'; 251];
+    for sub in [&b""[..], b"\xff", b"a*", b"a\nb", &long] {
+        assert_eq!(inspect(sub, b"", 7), Err(LINK_BAD_CHANNEL));
+    }
+    assert_eq!(inspect(b"1", b"\xff", 7), Err(LINK_BAD_CHANNEL));
+    assert_eq!(inspect(b"1", &[b'x'; 256], 7), Err(LINK_TOO_LARGE));
+    assert!(inspect(b"1", &[b'x'; 255], 7).is_ok());
+}
+
+#[test]
+fn a_clock_that_is_ahead_locks_nobody_out_for_longer() {
+    assert_eq!(inspect(b"1", b"", 1001), Ok(revocation("1", None, 1000)));
+    assert_eq!(
+        inspect(b"1", b"", u64::MAX),
+        Ok(revocation("1", None, 1000))
+    );
+}
+
+/// Against a list of all that was ever revoked, over seeded runs of few users, sessions and times.
+#[test]
+fn it_agrees_with_a_list_of_all_that_was_revoked() {
+    for seed in 0..500 {
+        let mut state: u64 = seed;
+        let mut below = |count: u64| {
+            // An LCG (Knuth, MMIX); its high bits are the good ones.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % count
+        };
+        const SESSIONS: [Option<&str>; 3] = [None, Some("a"), Some("b")];
+        let mut revocations = Revocations::default();
+        let mut all: Vec<Revocation> = Vec::new();
+        let mut now_ms = REVOCATION_MS;
+        for _ in 0..100 {
+            now_ms += below(3) * (REVOCATION_MS / 4);
+            let (user, session) = (
+                below(3).to_string(),
+                SESSIONS[usize::try_from(below(3)).unwrap()],
+            );
+            let at_ms = now_ms - below(10);
+            match below(3) {
+                0 => {
+                    let it = revocation(&user, session, at_ms);
+                    revocations.add(&it).unwrap();
+                    all.push(it);
+                }
+                1 => revocations.expire(now_ms),
+                _ => {
+                    let revoked = all
+                        .iter()
+                        .any(|it| it.user == user && it.ends(session, at_ms));
+                    assert_eq!(
+                        revocations.is_revoked(&user, session, at_ms),
+                        revoked,
+                        "seed {seed}"
+                    );
+                }
+            }
+            assert_eq!(revocations.until_ms.len(), revocations.order.len());
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Sign-out: the end of a user's sockets, and of every token that was made before it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use lineside_protocol::frame::{Disconnect, ToPublisher, ToSidecar};
+use lineside_token::{ConnectionDraft, Keys, sign_connection};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Browser, Heard, RawLink, SECRET, Sidecar, claims, forge, hello, now_ms, place, publish,
+    sidecar, sign, token_for, within,
+};
+
+/// A publisher that signs people out, on a link of its own.
+struct Office {
+    link: RawLink,
+    sequence: u64,
+}
+
+impl Office {
+    fn of(sidecar: &Sidecar) -> Self {
+        Self {
+            link: sidecar.linked(7),
+            sequence: 0,
+        }
+    }
+
+    fn tell(&mut self, sub: &[u8], sid: &[u8], revoked_ms: u64) -> Vec<ToPublisher> {
+        self.sequence += 1;
+        self.link
+            .send(&disconnect(self.sequence, sub, sid, revoked_ms));
+        self.link.acked(self.sequence)
+    }
+
+    /// Signs out a user, or one session, of all that was signed up to then; gives where that stands in the journal.
+    #[track_caller]
+    fn sign_out(&mut self, sub: &str, sid: &str, revoked_ms: u64) -> u64 {
+        let answers = self.tell(sub.as_bytes(), sid.as_bytes(), revoked_ms);
+        let [.., ToPublisher::Receipt(receipt)] = &answers[..] else {
+            panic!("a receipt, and not {answers:?}")
+        };
+        receipt.position.0
+    }
+
+    #[track_caller]
+    fn publish(&mut self, channel: &str, payload: &str) {
+        self.sequence += 1;
+        self.link.send(&publish(self.sequence, channel, payload));
+        self.link.acked(self.sequence);
+    }
+}
+
+fn disconnect(sequence: u64, sub: &[u8], sid: &[u8], revoked_ms: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let frame = Disconnect {
+        sequence,
+        wants_receipt: true,
+        revoked_ms,
+        sub: sub.to_vec().into(),
+        sid: sid.to_vec().into(),
+    };
+    ToSidecar::Disconnect(frame).encode(&mut bytes);
+    bytes
+}
+
+fn of_session(sub: &str, sid: &str) -> String {
+    sign(ConnectionDraft {
+        sub: Some(sub.into()),
+        sid: Some(sid.into()),
+        ..ConnectionDraft::default()
+    })
+}
+
+/// A token for the user that is signed at that time.
+fn signed_for(sub: &str, at_ms: u64) -> String {
+    let draft = ConnectionDraft {
+        sub: Some(sub.into()),
+        channels: vec!["a".into()],
+        ttl_s: 60,
+        ..ConnectionDraft::default()
+    };
+    sign_connection(draft, &Keys::parse(SECRET).unwrap(), at_ms).unwrap()
+}
+
+/// A browser that has sent its connect, and heard nothing.
+fn connect(sidecar: &Sidecar, token: &str) -> Browser {
+    let mut browser = sidecar.dial().open();
+    browser.send(json!({"type": "connect", "token": token}));
+    browser
+}
+
+#[track_caller]
+fn expect_refused(sidecar: &Sidecar, token: &str) {
+    let mut browser = connect(sidecar, token);
+    let ending = browser.ended();
+    assert_eq!(
+        (ending.code, ending.reason.as_str()),
+        (4002, "token_revoked")
+    );
+    assert_eq!(ending.before, Vec::<Value>::new());
+}
+
+#[test]
+fn a_sign_out_closes_all_of_a_users_sockets_and_no_other() {
+    let sidecar = place().with("LINESIDE_SHARDS", 3).start();
+    let mut office = Office::of(&sidecar);
+    let token = token_for("1", &["a"], &[]);
+    let mut hers: Vec<_> = (0..6)
+        .map(|_| sidecar.browser(json!({"token": token})))
+        .collect();
+    let mut his = sidecar.browser(json!({"token": token_for("2", &["a"], &[])}));
+    let mut nobodys = sidecar.browser(json!({"token": token_for_nobody()}));
+    office.publish("a", "1");
+    office.sign_out("1", "", now_ms());
+    office.publish("a", "2");
+    for browser in &mut hers {
+        browser.expect_message("a", json!(1));
+        let ending = browser.ended();
+        assert_eq!(
+            (ending.code, ending.reason.as_str()),
+            (4002, "token_revoked")
+        );
+        assert_eq!(ending.before, Vec::<Value>::new());
+        assert!(ending.after_ms.is_some(), "coming again helps");
+    }
+    for other in [&mut his, &mut nobodys] {
+        other.expect_message("a", json!(1));
+        other.expect_message("a", json!(2));
+    }
+    expect_refused(&sidecar, &token);
+    sidecar.logged(&["event=user_signed_out", "user=1", "sessions=all"]);
+}
+
+fn token_for_nobody() -> String {
+    sign(ConnectionDraft {
+        channels: vec!["a".into()],
+        ..ConnectionDraft::default()
+    })
+}
+
+#[test]
+fn one_session_is_signed_out_and_the_others_stay() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    let (phone, laptop) = (of_session("1", "phone"), of_session("1", "laptop"));
+    let mut on_phone = sidecar.browser(json!({"token": phone}));
+    let mut on_laptop = sidecar.browser(json!({"token": laptop}));
+    let mut elsewhere = sidecar.browser(json!({"token": token_for("1", &[], &[])}));
+    let mut other = sidecar.browser(json!({"token": of_session("2", "phone")}));
+    office.sign_out("1", "phone", now_ms());
+    assert_eq!(on_phone.ended().code, 4002);
+    expect_refused(&sidecar, &phone);
+    for (user, browser) in [
+        ("1", &mut on_laptop),
+        ("1", &mut elsewhere),
+        ("2", &mut other),
+    ] {
+        office.publish(&format!("user:{user}"), "1");
+        browser.send(json!({"type": "subscribe", "channel": format!("user:{user}"), "ref": 1}));
+        while browser.next()["ref"] != 1 {}
+    }
+    office.sign_out("1", "", now_ms());
+    assert_eq!(on_laptop.ended().code, 4002);
+    assert_eq!(elsewhere.ended().code, 4002);
+    expect_refused(&sidecar, &laptop);
+}
+
+#[test]
+fn signing_in_again_within_the_same_second_works() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    // Within one second, whatever the clock shows.
+    let out_ms = now_ms() / 1000 * 1000 - 500;
+    let (before, after) = (signed_for("1", out_ms), signed_for("1", out_ms + 1));
+    let mut old = sidecar.browser(json!({"token": before}));
+    let mut young = sidecar.browser(json!({"token": after}));
+    office.sign_out("1", "", out_ms);
+    assert_eq!(old.ended().code, 4002);
+    expect_refused(&sidecar, &before);
+    let mut again = sidecar.browser(json!({"token": after}));
+    office.publish("a", "1");
+    young.expect_message("a", json!(1));
+    again.expect_message("a", json!(1));
+    // An earlier sign-out that comes late takes nothing back.
+    office.sign_out("1", "", out_ms - 1);
+    expect_refused(&sidecar, &before);
+}
+
+#[test]
+fn a_refresh_with_a_revoked_token_is_refused() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    let out_ms = now_ms() - 100;
+    let (before, after) = (signed_for("1", out_ms), signed_for("1", out_ms + 1));
+    office.sign_out("1", "", out_ms);
+    let mut browser = sidecar.browser(json!({"token": after}));
+    browser.send(json!({"type": "refresh", "token": before}));
+    browser.expect_error("token_revoked");
+    let channel = forge(&claims(
+        json!({"channel": "k", "sub": "1", "iat": out_ms / 1000, "iat_ms": out_ms}),
+    ));
+    browser.send(json!({"type": "subscribe", "channel": "k", "token": channel}));
+    browser.expect_error("token_revoked");
+    office.publish("k", "1");
+    office.publish("a", "2");
+    browser.expect_message("a", json!(2));
+}
+
+#[test]
+fn a_sign_out_has_its_place_in_the_journals_order() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    let publisher = sidecar.publisher();
+    let before = publisher.publish("a", 1);
+    let position = office.sign_out("1", "", now_ms());
+    assert_eq!(position, crate::support::position(&before) + 1);
+    let after = publisher.publish("a", 2);
+    // A page that has seen the sign-out's own position resumes there, and misses nothing.
+    let epoch = after.split_once('.').unwrap().0;
+    let mut browser = sidecar.browser(json!({
+        "token": token_for("2", &["a"], &[]), "after": format!("{epoch}.{position}"),
+    }));
+    assert_eq!(browser.welcome["recovered"], json!(true));
+    browser.expect_message("a", json!(2));
+}
+
+#[test]
+fn what_cannot_be_a_user_is_refused_and_the_link_lives() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    let mut browser = sidecar.browser(json!({"token": token_for("1", &[], &[])}));
+    let long = [b'x'; 256];
+    for (sub, sid, code) in [
+        (&b""[..], &b""[..], 1),
+        (b"\xff", b"", 1),
+        (b"a*", b"", 1),
+        (&long, b"", 1),
+        (b"1", b"\xff", 1),
+        (b"1", &long, 3),
+    ] {
+        let answers = office.tell(sub, sid, now_ms());
+        let [.., ToPublisher::Refusal(refusal)] = &answers[..] else {
+            panic!("a refusal, and not {answers:?}")
+        };
+        assert_eq!(refusal.code, code, "{refusal:?}");
+        assert!(!refusal.message.contains('\n'));
+    }
+    office.publish("user:1", "1");
+    browser.expect_message("user:1", json!(1));
+}
+
+#[test]
+fn a_clock_that_is_far_ahead_locks_nobody_out() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    let start_ms = now_ms();
+    office.sign_out("1", "", u64::MAX);
+    expect_refused(&sidecar, &token_for("1", &[], &[]));
+    within("a fresh token is accepted", || {
+        let token = token_for("1", &[], &[]);
+        match connect(&sidecar, &token).hear() {
+            Heard::Envelope(envelope) => (envelope["type"] == "welcome").then_some(()),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(
+        now_ms() >= start_ms + 5000,
+        "not before the time it counts as"
+    );
+}
+
+#[test]
+fn a_frame_that_comes_again_is_answered_as_the_first_time() {
+    let sidecar = sidecar();
+    let mut office = Office::of(&sidecar);
+    let out_ms = now_ms() - 100;
+    let position = office.sign_out("1", "", out_ms);
+    office.publish("a", "1");
+    let mut young = sidecar.browser(json!({"token": signed_for("1", out_ms + 1)}));
+    let mut link = sidecar.raw_link();
+    link.greet(hello(7));
+    link.send(&disconnect(1, b"1", b"", out_ms));
+    let answers = link.acked(1);
+    let [.., ToPublisher::Receipt(receipt)] = &answers[..] else {
+        panic!("a receipt, and not {answers:?}")
+    };
+    assert_eq!(receipt.position.0, position);
+    sidecar.publisher().publish("a", 2);
+    young.expect_message("a", json!(2));
+}
+
+/// Browsers that come and go on many threads while their user signs out: whoever was let in is closed, and whatever is
+/// published behind the sign-out reaches none of them.
+#[test]
+fn no_connection_slips_between() {
+    const BROWSERS: usize = 8;
+    /// Of each thread's browsers this one stays until it is closed.
+    const STAYS: usize = 3;
+    for round in 0..5 {
+        let sidecar = place().with("LINESIDE_SHARDS", 2).start();
+        let mut office = Office::of(&sidecar);
+        let token = token_for("1", &["a"], &[]);
+        let (is_over, let_in) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let come_and_go = || {
+            for number in 1.. {
+                let was_over = is_over.load(Ordering::SeqCst);
+                let mut browser = connect(&sidecar, &token);
+                let heard = browser.next();
+                if heard["type"] == "disconnect" {
+                    return assert_eq!(heard["code"], 4002, "{heard}");
+                }
+                assert_eq!(heard["type"], "welcome", "{heard}");
+                assert!(!was_over, "let in after the sign-out was acked");
+                let_in.fetch_add(1, Ordering::SeqCst);
+                if number == STAYS {
+                    let ending = browser.ended();
+                    assert_eq!((ending.code, ending.before), (4002, vec![]));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..BROWSERS).for_each(|_| drop(scope.spawn(come_and_go)));
+            // At another moment each round.
+            within("some are let in", || {
+                (let_in.load(Ordering::SeqCst) > 4 * round).then_some(())
+            });
+            office.sign_out("1", "", now_ms());
+            is_over.store(true, Ordering::SeqCst);
+            for _ in 0..20 {
+                office.publish("a", "\"after\"");
+                office.publish("user:1", "\"after\"");
+            }
+        });
+    }
+}
