@@ -22,5 +22,7 @@ module Demo
 
     # The page goes to the sidecar's own port. Link, key and user class are found.
     config.lineside.url = "ws://#{Lineside.config.bind}#{Lineside.config.path}"
+    # Every page opens the board, beside its user's own channel.
+    config.lineside.token = -> { { channels: ["board"] } }
   end
 end

@@ -7,6 +7,7 @@ const ITEMS_MAX = 30;
 const lists = { board: document.getElementById("posts"), user: document.getElementById("notices") };
 const line = document.getElementById("line");
 
+const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
 const now = () => performance.timeOrigin + performance.now();
 
 // From publish to here, by the clocks of server and browser: true on one machine, off by their difference on two.
@@ -41,12 +42,14 @@ function show({ posts, notices }) {
   notices.forEach((notice) => add(lists.user, notice));
 }
 
-// The page's state of now. Without an answer it asks again until there is one; signed out, it goes to the sign-in.
-async function fetchState() {
+// Without an answer it asks again until there is one. Signed out, or in as somebody else, the page is another's: it loads
+// that one.
+async function fetchJson(url, options = {}) {
+  const headers = { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") };
   for (;;) {
-    const response = await fetch("/", { headers: { Accept: "application/json" } }).catch(() => null);
+    const response = await fetch(url, { headers, ...options }).catch(() => null);
     if (response?.ok) return response.json();
-    if (response?.status === 401) location.reload();
+    if ([401, 422].includes(response?.status)) location.reload();
     await new Promise((resolve) => setTimeout(resolve, REFETCH_MS));
   }
 }
@@ -72,12 +75,12 @@ for (const form of document.querySelectorAll("form[data-json]")) {
   form.addEventListener("input", () => form.elements.body.setCustomValidity(""));
 }
 
-const state = JSON.parse(document.getElementById("state").textContent);
-show(state);
-new Connection(state, {
+show(JSON.parse(document.getElementById("state").textContent));
+const start = { url: meta("lineside-url"), token: meta("lineside-token"), after: meta("lineside-cursor") };
+new Connection(start, {
   message: ({ channel, data }) => add(channel === "board" ? lists.board : lists.user, data),
-  lost: async () => show(await fetchState()),
-  freshToken: async () => (await fetchState()).token,
+  lost: async () => show(await fetchJson("/")),
+  freshToken: async () => (await fetchJson(meta("lineside-token-url"), { method: "POST" })).token,
   state: (word, explanation) => {
     line.dataset.state = word;
     line.firstElementChild.textContent = explanation;

@@ -54,18 +54,30 @@ test("what is posted between a page's rendering and its connection is not missed
 });
 
 test("what a page was rendered with and receives again is shown once", async () => {
-  const { after: cursor } = await ada.state();
+  const cursor = await ada.cursor();
   await ada.post("only once");
   await ada.sees("posts", "only once");
   await ada.reload(() =>
-    ada.page.locator("#state").evaluate((state, older) => {
-      state.textContent = JSON.stringify({ ...JSON.parse(state.textContent), after: older });
+    ada.page.locator('meta[name="lineside-cursor"]').evaluate((meta, older) => {
+      meta.content = older;
     }, cursor),
   );
   await grace.post("the one after");
   await ada.sees("posts", "the one after");
   assert.equal(ada.frames.filter((frame) => frame.includes("only once")).length, 1);
   assert.equal(await ada.page.locator("#posts li").filter({ hasText: "only once" }).count(), 1);
+});
+
+test("a page whose token is no good any more fetches a fresh one", async () => {
+  const renewed = ada.page.waitForResponse((response) => response.url().endsWith("/lineside/token"));
+  await ada.reload(() =>
+    ada.page.locator('meta[name="lineside-token"]').evaluate((meta) => {
+      meta.content = "no token";
+    }),
+  );
+  assert.equal((await renewed).status(), 200);
+  await grace.post("for a renewed token");
+  await ada.sees("posts", "for a renewed token");
 });
 
 test("a text with markup is shown as text", async () => {

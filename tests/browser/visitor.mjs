@@ -66,10 +66,10 @@ export class Visitor {
     await this.isConnected();
   }
 
-  // What the page would be rendered with now.
-  async state() {
-    const response = await this.page.request.get(this.page.url(), { headers: { Accept: "application/json" } });
-    return response.json();
+  // The cursor that the page would be rendered with now.
+  async cursor() {
+    const response = await this.page.request.get(this.page.url());
+    return (await response.text()).match(/name="lineside-cursor" content="([^"]*)"/)[1];
   }
 
   // Waits until `body` stands in "posts" or "notices", and gives its list item.

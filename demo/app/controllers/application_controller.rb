@@ -1,8 +1,6 @@
 # frozen_string_literal: true
 
 class ApplicationController < ActionController::Base
-  # First of all, before any query: what is published from here on is newer than what the page will show.
-  prepend_before_action { @cursor = Lineside.cursor }
   before_action :require_user
   helper_method :current_user
 

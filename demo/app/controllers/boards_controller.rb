@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 class BoardsController < ApplicationController
-  # The page, and as JSON what is on it: fetched again when something was lost, and for a new token.
+  # The page, and as JSON what is on it: fetched again when something was lost.
   def show
     @state = state
     respond_to do |format|
@@ -14,9 +14,6 @@ class BoardsController < ApplicationController
 
   def state
     {
-      url: Lineside.config.url,
-      token: Lineside.token(current_user, channels: ["board"]),
-      after: @cursor || "unknown",
       posts: Post.newest.map(&:payload),
       notices: current_user.notices.newest.map(&:payload)
     }
