@@ -33,6 +33,6 @@ mod wait;
 mod writer;
 
 pub use publisher::{Left, NotAccepted, PublishOptions, Publisher, Sequence};
-pub use settings::{ONCE_BYTES_MAX, Settings, WAITERS_MAX};
+pub use settings::{CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX, Settings, WAITERS_MAX};
 pub use state::Status;
 pub use wait::{Flushed, Interrupter, Outcome, Waiter};

@@ -1,5 +1,7 @@
 //! The handle that producers use.
 
+mod disconnect;
+
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -151,6 +153,16 @@ impl Publisher {
         let sequence = state
             .tail
             .append(head, frame_bytes, publications.iter().copied());
+        Ok(self.accepted(state, sequence, wants_receipt))
+    }
+
+    /// A frame is in the tail: keeps a place for its answer, and wakes the thread.
+    fn accepted(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        sequence: u64,
+        wants_receipt: bool,
+    ) -> Sequence {
         if wants_receipt {
             state.await_answer(sequence);
         }
@@ -159,7 +171,7 @@ impl Publisher {
         if sleeps {
             self.shared.ring();
         }
-        Ok(Sequence(sequence))
+        Sequence(sequence)
     }
 
     /// The size of a frame, when every part of it is within its limit.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lineside_protocol::PAYLOAD_BYTES_MAX;
-use lineside_protocol::channel::{CABLE_NAME_BYTES_MAX, CABLE_PREFIX};
+use lineside_protocol::channel::{self, CABLE_NAME_BYTES_MAX, CABLE_PREFIX, USER_PREFIX};
 
 /// Answers and flushes waited for at once, each. A process has fewer threads; a publish that asked for a receipt and never
 /// came for it holds a place until then, and the oldest gives way first.
@@ -12,6 +12,16 @@ pub const WAITERS_MAX: usize = 1024;
 
 /// Longest `once` id, in bytes.
 pub const ONCE_BYTES_MAX: usize = 255;
+
+/// Part of the spool that is kept for frames that sign somebody out, in bytes, beyond `spool_bytes_max`: a thousand of the
+/// usual size, since whoever signs out must not stay in because much is published.
+pub const CONTROL_BYTES_RESERVED: usize = 64 * 1024;
+
+/// Longest id of a user, in bytes: `user:<id>` must be the name of a channel.
+pub(crate) const USER_BYTES_MAX: usize = channel::NAME_BYTES_MAX - USER_PREFIX.len();
+
+/// Longest id of a session, in bytes: what a token may hold.
+pub(crate) const SESSION_BYTES_MAX: usize = 255;
 
 /// Longest channel that fits any rule, in bytes: a cable stream with its prefix.
 pub(crate) const CHANNEL_BYTES_MAX: usize = CABLE_PREFIX.len() + CABLE_NAME_BYTES_MAX;

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use lineside_protocol::frame::{PublishHead, encode_publish};
+use lineside_protocol::frame::{Disconnect, PublishHead, ToSidecar, encode_publish};
 
 use super::{CHUNK_BYTES_MAX, Chunk};
 
@@ -37,6 +37,24 @@ impl Tail {
         frame_bytes: usize,
         publications: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> u64 {
+        let sequence = self.begin(frame_bytes);
+        encode_publish(
+            &mut self.open,
+            PublishHead { sequence, ..head },
+            publications,
+        );
+        sequence
+    }
+
+    /// The same for a frame that signs somebody out.
+    pub(crate) fn append_disconnect(&mut self, frame: Disconnect, frame_bytes: usize) -> u64 {
+        let sequence = self.begin(frame_bytes);
+        ToSidecar::Disconnect(Disconnect { sequence, ..frame }).encode(&mut self.open);
+        sequence
+    }
+
+    /// Makes room for the next frame, and gives its sequence.
+    fn begin(&mut self, frame_bytes: usize) -> u64 {
         if self.open.len() + frame_bytes > CHUNK_BYTES_MAX {
             self.seal(Vec::with_capacity(CHUNK_BYTES_MAX));
         }
@@ -44,15 +62,9 @@ impl Tail {
             self.first = self.next;
             self.since = Instant::now();
         }
-        let sequence = self.next;
         self.next += 1;
         self.bytes += frame_bytes;
-        encode_publish(
-            &mut self.open,
-            PublishHead { sequence, ..head },
-            publications,
-        );
-        sequence
+        self.last()
     }
 
     /// The newest sequence that was given away.

@@ -10,4 +10,5 @@ mod limits;
 mod links;
 mod resend;
 mod sidecar;
+mod sign_out;
 mod waiting;

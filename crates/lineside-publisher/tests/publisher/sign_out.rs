@@ -1,0 +1,129 @@
+//! Frames that sign somebody out: in order with the rest, and accepted when the rest is not.
+
+use lineside_protocol::frame::{Disconnect, ToSidecar};
+use lineside_publisher::{
+    CONTROL_BYTES_RESERVED, NotAccepted, Outcome, PublishOptions, Publisher, Waiter,
+};
+
+use super::sidecar::{Line, Place, deadline, epoch, eventually, pair, publish};
+
+fn sign_out(publisher: &Publisher, user: &str) -> Result<u64, NotAccepted> {
+    publisher
+        .disconnect(user, None, 7, false)
+        .map(|sequence| sequence.0)
+}
+
+fn disconnect(line: &mut Line) -> Disconnect {
+    match line.next() {
+        Some(ToSidecar::Disconnect(disconnect)) => disconnect,
+        other => panic!("{other:?} instead of a disconnect"),
+    }
+}
+
+#[test]
+fn it_arrives_in_order_as_it_was_given() {
+    let (_place, publisher, sidecar) = pair();
+    publish(&publisher, 1..=1);
+    publisher
+        .disconnect("42", Some("phone"), 1_800_000_000_123, false)
+        .unwrap();
+    publish(&publisher, 3..=3);
+    let mut line = sidecar.link(0, "a");
+    assert_eq!(line.numbers(1), [1]);
+    let expected = Disconnect {
+        sequence: 2,
+        wants_receipt: false,
+        revoked_ms: 1_800_000_000_123,
+        sub: "42".into(),
+        sid: "phone".into(),
+    };
+    assert_eq!(disconnect(&mut line), expected);
+    assert_eq!(line.publish().sequence, 3);
+    line.ack(3, 103);
+    eventually("all is settled", || publisher.status().acked == 3);
+}
+
+#[test]
+fn it_is_answered_as_a_publication_is() {
+    let (_place, publisher, sidecar) = pair();
+    let waiter = Waiter::new().unwrap();
+    let first = publisher.disconnect("42", None, 7, true).unwrap();
+    let second = publisher.disconnect("43", None, 7, true).unwrap();
+    let mut line = sidecar.link(0, "a");
+    assert!(disconnect(&mut line).wants_receipt && disconnect(&mut line).sid.is_empty());
+    line.receipt(1, 101);
+    line.refuse(2, 5, "no room");
+    line.ack(2, 101);
+    let landed = Outcome::Receipt {
+        cursor: epoch("a").at(lineside_protocol::Position(101)),
+        duplicate: false,
+    };
+    assert_eq!(publisher.wait_receipt(first, deadline(), &waiter), landed);
+    let refused = publisher.wait_receipt(second, deadline(), &waiter);
+    assert!(
+        matches!(refused, Outcome::Refused { code: 5, .. }),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn it_goes_out_again_on_the_next_link_until_it_is_acked() {
+    let (_place, publisher, sidecar) = pair();
+    sign_out(&publisher, "42").unwrap();
+    let mut line = sidecar.link(0, "a");
+    let first = disconnect(&mut line);
+    drop(line);
+    let mut line = sidecar.link(0, "b");
+    assert_eq!(disconnect(&mut line), first);
+    line.ack(1, 101);
+    drop(line);
+    let mut line = sidecar.link(1, "b");
+    publish(&publisher, 2..=2);
+    assert_eq!(line.numbers(1), [2]);
+}
+
+#[test]
+fn a_full_spool_keeps_room_for_it_and_not_without_end() {
+    let place = Place::new();
+    let mut settings = place.settings();
+    settings.spool_bytes_max = 50_000;
+    let publisher = Publisher::new(settings);
+    let payload = [b' '; 1000];
+    let fill = || publisher.publish("news", &payload, PublishOptions::default());
+    let accepted = (0..)
+        .take_while(|_| fill().is_ok())
+        .fold(0, |count, _| count + 1);
+    let mut signed_out = 0;
+    let full = loop {
+        match sign_out(&publisher, &signed_out.to_string()) {
+            Ok(_) => signed_out += 1,
+            Err(error) => break error,
+        }
+    };
+    let max = 50_000 + CONTROL_BYTES_RESERVED;
+    assert!(
+        matches!(full, NotAccepted::SpoolFull { max: it, .. } if it == max),
+        "{full}"
+    );
+    assert!(signed_out > 1000, "{signed_out}");
+    assert!(fill().is_err());
+    let mut line = place.listen().link(0, "a");
+    (0..accepted).for_each(|_| drop(line.publish()));
+    for user in 0..signed_out {
+        assert_eq!(disconnect(&mut line).sub, user.to_string());
+    }
+}
+
+#[test]
+fn names_that_no_token_holds_are_not_accepted() {
+    let place = Place::new();
+    let publisher = place.publisher();
+    let long = "x".repeat(256);
+    for (user, session) in [(&long[..251], None), ("1", Some(&long[..]))] {
+        let error = publisher.disconnect(user, session, 7, false).unwrap_err();
+        assert!(matches!(error, NotAccepted::TooLarge { .. }), "{error}");
+    }
+    publisher
+        .disconnect(&long[..250], Some(&long[..255]), 7, false)
+        .unwrap();
+}
