@@ -47,7 +47,7 @@ pub enum NotAccepted {
     /// As much is held back as may be: the sidecar is absent or does not keep up.
     #[error("the spool is full ({held} of {max} bytes are waiting for the sidecar)")]
     SpoolFull {
-        /// Frames in the spool, in bytes.
+        /// Frames in the spool and those that room is kept for, in bytes.
         held: usize,
         /// `spool_bytes_max`.
         max: usize,
@@ -132,6 +132,40 @@ impl Publisher {
         self.accept(publications, PublishOptions::default())
     }
 
+    /// Keeps room in the spool for what will be published later, or never, and gives its size in bytes.
+    /// [`release`](Self::release) gives the room back: right before publishing it, or instead.
+    ///
+    /// # Errors
+    /// As for [`publish_all`](Self::publish_all).
+    pub fn hold(
+        &self,
+        publications: &[(&str, &[u8])],
+        options: PublishOptions<'_>,
+    ) -> Result<usize, NotAccepted> {
+        let frame_bytes = self.frame_bytes(publications, options)?;
+        let mut state = self.running()?;
+        self.check_room(&mut state, frame_bytes)?;
+        state.held_bytes += frame_bytes;
+        Ok(frame_bytes)
+    }
+
+    /// Gives back room that [`hold`](Self::hold) kept, as many bytes as it said.
+    pub fn release(&self, frame_bytes: usize) {
+        let mut state = self.shared.state();
+        state.held_bytes = state.held_bytes.saturating_sub(frame_bytes);
+    }
+
+    /// Whether a frame of so many bytes fits beside what is in the spool and what room is kept for.
+    fn check_room(&self, state: &mut State, frame_bytes: usize) -> Result<(), NotAccepted> {
+        let held = state.spool_bytes() + state.held_bytes;
+        let max = self.shared.settings.spool_bytes_max;
+        if held + frame_bytes > max {
+            state.status.dropped_full += 1;
+            return Err(NotAccepted::SpoolFull { held, max });
+        }
+        Ok(())
+    }
+
     fn accept(
         &self,
         publications: &[(&str, &[u8])],
@@ -139,11 +173,7 @@ impl Publisher {
     ) -> Result<Sequence, NotAccepted> {
         let frame_bytes = self.frame_bytes(publications, options)?;
         let mut state = self.running()?;
-        let (held, max) = (state.spool_bytes(), self.shared.settings.spool_bytes_max);
-        if held + frame_bytes > max {
-            state.status.dropped_full += 1;
-            return Err(NotAccepted::SpoolFull { held, max });
-        }
+        self.check_room(&mut state, frame_bytes)?;
         let wants_receipt = options.wants_receipt;
         let head = PublishHead {
             sequence: 0,

@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) tail: Tail,
     /// Frames that the writer holds, in bytes.
     pub(crate) backlog_bytes: usize,
+    /// Room kept for what [`Publisher::hold`](crate::Publisher::hold) was asked to expect, in bytes.
+    pub(crate) held_bytes: usize,
     pub(crate) thread: Thread,
     /// The writer waits for its bell: who appends rings it.
     pub(crate) asleep: bool,
@@ -103,6 +105,7 @@ impl Shared {
         let state = State {
             tail: Tail::new(),
             backlog_bytes: 0,
+            held_bytes: 0,
             thread: Thread::NotStarted,
             asleep: false,
             stopping: false,

@@ -6,6 +6,7 @@
 )]
 
 mod delivery;
+mod holding;
 mod limits;
 mod links;
 mod resend;
