@@ -7,7 +7,9 @@ require_relative "lineside/channel_name"
 require_relative "lineside/user_id"
 require_relative "lineside/json"
 require_relative "lineside/receipt"
-require_relative "lineside/drop_log"
+require_relative "lineside/watch"
+require_relative "lineside/transactions"
+require_relative "lineside/held"
 require_relative "lineside/publisher"
 require_relative "lineside/publishing"
 require_relative "lineside/signing"
@@ -37,9 +39,14 @@ module Lineside
     # Changes settings: before the first publication, or later at the price of a new link.
     # @yieldparam config [Configuration]
     # @return [void]
+    # @raise [ConfigurationError] if a setting cannot be used
     def configure
       yield config
-      @starting.synchronize { @publisher &&= Publisher.new(config) }
+      config.chosen_secret&.then { |secrets| Native.check_secrets(secrets) }
+      @starting.synchronize do
+        @publisher&.retire
+        @publisher &&= Publisher.new(config)
+      end
     end
 
     # @return [Publisher] what everything is published through

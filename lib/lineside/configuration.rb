@@ -107,6 +107,9 @@ module Lineside
     # @raise [ConfigurationError] if there is none
     def secret = Secret.of(@secret, @app_key)
 
+    # @return [String, nil] the secrets that somebody chose; nil where they are derived from the app's key
+    def chosen_secret = (Secret.of(@secret, nil) if Secret.given?(@secret, nil))
+
     # @return [Boolean] whether there is something to sign with
     def secret? = Secret.given?(@secret, @app_key)
 

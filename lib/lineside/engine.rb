@@ -2,6 +2,7 @@
 
 require "active_support/fork_tracker"
 require_relative "helper"
+require_relative "log_subscriber"
 require_relative "request_cursor"
 
 module Lineside
@@ -20,6 +21,7 @@ module Lineside
     initializer "lineside.configure", after: :load_config_initializers do |app|
       found = { root: app.root.to_s, app_key: Engine.app_key(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
+      LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end
 
     # First of all in a request, and over at its end. Where one execution is within another, the outer one's holds.

@@ -14,6 +14,9 @@ module Lineside
   # `publish!` could not hand the publication over, so nobody received it; or it grew too old in the spool.
   class NotAccepted < Error; end
 
+  # `publish!` was called inside a transaction, without `now: true`.
+  class InTransaction < Error; end
+
   # `publish!` had no answer in time. The publication may arrive yet: retry it with the same `once:`.
   class Unconfirmed < Error; end
 

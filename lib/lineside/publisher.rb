@@ -8,7 +8,7 @@ module Lineside
     # @raise [ConfigurationError] if a setting cannot be used
     def initialize(config)
       @config = config
-      @drops = DropLog.new(config)
+      @watch = Watch.new(config)
       Native.configure(
         link: config.link_path,
         name: File.basename($PROGRAM_NAME),
@@ -19,20 +19,27 @@ module Lineside
       )
     end
 
-    # Hands publications over: all of them, or none.
+    # Hands publications over: all of them, or none. Inside a transaction their data is encoded at once, and they are
+    # handed over after the commit; a rollback drops them.
     #
     # @param publications [Array<Array(String, Object)>] full names of channels, each with its data
     # @param once [String, nil] the id under which a single one lands once
     # @param timeout [Float, nil] seconds to wait for the sidecar to take a single one; nil returns at once
+    # @param now [Boolean] whether to go round open transactions
     # @return [Boolean, Receipt] whether they were accepted, or what the sidecar answered
     # @raise [ArgumentError, PayloadTooLarge] for data that cannot be published
-    # @raise [NotAccepted, Unconfirmed, Refused] with a timeout only
-    def publish(publications, once: nil, timeout: nil)
-      accepted = Native.publish(publications, once, !timeout.nil?)
-      return accepted?(accepted) unless timeout
-      return receipt(Native.wait(accepted, timeout), timeout) if accepted.is_a?(Integer)
+    # @raise [InTransaction, NotAccepted, Unconfirmed, Refused] with a timeout only
+    def publish(publications, once: nil, timeout: nil, now: false)
+      transactions = now ? Transactions::NONE : open_transactions
+      unless Instrumentation.heard?("publish.lineside")
+        return leave(publications, once, timeout) if transactions.empty?
 
-      raise NotAccepted, "the publication was not accepted, #{accepted}: #{trouble}"
+        return hold(publications, once, timeout, transactions)
+      end
+      event = { channels: publications.map(&:first), once:, deferred: !transactions.empty? }
+      Instrumentation.measure("publish.lineside", event) do
+        event[:deferred] ? hold(publications, once, timeout, transactions) : leave(publications, once, timeout)
+      end
     end
 
     # @param timeout [Float] seconds
@@ -43,23 +50,61 @@ module Lineside
     def cursor = Native.cursor
 
     # Opens the link in the background, so that the cursor is known before the first publication.
-    def connect = Native.connect
+    def connect
+      @watch.start
+      Native.connect
+    end
+
+    # Called when another takes its place.
+    def retire = @watch.stop
 
     # @return [Hash] how the link is and what was counted; an unstable interface for logs and specs
     def status = Native.status
 
     # Gives what is still in the spool a last second, and says what it leaves behind. Publishing goes on working.
     def close
+      @watch.stop
       Native.flush(1.0)
-      @drops.close
+      @watch.close
     end
 
     private
 
+    # Those that a publication waits for. Ones that are not joinable are made around tests, and never commit.
+    def open_transactions
+      open = Transactions.open
+      Held.settle if open.empty?
+      open.empty? ? open : open.select(&:joinable?)
+    end
+
+    def leave(publications, once, timeout)
+      @watch.start
+      accepted = Native.publish(publications, once, !timeout.nil?)
+      return accepted?(accepted, publications.size) unless timeout
+      return receipt(Native.wait(accepted, timeout), timeout) if accepted.is_a?(Integer)
+
+      raise NotAccepted, "the publication was not accepted, #{accepted}: #{trouble}"
+    end
+
+    def hold(publications, once, timeout, transactions)
+      if timeout
+        raise InTransaction, "publish! would wait inside a transaction for what is sent after its commit: " \
+                             "publish after the commit, or give now: true to publish before it"
+      end
+      @watch.start
+      parcel = Native.hold(publications, once)
+      return accepted?(parcel, publications.size) if parcel.is_a?(String)
+
+      Held.new(parcel, transactions) { accepted?(Native.publish_held(parcel), publications.size) }
+      true
+    end
+
     # @param accepted [Integer, String] the number of the hand-over, or why there is none
-    def accepted?(accepted)
-      accepted.is_a?(Integer) ? @drops.accepted : @drops.not_accepted(accepted)
-      accepted.is_a?(Integer)
+    def accepted?(accepted, count)
+      return true if accepted.is_a?(Integer)
+
+      @watch.not_accepted(count, accepted)
+      false
     end
 
     def receipt(answer, timeout)

@@ -4,6 +4,10 @@ module Lineside
   # The verbs that publish. Data is anything ActiveSupport's JSON takes; a channel is a String, a record or an array of
   # them ({ChannelName}). What cannot be published raises ArgumentError or {PayloadTooLarge}; an absent or slow sidecar
   # raises nothing.
+  #
+  # Inside an ActiveRecord transaction the data is encoded at the call and leaves after the commit; a rollback drops it,
+  # and so does that of a savepoint around it. With several databases in a transaction all have to commit. What waits
+  # counts as accepted, and its bytes count for `spool_bytes_max`. `now: true` goes round all that.
   module Publishing
     # Longest `once:` id, in bytes.
     ONCE_BYTES_MAX = 255
@@ -18,9 +22,10 @@ module Lineside
     # Publishes on a shared channel and returns at once.
     #
     # @param once [String, nil] lands once per channel under this id, however often it is retried
-    # @return [Boolean] whether it was accepted: handed over to be sent
-    def publish(channel, data = NO_DATA, once: nil, **bare)
-      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once))
+    # @param now [Boolean] leaves at once inside a transaction too
+    # @return [Boolean] whether it was accepted: handed over to be sent, or to wait for the commit
+    def publish(channel, data = NO_DATA, once: nil, now: false, **bare)
+      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once), now:)
     end
 
     # Publishes on a shared channel and waits until the sidecar has it.
@@ -28,35 +33,36 @@ module Lineside
     # @param timeout [Numeric] seconds
     # @return [Receipt]
     # @raise [Unconfirmed] if no answer came in time; retry with `once:`
+    # @raise [InTransaction] inside a transaction, unless `now:`
     # @raise [NotAccepted, Refused] if it certainly was not published
-    def publish!(channel, data = NO_DATA, once: nil, timeout: 2, **bare)
+    def publish!(channel, data = NO_DATA, once: nil, timeout: 2, now: false, **bare) # rubocop:disable Metrics/ParameterLists -- four of them are options
       publication = [ChannelName.of(channel), given(data, bare)]
-      publisher.publish([publication], once: once_id(once), timeout: seconds(timeout))
+      publisher.publish([publication], once: once_id(once), timeout: seconds(timeout), now:)
     end
 
     # Publishes to one user, on all their devices, and returns at once.
     #
     # @param user [String, Integer, Object] as {UserId} reads it
     # @return [Boolean] whether it was accepted
-    def publish_to(user, data = NO_DATA, once: nil, **bare)
-      publisher.publish([[ChannelName.of_user(user, config), given(data, bare)]], once: once_id(once))
+    def publish_to(user, data = NO_DATA, once: nil, now: false, **bare)
+      publisher.publish([[ChannelName.of_user(user, config), given(data, bare)]], once: once_id(once), now:)
     end
 
     # Publishes several at once, in their order: all of them, or none.
     #
     # @param publications [Array<Array(Object, Object)>] channels, each with its data
     # @return [Boolean] whether they were accepted
-    def publish_all(publications)
+    def publish_all(publications, now: false)
       pairs = Array(publications).map do |publication|
         next [ChannelName.of(publication[0]), publication[1]] if publication.is_a?(Array) && publication.size == 2
 
         raise ArgumentError, "publish_all takes pairs of a channel and data, such as [[\"orders\", { id: 7 }]]"
       end
-      pairs.empty? || publisher.publish(pairs)
+      pairs.empty? || publisher.publish(pairs, now:)
     end
 
     # @param timeout [Numeric] seconds
-    # @return [Boolean] whether the sidecar has all that was accepted so far
+    # @return [Boolean] whether the sidecar has all that was accepted so far, but for what waits for a commit
     def flush(timeout: 1) = publisher.flush(seconds(timeout))
 
     # @return [String, nil] the newest position known here, without a round trip; nil before the first link

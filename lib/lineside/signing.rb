@@ -16,8 +16,8 @@ module Lineside
     def token(user, channels: [], allow: [], expires_in: config.token_expires_in)
       Native.sign_connection(
         config.secret,
-        sub: sub(user), channels: channels.map { |channel| ChannelName.of(channel) },
-        allow: allow.map { |grant| grant(grant) }, seconds: life(expires_in)
+        sub: sub(user), channels: list(:channels, channels).map { |channel| ChannelName.of(channel) },
+        allow: list(:allow, allow).map { |grant| grant(grant) }, seconds: life(expires_in)
       )
     end
 
@@ -32,6 +32,12 @@ module Lineside
     end
 
     private
+
+    def list(name, entries)
+      return entries if entries.is_a?(Array)
+
+      raise ArgumentError, "#{name}: #{entries.inspect[0, 64]} is no Array: give #{name}: [\"news\"], for example"
+    end
 
     def sub(user) = user.nil? ? nil : UserId.of(user, config)
 

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "open3"
+require "rails/version"
 require "tmpdir"
 
 # Lineside in a Rails application, each in a process of its own.
@@ -50,6 +51,33 @@ RSpec.describe "The engine" do
     run 'config.lineside.pth = "/live"'
     expect(@status).not_to be_success
     expect(@errors).to match(/pth is no setting of Lineside.*\bpath\b/)
+  end
+
+  it "ends the boot for a secret that could be guessed, without showing it" do
+    run 'config.lineside.secret = "too-short-a-secret"'
+    expect(@status).not_to be_success
+    expect(@errors).to include("Lineside::ConfigurationError").and(satisfy { |text| !text.include?("too-short") })
+    run "", "print 'booted'", LINESIDE_SECRET: "short"
+    expect([@output, @status.success?]).to eq ["", false]
+  end
+
+  it "logs publications as Rails logs queries, where debug is logged and nowhere else" do
+    publish = 'Lineside.publish("orders", 1)'
+    run "config.logger = Logger.new($stdout); config.log_level = :debug", publish
+    expect(@output).to match(/Lineside.* orders: accepted \([\d.]+ms\)/)
+    run "config.logger = Logger.new($stdout); config.log_level = :info",
+        "#{publish}; p ActiveSupport::Notifications.notifier.listening?('publish.lineside')"
+    expect(@output).to start_with "false\n"
+  end
+
+  it "reports what was dropped to Rails.error, which there is since Rails 7.0" do
+    run 'config.lineside.spool_bytes_max = 10; config.lineside.link = "unix:/nowhere/lineside.sock"', <<~RUBY
+      subscriber = Class.new { def report(error, **) = print(error.class, " ", error.message) }.new
+      Rails.error.subscribe(subscriber) if Rails.respond_to?(:error)
+      Lineside.publish("orders", 1)
+    RUBY
+    reported = Rails::VERSION::MAJOR >= 7 ? /\ALineside::NotAccepted .*1 were not accepted.*nowhere/ : /\A\z/
+    expect(@output).to match reported
   end
 
   it "keeps the link under the app's root, wherever the process was started" do

@@ -35,6 +35,13 @@ RSpec.describe Lineside::Signing do
       .each { |sign| expect(&sign).to raise_error(ArgumentError) }
   end
 
+  it "refuses a single name for a list of them, and says what to give" do
+    ["news", nil, :news, { "news" => 1 }].each do |single|
+      expect { Lineside.token("1", channels: single) }.to raise_error(ArgumentError, /channels:.*\["news"\]/)
+      expect { Lineside.token("1", allow: single) }.to raise_error(ArgumentError, /allow:/)
+    end
+  end
+
   it "refuses lives that are none or too long" do
     [0, -1, 0.5, 86_401, "60", nil, Float::NAN, Float::INFINITY].each do |life|
       expect { Lineside.token("42", expires_in: life) }.to raise_error(ArgumentError, /expires_in|lives/)

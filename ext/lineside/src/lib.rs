@@ -11,11 +11,12 @@
 
 mod error;
 mod gvl;
+mod held;
 mod json;
 mod link;
 mod token;
 
-use magnus::{Error, Module, Object, RModule, RString, Ruby, Value, function};
+use magnus::{Class, Error, Module, Object, RModule, RString, Ruby, Value, function};
 
 #[magnus::init(name = "lineside")]
 fn init(ruby: &Ruby) -> Result<(), Error> {
@@ -28,11 +29,18 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("configure", function!(link::configure, 1))?;
     native.define_singleton_method("connect", function!(link::connect, 0))?;
     native.define_singleton_method("publish", function!(link::publish, 3))?;
+    native
+        .define_class("Held", ruby.class_object())?
+        .undef_default_alloc_func();
+    native.define_singleton_method("hold", function!(held::hold, 2))?;
+    native.define_singleton_method("publish_held", function!(held::publish_held, 1))?;
+    native.define_singleton_method("release", function!(held::release, 1))?;
     native.define_singleton_method("wait", function!(link::wait, 2))?;
     native.define_singleton_method("flush", function!(link::flush, 1))?;
     native.define_singleton_method("cursor", function!(link::cursor, 0))?;
     native.define_singleton_method("status", function!(link::status, 0))?;
     native.define_singleton_method("derive", function!(token::derive, 1))?;
+    native.define_singleton_method("check_secrets", function!(token::check_secrets, 1))?;
     native.define_singleton_method("sign_connection", function!(token::sign_connection, 2))?;
     native.define_singleton_method("sign_channel", function!(token::sign_channel, 2))?;
     native.define_singleton_method("encode", function!(encode, 2))?;

@@ -253,16 +253,17 @@ fn lock() -> MutexGuard<'static, Link> {
 }
 
 /// The publisher, if something was published in this process.
-fn present() -> Option<Arc<Publisher>> {
+pub(crate) fn present() -> Option<Arc<Publisher>> {
     lock().publisher.clone()
 }
 
-fn publisher(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
+pub(crate) fn publisher(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
     let mut link = lock();
     if let Some(publisher) = &link.publisher {
         return Ok(Arc::clone(publisher));
     }
     let Some(mut settings) = link.settings.clone() else {
+        drop(link);
         return Err(error::general(
             ruby,
             "Lineside::Native is used through Lineside::Publisher, which configures it",
@@ -275,9 +276,13 @@ fn publisher(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
 }
 
 /// Where a publication's channel and payload stand in the buffer.
-type Publication = (Range<usize>, Range<usize>);
+pub(crate) type Publication = (Range<usize>, Range<usize>);
 
-fn encode_all(ruby: &Ruby, pairs: RArray, buffer: &mut Vec<u8>) -> Result<Vec<Publication>, Error> {
+pub(crate) fn encode_all(
+    ruby: &Ruby,
+    pairs: RArray,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<Publication>, Error> {
     let mut publications = Vec::with_capacity(pairs.len());
     // By index: the app's callbacks may change what they can reach.
     for index in 0..pairs.len() {
@@ -291,20 +296,13 @@ fn encode_all(ruby: &Ruby, pairs: RArray, buffer: &mut Vec<u8>) -> Result<Vec<Pu
     Ok(publications)
 }
 
-fn hand_over(
+pub(crate) fn hand_over(
     ruby: &Ruby,
     buffer: &[u8],
     publications: &[Publication],
     options: PublishOptions<'_>,
 ) -> Result<Value, Error> {
-    let slices = publications.iter().map(|(channel, payload)| {
-        let channel = std::str::from_utf8(&buffer[channel.clone()]);
-        Ok((
-            channel.map_err(|_| error::argument(ruby, "the channel's name is not UTF-8"))?,
-            &buffer[payload.clone()],
-        ))
-    });
-    let slices = slices.collect::<Result<Vec<_>, Error>>()?;
+    let slices = slices(ruby, buffer, publications)?;
     let publisher = publisher(ruby)?;
     let handed_over = match (slices.as_slice(), options) {
         (&[(channel, payload)], options) => publisher.publish(channel, payload, options),
@@ -324,12 +322,35 @@ fn hand_over(
     };
     match handed_over {
         Ok(sequence) => Ok(sequence.0.into_value_with(ruby)),
-        Err(problem @ NotAccepted::TooLarge { .. }) => Err(error::too_large(
+        Err(problem) => why_not(ruby, &problem),
+    }
+}
+
+/// Channels and payloads, where the buffer has them.
+pub(crate) fn slices<'a>(
+    ruby: &Ruby,
+    buffer: &'a [u8],
+    publications: &[Publication],
+) -> Result<Vec<(&'a str, &'a [u8])>, Error> {
+    let slices = publications.iter().map(|(channel, payload)| {
+        let channel = std::str::from_utf8(&buffer[channel.clone()]);
+        Ok((
+            channel.map_err(|_| error::argument(ruby, "the channel's name is not UTF-8"))?,
+            &buffer[payload.clone()],
+        ))
+    });
+    slices.collect()
+}
+
+/// What Ruby is told when something was not accepted: a String that says why. What never could be is an error.
+pub(crate) fn why_not(ruby: &Ruby, problem: &NotAccepted) -> Result<Value, Error> {
+    if let NotAccepted::TooLarge { .. } = problem {
+        return Err(error::too_large(
             ruby,
             format!("{problem}: publish what the page needs to fetch the rest"),
-        )),
-        Err(problem) => Ok(problem.to_string().into_value_with(ruby)),
+        ));
     }
+    Ok(problem.to_string().into_value_with(ruby))
 }
 
 /// Repeats `attempt` without the GVL until it has an answer. Between attempts Ruby may raise, switch threads or run a

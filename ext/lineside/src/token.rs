@@ -14,6 +14,11 @@ pub(crate) fn derive(ruby: &Ruby, app_key: RString) -> Result<String, Error> {
     guard(ruby, || Ok(gvl::read(app_key, lineside_token::derive)))
 }
 
+/// `Native.check_secrets(secrets)`: nothing, or a `ConfigurationError` for what could not sign.
+pub(crate) fn check_secrets(ruby: &Ruby, secrets: RString) -> Result<(), Error> {
+    guard(ruby, || keys(ruby, secrets).map(drop))
+}
+
 /// `Native.sign_connection(secrets, sub:, channels:, allow:, seconds:)`: a connection token.
 pub(crate) fn sign_connection(
     ruby: &Ruby,
@@ -63,11 +68,15 @@ fn sign(
     secrets: RString,
     signed: impl FnOnce(&Keys, u64) -> Result<String, ClaimError>,
 ) -> Result<String, Error> {
-    let keys = Keys::parse(&secrets.to_string()?)
-        .map_err(|problem| error::configuration(ruby, problem.to_string()))?;
+    let keys = keys(ruby, secrets)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     signed(&keys, now_ms).map_err(|problem| error::argument(ruby, problem.to_string()))
+}
+
+fn keys(ruby: &Ruby, secrets: RString) -> Result<Keys, Error> {
+    Keys::parse(&secrets.to_string()?)
+        .map_err(|problem| error::configuration(ruby, problem.to_string()))
 }

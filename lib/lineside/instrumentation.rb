@@ -1,0 +1,29 @@
+# frozen_string_literal: true
+
+module Lineside
+  # Events through ActiveSupport::Notifications, where that is loaded:
+  #
+  # `publish.lineside`, around each publication: `channels`, `once`, `deferred` (to a commit) and `accepted`.
+  # `dropped.lineside`, once a second at most: `not_accepted` (publications), `dropped_aged` and `refused` (hand-overs)
+  # since the last time, and `remedy`.
+  # `link.lineside`, once a second at most: `state`, `:up` or `:down`, and `remedy` when it is down.
+  module Instrumentation
+    module_function
+
+    # @return [Boolean] whether somebody would hear of it; nothing need be built for nobody
+    def heard?(event)
+      defined?(ActiveSupport::Notifications) && ActiveSupport::Notifications.notifier.listening?(event)
+    end
+
+    def tell(event, payload)
+      ActiveSupport::Notifications.instrument(event, payload) if heard?(event)
+    end
+
+    # Runs the block as that event; what it returns is accepted, or not.
+    def measure(event, payload)
+      ActiveSupport::Notifications.instrument(event, payload) do
+        yield.tap { |answer| payload[:accepted] = answer ? true : false }
+      end
+    end
+  end
+end

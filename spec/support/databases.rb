@@ -1,0 +1,27 @@
+# frozen_string_literal: true
+
+# Two real databases of ActiveRecord, made by the first example that asks for them, and a model in each.
+module Databases
+  def self.connect
+    @connect ||= begin
+      require "active_record"
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      const_set(:Order, Class.new(ActiveRecord::Base) { self.table_name = "orders" })
+      other = const_set(:Other, Class.new(ActiveRecord::Base) { self.abstract_class = true })
+      other.establish_connection(adapter: "sqlite3", database: ":memory:")
+      const_set(:Stock, Class.new(other) { self.table_name = "stocks" })
+      { Order => "orders", Stock => "stocks" }.each do |model, table|
+        model.connection.create_table(table) { |columns| columns.string :name }
+      end
+    end
+  end
+
+  def self.included(group)
+    group.before { Databases.connect }
+    group.after { [orders, stocks].each(&:delete_all) }
+  end
+
+  def orders = Databases::Order
+
+  def stocks = Databases::Stock
+end
