@@ -112,6 +112,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
         publish(2)
       end
     end.to raise_error("broken")
+    expect(Lineside.publisher.status[:accepted]).to eq(2)
     model = Class.new(orders) { after_rollback { Lineside.publish("orders", "after the rollback") } }
     orders.transaction do
       model.new(name: "first").save!(validate: false)
