@@ -5,6 +5,7 @@ require_relative "lineside/error"
 require_relative "lineside/configuration"
 require_relative "lineside/channel_name"
 require_relative "lineside/user_id"
+require_relative "lineside/session_id"
 require_relative "lineside/json"
 require_relative "lineside/receipt"
 require_relative "lineside/watch"
@@ -13,6 +14,7 @@ require_relative "lineside/held"
 require_relative "lineside/publisher"
 require_relative "lineside/publishing"
 require_relative "lineside/signing"
+require_relative "lineside/sign_out"
 begin
   # A gem built for one platform holds an extension for each Ruby.
   require "lineside/#{RUBY_VERSION[/\d+\.\d+/]}/lineside"
@@ -25,9 +27,11 @@ end
 #   Lineside.publish("orders", { id: 7, total: 90 })
 #   Lineside.publish_to(current_user, { unread: 3 })
 #   Lineside.token(current_user, channels: ["orders"])
+#   Lineside.disconnect(current_user)
 module Lineside
   extend Publishing
   extend Signing
+  extend SignOut
 
   @config = Configuration.new
   @starting = Mutex.new

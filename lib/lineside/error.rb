@@ -17,7 +17,7 @@ module Lineside
   # `publish!` was called inside a transaction, without `now: true`.
   class InTransaction < Error; end
 
-  # `publish!` had no answer in time. The publication may arrive yet: retry it with the same `once:`.
+  # `publish!` or `disconnect!` had no answer in time. It may arrive yet: retry it, a publication with the same `once:`.
   class Unconfirmed < Error; end
 
   # The sidecar will never take the publication.

@@ -42,6 +42,17 @@ module Lineside
       end
     end
 
+    # Hands a sign-out over: the end of all tokens made by now, in order with what is published.
+    #
+    # @param user [String] the id
+    # @param session [String, nil] the id of the only one that is meant
+    # @param timeout [Float, nil] seconds to wait for the sidecar to take it; nil returns at once
+    # @return [Boolean, Receipt] as {#publish}
+    # @raise [NotAccepted, Unconfirmed, Refused] with a timeout only
+    def disconnect(user, session, timeout: nil)
+      answered(Native.disconnect(user, session, !timeout.nil?), 1, timeout)
+    end
+
     # @param timeout [Float] seconds
     # @return [Boolean] whether the sidecar has all that was accepted so far
     def flush(timeout) = Native.flush(timeout)
@@ -79,11 +90,15 @@ module Lineside
 
     def leave(publications, once, timeout)
       @watch.start
-      accepted = Native.publish(publications, once, !timeout.nil?)
-      return accepted?(accepted, publications.size) unless timeout
+      answered(Native.publish(publications, once, !timeout.nil?), publications.size, timeout)
+    end
+
+    # @param accepted [Integer, String] the number of the hand-over, or why there is none
+    def answered(accepted, count, timeout)
+      return accepted?(accepted, count) unless timeout
       return receipt(Native.wait(accepted, timeout), timeout) if accepted.is_a?(Integer)
 
-      raise NotAccepted, "the publication was not accepted, #{accepted}: #{trouble}"
+      raise NotAccepted, "it was not accepted, #{accepted}: #{trouble}"
     end
 
     def hold(publications, once, timeout, transactions)
@@ -110,12 +125,12 @@ module Lineside
     def receipt(answer, timeout)
       case answer
       in [:receipt, cursor, duplicate] then Receipt.new(cursor, duplicate)
-      in [:refused, code, message] then raise Refused.new("the sidecar refused the publication: #{message}", code)
+      in [:refused, code, message] then raise Refused.new("the sidecar refused it: #{message}", code)
       in [:timed_out]
-        raise Unconfirmed, "no answer within #{timeout} s, so the publication may arrive yet (#{trouble}): " \
-                           "to retry it, give the same once: both times"
+        raise Unconfirmed, "no answer within #{timeout} s, so it may arrive yet (#{trouble}): " \
+                           "to retry a publication, give the same once: both times"
       in [:dropped]
-        raise NotAccepted, "the publication grew older than #{@config.spool_seconds_max} s in the spool: #{trouble}"
+        raise NotAccepted, "it grew older than #{@config.spool_seconds_max} s in the spool: #{trouble}"
       end
     end
 

@@ -10,13 +10,15 @@ module Lineside
     # @param channels [Array] shared channels that are subscribed on connect
     # @param allow [Array] channels, or prefixes ending in `:*`, that may be subscribed on request
     # @param expires_in [Numeric, #to_i] seconds, up to a day
+    # @param session [Object, nil] as {SessionId} reads it, so that {SignOut#disconnect} can end this session alone
     # @return [String]
     # @raise [ArgumentError] for a name, a grant or a life that cannot be
     # @raise [ConfigurationError] if there is no secret, or one that cannot be used
-    def token(user, channels: [], allow: [], expires_in: config.token_expires_in)
+    def token(user, channels: [], allow: [], expires_in: config.token_expires_in, session: nil)
       Native.sign_connection(
         config.secret,
-        sub: sub(user), channels: list(:channels, channels).map { |channel| ChannelName.of(channel) },
+        sub: sub(user), sid: session&.then { |it| SessionId.of(it) },
+        channels: list(:channels, channels).map { |channel| ChannelName.of(channel) },
         allow: list(:allow, allow).map { |grant| grant(grant) }, seconds: life(expires_in)
       )
     end

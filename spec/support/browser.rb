@@ -25,11 +25,12 @@ class Browser
 
   def say(message) = write(TEXT, JSON.generate(message))
 
-  # The next message of that type. Pings and the end of a replay may come between, anything else may not.
+  # The next message of that type, or of one of those. Pings and the end of a replay may come between, anything else
+  # may not.
   def hear(type)
     message = read_message
     return hear(type) if %w[ping caught_up].include?(message["type"])
-    raise "waited for #{type}, got #{message}" unless message["type"] == type
+    raise "waited for #{type}, got #{message}" unless [*type].include?(message["type"])
 
     message
   end

@@ -21,6 +21,12 @@ RSpec.describe Lineside::Signing do
     expect(claims(Lineside.token(nil, channels: ["news"]))).not_to have_key("sub")
   end
 
+  it "signs for one session of the user" do
+    expect(claims(Lineside.token("42", session: "phone"))["sid"]).to eq("phone")
+    expect(claims(Lineside.token("42"))).not_to have_key("sid")
+    expect { Lineside.token("42", session: "") }.to raise_error(ArgumentError, /session/)
+  end
+
   it "signs for one channel, for one user or for whoever holds it" do
     expect(claims(Lineside.channel_token("news"))).to include("aud" => "lineside:channel", "channel" => "news")
     expect(claims(Lineside.channel_token("news"))).not_to have_key("sub")

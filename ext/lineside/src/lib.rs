@@ -14,6 +14,7 @@ mod gvl;
 mod held;
 mod json;
 mod link;
+mod sign_out;
 mod token;
 
 use magnus::{Class, Error, Module, Object, RModule, RString, Ruby, Value, function};
@@ -35,6 +36,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("hold", function!(held::hold, 2))?;
     native.define_singleton_method("publish_held", function!(held::publish_held, 1))?;
     native.define_singleton_method("release", function!(held::release, 1))?;
+    native.define_singleton_method("disconnect", function!(sign_out::disconnect, 3))?;
     native.define_singleton_method("wait", function!(link::wait, 2))?;
     native.define_singleton_method("flush", function!(link::flush, 1))?;
     native.define_singleton_method("cursor", function!(link::cursor, 0))?;

@@ -1,13 +1,11 @@
 //! Signing for Ruby. Names and ids come checked by lib/lineside; the rules themselves are those of `lineside-token`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use lineside_token::{ChannelDraft, ClaimError, ConnectionDraft, Keys};
 use magnus::scan_args::get_kwargs;
 use magnus::{Error, RHash, RString, Ruby};
 
 use crate::error::{self, guard};
-use crate::gvl;
+use crate::{gvl, sign_out};
 
 /// `Native.derive(app_key)`: the secret of an app that has a key but no secret.
 pub(crate) fn derive(ruby: &Ruby, app_key: RString) -> Result<String, Error> {
@@ -19,26 +17,27 @@ pub(crate) fn check_secrets(ruby: &Ruby, secrets: RString) -> Result<(), Error> 
     guard(ruby, || keys(ruby, secrets).map(drop))
 }
 
-/// `Native.sign_connection(secrets, sub:, channels:, allow:, seconds:)`: a connection token.
+/// `Native.sign_connection(secrets, sub:, sid:, channels:, allow:, seconds:)`: a connection token.
 pub(crate) fn sign_connection(
     ruby: &Ruby,
     secrets: RString,
     claims: RHash,
 ) -> Result<String, Error> {
     guard(ruby, || {
-        let names = ["sub", "channels", "allow", "seconds"];
-        let given = get_kwargs::<_, (Option<String>, Vec<String>, Vec<String>, u64), (), ()>(
+        type Texts = Vec<String>;
+        let names = ["sub", "sid", "channels", "allow", "seconds"];
+        let given = get_kwargs::<_, (Option<String>, Option<String>, Texts, Texts, u64), (), ()>(
             claims,
             &names,
             &[],
         )?;
-        let (sub, channels, allow, ttl_s) = given.required;
+        let (sub, sid, channels, allow, ttl_s) = given.required;
         let draft = ConnectionDraft {
             sub,
+            sid,
             channels,
             allow,
             ttl_s,
-            ..ConnectionDraft::default()
         };
         sign(ruby, secrets, |keys, now_ms| {
             lineside_token::sign_connection(draft, keys, now_ms)
@@ -69,11 +68,8 @@ fn sign(
     signed: impl FnOnce(&Keys, u64) -> Result<String, ClaimError>,
 ) -> Result<String, Error> {
     let keys = keys(ruby, secrets)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    signed(&keys, now_ms).map_err(|problem| error::argument(ruby, problem.to_string()))
+    signed(&keys, sign_out::issued_ms())
+        .map_err(|problem| error::argument(ruby, problem.to_string()))
 }
 
 fn keys(ruby: &Ruby, secrets: RString) -> Result<Keys, Error> {
