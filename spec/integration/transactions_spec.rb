@@ -166,6 +166,18 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["of another thread", "held"])
   end
 
+  it "is the parent's alone when it forks" do
+    orders.transaction do
+      publish("parent's")
+      child = fork do
+        publish("child's") && Lineside.flush(timeout: 10)
+        exit!(true)
+      end
+      Process.wait(child)
+    end
+    expect(delivered).to eq(["child's", "parent's"])
+  end
+
   it "gives back the room of a connection that was lost, and drops what waited for it" do
     connection = stocks.connection
     connection.begin_transaction

@@ -14,4 +14,16 @@ RSpec.describe Lineside::Native do
     expect(output.lines.grep(/rescued: .*provoked/).size).to eq(2)
     expect(output.lines.last).to eq("{\"still\":\"alive\"}\n")
   end
+
+  it "gives the room back of what was held and is collected" do
+    use(Lineside.config) { |config| config.spool_bytes_max = 10_000 }
+    Lineside.publisher
+    hold = -> { described_class.hold([["orders", "x" * 1000]], nil) }
+    Array.new(9) { hold.call }
+    expect(hold.call).to match(/spool is full/)
+    eventually("room") { GC.start || hold.call.is_a?(described_class::Held) }
+    held = hold.call
+    expect(described_class.release(held)).to be(true)
+    expect([described_class.release(held), described_class.publish_held(held)]).to eq([false, nil])
+  end
 end

@@ -1,0 +1,34 @@
+# frozen_string_literal: true
+
+RSpec.describe Lineside::Transactions do
+  def said(script)
+    ruby("require \"lineside\"\n#{script}\n$stdout.flush\nexit!(true)",
+         env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
+  end
+
+  it "loads no ActiveRecord that waits for its autoload, and opens no connection" do
+    expect(said(<<~RUBY)).to eq("[true, true, true, nil]")
+      require "active_record"
+      answers = [Lineside.publish("orders", 1), !ActiveRecord.autoload?(:Base).nil?]
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      print [*answers, Lineside.publish("orders", 1), ActiveRecord::Base.connection_pool.active_connection?].inspect
+    RUBY
+  end
+
+  it "sees transactions of databases that are connected after the first look" do
+    expect(said(<<~RUBY)).to eq("[0, 1, 1, 2]")
+      require "active_record"
+      look = -> { Lineside::Transactions.open.size }
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      before = look.call
+      other = Class.new(ActiveRecord::Base) { def self.name = "Other" }
+      other.abstract_class = true
+      ActiveRecord::Base.transaction do
+        one = look.call
+        other.establish_connection(adapter: "sqlite3", database: ":memory:")
+        two = look.call
+        other.transaction { print [before, one, two, look.call].inspect }
+      end
+    RUBY
+  end
+end
