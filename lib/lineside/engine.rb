@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "active_support/fork_tracker"
+require_relative "hand_off"
 require_relative "helper"
 require_relative "log_subscriber"
 require_relative "request_cursor"
@@ -28,6 +29,10 @@ module Lineside
     initializer "lineside.request_cursor" do |app|
       app.executor.to_run { Lineside.sample_request_cursor }
       app.executor.to_complete { Lineside.forget_request_cursor }
+    end
+
+    initializer "lineside.hand_off" do |app|
+      app.middleware.insert_before ActionDispatch::Executor, HandOff
     end
 
     initializer "lineside.helper" do

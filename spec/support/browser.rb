@@ -16,10 +16,15 @@ class Browser
   # @return [Hash] the answer to its connect
   attr_reader :welcome
 
-  def initialize(port, **connect)
+  # @param headers [Hash] more of them for the request
+  # @param at_once [Boolean] whether its connect leaves together with the request, as a client may that knows the server
+  def initialize(port, headers: {}, at_once: false, **connect)
     @socket = TCPSocket.new("127.0.0.1", port)
-    shake_hands(port)
-    say(type: "connect", **connect)
+    request = request(port, headers)
+    connect = frame(TEXT, JSON.generate(type: "connect", **connect))
+    @socket.write(at_once ? request + connect : request)
+    shake_hands
+    @socket.write(connect) unless at_once
     @welcome = hear("welcome")
   end
 
@@ -48,10 +53,14 @@ class Browser
 
   private
 
-  def shake_hands(port)
-    key = Base64.strict_encode64(SecureRandom.bytes(16))
-    @socket.write("GET /lineside HTTP/1.1\r\nHost: 127.0.0.1:#{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
-                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: #{key}\r\n\r\n")
+  def request(port, headers)
+    upgrade = { "Host" => "127.0.0.1:#{port}", "Upgrade" => "websocket", "Connection" => "Upgrade",
+                "Sec-WebSocket-Version" => "13", "Sec-WebSocket-Key" => Base64.strict_encode64(SecureRandom.bytes(16)) }
+    lines = upgrade.merge(headers).map { |name, value| "#{name}: #{value}\r\n" }
+    "GET /lineside HTTP/1.1\r\n#{lines.join}\r\n"
+  end
+
+  def shake_hands
     head = +""
     head << read(1) until head.end_with?("\r\n\r\n")
     raise "no WebSocket: #{head}" unless head.start_with?("HTTP/1.1 101")
@@ -76,13 +85,15 @@ class Browser
     [first & 0xF, read(length)]
   end
 
+  def write(opcode, payload) = @socket.write(frame(opcode, payload))
+
   # Clients mask (RFC 6455 §5.3).
-  def write(opcode, payload)
+  def frame(opcode, payload)
     mask = SecureRandom.bytes(4)
     masked = payload.bytes.each_with_index.map { |byte, index| byte ^ mask.getbyte(index % 4) }.pack("C*")
     size = payload.bytesize
     head = size < 126 ? [0x80 | opcode, 0x80 | size].pack("CC") : [0x80 | opcode, 0xFE, size].pack("CCn")
-    @socket.write(head + mask + masked)
+    head + mask + masked
   end
 
   def read(bytes)
