@@ -31,15 +31,10 @@ module Lineside
     # @raise [InTransaction, NotAccepted, Unconfirmed, Refused] with a timeout only
     def publish(publications, once: nil, timeout: nil, now: false)
       transactions = now ? Transactions::NONE : open_transactions
-      unless Instrumentation.heard?("publish.lineside")
-        return leave(publications, once, timeout) if transactions.empty?
+      return hand_over(publications, once, timeout, transactions) unless Instrumentation.heard?("publish.lineside")
 
-        return hold(publications, once, timeout, transactions)
-      end
       event = { channels: publications.map(&:first), once:, deferred: !transactions.empty? }
-      Instrumentation.measure("publish.lineside", event) do
-        event[:deferred] ? hold(publications, once, timeout, transactions) : leave(publications, once, timeout)
-      end
+      Instrumentation.measure("publish.lineside", event) { hand_over(publications, once, timeout, transactions) }
     end
 
     # Hands a sign-out over: the end of all tokens made by now, in order with what is published.
@@ -50,6 +45,7 @@ module Lineside
     # @return [Boolean, Receipt] as {#publish}
     # @raise [NotAccepted, Unconfirmed, Refused] with a timeout only
     def disconnect(user, session, timeout: nil)
+      @watch.start
       answered(Native.disconnect(user, session, !timeout.nil?), 1, timeout)
     end
 
@@ -88,8 +84,10 @@ module Lineside
       open.empty? ? open : open.select(&:joinable?)
     end
 
-    def leave(publications, once, timeout)
+    def hand_over(publications, once, timeout, transactions)
       @watch.start
+      return hold(publications, once, timeout, transactions) unless transactions.empty?
+
       answered(Native.publish(publications, once, !timeout.nil?), publications.size, timeout)
     end
 
@@ -106,7 +104,6 @@ module Lineside
         raise InTransaction, "publish! would wait inside a transaction for what is sent after its commit: " \
                              "publish after the commit, or give now: true to publish before it"
       end
-      @watch.start
       parcel = Native.hold(publications, once)
       return accepted?(parcel, publications.size) if parcel.is_a?(String)
 
