@@ -26,6 +26,14 @@ pub(crate) struct Connection {
     pub(crate) blocked: bool,
 }
 
+/// What a shard is given, in journal order.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    Publication(Arc<Publication>),
+    /// Of something that is no publication, such as a revocation.
+    Position(Position),
+}
+
 /// A resume as it was asked for.
 #[derive(Clone)]
 pub(crate) struct Asked {
@@ -40,7 +48,7 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     pub(crate) now_ms: u64,
     pub(crate) history: History,
-    pub(crate) shards: Vec<(Shard, VecDeque<Arc<Publication>>)>,
+    pub(crate) shards: Vec<(Shard, VecDeque<Entry>)>,
     pub(crate) clients: Vec<(Client, Option<Connection>)>,
     pub(crate) closed: Vec<(usize, ConnectionId)>,
     pub(crate) replies: BTreeMap<usize, Reply>,
@@ -99,7 +107,11 @@ impl World {
         let shard = self.random.index(self.shards.len());
         let client = self.random.index(self.clients.len());
         match self.random.between(0, 99) {
-            0..30 => self.publish(),
+            0..2 => {
+                let position = self.journal.assign();
+                self.hand_to_shards(&Entry::Position(position));
+            }
+            2..30 => self.publish(),
             30..50 => {
                 let most = self.random.size(1, 4);
                 self.dispatch(shard, most);
@@ -160,16 +172,25 @@ impl World {
             });
         self.history
             .add(publication.position, channel, line.len(), self.now_ms);
+        self.hand_to_shards(&Entry::Publication(publication));
+    }
+
+    fn hand_to_shards(&mut self, entry: &Entry) {
         for (_, inbox) in &mut self.shards {
-            inbox.push_back(Arc::clone(&publication));
+            inbox.push_back(entry.clone());
         }
     }
 
     fn dispatch(&mut self, at: usize, most: usize) {
         for _ in 0..most {
             let (shard, inbox) = &mut self.shards[at];
-            let Some(publication) = inbox.pop_front() else {
-                break;
+            let publication = match inbox.pop_front() {
+                None => break,
+                Some(Entry::Publication(publication)) => publication,
+                Some(Entry::Position(position)) => {
+                    shard.pass(position);
+                    continue;
+                }
             };
             let channel = channel_index(&publication.channel);
             shard.dispatch(&publication);
