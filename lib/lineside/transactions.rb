@@ -51,8 +51,8 @@ module Lineside
       end
 
       def pools_of(handler)
-        # Since Rails 7.1.
-        handler.respond_to?(:each_connection_pool) ? handler.each_connection_pool.to_a : handler.all_connection_pools
+        # Rails 6.1 has no enumerator, and 7.2 no list of all.
+        handler.respond_to?(:each_connection_pool) ? handler.each_connection_pool(:all).to_a : handler.all_connection_pools
       end
 
       # ActiveRecord's own fixtures hear of new connections so; a forked child gets new pools.

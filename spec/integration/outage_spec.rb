@@ -1,5 +1,8 @@
 # frozen_string_literal: true
 
+require "active_support"
+require "active_support/notifications"
+
 RSpec.describe "A sidecar that is away", :sidecar do
   def fill
     use(Lineside.config) { |config| config.spool_bytes_max = 20_000 }
@@ -65,6 +68,21 @@ RSpec.describe "A sidecar that is away", :sidecar do
     # The next attempt may be as far away as what is published may be old.
     eventually("the link") { Lineside.publisher.status[:linked] }
     expect(Lineside.publish!("orders", "last", timeout: 20)).to be_a(Lineside::Receipt)
+  end
+
+  it "is told of once, by event and by log, and so is its return" do
+    heard = []
+    subscriber = ActiveSupport::Notifications.subscribe("link.lineside") { |*, payload| heard << payload }
+    Lineside.publish("orders", 1)
+    eventually("the first event") { heard.any? }
+    start_sidecar
+    eventually("the second event") { heard.size == 2 }
+    expect(heard).to match([{ state: :down, remedy: /link\.sock.*bundle exec lineside/ }, { state: :up }])
+    expect(log.string.scan(/link is \w+/)).to eq(["link is down", "link is up"])
+    sidecar.signal(:KILL)
+    expect(eventually("the third event") { heard[2] }).to include(state: :down)
+  ensure
+    ActiveSupport::Notifications.unsubscribe(subscriber)
   end
 
   it "is told apart from one that is slow to answer" do
