@@ -2,8 +2,8 @@
 
 use lineside_token::{
     CHANNELS_MAX, ChannelDraft, ClaimError, ConnectionDraft, GRANTS_MAX, KEY_BYTES_MIN, KEYS_MAX,
-    LEEWAY_MS, NAME_BYTES_MAX, NameError, SID_BYTES_MAX, SUB_BYTES_MAX, TOKEN_BYTES_MAX, TTL_SECONDS_MAX,
-    TokenError, sign_channel, sign_connection, verify_channel, verify_connection,
+    LEEWAY_MS, NAME_BYTES_MAX, NameError, SID_BYTES_MAX, SUB_BYTES_MAX, TOKEN_BYTES_MAX,
+    TTL_SECONDS_MAX, TokenError, sign_channel, sign_connection, verify_channel, verify_connection,
 };
 use serde_json::json;
 
