@@ -55,6 +55,39 @@ RSpec.describe Lineside::HandOff do
     expect(status(request(**spoofed).merge("rack.hijack" => untouched))).to eq 400
   end
 
+  describe "with a sidecar that answers" do
+    # Hands a socket over to a sidecar that answers with these bytes.
+    # @return [Array] the status for the server, and what the browser reads
+    def answered(bytes)
+      Dir.mktmpdir do |folder|
+        Lineside.config.link = "unix:#{folder}/link.sock"
+        UNIXServer.open("#{folder}/link.sock") do |server|
+          browser, socket = UNIXSocket.pair
+          sidecar = Thread.new { server.accept.tap { |link| link.recvmsg && link.write(bytes) }.close }
+          status = status(request.merge("rack.hijack" => -> { socket }))
+          sidecar.join
+          [status, socket.closed?, browser.read]
+        end
+      end
+    end
+
+    def frame(kind, body = "") = [4 + body.bytesize, kind, 0, 0].pack("N C C n") + body
+
+    it "says nothing to the browser once the sidecar has taken it" do
+      expect(answered(frame(144))).to eq [-1, true, ""]
+    end
+
+    it "answers 503 where the sidecar says why not, ends, or says what nobody understands" do
+      fault = frame(134, "\0kit is full")
+      { fault => /answered "it is full"/, "" => /did not answer/, frame(134) => /answered ""/,
+        frame(9) => /of the kind 9/ }.each do |bytes, reason|
+        status, closed, answer = answered(bytes)
+        expect([status, closed]).to eq [-1, true]
+        expect(answer).to match(%r{\AHTTP/1.1 503 Service Unavailable\r\n.*retry-after: 5\r\n}m).and match(reason)
+      end
+    end
+  end
+
   it "says so once a second at most" do
     5.times { status(request) }
     expect(log.string.lines.size).to eq 1

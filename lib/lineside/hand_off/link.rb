@@ -57,12 +57,9 @@ module Lineside
       # @raise [Unavailable] the sidecar does not have it, and never will
       def give(socket, fields)
         send_frame(socket, fields)
-        answer = read_frame
-        kind, message = answer&.unpack("@4 C @10 a*")
-        return if kind == TAKEN
-        raise unavailable("it answered #{message.dup.force_encoding(Encoding::UTF_8).scrub.inspect}") if kind == FAULT
-
-        raise unavailable(answer ? "it answered with a frame of the kind #{kind}" : "it did not answer in time")
+        answer = read_frame or raise unavailable("it did not answer in time")
+        kind = answer.getbyte(4)
+        raise unavailable(reason(kind, answer)) unless kind == TAKEN
       end
 
       def close = @socket.close
@@ -104,6 +101,14 @@ module Lineside
         bytes
       rescue EOFError, SystemCallError
         nil
+      end
+
+      # What a fault says behind its code.
+      def reason(kind, answer)
+        return "it answered with a frame of the kind #{kind}" unless kind == FAULT
+
+        message = String.new(answer.byteslice((HEAD_BYTES + 2)..).to_s, encoding: Encoding::UTF_8)
+        "it answered #{message.scrub.inspect}"
       end
 
       def unavailable(reason) = Unavailable.new("the sidecar at #{@path} is not to be had: #{reason}")
