@@ -52,7 +52,9 @@ module Lineside
 
       def pools_of(handler)
         # Rails 6.1 has no enumerator, and 7.2 no list of all.
-        handler.respond_to?(:each_connection_pool) ? handler.each_connection_pool(:all).to_a : handler.all_connection_pools
+        return handler.all_connection_pools unless handler.respond_to?(:each_connection_pool)
+
+        handler.each_connection_pool(:all).to_a
       end
 
       # ActiveRecord's own fixtures hear of new connections so; a forked child gets new pools.
