@@ -31,6 +31,10 @@ RSpec.describe "The command lineside" do
                                    "Lineside.configure do |config|\n#{settings}\nend\n"
   end
 
+  def secret = "the-secret-of-the-app-in-these-specs"
+
+  def other_secret = "a secret of the environment, which wins"
+
   define_method(:run) do |*arguments, **variables|
     environment = ENV.keys.grep(/\ALINESIDE_/).to_h { |name| [name, nil] }
     environment = environment.merge("LINESIDE_BINARY" => "#{@folder}/binary", **variables.transform_keys(&:to_s))
@@ -45,10 +49,10 @@ RSpec.describe "The command lineside" do
   end
 
   it "boots the app and hands its secret over by a descriptor alone" do
-    write_app %(  config.secret = "s" * 32)
+    write_app %(  config.secret = "#{secret}")
     run "serve"
-    expect(@lines).to include("received #{'s' * 32}")
-    expect(@output.scan("s" * 32).size).to eq 1
+    expect(@lines).to include("received #{secret}")
+    expect(@output.scan(secret).size).to eq 1
     expect(@errors).to match(/^lineside: booted the app for its settings in \d+\.\d s$/)
   end
 
@@ -61,9 +65,9 @@ RSpec.describe "The command lineside" do
   end
 
   it "lets the environment win over the app" do
-    write_app %(  config.bind = "127.0.0.1:1"\n  config.secret = "s" * 32)
-    run "serve", LINESIDE_BIND: "127.0.0.1:2", LINESIDE_SECRET: "e" * 32
-    expect(@lines).to include("LINESIDE_BIND=127.0.0.1:2", "LINESIDE_SECRET=#{'e' * 32}")
+    write_app %(  config.bind = "127.0.0.1:1"\n  config.secret = "#{secret}")
+    run "serve", LINESIDE_BIND: "127.0.0.1:2", LINESIDE_SECRET: other_secret
+    expect(@lines).to include("LINESIDE_BIND=127.0.0.1:2", "LINESIDE_SECRET=#{other_secret}")
     expect(@output).not_to match(/LINESIDE_SECRET_FD|ssss/)
   end
 
@@ -81,14 +85,14 @@ RSpec.describe "The command lineside" do
   end
 
   it "gives publish the link and keeps the secret" do
-    write_app %(  config.secret = "s" * 32)
+    write_app %(  config.secret = "#{secret}")
     run "publish", "news", "1"
     expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
-    expect(@output).not_to match(/SECRET|ssss/)
+    expect(@output).not_to match(/SECRET|#{secret}/)
   end
 
   it "leaves standard output to the binary" do
-    write_app %(  config.secret = "s" * 32)
+    write_app %(  config.secret = "#{secret}")
     run "token", "--sub", "42"
     expect(@output).not_to include("hello from the app")
     expect(@errors).to include("hello from the app")
