@@ -33,7 +33,7 @@ RSpec.describe "The command lineside" do
 
   def secret = "the-secret-of-the-app-in-these-specs"
 
-  def other_secret = "a secret of the environment, which wins"
+  def other_secret = "the-secret-of-the-environment-that-wins"
 
   define_method(:run) do |*arguments, **variables|
     environment = ENV.keys.grep(/\ALINESIDE_/).to_h { |name| [name, nil] }
