@@ -16,6 +16,9 @@ impl Publisher {
     /// any other it is dropped when it cannot be sent within `spool_seconds_max`. With `wants_receipt` its answer will be
     /// fetched by [`wait_receipt`](Self::wait_receipt).
     ///
+    /// What fills the spool beyond `spool_bytes_max` counts against publications too: even one that room is kept for is not
+    /// accepted until there is less again.
+    ///
     /// # Errors
     /// As for [`publish`](Self::publish).
     pub fn disconnect(
