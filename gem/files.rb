@@ -9,6 +9,7 @@ module LinesideGem
   FILES = Dir.glob(
     %w[
       app/**/*.rb lib/**/*.{rb,tt}
+      app/assets/javascripts/* package.json
       gem/exe/lineside
       ext/lineside/extconf.rb
       Cargo.{toml,lock} {crates,ext,tests}/**/{Cargo.toml,*.rs}

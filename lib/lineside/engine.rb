@@ -35,6 +35,11 @@ module Lineside
       app.middleware.insert_before ActionDispatch::Executor, HandOff
     end
 
+    # Sprockets compiles for production what is named to it; Propshaft takes the whole folder.
+    initializer "lineside.assets" do |app|
+      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets)
+    end
+
     initializer "lineside.helper" do
       ActiveSupport.on_load(:action_view) { include Helper }
     end

@@ -4,8 +4,10 @@ import { chromium } from "playwright-core";
 // Long enough for a busy machine; what does not come within it does not come.
 const WAIT_MS_MAX = 15_000;
 
-export function launchBrowser() {
+// `options` are Playwright's, beside what every test needs.
+export function launchBrowser(options = {}) {
   return chromium.launch({
+    ...options,
     executablePath: "/usr/bin/chromium",
     args: [
       "--disable-gpu",
