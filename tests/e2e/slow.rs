@@ -79,13 +79,14 @@ fn a_page_that_does_not_read_answers_cannot_make_us_keep_them() {
     let sidecar = narrow().start();
     let mut greedy = stuck(&sidecar);
     let mut witness = sidecar.browser(json!({"subscribe": [{"channel": "b"}]}));
-    // Each request is answered by a replay of 60 KB; none is read.
+    // Each request is answered by a replay of 120 KB; none is read.
     let publisher = sidecar.publisher();
     let start = publisher.publish("a", 0);
-    publisher.publish("a", "x".repeat(60_000));
+    (0..2).for_each(|_| drop(publisher.publish("a", "x".repeat(60_000))));
     let request = format!(r#"{{"type":"subscribe","channel":"a","after":"{start}"}}"#);
     let request = frame(0x81, request.as_bytes());
-    // 24 MB of answers: more than the kernel's buffers can grow to, and fewer requests than may come at once.
+    // 48 MB of answers: more than the kernel's buffers can grow to where 32 MiB may be received and 4 MiB sent, and fewer
+    // requests than may come at once.
     greedy.send(&request.repeat(400));
     sidecar.logged(&["event=connection_ended", "reason=slow"]);
     publisher.publish("b", "behind it");
