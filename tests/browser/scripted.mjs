@@ -10,6 +10,10 @@ globalThis.WebSocket = class extends WebSocket {
   }
 };
 
+// A page's timers hold no process open, as those would that a test made before it mocked the clock.
+const { setTimeout: holdingTimeout } = globalThis;
+globalThis.setTimeout = (...given) => holdingTimeout(...given).unref();
+
 // What comes one by one, and is awaited one by one.
 class Arrivals {
   #come = [];

@@ -344,6 +344,7 @@ class Lineside extends EventTarget {
   }
 
   #ended(code) {
+    if (this.#isOver()) return;
     this.#drop();
     // Without a place to get another token, the same one would end the same.
     if (isFinal(code) || (wantsToken(code) && !this.#tokenUrl)) return this.#stop("stopped", code);
