@@ -1,5 +1,5 @@
 //! End to end across real processes: the sidecar's binary on a port of the system's choice, publishers on its link, and
-//! browsers that speak `lineside-v1` as the contract has it. Nothing here waits for time to pass: every wait is for a
+//! browsers that speak `lineside-v1` as docs/protocol.md has it. Nothing here waits for time to pass: every wait is for a
 //! condition, and fails after [`support::PATIENCE`]. What must not arrive is shown by what arrives instead, behind it.
 
 #![expect(

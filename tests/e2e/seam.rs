@@ -1,4 +1,4 @@
-//! The seam between replay and live, under a publisher that does not wait: a client that keeps its cursors as the contract
+//! The seam between replay and live, under a publisher that does not wait: a client that keeps its cursors as the protocol
 //! says sees every publication once and in order, however often it goes away.
 
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// What a client keeps between two connections (contract §4, design §5 rule 3).
+/// What a client keeps between two connections (docs/protocol.md, "Cursor and resume").
 struct Cursors {
     connection: String,
     /// Of channels between their `subscribed` and their `caught_up`.

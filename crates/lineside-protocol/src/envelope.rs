@@ -63,7 +63,7 @@ pub fn websocket_close(code: CloseCode) -> Bytes {
     })
 }
 
-/// Every envelope but `message`; contract §4 shows each.
+/// Every envelope but `message`; docs/protocol.md shows each.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Envelope<'a> {

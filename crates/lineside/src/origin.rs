@@ -1,4 +1,4 @@
-//! Which pages may open a socket: the origin rules of contract §2.
+//! Which pages may open a socket: the origin rules of docs/protocol.md and `LINESIDE_ALLOWED_ORIGINS`.
 //!
 //! A browser says in `Origin` which page opens the socket, and lets no page choose it (RFC 6455 §10.2). A client without
 //! that header is no browser page and brings no cookie with it, so it is let in to show a token.

@@ -256,7 +256,7 @@ fn connections_max(settings: &Settings) -> usize {
         .max(1);
     if most < wanted {
         event(
-            Level::Warn,
+            Level::Info,
             "connections_limited",
             &[
                 ("connections_max", &most),

@@ -1,4 +1,4 @@
-//! The settings of contract §2, read once from the environment; nothing else reads it.
+//! The settings, `LINESIDE_*`, read once from the environment; nothing else reads it.
 
 use std::env::VarError;
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! A browser as the contract has it, on a WebSocket that is not ours.
+//! A browser as docs/protocol.md has it, on a WebSocket that is not ours.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -80,7 +80,7 @@ impl Browser {
         }
     }
 
-    /// Keeps the cursor that a client would keep: contract §4, design §5 rule 3. A channel's own is its business.
+    /// Keeps the cursor that a client would keep: docs/protocol.md, "Cursor and resume". A channel's own is its business.
     fn understand(&mut self, text: &str) -> Value {
         let envelope: Value = serde_json::from_str(text).expect(text);
         let of_one_channel = envelope["type"] == "subscribed"

@@ -1,4 +1,4 @@
-//! A client as the contract describes it: it keeps a cursor for its connection, and one of its own for each channel
+//! A client as docs/protocol.md describes it: it keeps a cursor for its connection, and one of its own for each channel
 //! between asking for a replay and being caught up.
 
 use std::collections::{BTreeMap, BTreeSet};

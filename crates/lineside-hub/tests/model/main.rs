@@ -1,5 +1,5 @@
-//! Journal and shards against a plain reference, over thousands of seeded interleavings (R-02, R-03, R-04, R-13, R-21 of
-//! the goals): what every connection receives is compared line by line with what the rules of resume say it must.
+//! Journal and shards against a plain reference, over thousands of seeded interleavings:
+//! what every connection receives is compared line by line with what the rules of resume say it must.
 
 mod client;
 mod history;

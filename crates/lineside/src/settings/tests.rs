@@ -29,7 +29,7 @@ fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_those_of_the_readme() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.bind.to_string(), "127.0.0.1:8090");
     assert_eq!(settings.path, "/lineside");

@@ -9,10 +9,10 @@ use lineside_protocol::envelope::websocket_ping;
 use super::{Worker, peer};
 use crate::connection::Connection;
 
-/// Time that a browser has for its connect, in milliseconds (contract §4).
+/// Time that a browser has for its connect, in milliseconds (docs/protocol.md).
 pub(super) const CONNECT_MS_MAX: u64 = 5000;
 
-/// Time after a ping within which something must be heard, in milliseconds (contract §4).
+/// Time after a ping within which something must be heard, in milliseconds (docs/protocol.md).
 const SILENCE_MS_MAX: u64 = 10_000;
 
 /// Time that a browser has to read its last frames and answer the close, in milliseconds.
