@@ -326,12 +326,7 @@ impl Publisher {
             && !state.is_over()
             && let Some(left) = until(deadline)
         {
-            state = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.wait_for_change(state, left);
         }
         state.stopping = true;
         if state.thread == Thread::NotStarted {
@@ -342,12 +337,7 @@ impl Publisher {
         while !state.is_over()
             && let Some(left) = until(end)
         {
-            state = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.wait_for_change(state, left);
         }
         let status = state.status();
         // What was dropped because of its age may have landed all the same, and then counts twice for a moment.
@@ -355,6 +345,15 @@ impl Publisher {
             frames: (status.accepted - status.acked).saturating_sub(status.dropped_aged),
             bytes: status.spool_bytes,
         }
+    }
+
+    fn wait_for_change<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        most: Duration,
+    ) -> MutexGuard<'a, State> {
+        let changed = self.shared.changed.wait_timeout(state, most);
+        changed.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// In a forked child: closes the child's copies of the parent's descriptors, so that the link ends with the parent, and

@@ -226,21 +226,27 @@ pub fn encode_publish<'a>(
     head: PublishHead<'_>,
     publications: impl IntoIterator<Item = (&'a str, &'a [u8])>,
 ) {
+    encode_publish_body(out, head, |out| {
+        for (channel, payload) in publications {
+            out.put_u16(bounded(channel.len()));
+            out.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+            out.put_slice(channel.as_bytes());
+            out.put_slice(payload);
+        }
+    });
+}
+
+fn encode_publish_body(
+    out: &mut Vec<u8>,
+    head: PublishHead<'_>,
+    publications: impl FnOnce(&mut Vec<u8>),
+) {
     let flags = if head.wants_receipt { WANTS_RECEIPT } else { 0 };
-    encode(
-        out,
-        (PUBLISH, flags),
-        head.once.map(|id| (ONCE, id)),
-        |out| {
-            out.put_u64(head.sequence);
-            for (channel, payload) in publications {
-                out.put_u16(bounded(channel.len()));
-                out.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
-                out.put_slice(channel.as_bytes());
-                out.put_slice(payload);
-            }
-        },
-    );
+    let once = head.once.map(|id| (ONCE, id));
+    encode(out, (PUBLISH, flags), once, |out| {
+        out.put_u64(head.sequence);
+        publications(out);
+    });
 }
 
 impl Publish {
@@ -344,16 +350,7 @@ impl ToSidecar {
                     wants_receipt: publish.wants_receipt,
                     once: publish.once.as_deref(),
                 };
-                let flags = if head.wants_receipt { WANTS_RECEIPT } else { 0 };
-                encode(
-                    out,
-                    (PUBLISH, flags),
-                    head.once.map(|id| (ONCE, id)),
-                    |out| {
-                        out.put_u64(head.sequence);
-                        out.put_slice(&publish.publications.0);
-                    },
-                );
+                encode_publish_body(out, head, |out| out.put_slice(&publish.publications.0));
                 if publish.resent {
                     Publish::mark_resent(&mut out[start..]);
                 }

@@ -360,10 +360,7 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             PublishOutcome::Replaced => {
-                return Err(End::Fault(
-                    codes::LINK_REPLACED,
-                    codes::LINK_REPLACED.meaning.into(),
-                ));
+                return Err(End::replaced());
             }
         };
         if wants_receipt {
