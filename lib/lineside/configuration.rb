@@ -25,7 +25,7 @@ module Lineside
       path: Setting.new("LINESIDE_PATH", :text, "/lineside"),
       url: Setting.new("LINESIDE_URL", :text),
       allowed_origins: Setting.new("LINESIDE_ALLOWED_ORIGINS", :list, [].freeze),
-      trusted_proxies: Setting.new("LINESIDE_TRUSTED_PROXIES", :list, [].freeze),
+      trusted_proxies: Setting.new("LINESIDE_TRUSTED_PROXIES", :list, %w[127.0.0.0/8 ::1/128].freeze),
       public_channels: Setting.new("LINESIDE_PUBLIC_CHANNELS", :list, [].freeze),
       # 8 MiB hold some 40,000 publications of 200 bytes: a minute of a busy process.
       spool_bytes_max: Setting.new("LINESIDE_SPOOL_BYTES_MAX", :count, 8 * 1024 * 1024),
