@@ -2,6 +2,15 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// A moment, by both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of the clock that never goes back.
+    pub ms: u64,
+    /// Milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+}
+
 /// Measures from when the sidecar started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -13,6 +22,14 @@ impl Clock {
     pub(crate) fn start() -> Self {
         Self {
             started: Instant::now(),
+        }
+    }
+
+    /// This moment.
+    pub(crate) fn now(self) -> Now {
+        Now {
+            ms: self.now_ms(),
+            wall_ms: self.wall_ms(),
         }
     }
 

@@ -30,15 +30,15 @@ const REQUEST_BURST_SECONDS: u32 = 10;
 
 /// What every connection of a shard is judged by.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub struct Rules {
     /// What tokens are verified with.
-    pub(crate) keys: Arc<Keys>,
+    pub keys: Arc<Keys>,
     /// Channels that need no token.
-    pub(crate) public_channels: Vec<Grant>,
+    pub public_channels: Vec<Grant>,
     /// Seconds between pings, as the welcome tells.
-    pub(crate) heartbeat_seconds: u64,
+    pub heartbeat_seconds: u64,
     /// The journal's epoch.
-    pub(crate) epoch: Epoch,
+    pub epoch: Epoch,
 }
 
 /// What a connection may touch while it acts.

@@ -20,26 +20,46 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A browser whose upgrade was answered.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub struct Arrival<S> {
     /// The socket, non-blocking.
-    pub(crate) socket: TcpStream,
+    pub socket: S,
     /// For the log: who is at the other end.
-    pub(crate) peer: SocketAddr,
+    pub peer: SocketAddr,
     /// What came behind the request's head.
-    pub(crate) received: Vec<u8>,
+    pub received: Vec<u8>,
     /// What the URL or a subprotocol asked for.
-    pub(crate) connect: Option<Connect>,
+    pub connect: Option<Connect>,
     /// Counts the connection as long as it lives.
-    pub(crate) place: Place,
+    pub place: Place,
+}
+
+impl<S> Arrival<S> {
+    /// The same browser, its socket made into another kind.
+    pub(crate) fn map<T>(self, into: impl FnOnce(S) -> T) -> Arrival<T> {
+        let Self {
+            socket,
+            peer,
+            received,
+            connect,
+            place,
+        } = self;
+        Arrival {
+            socket: into(socket),
+            peer,
+            received,
+            connect,
+            place,
+        }
+    }
 }
 
 /// One of the places that `connections_max` allows; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub struct Place(Arc<AtomicUsize>);
 
 impl Place {
     /// Takes a place, unless all are taken.
-    pub(crate) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+    pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |count: usize| (count < most).then_some(count + 1);
         taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
@@ -56,7 +76,7 @@ impl Drop for Place {
 
 /// One entry of the journal, as a shard is given it.
 #[derive(Debug)]
-pub(crate) enum Entry {
+pub enum Entry {
     /// For its subscribers.
     Publication(Arc<Publication>),
     /// Ends connections; with its position.
@@ -79,7 +99,7 @@ pub(crate) struct Waiting {
     /// In journal order.
     pub(crate) entries: VecDeque<Entry>,
     /// Bounded by the places.
-    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) arrivals: Vec<Arrival<TcpStream>>,
     /// The sidecar stops as planned, and no entry is left.
     pub(crate) drain: bool,
     bytes: usize,
@@ -131,7 +151,7 @@ impl Inbox {
     }
 
     /// Hands over a browser.
-    pub(crate) fn arrive(&self, arrival: Arrival) {
+    pub(crate) fn arrive(&self, arrival: Arrival<TcpStream>) {
         self.lock().arrivals.push(arrival);
         self.wake();
     }

@@ -20,8 +20,9 @@ use crate::inbox::Inbox;
 use crate::ingress::Ingress;
 use crate::link::Link;
 use crate::log::{self, Level, event};
+use crate::random::Random;
 use crate::settings::Settings;
-use crate::shard::{Plan, Worker};
+use crate::shard::{Plan, Reactor};
 
 /// Descriptors that are no browsers: links, listeners, shards, the log.
 const DESCRIPTORS_RESERVED: u64 = 256;
@@ -215,16 +216,16 @@ impl Shards {
                 hub: Arc::clone(hub),
                 rules: Arc::clone(&rules),
                 limits: settings.limits,
-                clock,
+                random: Random::of_the_system(),
                 dispatched: Position::default(),
             };
             let fail = |error: std::io::Error| format!("shard {number} cannot start: {error}");
-            let worker = Worker::new(plan).map_err(fail)?;
-            shards.inboxes.push(worker.inbox());
+            let reactor = Reactor::new(plan, clock).map_err(fail)?;
+            shards.inboxes.push(reactor.inbox());
             let thread = std::thread::Builder::new().name(format!("shard-{number}"));
             shards
                 .threads
-                .push(thread.spawn(move || worker.run()).map_err(fail)?);
+                .push(thread.spawn(move || reactor.run()).map_err(fail)?);
         }
         Ok(shards)
     }

@@ -61,21 +61,21 @@ pub(crate) struct Settings {
 
 /// The limits that a user can move.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// `LINESIDE_SHARDS`: threads that own connections; one per core by default.
-    pub(crate) shards: usize,
+    pub shards: usize,
     /// `LINESIDE_CONNECTIONS_MAX`: browsers at one time; bounded by the process's descriptors besides.
-    pub(crate) connections_max: usize,
+    pub connections_max: usize,
     /// `LINESIDE_OUTBOX_BYTES_MAX`: what may wait for a connection whose kernel buffer is full.
-    pub(crate) outbox_bytes_max: usize,
+    pub outbox_bytes_max: usize,
     /// `LINESIDE_SLOW_SECONDS_MAX`: how long the kernel may refuse a connection's bytes.
-    pub(crate) slow_seconds_max: u64,
+    pub slow_seconds_max: u64,
     /// `LINESIDE_HEARTBEAT_SECONDS`: between pings. 25: proxies close what is idle for 30 to 60 seconds.
-    pub(crate) heartbeat_seconds: u64,
+    pub heartbeat_seconds: u64,
     /// `LINESIDE_DRAIN_SECONDS_MAX`: how long a planned stop may take.
-    pub(crate) drain_seconds_max: u64,
+    pub drain_seconds_max: u64,
     /// `LINESIDE_HISTORY_*`: what the journal keeps.
-    pub(crate) history: HistoryLimits,
+    pub history: HistoryLimits,
 }
 
 /// Where settings come from; tests put a table in its place.

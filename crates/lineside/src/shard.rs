@@ -1,78 +1,93 @@
-//! A thread that owns some of the connections: their sockets, their time-outs, and the turn in which they are written.
+//! What one thread does for its connections: their time-outs, and the turn in which they are read and written.
 //!
-//! One loop, no tasks and no locks per delivery. Each round takes what the kernel and the inbox have, offers publications
-//! to outboxes, and writes one slice of connections, each with one gathering write of frames that all share. What is
-//! delivered and in which order is decided in [`lineside_hub`]; what a browser's words mean, in [`crate::connection`].
+//! One loop, no tasks and no locks per delivery. Each turn offers publications to outboxes and writes one slice of
+//! connections, each with one gathering write of frames that all share. What is delivered and in which order is decided in
+//! [`lineside_hub`]; what a browser's words mean, in the connection.
+//!
+//! A [`Worker`] opens no socket, waits for nothing and asks no clock: sockets are its own but of a kind that its driver
+//! chooses ([`Socket`]), and the driver says what time it is and which sockets are ready. In the sidecar that is a thread with
+//! mio's poll (`reactor.rs`). With sockets in memory, a clock that is turned by hand and seeded names a run can be repeated to
+//! the byte (docs/decisions/0017-worker-over-sockets.md):
+//!
+//! ```text
+//! let mut worker = Worker::new(Plan { hub, rules, limits, random: Random::from_fn(seeded), dispatched });
+//! loop {
+//!     worker.set_time(Now { ms, wall_ms });           // it stands still until it is set again
+//!     worker.admit(Arrival { socket, … });            // returns the connection's id, and id.slot() names the socket below
+//!     worker.readable(slot); worker.writable(slot);   // edges: once for each time a socket becomes ready
+//!     worker.take(entries);                           // in journal order, at most worker.room() of them
+//!     worker.turn();
+//!     worker.due_ms();                                // when it wants its next turn, if nothing happens before
+//! }
+//! ```
+//!
+//! Two duties go with it. What [`Hub::publish`] lands is given to every worker in one order, as is each revocation. And an
+//! edge is never lost: a socket that refused a read or a write with `WouldBlock` is told of when it would not any more; so is a
+//! new one that has something to read.
 
 mod ending;
 mod peer;
+mod reactor;
 mod reading;
 mod revoking;
+mod socket;
 mod timing;
 mod writing;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use lineside_hub::{ConnectionId, Hub, PASS_PUBLICATIONS_MAX, Resumed, SLICE_CONNECTIONS, Shard};
 use lineside_protocol::Position;
 use lineside_protocol::codes;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::clock::Clock;
-use crate::connection::{Connection, Ending, Rules, Turn};
-use crate::inbox::{Arrival, Entry, Inbox};
+use crate::connection::{Connection, Ending, Turn};
 use crate::log::{Level, event};
-use crate::settings::Limits;
 use peer::Peer;
 use revoking::Users;
 
-/// Longest sleep without an event, in milliseconds: a bound on how late anything forgotten is noticed.
-const TICK_MS: u64 = 1000;
+pub use crate::clock::Now;
+pub use crate::connection::Rules;
+pub use crate::inbox::{Arrival, Entry, Place};
+pub use crate::random::Random;
+pub use crate::settings::Limits;
+pub(crate) use reactor::Reactor;
+pub use socket::Socket;
 
-/// Events taken from the kernel at a time; more wait for the next round.
-const EVENTS_MAX: usize = 1024;
-
-/// The token of the waker; connections have the number of their slot.
-const WAKER: Token = Token(usize::MAX);
-
-/// What a shard needs from the start.
+/// What a worker needs from the start.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The journal, for replays, and who is signed out.
-    pub(crate) hub: Arc<Mutex<Hub>>,
+    pub hub: Arc<Mutex<Hub>>,
     /// What connections are judged by.
-    pub(crate) rules: Arc<Rules>,
+    pub rules: Arc<Rules>,
     /// What bounds them.
-    pub(crate) limits: Limits,
-    /// The sidecar's clock.
-    pub(crate) clock: Clock,
-    /// The journal's newest position when the shard begins.
-    pub(crate) dispatched: Position,
+    pub limits: Limits,
+    /// Names connections, and spreads the times at which they come back.
+    pub random: Random,
+    /// The journal's newest position when the worker begins.
+    pub dispatched: Position,
 }
 
-/// The thread's own.
+/// The connections of one thread, over sockets of the kind `S`.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub struct Worker<S> {
     plan: Plan,
-    poll: Poll,
-    inbox: Arc<Inbox>,
+    /// The time of this turn.
+    now: Now,
     shard: Shard,
     /// By slot.
-    peers: Vec<Option<Box<Peer>>>,
+    peers: Vec<Option<Box<Peer<S>>>>,
     connections: usize,
     /// Who they belong to.
     users: Users,
     /// When to look at a connection again, in milliseconds. Entries that no longer agree with their peer are stale.
     timers: BinaryHeap<Reverse<(u64, ConnectionId)>>,
-    /// Taken from the inbox, not yet dispatched.
+    /// Taken, not yet dispatched.
     entries: VecDeque<Entry>,
-    /// Connections that the kernel holds more bytes of than one round reads.
+    /// Connections that the kernel holds more bytes of than one turn reads.
     unread: Vec<ConnectionId>,
     /// What a read fills.
     scratch: Box<[u8]>,
@@ -80,16 +95,14 @@ pub(crate) struct Worker {
     draining: bool,
 }
 
-impl Worker {
-    /// Prepares a shard and the way into it.
-    pub(crate) fn new(plan: Plan) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let inbox = Arc::new(Inbox::new(Waker::new(poll.registry(), WAKER)?));
+impl<S: Socket> Worker<S> {
+    /// A worker without connections, at time zero.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
         let shard = Shard::new(plan.dispatched, plan.limits.outbox_bytes_max);
-        Ok(Self {
+        Self {
             plan,
-            poll,
-            inbox,
+            now: Now::default(),
             shard,
             peers: Vec::new(),
             connections: 0,
@@ -100,61 +113,118 @@ impl Worker {
             scratch: vec![0; reading::READ_BYTES].into(),
             drain: false,
             draining: false,
-        })
-    }
-
-    /// The way into it.
-    pub(crate) fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.inbox)
-    }
-
-    /// Runs until it is drained.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        while !(self.draining && self.connections == 0) {
-            let sleep = Duration::from_millis(self.sleep_ms());
-            match self.poll.poll(&mut events, Some(sleep)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => event(Level::Error, "shard_poll_failed", &[("error", &error)]),
-            }
-            self.inbox.woke();
-            for event in &events {
-                if let Some(id) = self.at(event.token().0) {
-                    self.guarded(id, |worker, id| worker.ready(id, event));
-                }
-            }
-            for id in std::mem::take(&mut self.unread) {
-                self.guarded(id, Self::read);
-            }
-            self.take_inbox();
-            self.dispatch();
-            self.flush();
-            self.keep_time();
-            self.begin_drain();
         }
     }
 
-    /// How long there is nothing to do, in milliseconds.
-    fn sleep_ms(&mut self) -> u64 {
-        let is_busy = !self.entries.is_empty() || !self.unread.is_empty() || self.shard.has_flush();
-        if is_busy || !self.inbox.may_sleep() {
+    /// Says what time it is. Until the next call, everything happens at this moment.
+    pub fn set_time(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// Takes a browser over: its connect, and what came behind the request. It may be gone again at once.
+    pub fn admit(&mut self, arrival: Arrival<S>) -> ConnectionId {
+        let Arrival {
+            socket,
+            peer: address,
+            received,
+            connect,
+            place,
+        } = arrival;
+        let id = self.shard.open();
+        let now_ms = self.now.ms;
+        let connection = Connection::new(self.plan.random.bytes());
+        let mut peer = Peer::new(id, (socket, address, place), connection, now_ms);
+        peer.ping_at_ms = now_ms + self.plan.limits.heartbeat_seconds * 1000;
+        if !received.is_empty() {
+            peer.reader.receive(&received);
+        }
+        if self.peers.len() <= id.slot() {
+            self.peers.resize_with(id.slot() + 1, || None);
+        }
+        self.peers[id.slot()] = Some(Box::new(peer));
+        self.connections += 1;
+        self.look_again(id, now_ms + timing::CONNECT_MS_MAX);
+        if let Some(connect) = connect {
+            self.act(id, |connection, turn| connection.connect(connect, turn));
+        }
+        self.guarded(id, Self::listen);
+        if self.draining {
+            self.end(id, &codes::CLOSE_DRAIN.into());
+        }
+        id
+    }
+
+    /// The socket of a connection, as long as it is not gone.
+    pub fn socket(&mut self, id: ConnectionId) -> Option<&mut S> {
+        peer(&mut self.peers, id).map(|peer| &mut peer.socket)
+    }
+
+    /// Notes that the socket in a slot has bytes, has ended or has failed.
+    pub fn readable(&mut self, slot: usize) {
+        if let Some(id) = self.at(slot) {
+            self.guarded(id, Self::note_readable);
+        }
+    }
+
+    /// Notes that the socket in a slot takes bytes again.
+    pub fn writable(&mut self, slot: usize) {
+        if let Some(id) = self.at(slot) {
+            self.guarded(id, Self::note_writable);
+        }
+    }
+
+    /// How many entries may be taken now. None when it is behind, so that a backlog stays where publishers notice it.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let pass = usize::try_from(PASS_PUBLICATIONS_MAX).unwrap_or(usize::MAX);
+        pass.saturating_sub(self.entries.len())
+    }
+
+    /// Takes the next entries of the journal, in its order.
+    pub fn take(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        self.entries.extend(entries);
+    }
+
+    /// Asks it to say goodbye to everybody, who comes later too, once all that it took is dispatched.
+    pub fn drain(&mut self) {
+        self.drain = true;
+    }
+
+    /// Whether it was drained, and nobody is left.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.connections == 0
+    }
+
+    /// One round of its work: what was not all read, the offer, one slice of writes, and what is due.
+    pub fn turn(&mut self) {
+        for id in std::mem::take(&mut self.unread) {
+            self.guarded(id, Self::read);
+        }
+        self.dispatch();
+        self.flush();
+        self.keep_time();
+        self.begin_drain();
+    }
+
+    /// When its next turn is due, in milliseconds of its clock, if nothing is taken and no socket becomes ready before:
+    /// zero when there is work left, `u64::MAX` when there is nothing to wait for.
+    #[must_use]
+    pub fn due_ms(&self) -> u64 {
+        if !self.entries.is_empty() || !self.unread.is_empty() || self.shard.has_flush() {
             return 0;
         }
-        let next = self
-            .timers
-            .peek()
-            .map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms);
-        next.saturating_sub(self.plan.clock.now_ms()).min(TICK_MS)
+        let next = self.timers.peek();
+        next.map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms)
     }
 
-    fn take_inbox(&mut self) {
-        let pass = usize::try_from(PASS_PUBLICATIONS_MAX).unwrap_or(usize::MAX);
-        let waiting = self.inbox.take(pass.saturating_sub(self.entries.len()));
-        self.entries.extend(waiting.entries);
-        self.drain |= waiting.drain;
-        for arrival in waiting.arrivals {
-            self.admit(arrival);
+    /// Lets go of a connection: its socket closes with it.
+    pub fn close(&mut self, id: ConnectionId) {
+        self.shard.close(id);
+        self.forget_user(id);
+        if peer(&mut self.peers, id).is_some() {
+            self.peers[id.slot()] = None;
+            self.connections -= 1;
         }
     }
 
@@ -213,45 +283,6 @@ impl Worker {
         }
     }
 
-    /// Takes a browser over.
-    fn admit(&mut self, arrival: Arrival) {
-        let mut socket = TcpStream::from_std(arrival.socket);
-        let id = self.shard.open();
-        let both = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self
-            .poll
-            .registry()
-            .register(&mut socket, Token(id.slot()), both)
-        {
-            self.shard.close(id);
-            return event(
-                Level::Error,
-                "connection_lost",
-                &[("peer", &arrival.peer), ("error", &error)],
-            );
-        }
-        let now_ms = self.plan.clock.now_ms();
-        let mut peer = Peer::new(id, socket, Connection::new(random()), now_ms);
-        peer.address = Some((arrival.peer, arrival.place));
-        peer.ping_at_ms = now_ms + self.plan.limits.heartbeat_seconds * 1000;
-        if !arrival.received.is_empty() {
-            peer.reader.receive(&arrival.received);
-        }
-        if self.peers.len() <= id.slot() {
-            self.peers.resize_with(id.slot() + 1, || None);
-        }
-        self.peers[id.slot()] = Some(Box::new(peer));
-        self.connections += 1;
-        self.look_again(id, now_ms + timing::CONNECT_MS_MAX);
-        if let Some(connect) = arrival.connect {
-            self.act(id, |connection, turn| connection.connect(connect, turn));
-        }
-        self.guarded(id, Self::listen);
-        if self.draining {
-            self.end(id, &codes::CLOSE_DRAIN.into());
-        }
-    }
-
     /// Lets a connection act, and ends it if it must end.
     fn act(
         &mut self,
@@ -262,15 +293,12 @@ impl Worker {
             let Some(peer) = peer(&mut worker.peers, id) else {
                 return;
             };
-            let Plan {
-                hub, rules, clock, ..
-            } = &worker.plan;
             let mut turn = Turn {
                 id,
                 shard: &mut worker.shard,
-                hub,
-                rules,
-                wall_ms: clock.wall_ms(),
+                hub: &worker.plan.hub,
+                rules: &worker.plan.rules,
+                wall_ms: worker.now.wall_ms,
             };
             if let Err(ending) = act(&mut peer.connection, &mut turn) {
                 return worker.end(id, &ending);
@@ -284,7 +312,7 @@ impl Worker {
     fn guarded(&mut self, id: ConnectionId, run: impl FnOnce(&mut Self, ConnectionId)) {
         if catch_unwind(AssertUnwindSafe(|| run(self, id))).is_err() {
             event(Level::Error, "connection_panicked", &[("slot", &id.slot())]);
-            self.drop_peer(id);
+            self.close(id);
         }
     }
 
@@ -295,18 +323,9 @@ impl Worker {
 }
 
 /// The peer of a connection that still lives. Not a method, so that the shard can be borrowed beside it.
-fn peer(peers: &mut [Option<Box<Peer>>], id: ConnectionId) -> Option<&mut Peer> {
+fn peer<S>(peers: &mut [Option<Box<Peer<S>>>], id: ConnectionId) -> Option<&mut Peer<S>> {
     peers
         .get_mut(id.slot())?
         .as_deref_mut()
         .filter(|peer| peer.id == id)
-}
-
-/// Eight random bytes; zeros where the system has none, as nothing secret hangs on them.
-fn random() -> [u8; 8] {
-    let mut bytes = [0; 8];
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes = [0; 8];
-    }
-    bytes
 }

@@ -1,13 +1,11 @@
 //! How a connection ends: told why, cut off, or simply let go.
 
-use std::time::Duration;
-
 use lineside_hub::ConnectionId;
 use lineside_protocol::codes::{self, CloseCode};
 use lineside_protocol::envelope::{Envelope, websocket_close};
 
 use super::peer::Peer;
-use super::{Worker, peer, random, timing};
+use super::{Socket, Worker, peer, timing};
 use crate::connection::Ending;
 use crate::log::{Level, event};
 
@@ -15,7 +13,7 @@ use crate::log::{Level, event};
 /// do not all come back at once.
 const AFTER_MS_MAX: u64 = 5000;
 
-impl Worker {
+impl<S: Socket> Worker<S> {
     /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer.
     pub(super) fn end(&mut self, id: ConnectionId, ending: &Ending) {
         let Some(peer) = peer(&mut self.peers, id) else {
@@ -25,7 +23,7 @@ impl Worker {
             return;
         }
         log(peer, ending);
-        let until_ms = self.plan.clock.now_ms() + timing::CLOSE_MS_MAX;
+        let until_ms = self.now.ms + timing::CLOSE_MS_MAX;
         peer.closing_until_ms = Some(until_ms);
         if ending.code == codes::CLOSE_TOKEN_EXPIRED {
             let channels: Vec<_> = self.shard.subscriptions(id).cloned().collect();
@@ -49,33 +47,23 @@ impl Worker {
         };
         let ending = Ending::from(codes::CLOSE_SLOW);
         log(peer, &ending);
-        // Without this the kernel would keep megabytes for a reader that never comes. If it fails, it does.
-        let _kept = socket2::SockRef::from(&peer.socket).set_linger(Some(Duration::ZERO));
+        peer.socket.reset_on_close();
         self.shard.leave(id);
         self.shard.abandon(id);
         self.push_goodbye(id, &ending);
         self.write(id);
-        self.drop_peer(id);
-    }
-
-    /// Lets go of a connection: its socket closes with it.
-    pub(super) fn drop_peer(&mut self, id: ConnectionId) {
-        self.shard.close(id);
-        self.forget_user(id);
-        if peer(&mut self.peers, id).is_some() {
-            self.peers[id.slot()] = None;
-            self.connections -= 1;
-        }
+        self.close(id);
     }
 
     fn push_goodbye(&mut self, id: ConnectionId, ending: &Ending) {
         let CloseCode { number, name, .. } = ending.code;
         let comes_again = (4000..4500).contains(&number);
+        let after_ms = u64::from_ne_bytes(self.plan.random.bytes()) % AFTER_MS_MAX;
         let goodbye = Envelope::Disconnect {
             code: number,
             reason: name,
             message: ending.message.as_deref(),
-            after_ms: comes_again.then(|| u64::from_ne_bytes(random()) % AFTER_MS_MAX),
+            after_ms: comes_again.then_some(after_ms),
         };
         self.shard.push_frame(id, goodbye.frame());
         self.shard.push_frame(id, websocket_close(ending.code));
@@ -83,7 +71,7 @@ impl Worker {
 }
 
 /// One line for the operator: who went, and why.
-fn log(peer: &Peer, ending: &Ending) {
+fn log<S>(peer: &Peer<S>, ending: &Ending) {
     let is_fault_of_the_client = !(4000..4500).contains(&ending.code.number);
     let level = if is_fault_of_the_client {
         Level::Warn
@@ -100,7 +88,7 @@ fn log(peer: &Peer, ending: &Ending) {
             ("reason", &ending.code.name),
             ("connection", &name),
             ("user", &user),
-            ("peer", &peer.shown()),
+            ("peer", &peer.address),
             ("message", &message),
         ],
     );

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use lineside_hub::ConnectionId;
-use mio::net::TcpStream;
 
 use crate::connection::Connection;
 use crate::inbox::Place;
@@ -11,11 +10,13 @@ use crate::websocket::Reader;
 
 /// All times are in milliseconds of the sidecar's clock.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct Peer<S> {
     pub(super) id: ConnectionId,
-    pub(super) socket: TcpStream,
-    /// For the log, and the place that its end gives back.
-    pub(super) address: Option<(SocketAddr, Place)>,
+    pub(super) socket: S,
+    /// The other end, for the log.
+    pub(super) address: SocketAddr,
+    /// Its end gives it back.
+    _place: Place,
     pub(super) connection: Connection,
     /// It stands among the connections of its user.
     pub(super) is_noted: bool,
@@ -25,7 +26,6 @@ pub(super) struct Peer {
     /// Since when the kernel has taken nothing.
     pub(super) blocked_since_ms: Option<u64>,
     pub(super) opened_ms: u64,
-    pub(super) heard_ms: u64,
     pub(super) ping_at_ms: u64,
     /// The newest ping that nothing has answered.
     pub(super) pinged_ms: Option<u64>,
@@ -39,24 +39,24 @@ pub(super) struct Peer {
     pub(super) timer_at_ms: u64,
 }
 
-impl Peer {
+impl<S> Peer<S> {
     pub(super) fn new(
         id: ConnectionId,
-        socket: TcpStream,
+        (socket, address, place): (S, SocketAddr, Place),
         connection: Connection,
         now_ms: u64,
     ) -> Self {
         Self {
             id,
             socket,
-            address: None,
+            address,
+            _place: place,
             connection,
             is_noted: false,
             reader: Reader::default(),
             is_readable: false,
             blocked_since_ms: None,
             opened_ms: now_ms,
-            heard_ms: now_ms,
             ping_at_ms: u64::MAX,
             pinged_ms: None,
             closing_until_ms: None,
@@ -64,13 +64,5 @@ impl Peer {
             has_left: false,
             timer_at_ms: u64::MAX,
         }
-    }
-
-    /// The other end, for the log.
-    pub(super) fn shown(&self) -> String {
-        self.address
-            .as_ref()
-            .map(|(address, _)| address.to_string())
-            .unwrap_or_default()
     }
 }

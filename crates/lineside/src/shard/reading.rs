@@ -1,35 +1,28 @@
 //! From the kernel's bytes to a connection's words.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 
 use lineside_hub::{ConnectionId, Outbox};
-use mio::event::Event;
 
-use super::{Worker, peer};
+use super::{Socket, Worker, peer};
 use crate::websocket::{Inbound, Reader};
 
 /// What one read takes from a socket, in bytes: browsers send little.
 pub(super) const READ_BYTES: usize = 16 * 1024;
 
-/// Reads of one connection in one round, so that one that sends much does not hold up the others.
+/// Reads of one connection in one turn, so that one that sends much does not hold up the others.
 const READS_MAX: usize = 4;
 
-impl Worker {
-    /// Acts on what the kernel tells of a socket.
-    pub(super) fn ready(&mut self, id: ConnectionId, event: &Event) {
-        let Some(peer) = peer(&mut self.peers, id) else {
-            return;
-        };
-        if event.is_writable() && peer.blocked_since_ms.is_some() {
-            self.shard.unblock(id);
-        }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
+impl<S: Socket> Worker<S> {
+    /// Reads what came.
+    pub(super) fn note_readable(&mut self, id: ConnectionId) {
+        if let Some(peer) = peer(&mut self.peers, id) {
             peer.is_readable = true;
             self.read(id);
         }
     }
 
-    /// Reads until the kernel has nothing, the connection must wait, or its share of this round is spent.
+    /// Reads until the kernel has nothing, the connection must wait, or its share of this turn is spent.
     pub(super) fn read(&mut self, id: ConnectionId) {
         for _ in 0..READS_MAX {
             if self.must_wait(id) {
@@ -42,9 +35,8 @@ impl Worker {
                 return;
             }
             match peer.socket.read(&mut self.scratch) {
-                Ok(0) => return self.drop_peer(id),
+                Ok(0) => return self.close(id),
                 Ok(bytes) => {
-                    peer.heard_ms = self.plan.clock.now_ms();
                     peer.pinged_ms = None;
                     if !peer.is_broken {
                         peer.reader.receive(&self.scratch[..bytes]);
@@ -53,7 +45,7 @@ impl Worker {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => peer.is_readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.drop_peer(id),
+                Err(_) => return self.close(id),
             }
         }
         self.unread.push(id);
@@ -79,7 +71,7 @@ impl Worker {
                     peer.reader = Reader::default();
                     return self.end(id, &code.into());
                 }
-                Inbound::Closed if is_closing => return self.drop_peer(id),
+                Inbound::Closed if is_closing => return self.close(id),
                 _ if is_closing => {}
                 Inbound::Closed => return self.see_off(id),
                 Inbound::Control => {
@@ -96,7 +88,7 @@ impl Worker {
 
     /// Counts a message; false when it was one too many, and the connection ends.
     fn count_request(&mut self, id: ConnectionId) -> bool {
-        let now_s = self.plan.clock.now_ms() / 1000;
+        let now_s = self.now.ms / 1000;
         let Some(peer) = peer(&mut self.peers, id) else {
             return false;
         };
@@ -111,7 +103,7 @@ impl Worker {
 
     /// The browser closed: what is in the outbox, its answer last, is still written.
     fn see_off(&mut self, id: ConnectionId) {
-        let until_ms = self.plan.clock.now_ms() + super::timing::CLOSE_MS_MAX;
+        let until_ms = self.now.ms + super::timing::CLOSE_MS_MAX;
         if let Some(peer) = peer(&mut self.peers, id) {
             peer.has_left = true;
             peer.closing_until_ms = Some(until_ms);

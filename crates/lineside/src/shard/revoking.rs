@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lineside_hub::{ConnectionId, Revocation};
 
-use super::{Worker, peer};
+use super::{Socket, Worker, peer};
 
 /// The connections of each user who has any here: a sign-out must not cost a look at all connections.
 ///
@@ -12,7 +12,7 @@ use super::{Worker, peer};
 #[derive(Debug, Default)]
 pub(super) struct Users(HashMap<Box<str>, Vec<ConnectionId>>);
 
-impl Worker {
+impl<S: Socket> Worker<S> {
     /// Notes whose a connection is, once it has said so. That never changes.
     pub(super) fn note_user(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id).filter(|peer| !peer.is_noted) else {

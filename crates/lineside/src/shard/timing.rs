@@ -6,7 +6,8 @@ use lineside_hub::ConnectionId;
 use lineside_protocol::codes;
 use lineside_protocol::envelope::websocket_ping;
 
-use super::{Worker, peer};
+use super::{Socket, Worker, peer};
+use crate::clock::Now;
 use crate::connection::Connection;
 
 /// Time that a browser has for its connect, in milliseconds (docs/protocol.md).
@@ -18,10 +19,10 @@ const SILENCE_MS_MAX: u64 = 10_000;
 /// Time that a browser has to read its last frames and answer the close, in milliseconds.
 pub(super) const CLOSE_MS_MAX: u64 = 2000;
 
-impl Worker {
+impl<S: Socket> Worker<S> {
     /// Sees to every connection whose time has come.
     pub(super) fn keep_time(&mut self) {
-        let now_ms = self.plan.clock.now_ms();
+        let now_ms = self.now.ms;
         while let Some(&Reverse((at_ms, id))) = self
             .timers
             .peek()
@@ -54,11 +55,8 @@ impl Worker {
         else {
             return;
         };
-        let clock = self.plan.clock;
-        self.look_again(
-            id,
-            clock.now_ms() + expires_ms.saturating_sub(clock.wall_ms()),
-        );
+        let Now { ms, wall_ms } = self.now;
+        self.look_again(id, ms + expires_ms.saturating_sub(wall_ms));
     }
 
     fn tick(&mut self, id: ConnectionId, now_ms: u64) {
@@ -67,7 +65,7 @@ impl Worker {
         };
         if let Some(until_ms) = peer.closing_until_ms {
             if until_ms <= now_ms {
-                self.drop_peer(id);
+                self.close(id);
             } else {
                 self.look_again(id, until_ms);
             }

@@ -1,12 +1,19 @@
 //! From outboxes to the kernel.
 
-use std::io::{ErrorKind, IoSlice, Write as _};
+use std::io::{ErrorKind, IoSlice};
 
 use lineside_hub::{ConnectionId, Outbox, SLICES_MAX};
 
-use super::{Worker, peer};
+use super::{Socket, Worker, peer};
 
-impl Worker {
+impl<S: Socket> Worker<S> {
+    /// Has a connection written again whose bytes were refused.
+    pub(super) fn note_writable(&mut self, id: ConnectionId) {
+        if peer(&mut self.peers, id).is_some_and(|peer| peer.blocked_since_ms.is_some()) {
+            self.shard.unblock(id);
+        }
+    }
+
     /// One gathering write of what the connection is owed.
     pub(super) fn write(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id) else {
@@ -23,7 +30,7 @@ impl Worker {
                 peer.blocked_since_ms = None;
                 let is_drained = self.shard.outbox(id).is_none_or(Outbox::is_empty);
                 if is_drained && peer.has_left {
-                    return self.drop_peer(id);
+                    return self.close(id);
                 }
                 // What waited for the outbox may go on; a resting connection has nothing that waits.
                 if !peer.reader.is_resting() || peer.is_readable {
@@ -32,13 +39,13 @@ impl Worker {
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let now_ms = self.plan.clock.now_ms();
+                let now_ms = self.now.ms;
                 let since_ms = *peer.blocked_since_ms.get_or_insert(now_ms);
                 self.shard.block(id);
                 self.look_again(id, since_ms + self.plan.limits.slow_seconds_max * 1000);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => self.shard.advance(id, 0),
-            Err(_) => self.drop_peer(id),
+            Err(_) => self.close(id),
         }
     }
 }

@@ -1,0 +1,121 @@
+//! The thread around a worker: it sleeps until the kernel or the inbox has something, and tells what it is.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::{Arrival, Plan, Socket, Worker};
+use crate::clock::Clock;
+use crate::inbox::Inbox;
+use crate::log::{Level, event};
+
+/// Longest sleep without an event, in milliseconds: a bound on how late anything forgotten is noticed.
+const TICK_MS: u64 = 1000;
+
+/// Events taken from the kernel at a time; more wait for the next turn.
+const EVENTS_MAX: usize = 1024;
+
+/// The token of the waker; connections have the number of their slot.
+const WAKER: Token = Token(usize::MAX);
+
+impl Socket for TcpStream {
+    fn reset_on_close(&mut self) {
+        // Without this the kernel would keep megabytes for a reader that never comes. If it fails, it does.
+        let _kept = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// A worker over the kernel's sockets, with its inbox and the real clock.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    worker: Worker<TcpStream>,
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    clock: Clock,
+}
+
+impl Reactor {
+    /// Prepares a shard and the way into it.
+    pub(crate) fn new(plan: Plan, clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let inbox = Arc::new(Inbox::new(Waker::new(poll.registry(), WAKER)?));
+        Ok(Self {
+            worker: Worker::new(plan),
+            poll,
+            inbox,
+            clock,
+        })
+    }
+
+    /// The way into it.
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Runs until it is drained.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.worker.is_drained() {
+            let sleep = Duration::from_millis(self.sleep_ms());
+            match self.poll.poll(&mut events, Some(sleep)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => event(Level::Error, "shard_poll_failed", &[("error", &error)]),
+            }
+            self.inbox.woke();
+            self.worker.set_time(self.clock.now());
+            for event in &events {
+                let slot = event.token().0;
+                if event.is_writable() {
+                    self.worker.writable(slot);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.worker.readable(slot);
+                }
+            }
+            self.take_inbox();
+            self.worker.turn();
+        }
+    }
+
+    /// How long there is nothing to do, in milliseconds.
+    fn sleep_ms(&self) -> u64 {
+        let sleep_ms = self.worker.due_ms().saturating_sub(self.clock.now_ms());
+        if sleep_ms == 0 || !self.inbox.may_sleep() {
+            return 0;
+        }
+        sleep_ms.min(TICK_MS)
+    }
+
+    fn take_inbox(&mut self) {
+        let waiting = self.inbox.take(self.worker.room());
+        self.worker.take(waiting.entries);
+        if waiting.drain {
+            self.worker.drain();
+        }
+        for arrival in waiting.arrivals {
+            self.admit(arrival);
+        }
+    }
+
+    fn admit(&mut self, arrival: Arrival<std::net::TcpStream>) {
+        let address = arrival.peer;
+        let id = self.worker.admit(arrival.map(TcpStream::from_std));
+        let Some(socket) = self.worker.socket(id) else {
+            return;
+        };
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registered = self
+            .poll
+            .registry()
+            .register(socket, Token(id.slot()), both);
+        if let Err(error) = registered {
+            let fields: [(_, &dyn std::fmt::Display); 2] = [("peer", &address), ("error", &error)];
+            event(Level::Error, "connection_lost", &fields);
+            self.worker.close(id);
+        }
+    }
+}
