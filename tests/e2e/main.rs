@@ -35,6 +35,7 @@ mod ownership;
 mod refresh;
 mod requests;
 mod resume;
+mod rotation;
 mod seam;
 mod sign_out;
 mod slow;

@@ -13,7 +13,9 @@ use lineside_protocol::codes::{self, CloseCode, ErrorCode};
 use lineside_protocol::envelope::{Envelope, Limits, Refused, Welcome};
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
 use lineside_protocol::{Epoch, channel};
-use lineside_token::{Grant, Keys};
+use lineside_token::Grant;
+
+use crate::keyring::Keyring;
 
 pub(crate) use rights::Refusal;
 use rights::Rights;
@@ -32,7 +34,7 @@ const REQUEST_BURST_SECONDS: u32 = 10;
 #[derive(Debug)]
 pub struct Rules {
     /// What tokens are verified with.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<Keyring>,
     /// Channels that need no token.
     pub public_channels: Vec<Grant>,
     /// Seconds between pings, as the welcome tells.

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::inbox::Inbox;
+use crate::keyring::Keyring;
 use crate::log::{Level, event};
 use session::{End, Session};
 
@@ -25,7 +26,7 @@ use session::{End, Session};
 pub(crate) struct Ingress {
     hub: Arc<Mutex<Hub>>,
     shards: Vec<Arc<Inbox>>,
-    fingerprints: Vec<[u8; 8]>,
+    keys: Arc<Keyring>,
     clock: Clock,
     newest: watch::Sender<Position>,
     stop: watch::Sender<bool>,
@@ -39,13 +40,13 @@ impl Ingress {
     pub(crate) fn new(
         hub: Arc<Mutex<Hub>>,
         shards: Vec<Arc<Inbox>>,
-        fingerprints: Vec<[u8; 8]>,
+        keys: Arc<Keyring>,
         clock: Clock,
     ) -> Self {
         Self {
             hub,
             shards,
-            fingerprints,
+            keys,
             clock,
             newest: watch::Sender::new(Position::default()),
             stop: watch::Sender::new(false),

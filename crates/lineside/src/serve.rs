@@ -1,6 +1,7 @@
 //! `lineside serve`: everything together, from the settings to the last goodbye.
 
 use std::convert::Infallible;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,6 +22,7 @@ use crate::ingress::Ingress;
 use crate::link::Link;
 use crate::log::{self, Level, event};
 use crate::random::Random;
+use crate::reload::reload_secrets;
 use crate::settings::Settings;
 use crate::shard::{Plan, Reactor};
 
@@ -50,7 +52,10 @@ pub(crate) fn serve(settings: Settings) -> Result<(), String> {
 }
 
 async fn run(settings: Arc<Settings>) -> Result<(), String> {
-    let mut stops = Stops::new().map_err(|error| format!("signals cannot be watched: {error}"))?;
+    let unwatched = |error| format!("signals cannot be watched: {error}");
+    let in_terminal = std::io::stdin().is_terminal();
+    let mut stops = Stops::new(in_terminal).map_err(unwatched)?;
+    let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
     let clock = Clock::start();
     let epoch = new_epoch()?;
     let hub = Hub::new(epoch.clone(), settings.limits.history, PUBLISHERS_MAX);
@@ -72,7 +77,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         )
     })?;
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
-    let ingress = Ingress::new(hub, inboxes(), settings.keys.fingerprints(), clock);
+    let ingress = Ingress::new(hub, inboxes(), Arc::clone(&settings.keys), clock);
     let ingress = Arc::new(ingress);
     let hand_offs = Arc::new(HandOffs::new(Arc::clone(&browsers)));
     announce(&settings, &bound, &epoch);
@@ -82,6 +87,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         never = admit(&mut link, (&ingress, &hand_offs), &mut publishers) => match never {},
         never = browsers.accept(&listener) => match never {},
         signal = stops.next() => signal,
+        never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},
     };
     let seconds = settings.limits.drain_seconds_max;
     event(
@@ -271,15 +277,20 @@ fn connections_max(settings: &Settings) -> usize {
     wanted.min(most)
 }
 
-/// The two signals that ask for an end.
+/// The signals that ask for an end.
 struct Stops {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    /// A terminal that closes sends a hangup to end what runs there; elsewhere it asks for a reload.
+    in_terminal: bool,
 }
 
 impl Stops {
-    fn new() -> std::io::Result<Self> {
+    fn new(in_terminal: bool) -> std::io::Result<Self> {
         Ok(Self {
+            in_terminal,
+            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -289,6 +300,7 @@ impl Stops {
         tokio::select! {
             _ = self.terminate.recv() => "TERM",
             _ = self.interrupt.recv() => "INT",
+            _ = self.hangup.recv(), if self.in_terminal => "HUP",
         }
     }
 }

@@ -13,6 +13,7 @@ use lineside_hub::HistoryLimits;
 use lineside_protocol::channel;
 use lineside_token::{Grant, Keys};
 
+use crate::keyring::Keyring;
 use crate::origin::OriginRule;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) holds 108 with the closing NUL.
@@ -23,6 +24,9 @@ pub(crate) const HEALTH_PATH: &str = "/up";
 
 /// What `LINESIDE_BIND` wants.
 const ADDRESS: &str = "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0";
+
+/// The one place of the secret that can change while the sidecar runs.
+pub(crate) const SECRET_FILE: &str = "LINESIDE_SECRET_FILE";
 
 /// Settings that only Ruby's side reads; one `.env` may hold both.
 const RUBY_ONLY: &[&str] = &[
@@ -44,7 +48,7 @@ pub(crate) struct Settings {
     /// `LINESIDE_PATH`: where browsers ask for `lineside-v1`.
     pub(crate) path: String,
     /// `LINESIDE_SECRET`, `_FILE` or `_FD`: what tokens are verified with.
-    pub(crate) keys: Arc<Keys>,
+    pub(crate) keys: Arc<Keyring>,
     /// `LINESIDE_ALLOWED_ORIGINS`, beside the request's own.
     pub(crate) allowed_origins: Vec<OriginRule>,
     /// `LINESIDE_TRUSTED_PROXIES`: whose X-Forwarded-* count.
@@ -174,7 +178,7 @@ impl Settings {
             .shown
             .push(("LINESIDE_LINK", format!("unix:{}", link.display())));
         journal(&reader.text("LINESIDE_JOURNAL", "memory:")?)?;
-        let keys = Arc::new(secret(source)?);
+        let keys = Arc::new(Keyring::new(secret(source)?));
         reader.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
         let settings = Self {
             link,
@@ -205,7 +209,7 @@ impl Settings {
             shown: Vec::new(),
         };
         let known: Vec<&str> = reader.shown.iter().map(|(name, _)| *name).collect();
-        let also = ["LINESIDE_SECRET_FILE", "LINESIDE_SECRET_FD"];
+        let also = [SECRET_FILE, "LINESIDE_SECRET_FD"];
         let unknown = source.names().into_iter().filter(|name| {
             let name = name.as_str();
             name.starts_with("LINESIDE_")
@@ -284,7 +288,7 @@ pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
     let places = [
         set("LINESIDE_SECRET_FD")?,
         set("LINESIDE_SECRET")?,
-        set("LINESIDE_SECRET_FILE")?,
+        set(SECRET_FILE)?,
     ];
     let mut places = places.into_iter().flatten();
     let (name, value) = places.next().ok_or(
@@ -298,7 +302,7 @@ pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
     }
     let text = match name {
         "LINESIDE_SECRET" => value,
-        "LINESIDE_SECRET_FILE" => read_secret(Path::new(&value), name)?,
+        SECRET_FILE => read_secret(Path::new(&value), name)?,
         _ => {
             let fd: u32 = value
                 .parse()

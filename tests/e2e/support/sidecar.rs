@@ -88,8 +88,12 @@ impl Place {
 
     /// Starts a sidecar that may not get so far as to listen.
     pub(crate) fn spawn(&self) -> Sidecar {
-        let mut child = self
-            .command(&[])
+        self.spawn_from(&mut self.command(&[]))
+    }
+
+    /// The same, with a command that was changed.
+    pub(crate) fn spawn_from(&self, command: &mut Command) -> Sidecar {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -92,7 +92,7 @@ pub struct Welcome {
     pub last: u64,
     /// The journal's newest position.
     pub position: Position,
-    /// Of the key that the sidecar verifies with first.
+    /// The publisher's own, if that is one of the keys that the sidecar verifies with; else of the first of them.
     pub fingerprint: [u8; 8],
     /// Larger payloads are refused, in bytes.
     pub payload_bytes_max: u32,

@@ -178,7 +178,7 @@ impl Rights {
         token: &str,
         turn: &Turn<'_>,
     ) -> Result<ChannelClaims, Refusal> {
-        let claims = verify_channel(token, &turn.rules.keys, turn.wall_ms)?;
+        let claims = verify_channel(token, &turn.rules.keys.current(), turn.wall_ms)?;
         if claims.channel != channel {
             return Err(Refusal::new(
                 codes::FORBIDDEN,
@@ -250,7 +250,7 @@ impl Rights {
 
 /// What a connection token says, unless its user signed out after it was made.
 fn verify_unrevoked(token: &str, turn: &Turn<'_>) -> Result<ConnectionClaims, Refusal> {
-    let claims = verify_connection(token, &turn.rules.keys, turn.wall_ms)?;
+    let claims = verify_connection(token, &turn.rules.keys.current(), turn.wall_ms)?;
     let is_revoked = |sub: &str| turn.is_revoked(sub, claims.sid.as_deref(), claims.iat_ms);
     if claims.sub.as_deref().is_some_and(is_revoked) {
         return Err(Refusal::revoked());

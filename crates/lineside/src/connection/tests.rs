@@ -3,7 +3,7 @@ use std::io::IoSlice;
 use lineside_hub::{Checked, HistoryLimits, PUBLISHERS_MAX, PublishOutcome, SLICES_MAX};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
-use lineside_token::{ChannelDraft, ConnectionDraft, sign_channel, sign_connection};
+use lineside_token::{ChannelDraft, ConnectionDraft, Keys, sign_channel, sign_connection};
 use serde_json::{Value, json};
 
 use super::*;
@@ -32,7 +32,7 @@ impl Stage {
         let mut shard = Shard::new(hub.journal.newest(), 1 << 20);
         let id = shard.open();
         let rules = Rules {
-            keys: Arc::new(Keys::parse(SECRET).unwrap()),
+            keys: Arc::new(Keyring::new(Keys::parse(SECRET).unwrap())),
             public_channels: vec![Grant::parse("public:*").unwrap()],
             heartbeat_seconds: 25,
             epoch,
@@ -142,7 +142,7 @@ impl Stage {
             allow: vec!["chat:*".into()],
             ttl_s,
         };
-        sign_connection(draft, &self.rules.keys, self.wall_ms).unwrap()
+        sign_connection(draft, &self.rules.keys.current(), self.wall_ms).unwrap()
     }
 
     fn channel_token(&self, channel: &str, sub: Option<&str>, ttl_s: u64) -> String {
@@ -151,7 +151,7 @@ impl Stage {
             sub: sub.map(str::to_owned),
             ttl_s,
         };
-        sign_channel(draft, &self.rules.keys, self.wall_ms).unwrap()
+        sign_channel(draft, &self.rules.keys.current(), self.wall_ms).unwrap()
     }
 
     fn connect(&mut self) {
@@ -567,7 +567,7 @@ impl Stage {
             ttl_s: 60,
             ..ConnectionDraft::default()
         };
-        sign_connection(draft, &self.rules.keys, self.wall_ms).unwrap()
+        sign_connection(draft, &self.rules.keys.current(), self.wall_ms).unwrap()
     }
 }
 

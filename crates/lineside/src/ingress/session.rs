@@ -138,9 +138,9 @@ impl<'a> Session<'a> {
         if let Some(older) = older {
             older.notify_one();
         }
-        let known =
-            hello.fingerprint == [0; 8] || self.ingress.fingerprints.contains(&hello.fingerprint);
-        if !known {
+        let fingerprints = self.ingress.keys.current().fingerprints();
+        let shared = fingerprints.iter().find(|it| **it == hello.fingerprint);
+        if shared.is_none() && hello.fingerprint != [0; 8] {
             let fields: &[(_, &dyn Display)] =
                 &[("publisher", &self.name), ("remedy", &KEY_REMEDY)];
             event(Level::Error, "key_mismatch", fields);
@@ -155,12 +155,8 @@ impl<'a> Session<'a> {
             version: PROTOCOL_VERSION,
             last: greeting.last,
             position: cursor.position,
-            fingerprint: self
-                .ingress
-                .fingerprints
-                .first()
-                .copied()
-                .unwrap_or_default(),
+            // Within a rotation any of the keys is good, so theirs is named back where it is one of them.
+            fingerprint: shared.or(fingerprints.first()).copied().unwrap_or_default(),
             payload_bytes_max: u32::try_from(PAYLOAD_BYTES_MAX).unwrap_or(u32::MAX),
             epoch: cursor.epoch,
         };

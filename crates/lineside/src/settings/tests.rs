@@ -125,7 +125,7 @@ fn a_secret_file_is_read() {
     let path = std::env::temp_dir().join(format!("lineside-secret-{}", std::process::id()));
     std::fs::write(&path, format!("{SECRET}\n")).unwrap();
     let table = Table([("LINESIDE_SECRET_FILE", path.display().to_string())].into());
-    let keys = Settings::read(&table).unwrap().keys;
+    let keys = Settings::read(&table).unwrap().keys.current();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(
         keys.fingerprint(),
