@@ -86,7 +86,10 @@ module Lineside
     end
 
     # @return [String] where the page opens its socket: `config.lineside.url`, else the path, under the app's own root
-    def url = Lineside.config.url || token_path.delete_suffix("/token")
+    def url
+      # What an app adds to all its paths, a locale say, comes as a query or as a slash at the end.
+      Lineside.config.url || token_path[/\A[^?]+/].chomp("/").delete_suffix("/token")
+    end
 
     # @return [String, nil] where the page gets fresh tokens; nil for the page of another than the request's own user,
     #   whose token nobody but the app can renew

@@ -101,6 +101,14 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     [page.response.body].each { |body| expect(body).not_to include("token\":") }
   end
 
+  it "keeps the socket's address clear of what the app adds to all its paths" do
+    start_app
+    page = visitor("/page?locale=de")
+    expect(page.meta("lineside-url")).to eq("/lineside")
+    expect(page.meta("lineside-token-url")).to start_with("/lineside/token?locale=de&page=")
+    expect(page.renew).to include("token", "exp")
+  end
+
   it "stands under the app's relative URL root, and under a path of one's own" do
     start_app(root: "/shop", "LINESIDE_PATH" => "/live")
     page = visitor("/shop/page")
