@@ -201,8 +201,10 @@ impl Envelope<'_> {
     }
 }
 
-/// Writes the body behind room for the longest head, then puts the head right before it.
-fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+/// One whole WebSocket frame: `first` is its first byte (RFC 6455 §5.2), `capacity` what `body` will write, in bytes, as
+/// far as is known.
+pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    // The body goes behind room for the longest head, then the head right before it.
     let mut out = Vec::with_capacity(FRAME_HEAD_BYTES_MAX + capacity);
     out.resize(FRAME_HEAD_BYTES_MAX, 0);
     body(&mut out);

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::SEC_WEBSOCKET_PROTOCOL;
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 
-use crate::head::{HEAD_BYTES_MAX, Head, HeadError, Own, SUBPROTOCOL};
+use crate::head::{HEAD_BYTES_MAX, Head, HeadError, Own};
 use crate::inbox::{Arrival, Inbox, Place};
 use crate::log::{Level, event};
 use crate::settings::{HEALTH_PATH, Settings};
@@ -206,18 +204,7 @@ impl Browsers {
             ));
         }
         head.check_origin(own, &self.settings)?;
-        let mut response = create_response(&head.request).map_err(|error| {
-            HeadError::new(400, format!("not an upgrade to WebSocket: {error}"))
-        })?;
-        if head.offers_subprotocol() {
-            response.headers_mut().insert(
-                SEC_WEBSOCKET_PROTOCOL,
-                HeaderValue::from_static(SUBPROTOCOL),
-            );
-        }
-        let mut answer = Vec::new();
-        write_response(&mut answer, &response)
-            .map_err(|error| HeadError::new(400, error.to_string()))?;
+        let answer = head.upgrade()?;
         let connect = head.connect()?;
         let place = Place::take(&self.connections, self.connections_max).ok_or_else(|| {
             let most = self.connections_max;

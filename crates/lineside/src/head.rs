@@ -6,34 +6,35 @@ use http::header::{HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, Request as HttpRequest};
 use lineside_protocol::After;
 use lineside_protocol::request::{Connect, Subscribe};
+use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 
 use crate::origin::Origin;
 use crate::settings::Settings;
 
 /// Largest head of a request, in bytes: a token of 8 KiB in the URL, a cookie of 4 KiB, and the rest.
-pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Most header fields; browsers and proxies send some 30.
 const HEADERS_MAX: usize = 100;
 
 /// The subprotocol that this sidecar speaks.
-pub(crate) const SUBPROTOCOL: &str = "lineside-v1";
+const SUBPROTOCOL: &str = "lineside-v1";
 
 /// A token may come as a second subprotocol behind this prefix.
 const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
 
 /// A request head that was read whole.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub struct Head {
     /// Method, target and header fields.
-    pub(crate) request: HttpRequest<()>,
+    pub request: HttpRequest<()>,
     /// Its length in bytes; what follows belongs to the WebSocket.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 /// Where this server is, for the page whose origin must equal it.
 #[derive(Debug)]
-pub(crate) enum Own {
+pub enum Own {
     /// As the request says, and its proxy, if the one at this address is trusted.
     Asked(IpAddr),
     /// As the app says, which knows its proxies itself.
@@ -42,11 +43,11 @@ pub(crate) enum Own {
 
 /// Why a head does not open a socket: an HTTP status and a sentence for people.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct HeadError {
+pub struct HeadError {
     /// The status to answer with.
-    pub(crate) status: u16,
+    pub status: u16,
     /// What is wrong and what to do.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl HeadError {
@@ -60,7 +61,10 @@ impl HeadError {
 
 impl Head {
     /// Reads a head from the front of `bytes`; `None` when it is not whole yet.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, HeadError> {
+    ///
+    /// # Errors
+    /// 400 for what is not HTTP, 431 when it is larger than [`HEAD_BYTES_MAX`].
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HeadError> {
         let bad = |error: &dyn std::fmt::Display| {
             HeadError::new(400, format!("not an HTTP request: {error}"))
         };
@@ -105,7 +109,10 @@ impl Head {
     }
 
     /// Tests who asks: a page whose origin may not, or that cannot be told, is refused.
-    pub(crate) fn check_origin(&self, own: &Own, settings: &Settings) -> Result<(), HeadError> {
+    ///
+    /// # Errors
+    /// 403 with the origin and the remedy; 400 when the fields that decide it come twice or are not text.
+    pub fn check_origin(&self, own: &Own, settings: &Settings) -> Result<(), HeadError> {
         let Some(text) = self.only(&ORIGIN)? else {
             return Ok(());
         };
@@ -152,13 +159,31 @@ impl Head {
         Ok(Origin::of(scheme, host))
     }
 
-    /// Whether the client speaks our subprotocol by name, so that the answer must name it too.
-    pub(crate) fn offers_subprotocol(&self) -> bool {
-        self.subprotocols().any(|offered| offered == SUBPROTOCOL)
+    /// The answer that makes a WebSocket of the connection. It names our subprotocol if the client does.
+    ///
+    /// # Errors
+    /// 400 for what RFC 6455 §4.2.1 asks of a client and is missing.
+    pub fn upgrade(&self) -> Result<Vec<u8>, HeadError> {
+        let mut response = create_response(&self.request).map_err(|error| {
+            HeadError::new(400, format!("not an upgrade to WebSocket: {error}"))
+        })?;
+        if self.subprotocols().any(|offered| offered == SUBPROTOCOL) {
+            response.headers_mut().insert(
+                SEC_WEBSOCKET_PROTOCOL,
+                HeaderValue::from_static(SUBPROTOCOL),
+            );
+        }
+        let mut answer = Vec::new();
+        write_response(&mut answer, &response)
+            .map_err(|error| HeadError::new(400, error.to_string()))?;
+        Ok(answer)
     }
 
     /// The connect that URL or subprotocol make, if they do.
-    pub(crate) fn connect(&self) -> Result<Option<Connect>, HeadError> {
+    ///
+    /// # Errors
+    /// 400 when the URL is not encoded as URLs are.
+    pub fn connect(&self) -> Result<Option<Connect>, HeadError> {
         let mut connect = Connect::default();
         let mut found = false;
         for pair in self.request.uri().query().unwrap_or_default().split('&') {

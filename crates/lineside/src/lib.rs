@@ -8,6 +8,8 @@
 //! [`serve`](crate::command) puts together: the [`link`]'s socket, [`ingress`] (one task a publisher), [`browsers`] (the
 //! listener and the upgrade: [`head`], [`origin`]), [`hand_off`] (sockets that come from the app), and the [`shard`]s, each a thread that owns its connections:
 //! [`websocket`] turns bytes into messages, [`connection`] knows what they mean.
+//!
+//! The command is all that anybody uses. What else is public is so for the tests in `tests/` and the targets in `fuzz/`.
 
 #![forbid(unsafe_code)]
 
@@ -16,16 +18,16 @@ mod clock;
 pub mod command;
 mod connection;
 mod hand_off;
-mod head;
+pub mod head;
 mod inbox;
 mod ingress;
 pub mod keyring;
 mod link;
 mod log;
-mod origin;
+pub mod origin;
 mod random;
 mod reload;
 mod serve;
-mod settings;
+pub mod settings;
 pub mod shard;
-mod websocket;
+pub mod websocket;

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// An origin: scheme, host and port, compared whole and without case (RFC 6454 §4 and §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub struct Origin {
     scheme: String,
     host: String,
     port: u16,

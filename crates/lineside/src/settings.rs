@@ -40,7 +40,7 @@ const RUBY_ONLY: &[&str] = &[
 
 /// Everything that `serve` can be told.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// `LINESIDE_LINK`: where publishers meet the sidecar.
     pub(crate) link: PathBuf,
     /// `LINESIDE_BIND`: the listener for browsers.
@@ -83,8 +83,11 @@ pub struct Limits {
 }
 
 /// Where settings come from; tests put a table in its place.
-pub(crate) trait Source {
-    /// The value of a variable, if it is set and not empty; an error for one that is not text.
+pub trait Source {
+    /// The value of a variable, if it is set and not empty.
+    ///
+    /// # Errors
+    /// When it is not text.
     fn get(&self, name: &str) -> Result<Option<String>, String>;
     /// Every variable's name.
     fn names(&self) -> Vec<String>;
@@ -168,7 +171,10 @@ impl<S: Source> Reader<'_, S> {
 
 impl Settings {
     /// Reads and tests everything.
-    pub(crate) fn read(source: &impl Source) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// The first setting that is not as it must be: its name, its value unless it is secret, and what to give.
+    pub fn read(source: &impl Source) -> Result<Self, String> {
         let mut reader = Reader {
             source,
             shown: Vec::new(),

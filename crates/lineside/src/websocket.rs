@@ -2,12 +2,14 @@
 //!
 //! A `WebSocketContext` lives only while a frame or a fragmented message is incomplete, or messages wait to be handled;
 //! most of the time a connection owns none (figures in docs/decisions/0003-shards-without-tasks.md).
+//!
+//! It is held to RFC 6455 by the Autobahn test suite (`bin/test conformance`), with a limit that the suite's messages fit.
 
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use lineside_protocol::codes::{
-    CLOSE_INVALID_TEXT, CLOSE_PROTOCOL_ERROR, CLOSE_TOO_LARGE, CLOSE_UNSUPPORTED_DATA, CloseCode,
+    CLOSE_INVALID_TEXT, CLOSE_PROTOCOL_ERROR, CLOSE_TOO_LARGE, CloseCode,
 };
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -15,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 /// Largest message from a browser, in bytes: a connect that names 256 channels, each with its name, cursor and channel
 /// token in some 400 bytes.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// What tungstenite reads at a time, in bytes. Its default of 128 KiB is zeroed at every read.
 const READ_BYTES: usize = 4 * 1024;
@@ -23,15 +25,17 @@ const READ_BYTES: usize = 4 * 1024;
 /// Longest head of a frame (RFC 6455 §5.2): two bytes, a length of eight and a mask of four.
 const FRAME_HEAD_BYTES_MAX: usize = 14;
 
-/// Most fragments of one message: browsers send one, and the largest message fits in pieces of 64 bytes. Empty fragments
-/// would go on for ever under the limit of bytes.
-const FRAGMENTS_MAX: u32 = 1024;
+/// Smallest mean size of a message's fragments, in bytes, for one of the largest size: browsers send one fragment, and
+/// empty ones would go on for ever under the limit of bytes.
+const FRAGMENT_BYTES_MIN: usize = 128;
 
 /// What one step of reading gave.
 #[derive(Debug)]
-pub(crate) enum Inbound {
+pub enum Inbound {
     /// A whole text message.
     Text(Utf8Bytes),
+    /// A whole binary message.
+    Binary(Bytes),
     /// A ping or pong, already dealt with.
     Control,
     /// The browser closes; our half of the closing handshake is among the replies.
@@ -42,9 +46,8 @@ pub(crate) enum Inbound {
     Broken(CloseCode),
 }
 
-/// The reading half of one connection; a null pointer while nothing is under way.
-#[derive(Default)]
-pub(crate) struct Reader(Option<Box<Busy>>);
+/// The reading half of one connection, for messages of at most `BYTES_MAX` bytes; a null pointer while nothing is under way.
+pub struct Reader<const BYTES_MAX: usize = MESSAGE_BYTES_MAX>(Option<Box<Busy>>);
 
 struct Busy {
     context: WebSocketContext,
@@ -53,7 +56,13 @@ struct Busy {
     boundary: Boundary,
 }
 
-impl std::fmt::Debug for Reader {
+impl<const BYTES_MAX: usize> Default for Reader<BYTES_MAX> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<const BYTES_MAX: usize> std::fmt::Debug for Reader<BYTES_MAX> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("resting", &self.0.is_none())
@@ -61,11 +70,14 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-impl Reader {
+impl<const BYTES_MAX: usize> Reader<BYTES_MAX> {
+    /// Most fragments of one message.
+    const FRAGMENTS_MAX: usize = BYTES_MAX / FRAGMENT_BYTES_MIN;
+
     /// Takes what the socket gave.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+    pub fn receive(&mut self, bytes: &[u8]) {
         let busy = self.0.get_or_insert_with(|| {
-            let context = WebSocketContext::new(Role::Server, Some(config()));
+            let context = WebSocketContext::new(Role::Server, Some(config(BYTES_MAX)));
             Box::new(Busy {
                 context,
                 unread: Vec::new(),
@@ -77,17 +89,18 @@ impl Reader {
     }
 
     /// Whether nothing is under way: no part of a frame, and no message that waits to be taken.
-    pub(crate) fn is_resting(&self) -> bool {
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
         self.0.is_none()
     }
 
     /// The next message. `reply` takes what tungstenite answers by itself: pongs, and the answer to a close.
-    pub(crate) fn next(&mut self, reply: impl FnMut(Bytes)) -> Inbound {
+    pub fn next(&mut self, reply: impl FnMut(Bytes)) -> Inbound {
         let Some(busy) = &mut self.0 else {
             return Inbound::Empty;
         };
         let inbound = busy.next(reply);
-        if busy.boundary.fragments > FRAGMENTS_MAX && matches!(inbound, Inbound::Empty) {
+        if busy.boundary.fragments > Self::FRAGMENTS_MAX && matches!(inbound, Inbound::Empty) {
             return Inbound::Broken(CLOSE_TOO_LARGE);
         }
         let finished = matches!(inbound, Inbound::Empty) && busy.boundary.is_whole();
@@ -117,7 +130,7 @@ impl Busy {
         }
         match read {
             Ok(Message::Text(text)) => Inbound::Text(text),
-            Ok(Message::Binary(_)) => Inbound::Broken(CLOSE_UNSUPPORTED_DATA),
+            Ok(Message::Binary(bytes)) => Inbound::Binary(bytes),
             Ok(Message::Close(_)) => Inbound::Closed,
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Inbound::Control,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Inbound::Empty,
@@ -129,13 +142,13 @@ impl Busy {
 }
 
 /// Every limit that tungstenite has; its defaults bound neither a message nor the memory that waits to be written.
-fn config() -> WebSocketConfig {
+fn config(bytes_max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(MESSAGE_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .max_write_buffer_size(bytes_max)
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max))
         .accept_unmasked_frames(false)
 }
 
@@ -171,7 +184,7 @@ struct Boundary {
     head: Vec<u8>,
     payload_left: u64,
     /// Of the message that is open; none when no message is.
-    fragments: u32,
+    fragments: usize,
     is_lost: bool,
 }
 

@@ -161,11 +161,32 @@ fn a_url_or_a_subprotocol_can_be_the_connect() {
         "/lineside",
         "Sec-WebSocket-Protocol: lineside-v1, lineside.token.abc\r\n",
     );
-    assert!(head.offers_subprotocol());
     assert_eq!(
         head.connect().unwrap().unwrap().token.as_deref(),
         Some("abc")
     );
+}
+
+#[test]
+fn the_answer_names_our_subprotocol_if_it_was_asked_for_and_never_a_token() {
+    let key = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade = |offered: &str| {
+        let answer = get("/lineside", &format!("{key}{offered}")).upgrade();
+        String::from_utf8(answer.unwrap()).unwrap()
+    };
+    let answer = upgrade("Sec-WebSocket-Protocol: lineside-v1, lineside.token.abc\r\n");
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(
+        answer.contains("sec-websocket-protocol: lineside-v1\r\n"),
+        "{answer}"
+    );
+    assert!(!answer.contains("abc"), "{answer}");
+    // The example of RFC 6455 §1.3.
+    assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+    let answer = upgrade("Sec-WebSocket-Protocol: other\r\n");
+    assert!(!answer.contains("sec-websocket-protocol"), "{answer}");
+    assert_eq!(get("/lineside", "").upgrade().unwrap_err().status, 400);
 }
 
 #[test]

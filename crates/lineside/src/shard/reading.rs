@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use lineside_hub::{ConnectionId, Outbox};
+use lineside_protocol::codes::{CLOSE_UNSUPPORTED_DATA, CloseCode};
 
 use super::{Socket, Worker, peer};
 use crate::websocket::{Inbound, Reader};
@@ -66,11 +67,8 @@ impl<S: Socket> Worker<S> {
             });
             match inbound {
                 Inbound::Empty => return,
-                Inbound::Broken(code) => {
-                    peer.is_broken = true;
-                    peer.reader = Reader::default();
-                    return self.end(id, &code.into());
-                }
+                Inbound::Broken(code) => return self.give_up(id, code),
+                Inbound::Binary(_) => return self.give_up(id, CLOSE_UNSUPPORTED_DATA),
                 Inbound::Closed if is_closing => return self.close(id),
                 _ if is_closing => {}
                 Inbound::Closed => return self.see_off(id),
@@ -84,6 +82,15 @@ impl<S: Socket> Worker<S> {
                 }
             }
         }
+    }
+
+    /// Ends a connection whose further bytes mean nothing.
+    fn give_up(&mut self, id: ConnectionId, code: CloseCode) {
+        if let Some(peer) = peer(&mut self.peers, id) {
+            peer.is_broken = true;
+            peer.reader = Reader::default();
+        }
+        self.end(id, &code.into());
     }
 
     /// Counts a message; false when it was one too many, and the connection ends.
