@@ -17,6 +17,7 @@ RSpec.configure do |config|
   config.include Settings
   config.include Processes
   config.include Sidecars, :sidecar
+  config.include Apps, :app
   config.include Databases, :databases
 
   # Every example begins with the defaults, whatever this shell or another example has set.

@@ -1,43 +1,11 @@
 # frozen_string_literal: true
 
-require "net/http"
 require "openssl"
 require "timeout"
 
-RSpec.describe "A hand-off by Puma", :sidecar do
-  # Starts the dummy app, on a port of the system's choice.
-  # @return [Integer] the port
-  def serve(*arguments, workers: 0)
-    config = File.join(ROOT, "spec/dummy/config/puma.rb")
-    env = publisher_env.merge("RAILS_ENV" => "test")
-    command = [RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-C", config, "-w", workers.to_s, *arguments]
-    @puma = start([env, *command], chdir: ROOT)
-    workers.times { |worker| @puma.written(/Worker #{worker}.*booted/) }
-    @port = Integer(@puma.written(%r{Listening on (?:http|ssl)://127\.0\.0\.1:(\d+)})[1])
-  end
-
-  def status(**headers) = upgrade(**headers).code
-
-  # What is answered to an upgrade that opens no WebSocket, on the app's port.
-  def upgrade(**headers)
-    request = Net::HTTP::Get.new("/lineside")
-    { "Connection" => "Upgrade", "Upgrade" => "websocket", "Sec-WebSocket-Version" => "13",
-      "Sec-WebSocket-Key" => "dGhlIHNhbXBsZSBub25jZQ==", **headers.transform_keys(&:to_s) }
-      .each { |name, value| request[name] = value }
-    Net::HTTP.start("127.0.0.1", @port, **@tls) { |http| http.request(request) }
-  end
-
-  def expect_app_unharmed = expect(Net::HTTP.get("127.0.0.1", "/publish/1", @port)).to match(/\A\d+ true/)
-
-  def descriptors(pid) = Dir.children("/proc/#{pid}/fd").size
-
-  # The workers, and whatever else it has started.
-  def children(pid) = File.read("/proc/#{pid}/task/#{pid}/children").split.map(&:to_i)
-
-  before { @tls = {} }
-
+RSpec.describe "A hand-off by Puma", :app, :sidecar do
   # To a server that has given its socket away, an error of the app is a line in its log and nothing else.
-  after { expect(@puma.output).not_to match(/error/i) }
+  after { expect(puma.output).not_to match(/error/i) }
 
   it "opens the WebSocket on the app's own port" do
     start_sidecar
@@ -78,10 +46,10 @@ RSpec.describe "A hand-off by Puma", :sidecar do
     start_sidecar
     serve(workers: 2)
     browser_list = Array.new(6) { browse(channels: ["orders"]) }
-    workers = children(@puma.pid)
+    workers = children(puma.pid)
     expect(workers.size).to eq 2
-    [@puma.pid, *workers].each { |pid| Process.kill(:KILL, pid) }
-    @puma.wait
+    [puma.pid, *workers].each { |pid| Process.kill(:KILL, pid) }
+    puma.wait
     Lineside.publish!("orders", "after")
     browser_list.each { |browser| expect(browser.data_until("after").last).to eq "after" }
   end
@@ -92,7 +60,24 @@ RSpec.describe "A hand-off by Puma", :sidecar do
     expect([response.code, response["retry-after"]]).to eq %w[503 5]
     expect(response.body).to include("bundle exec lineside")
     expect_app_unharmed
-    @puma.written(/cannot hand a browser over: .*bundle exec lineside/)
+    puma.written(/cannot hand a browser over: .*bundle exec lineside/)
+  end
+
+  it "answers 503 when the sidecar is full, until a browser leaves" do
+    start_sidecar("LINESIDE_CONNECTIONS_MAX" => "2")
+    serve
+    first, = Array.new(2) { browse(channels: []) }
+    response = upgrade
+    expect([response.code, response["retry-after"].to_i]).to match ["503", be_positive]
+    expect_app_unharmed
+    first.close
+    eventually("a place for the next") { place? }
+  end
+
+  def place?
+    browse(channels: [])
+  rescue RuntimeError
+    false
   end
 
   it "answers 503 when the sidecar is stopped, which then never serves that socket" do
@@ -110,15 +95,15 @@ RSpec.describe "A hand-off by Puma", :sidecar do
     expect_app_unharmed
   end
 
-  it "leaves no descriptor behind in a thousand hand-offs, on either side" do
+  it "leaves no descriptor behind in ten thousand hand-offs, on either side" do
     start_sidecar
     serve
-    count = -> { [@puma.pid, sidecar.pid].map { |pid| descriptors(pid) } }
+    count = -> { [puma.pid, sidecar.pid].map { |pid| descriptors(pid) } }
     expect_app_unharmed
     browse(channels: []).close
     browsers.clear
     before = eventually("a quiet state") { count.call.then { |now| now if now == count.call } }
-    40.times { Array.new(25) { Browser.new(@port) }.each(&:close) }
+    400.times { Array.new(25) { Browser.new(@port) }.each(&:close) }
     eventually("as few descriptors as before, #{before}") { count.call.zip(before).all? { |now, then_| now <= then_ } }
   end
 
@@ -129,8 +114,8 @@ RSpec.describe "A hand-off by Puma", :sidecar do
     expect(status(Origin: "https://evil.example")).to eq "403"
     sidecar.written(/event=request_refused peer=203\.0\.113\.7/)
     browser = browse(channels: ["orders"], at_once: true, headers: { "Origin" => "http://127.0.0.1:#{@port}" })
-    Process.kill(:KILL, @puma.pid)
-    @puma.wait
+    Process.kill(:KILL, puma.pid)
+    puma.wait
     Lineside.publish!("orders", 1)
     expect(browser.data_until(1)).to eq [1]
   end
@@ -159,10 +144,11 @@ RSpec.describe "A hand-off by Puma", :sidecar do
     File.write("#{@folder}/cert.pem", certificate(key).to_pem)
     start_sidecar
     serve("-b", "ssl://127.0.0.1:0?key=#{@folder}/key.pem&cert=#{@folder}/cert.pem&verify_mode=none")
-    @port = Integer(@puma.written(%r{Listening on ssl://127\.0\.0\.1:(\d+)})[1])
+    @port = Integer(puma.written(%r{Listening on ssl://127\.0\.0\.1:(\d+)})[1])
     @tls = { use_ssl: true, verify_mode: OpenSSL::SSL::VERIFY_NONE }
     response = upgrade
     expect([response.code, response.body]).to match ["501", /let a proxy hold TLS/]
+    puma.written(/cannot hand a browser over: this server holds TLS itself.*route this path to the sidecar's own port/)
   end
 
   def certificate(key)

@@ -28,9 +28,9 @@ module Sidecars
   # What another process needs to publish to this example's sidecar.
   def publisher_env = { "LINESIDE_LINK" => "unix:#{link}", "LINESIDE_SECRET" => Settings::SECRET }
 
-  # Starts the sidecar and waits until it listens.
-  def start_sidecar
-    env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0")
+  # Starts the sidecar, with more settings if there are any, and waits until it listens.
+  def start_sidecar(**settings)
+    env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0", **settings)
     @sidecar = start([env, Lineside::Binary.path, "serve"])
     @port = Integer(sidecar.written(/event=listening .*bind=127\.0\.0\.1:(\d+)/)[1])
   end

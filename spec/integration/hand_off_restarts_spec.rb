@@ -1,0 +1,61 @@
+# frozen_string_literal: true
+
+RSpec.describe "An app that has handed browsers over", :app, :sidecar do
+  before { start_sidecar }
+
+  # What the browsers of an app hear while it is brought down and up, without a gap.
+  # @yield does that, and returns what is true once it is up again
+  def expect_browsers_to_stay
+    before = Array.new(6) { browse(channels: ["news"]) }
+    up_again = yield
+    number = 0
+    eventually("the app's return") { Lineside.publish("news", number += 1) && up_again.call }
+    after = browse(channels: ["news"])
+    expect_app_unharmed
+    Lineside.publish!("news", "last")
+    before.each { |browser| expect(browser.data_until("last")).to eq [*1..number, "last"] }
+    expect(after.data_until("last")).to eq ["last"]
+  end
+
+  # @return [Proc] whether the app has written that so often, and `more` times since
+  def written_again(pattern, more)
+    expected = puma.output.scan(pattern).size + more
+    -> { puma.output.scan(pattern).size >= expected }
+  end
+
+  it "keeps them when a worker is killed" do
+    serve(workers: 2)
+    expect_browsers_to_stay do
+      written_again(/Worker \d .*booted/, 1).tap { Process.kill(:KILL, children(puma.pid).first) }
+    end
+  end
+
+  it "keeps them when it is killed and started anew" do
+    serve
+    expect_browsers_to_stay do
+      puma.stop
+      serve && -> { true }
+    end
+  end
+
+  it "keeps them through a phased restart" do
+    serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_phased.rb"))
+    expect_browsers_to_stay do
+      written_again(/Worker \d .*booted.*phase: 1/, 2).tap { puma.signal(:USR1) }
+    end
+  end
+
+  it "keeps them through a hot restart, of a cluster and of a single process" do
+    [2, 0].each do |workers|
+      serve(workers:)
+      expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { puma.signal(:USR2) } }
+      puma.stop
+    end
+  end
+
+  it "keeps them through a restart of rails server" do
+    serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, File.join(ROOT, "spec/dummy/bin/rails"), "server", "-p", "0",
+              "-b", "127.0.0.1", "-P", "#{@folder}/server.pid"])
+    expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { puma.signal(:USR2) } }
+  end
+end

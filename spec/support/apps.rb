@@ -1,0 +1,44 @@
+# frozen_string_literal: true
+
+require "net/http"
+
+# The dummy app in a real Puma on a port of the system's choice, beside a real sidecar.
+module Apps
+  CONFIG = File.join(ROOT, "spec/dummy/config/puma.rb")
+
+  attr_reader :puma
+
+  # Starts the app by the command `puma`, and waits until all of it has booted.
+  # @param config [String] Puma's configuration file
+  # @return [Integer] the port
+  def serve(*arguments, workers: 0, config: CONFIG, env: {})
+    serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-C", config, "-w", workers.to_s, *arguments],
+             workers:, env:)
+  end
+
+  # The same, by any command.
+  def serve_by(command, workers: 0, env: {}, **options)
+    @puma = start([publisher_env.merge("RAILS_ENV" => "test", **env), *command], chdir: ROOT, **options)
+    workers.times { |worker| puma.written(/Worker #{worker}.*booted/) }
+    @port = Integer(puma.written(%r{Listening on (?:http|ssl)://127\.0\.0\.1:(\d+)})[1])
+  end
+
+  # What is answered to an upgrade that opens no WebSocket, on the app's port.
+  # @return [Net::HTTPResponse]
+  def upgrade(**headers)
+    request = Net::HTTP::Get.new("/lineside")
+    { "Connection" => "Upgrade", "Upgrade" => "websocket", "Sec-WebSocket-Version" => "13",
+      "Sec-WebSocket-Key" => "dGhlIHNhbXBsZSBub25jZQ==", **headers.transform_keys(&:to_s) }
+      .each { |name, value| request[name] = value }
+    Net::HTTP.start("127.0.0.1", @port, **(@tls || {})) { |http| http.request(request) }
+  end
+
+  def status(**headers) = upgrade(**headers).code
+
+  def expect_app_unharmed = expect(Net::HTTP.get("127.0.0.1", "/publish/1", @port)).to match(/\A\d+ true/)
+
+  # The workers, and whatever else it has started.
+  def children(pid) = File.read("/proc/#{pid}/task/#{pid}/children").split.map(&:to_i)
+
+  def descriptors(pid) = Dir.children("/proc/#{pid}/fd").size
+end
