@@ -3,9 +3,13 @@
 //!
 //! ```text
 //! publish ─▶ Tail ──seal──▶ Backlog ──Link──▶ sidecar
-//!            (many threads,  (the writer      acks free the backlog; what a broken link
-//!             one mutex)      thread's own)   left unacked is sent again on the next one
+//!            (many threads,  (the link's     acks free the backlog; what a broken connection
+//!             one mutex)      own)           left unacked is sent again on the next one
+//! └───── Spool ─────┘ └──────── Link ────────┘
 //! ```
+//!
+//! [`Spool`] and [`Link`] decide everything, and do no IO: they are told what came, what was taken and how late it is.
+//! [`Publisher`]'s thread drives them with a socket, a clock and a bell; a simulation drives the same two from one seed.
 //!
 //! Publishing never waits for the sidecar, whether it is absent, stopped or slow: it copies into memory and returns. What
 //! does wait ([`Publisher::wait_receipt`], [`Publisher::wait_flushed`]) polls a descriptor, so that another thread can
@@ -21,18 +25,17 @@
 
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod bell;
 mod link;
 mod publisher;
 mod settings;
 mod socket;
 mod spool;
-mod state;
 mod wait;
 mod writer;
 
-pub use publisher::{Left, NotAccepted, PublishOptions, Publisher, Sequence};
+pub use link::{Ended, Link};
+pub use publisher::{Left, Publisher};
 pub use settings::{CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX, Settings, WAITERS_MAX};
-pub use state::Status;
-pub use wait::{Flushed, Interrupter, Outcome, Waiter};
+pub use spool::{NotAccepted, Outcome, PublishOptions, Sequence, Spool, Status};
+pub use wait::{Flushed, Interrupter, Waiter};

@@ -1,7 +1,6 @@
 //! What a publisher is told, and the limits that nobody sets.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use lineside_protocol::PAYLOAD_BYTES_MAX;
 use lineside_protocol::channel::{self, CABLE_NAME_BYTES_MAX, CABLE_PREFIX, USER_PREFIX};
@@ -32,11 +31,12 @@ pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// Longest text of the sidecar that is kept in an error, in bytes.
 pub(crate) const REASON_BYTES_MAX: usize = 1024;
 
-/// How long the sidecar may take to answer a hello.
+/// How long the sidecar may take to answer a hello, in milliseconds.
 pub(crate) const HANDSHAKE_MS_MAX: u64 = 5_000;
 
-/// How exactly age is kept: publications this close together are dropped together.
-pub(crate) const AGE_STEP: Duration = Duration::from_secs(1);
+/// How exactly age is kept, in milliseconds: it counts from when the link first looks, which it does this often at least,
+/// and publications this close together are dropped together.
+pub(crate) const AGE_STEP_MS: u64 = 1000;
 
 /// How a publisher finds its sidecar, and how much it may hold back.
 #[derive(Clone, Debug)]

@@ -2,13 +2,15 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+
+use crate::link::Ended;
 
 /// A write to a peer that is gone is an error, not a signal: SIGPIPE is Ruby's.
 #[cfg(not(target_vendor = "apple"))]
@@ -20,6 +22,32 @@ pub(crate) const NO_SIGNAL: MsgFlags = MsgFlags::MSG_DONTWAIT;
 /// In place of a descriptor's number where there is none.
 pub(crate) const NO_DESCRIPTOR: RawFd = -1;
 
+/// Why there is no connection (any more): what happened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("no sidecar listens at {path} ({}): start it with `bundle exec lineside`", .errno.desc())]
+    Absent { path: PathBuf, errno: Errno },
+    #[error(
+        "a process of user {theirs} listens at {path}, and this one runs as user {ours}, so nothing was sent: start the \
+         sidecar as the same user, or set LINESIDE_LINK to a place of your own"
+    )]
+    Foreign {
+        path: PathBuf,
+        theirs: u32,
+        ours: u32,
+    },
+    #[error("the sidecar closed the link: is it still running?")]
+    Closed,
+    #[error("the link failed ({}): is the sidecar still running?", .0.desc())]
+    Failed(Errno),
+}
+
+impl From<Broken> for Ended {
+    fn from(broken: Broken) -> Self {
+        Self::Transport(broken.to_string())
+    }
+}
+
 /// A connected, non-blocking Unix socket. While it is open its number stands in `number`, so that a forked child can close
 /// its copy without a lock; the number is taken away before the descriptor is closed, never after.
 #[derive(Debug)]
@@ -29,14 +57,21 @@ pub(crate) struct Socket<'a> {
 }
 
 impl<'a> Socket<'a> {
-    /// Connects, or fails at once.
-    pub(crate) fn connect(path: &Path, number: &'a AtomicI32) -> nix::Result<Self> {
-        open(path, number)
-    }
-
-    /// The user that the process at the other end ran as when it began to listen.
-    pub(crate) fn peer_uid(&self) -> nix::Result<u32> {
-        peer_uid(&self.stream)
+    /// Connects, or fails at once; and makes sure that the process there began to listen as the same user, before anything
+    /// is sent.
+    pub(crate) fn open(path: &Path, number: &'a AtomicI32) -> Result<Self, Broken> {
+        let absent = |errno| Broken::Absent {
+            path: path.to_owned(),
+            errno,
+        };
+        let socket = connect(path, number).map_err(absent)?;
+        let theirs = peer_uid(&socket.stream).map_err(Broken::Failed)?;
+        let ours = nix::unistd::geteuid().as_raw();
+        if theirs != ours {
+            let path = path.to_owned();
+            return Err(Broken::Foreign { path, theirs, ours });
+        }
+        Ok(socket)
     }
 
     /// Hands bytes to the kernel; returns how many it took, 0 when it takes none now.
@@ -89,8 +124,8 @@ pub(crate) fn until(deadline: Instant) -> Option<Duration> {
 
 /// Its number is known before it is connected, and a listener that accepts nobody is an error, not a wait.
 #[cfg(target_os = "linux")]
-fn open<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+fn connect<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
+    use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, socket};
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let unconnected = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     let socket = Socket {
@@ -98,13 +133,13 @@ fn open<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
         number,
     };
     number.store(socket.stream.as_raw_fd(), Ordering::Release);
-    connect(socket.stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    socket::connect(socket.stream.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(socket)
 }
 
 /// The standard library's connect, which waits where the listener's queue is full.
 #[cfg(not(target_os = "linux"))]
-fn open<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
+fn connect<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
     let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
     let stream = UnixStream::connect(path).map_err(errno)?;
     let socket = Socket { stream, number };

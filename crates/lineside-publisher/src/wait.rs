@@ -3,40 +3,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use lineside_protocol::Cursor;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::bell::Bell;
 use crate::socket;
-
-/// How the wait for a receipt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the journal.
-    Receipt {
-        /// Where it stands; of several, the last.
-        cursor: Cursor,
-        /// Its `once` id had landed before: the cursor is that earlier one's.
-        duplicate: bool,
-    },
-    /// The sidecar will never take it.
-    Refused {
-        /// One of [`lineside_protocol::codes::LINK_CODES`].
-        code: u16,
-        /// What is wrong, with which value.
-        message: String,
-    },
-    /// No answer came by the deadline, or none will come because the thread has ended: it may be delivered or not.
-    TimedOut,
-    /// The interrupter was used, or a signal was handled. The answer is still kept: look why, then wait again or
-    /// [give up](crate::Publisher::give_up).
-    Interrupted,
-    /// It became too old before it could be sent: certainly not delivered.
-    Dropped,
-}
 
 /// How the wait for a flush ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +27,7 @@ pub enum Flushed {
 #[derive(Debug)]
 pub struct Waiter {
     bell: Arc<Bell>,
+    waker: Waker,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -77,8 +52,10 @@ impl Waiter {
     /// # Errors
     /// When the process has as many open files as it may.
     pub fn new() -> io::Result<Self> {
+        let bell = Arc::new(Bell::new()?);
         Ok(Self {
-            bell: Arc::new(Bell::new()?),
+            waker: Waker::from(Arc::clone(&bell)),
+            bell,
             interrupted: Arc::default(),
         })
     }
@@ -92,8 +69,9 @@ impl Waiter {
         }
     }
 
-    pub(crate) fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    /// Ends its sleep.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Sleeps until the bell rings, the deadline or an interruption.

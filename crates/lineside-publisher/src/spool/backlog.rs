@@ -1,13 +1,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
-use std::time::Instant;
 
 use super::{Chunk, Tail};
 
 /// The bytes that an empty tail begins with: some sixty publications of the usual size.
 const SPARE_BYTES: usize = 16 * 1024;
 
-/// What the writer holds: chunks in order, the first of them sent and waiting for their ack, the rest waiting to be sent.
+/// What the link holds: chunks in order, the first of them sent and waiting for their ack, the rest waiting to be sent.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     chunks: VecDeque<Chunk>,
@@ -60,10 +59,10 @@ impl Backlog {
         self.bytes
     }
 
-    /// Takes what producers appended. Short work: they wait for it.
-    pub(crate) fn take(&mut self, tail: &mut Tail) {
+    /// Takes what producers appended, first seen at `since_ms`. Short work: they wait for it.
+    pub(crate) fn take(&mut self, tail: &mut Tail, since_ms: u64) {
         self.bytes += tail.bytes();
-        tail.take(&mut self.chunks, std::mem::take(&mut self.spare));
+        tail.take(&mut self.chunks, std::mem::take(&mut self.spare), since_ms);
     }
 
     /// Keeps a buffer for the next [`take`](Self::take): that of the newest chunk, when little of it is used.
@@ -89,7 +88,7 @@ impl Backlog {
             .map(|chunk| &chunk.bytes[self.offset..])
     }
 
-    /// The kernel took `count` bytes of [`unsent`](Self::unsent).
+    /// The connection took `count` bytes of [`unsent`](Self::unsent).
     pub(crate) fn sent(&mut self, count: usize) {
         let Some(chunk) = self.chunks.get_mut(self.current) else {
             return;
@@ -160,7 +159,7 @@ impl Backlog {
                 let bytes = chunk.bytes[place].to_vec();
                 Chunk {
                     handed,
-                    ..Chunk::new(bytes, sequence..=sequence, chunk.since)
+                    ..Chunk::new(bytes, sequence..=sequence, chunk.since_ms)
                 }
             }));
         }
@@ -190,14 +189,14 @@ impl Backlog {
         self.bytes = self.chunks.iter().map(Chunk::spool_bytes).sum();
     }
 
-    /// Drops what was accepted at `before` or earlier and is not on its way; a `Skip` takes its place.
-    pub(crate) fn expire(&mut self, before: Instant) -> Expired {
+    /// Drops what was first seen at `before_ms` or earlier and is not on its way; a `Skip` takes its place.
+    pub(crate) fn expire(&mut self, before_ms: u64) -> Expired {
         let waiting = self.current + usize::from(self.offset > 0);
         let old = self
             .chunks
             .iter()
             .skip(waiting)
-            .take_while(|chunk| chunk.since <= before)
+            .take_while(|chunk| chunk.since_ms <= before_ms)
             .count();
         let mut dropped = self
             .chunks
@@ -210,7 +209,7 @@ impl Backlog {
         let (Some(oldest), Some(newest)) = (dropped.first(), dropped.last()) else {
             return expired;
         };
-        let skip = Chunk::skip(oldest.first()..=newest.last(), oldest.since);
+        let skip = Chunk::skip(oldest.first()..=newest.last(), oldest.since_ms);
         for chunk in dropped.iter().filter(|chunk| !chunk.is_skip) {
             expired.frames += chunk.last() + 1 - chunk.first();
             expired

@@ -1,5 +1,4 @@
 use std::ops::{Range, RangeInclusive};
-use std::time::Instant;
 
 use lineside_protocol::frame::{Publish, Skip, ToSidecar};
 
@@ -16,8 +15,8 @@ const LENGTH_BYTES: usize = 4;
 pub(crate) struct Chunk {
     pub(crate) bytes: Vec<u8>,
     pub(crate) sequences: RangeInclusive<u64>,
-    /// When its first frame was accepted.
-    pub(crate) since: Instant,
+    /// When the link first saw its oldest frame.
+    pub(crate) since_ms: u64,
     /// Its frames were dropped, and it holds a `Skip`.
     pub(crate) is_skip: bool,
     /// How many of the bytes a sidecar may have received, on this link or an earlier one.
@@ -25,17 +24,17 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn new(bytes: Vec<u8>, sequences: RangeInclusive<u64>, since: Instant) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>, sequences: RangeInclusive<u64>, since_ms: u64) -> Self {
         Self {
             bytes,
             sequences,
-            since,
+            since_ms,
             is_skip: false,
             handed: 0,
         }
     }
 
-    pub(crate) fn skip(sequences: RangeInclusive<u64>, since: Instant) -> Self {
+    pub(crate) fn skip(sequences: RangeInclusive<u64>, since_ms: u64) -> Self {
         let mut bytes = Vec::new();
         ToSidecar::Skip(Skip {
             through: *sequences.end(),
@@ -44,7 +43,7 @@ impl Chunk {
         Self {
             bytes,
             sequences,
-            since,
+            since_ms,
             is_skip: true,
             handed: 0,
         }

@@ -1,21 +1,22 @@
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::ops::RangeInclusive;
 
 use lineside_protocol::frame::{Disconnect, PublishHead, ToSidecar, encode_publish};
 
 use super::{CHUNK_BYTES_MAX, Chunk};
 
-/// The end of the spool where producers append; what the writer has not taken yet.
+/// The end of the spool where producers append; what the link has not taken yet.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    sealed: VecDeque<Chunk>,
+    sealed: VecDeque<(Vec<u8>, RangeInclusive<u64>)>,
     open: Vec<u8>,
     /// Of the first frame in `open`; tells nothing while that is empty.
     first: u64,
-    since: Instant,
     /// The sequence of the next frame.
     next: u64,
     bytes: usize,
+    /// When the link first saw that there is something: to read the clock here would cost more than to append.
+    since_ms: Option<u64>,
 }
 
 impl Tail {
@@ -24,9 +25,9 @@ impl Tail {
             sealed: VecDeque::new(),
             open: Vec::new(),
             first: 1,
-            since: Instant::now(),
             next: 1,
             bytes: 0,
+            since_ms: None,
         }
     }
 
@@ -60,7 +61,6 @@ impl Tail {
         }
         if self.open.is_empty() {
             self.first = self.next;
-            self.since = Instant::now();
         }
         self.next += 1;
         self.bytes += frame_bytes;
@@ -76,24 +76,31 @@ impl Tail {
         self.bytes
     }
 
-    /// When its oldest frame was accepted.
-    pub(crate) fn oldest(&self) -> Option<Instant> {
-        let open = (!self.open.is_empty()).then_some(self.since);
-        self.sealed.front().map(|chunk| chunk.since).or(open)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// When the link first saw what is in it, which is now if it did not before; `None` when nothing is.
+    pub(crate) fn since_ms(&mut self, now_ms: u64) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        Some(*self.since_ms.get_or_insert(now_ms))
     }
 
     /// Moves everything behind `chunks`, and goes on in the empty buffer `spare`.
-    pub(crate) fn take(&mut self, chunks: &mut VecDeque<Chunk>, spare: Vec<u8>) {
+    pub(crate) fn take(&mut self, chunks: &mut VecDeque<Chunk>, spare: Vec<u8>, since_ms: u64) {
         self.seal(spare);
-        chunks.append(&mut self.sealed);
+        let sealed = self.sealed.drain(..);
+        chunks.extend(sealed.map(|(bytes, sequences)| Chunk::new(bytes, sequences, since_ms)));
         self.bytes = 0;
+        self.since_ms = None;
     }
 
     fn seal(&mut self, spare: Vec<u8>) {
         if !self.open.is_empty() {
             let bytes = std::mem::replace(&mut self.open, spare);
-            self.sealed
-                .push_back(Chunk::new(bytes, self.first..=self.last(), self.since));
+            self.sealed.push_back((bytes, self.first..=self.last()));
         }
     }
 }

@@ -1,10 +1,12 @@
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use lineside_protocol::frame::{Frame, PublishHead, ToSidecar};
 
 use super::{Backlog, CHUNK_BYTES_MAX, Tail};
+
+/// When all of it was accepted.
+const SINCE_MS: u64 = 5000;
 
 /// Head, sequence, the head of one publication, its channel and payload.
 const FRAME_BYTES: usize = 8 + 8 + 6 + "news".len() + "{}".len();
@@ -24,7 +26,7 @@ fn backlog(chunks: &[u64]) -> Backlog {
     let (mut tail, mut backlog) = (Tail::new(), Backlog::new());
     for count in chunks {
         append(&mut tail, *count);
-        backlog.take(&mut tail);
+        backlog.take(&mut tail, SINCE_MS);
         backlog.keep_spare();
     }
     backlog
@@ -69,7 +71,9 @@ fn tail_is_sealed_before_a_chunk_grows_too_large() {
     let count = (CHUNK_BYTES_MAX / FRAME_BYTES + 1) as u64;
     append(&mut tail, count);
     let mut chunks = std::collections::VecDeque::new();
-    tail.take(&mut chunks, Vec::new());
+    assert_eq!(tail.since_ms(SINCE_MS), Some(SINCE_MS));
+    assert_eq!(tail.since_ms(SINCE_MS + 1), Some(SINCE_MS));
+    tail.take(&mut chunks, Vec::new(), SINCE_MS);
     assert_eq!(chunks.len(), 2);
     assert!(
         chunks
@@ -77,7 +81,9 @@ fn tail_is_sealed_before_a_chunk_grows_too_large() {
             .all(|chunk| chunk.bytes.len() <= CHUNK_BYTES_MAX)
     );
     assert_eq!(chunks[1].sequences, count..=count);
-    assert_eq!((tail.bytes(), tail.oldest()), (0, None));
+    assert_eq!((tail.bytes(), tail.since_ms(9000)), (0, None));
+    append(&mut tail, 1);
+    assert_eq!(tail.since_ms(9000), Some(9000));
 }
 
 #[test]
@@ -133,7 +139,7 @@ fn frame_whose_receipt_is_awaited_goes_out_again_though_it_landed() {
 fn aged_chunks_become_one_skip_that_takes_no_room() {
     let mut backlog = backlog(&[3, 2, 1]);
     send(&mut backlog, 1);
-    let expired = backlog.expire(Instant::now());
+    let expired = backlog.expire(SINCE_MS);
     assert_eq!((expired.frames, expired.unsent), (3, vec![4..=5, 6..=6]));
     assert_eq!(backlog.bytes(), 3 * FRAME_BYTES);
     let rest = send(&mut backlog, usize::MAX);
@@ -149,14 +155,14 @@ fn what_an_earlier_link_may_have_delivered_is_not_called_unsent() {
     let mut backlog = backlog(&[3]);
     send(&mut backlog, FRAME_BYTES + 1);
     backlog.unlink();
-    let expired = backlog.expire(Instant::now());
+    let expired = backlog.expire(SINCE_MS);
     assert_eq!((expired.frames, expired.unsent), (3, vec![3..=3]));
 }
 
 #[test]
 fn skip_that_the_sidecar_knows_is_settled_by_its_welcome() {
     let mut backlog = backlog(&[3, 2]);
-    backlog.expire(Instant::now());
+    backlog.expire(SINCE_MS);
     send(&mut backlog, usize::MAX);
     backlog.unlink();
     let resumed = backlog.resume(5, &BTreeSet::new(), false);
@@ -167,7 +173,6 @@ fn skip_that_the_sidecar_knows_is_settled_by_its_welcome() {
 #[test]
 fn young_chunks_do_not_expire() {
     let mut backlog = backlog(&[3]);
-    let before = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    assert_eq!(backlog.expire(before).frames, 0);
+    assert_eq!(backlog.expire(SINCE_MS - 1).frames, 0);
     assert_eq!(read(send(&mut backlog, usize::MAX)), plain(1..=3));
 }
