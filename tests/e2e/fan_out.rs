@@ -254,9 +254,13 @@ fn a_payload_nested_beyond_all_measure_hurts_nobody() {
     let mut browser = sidecar.subscriber();
     let publisher = sidecar.publisher();
     let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
-    // It is one JSON value, and is never read into a tree.
-    let outcome = publisher.try_publish("deep", deep.as_bytes(), None);
-    assert!(matches!(outcome, Outcome::Receipt { .. }), "{outcome:?}");
+    match publisher.try_publish("a", deep.as_bytes(), None) {
+        Outcome::Refused { code, message } => {
+            assert_eq!(code, LINK_BAD_PAYLOAD.number, "{message}");
+            assert!(message.contains("100 levels"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
     publisher.publish("a", "behind it");
     browser.expect_message("a", json!("behind it"));
 }

@@ -1,6 +1,7 @@
 //! The door: every publication is looked at once, before the journal sees it.
 
 use bytes::Bytes;
+use lineside_protocol::NESTING_LEVELS_MAX;
 use lineside_protocol::channel;
 use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_PAYLOAD, LINK_TOO_LARGE, LinkCode};
 use lineside_protocol::frame::Publish;
@@ -42,7 +43,7 @@ pub struct Checked {
 
 impl Checked {
     /// Inspects every publication of a frame: the channel's name, the payload's size (at most `payload_bytes_max`
-    /// bytes), and that it is one JSON value; and the length of the frame's `once` id.
+    /// bytes), and that it is one JSON value that does not nest too deep; and the length of the frame's `once` id.
     #[must_use]
     pub fn inspect(frame: &Publish, payload_bytes_max: usize) -> Self {
         let once = frame.once.as_deref().map_or(Ok(()), inspect_once);
@@ -94,15 +95,51 @@ fn inspect(channel: &[u8], payload: Bytes, payload_bytes_max: usize) -> Result<P
     }
     let bad_payload = |why: String| Refused {
         code: LINK_BAD_PAYLOAD,
-        message: format!("the payload for {} is not JSON: {why}", shown(name)),
+        message: format!("the payload for {} {why}", shown(name)),
     };
+    let not_json = |why: String| bad_payload(format!("is not JSON: {why}"));
     // serde_json skips over strings without a look at their encoding.
-    let text = str::from_utf8(&payload).map_err(|error| bad_payload(error.to_string()))?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| bad_payload(error.to_string()))?;
+    let text = str::from_utf8(&payload).map_err(|error| not_json(error.to_string()))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(error.to_string()))?;
+    if nests_too_deep(&payload) {
+        return Err(bad_payload(format!(
+            "nests deeper than {NESTING_LEVELS_MAX} levels, at which readers of JSON give up; publish it flatter"
+        )));
+    }
     Ok(Passed {
         channel: name.to_owned(),
         payload,
     })
+}
+
+/// Whether arrays and objects of a JSON value are in each other more than [`NESTING_LEVELS_MAX`] deep.
+fn nests_too_deep(json: &[u8]) -> bool {
+    if json.len() <= 2 * NESTING_LEVELS_MAX || opened(json) <= NESTING_LEVELS_MAX {
+        return false;
+    }
+    let (mut levels, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' if levels == NESTING_LEVELS_MAX => return true,
+            b'[' | b'{' => levels += 1,
+            b']' | b'}' => levels -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// How many brackets and braces open. It takes a thirtieth of what reading takes, and few payloads need a closer look.
+fn opened(json: &[u8]) -> usize {
+    // The two differ in one bit. A byte counts what a chunk holds, so that the machine adds many at a time.
+    let in_chunk = |chunk: &[u8]| -> u8 { chunk.iter().map(|b| u8::from(b | 0x20 == b'{')).sum() };
+    json.chunks(usize::from(u8::MAX))
+        .map(|chunk| usize::from(in_chunk(chunk)))
+        .sum()
 }
 
 fn inspect_once(id: &[u8]) -> Result<(), Refused> {

@@ -88,7 +88,7 @@ numbered_codes! {
 numbered_codes! {
     LINK_CODES "Every code of the link." LinkCode
     LINK_BAD_CHANNEL 1 "bad_channel" "Not a channel's name: 1 to 255 bytes of UTF-8, no control characters, no `*`."
-    LINK_BAD_PAYLOAD 2 "bad_payload" "The payload is not one JSON value in UTF-8."
+    LINK_BAD_PAYLOAD 2 "bad_payload" "The payload is not one JSON value in UTF-8, or nests deeper than 100 levels."
     LINK_TOO_LARGE 3 "too_large" "The payload is over `payload_bytes_max`, or the `once` id or the session over 255 bytes."
     LINK_UNKNOWN_OPTION 4 "unknown_option" "The frame needs an option that this sidecar does not know; bring gem and sidecar to one version."
     LINK_TOO_MANY_REVOCATIONS 5 "too_many_revocations" "As many users and sessions as `REVOCATIONS_MAX` were signed out within a day; rotate the secret instead."

@@ -34,6 +34,7 @@ mod spool;
 mod wait;
 mod writer;
 
+pub use lineside_protocol::NESTING_LEVELS_MAX;
 pub use link::{Ended, Link};
 pub use publisher::{Left, Publisher};
 pub use settings::{CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX, Settings, WAITERS_MAX};

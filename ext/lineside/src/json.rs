@@ -4,6 +4,7 @@ mod text;
 
 use std::io::Write;
 
+use lineside_publisher::NESTING_LEVELS_MAX;
 use magnus::encoding::{Coderange, EncodingCapable};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
@@ -14,10 +15,6 @@ use magnus::{
 
 use self::text::{Escapes, NeedsEscapes};
 use crate::{error, gvl};
-
-/// Levels of arrays and hashes in each other: what JSON.generate takes by default, and within the 128 of serde_json,
-/// which reads it in the sidecar.
-const NESTING_LEVELS_MAX: usize = 100;
 
 /// The module of lib/lineside/json.rb, which is loaded before the extension.
 static CALLBACKS: Lazy<RModule> = Lazy::new(|ruby| {

@@ -91,10 +91,32 @@ fn what_is_not_one_json_value_in_utf_8_is_refused() {
 }
 
 #[test]
-fn deep_nesting_costs_no_stack() {
-    let payload = [vec![b'['; 200_000], vec![b']'; 200_000]].concat();
-    let frame = frame(None, &[(b"a", &payload)]);
-    assert!(Checked::inspect(&frame, payload.len()).publications.is_ok());
+fn what_nests_too_deep_for_its_readers_is_refused_and_costs_no_stack() {
+    let nested = |levels: usize, inner: &str| {
+        let open = "[{\"a\":".repeat(levels / 2) + &"[".repeat(levels % 2);
+        let close = "]".repeat(levels % 2) + &"}]".repeat(levels / 2);
+        open + inner + &close
+    };
+    let inspect = |json: &str| {
+        let frame = frame(None, &[(b"a", json.as_bytes())]);
+        Checked::inspect(&frame, json.len()).publications.map(drop)
+    };
+    assert_eq!(inspect(&nested(100, "1")), Ok(()));
+    // Brackets of a text nest nothing, and levels that were closed are over.
+    let flat = nested(99, &r#"["[[{{\"[[","\\",1],"#.repeat(60)).replace(",]", "]");
+    assert_eq!(inspect(&flat), Ok(()));
+    assert_eq!(
+        inspect(&flat.replace(",1]", ",{}]")).unwrap_err().code,
+        LINK_BAD_PAYLOAD
+    );
+    for levels in [101, 102, 30_000, 200_000] {
+        let refused = inspect(&nested(levels, "1")).unwrap_err();
+        assert_eq!(refused.code, LINK_BAD_PAYLOAD);
+        assert_eq!(
+            refused.message,
+            "the payload for \"a\" nests deeper than 100 levels, at which readers of JSON give up; publish it flatter"
+        );
+    }
 }
 
 #[test]
