@@ -1,6 +1,8 @@
 //! A planned stop: everybody is told, nothing acked is lost, and it always ends.
 
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 
 use lineside_protocol::codes::LINK_DRAIN;
 use nix::sys::signal::Signal;
@@ -170,4 +172,26 @@ fn a_second_signal_ends_it_at_once() {
         );
         assert!(!sidecar.place().link().exists());
     }
+}
+
+#[test]
+fn the_end_of_its_parent_is_a_planned_stop_for_a_sidecar_that_belongs_to_it() {
+    let place = place();
+    let command = place.command(&["serve"]);
+    let settings = command.get_envs();
+    let mut parent = Command::new("/bin/sh");
+    parent
+        .args(["-c", "LINESIDE_PARENT_PID=$$ \"$0\" serve & wait"])
+        .arg(command.get_program())
+        .env_clear()
+        .envs(settings.filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
+    let mut parent = place.spawn_from(&mut parent);
+    parent.logged(&["event=listening"]);
+    parent.signal(Signal::SIGKILL);
+    // Until the last line of the log, whose last writer is the sidecar.
+    assert_eq!(parent.ended().signal(), Some(9));
+    parent.logged(&["event=draining", "parent ended"]);
+    parent.logged(&["event=drained"]);
+    assert!(!place.link().exists());
 }

@@ -30,4 +30,5 @@ mod reload;
 mod serve;
 pub mod settings;
 pub mod shard;
+mod stops;
 pub mod websocket;

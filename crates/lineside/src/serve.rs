@@ -10,7 +10,7 @@ use std::time::Duration;
 use lineside_hub::{Hub, PUBLISHERS_MAX};
 use lineside_protocol::{Epoch, Position};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::browsers::Browsers;
@@ -25,6 +25,7 @@ use crate::random::Random;
 use crate::reload::reload_secrets;
 use crate::settings::Settings;
 use crate::shard::{Plan, Reactor};
+use crate::stops::Stops;
 
 /// Descriptors that are no browsers: links, listeners, shards, the log.
 const DESCRIPTORS_RESERVED: u64 = 256;
@@ -35,7 +36,7 @@ const TICK_MS: u64 = 1000;
 /// Without descriptors an accept fails at once, again and again; so long is waited in between, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 10;
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
+/// Serves until SIGTERM, SIGINT or the end of the process that it belongs to, then drains. A second signal ends it at once.
 ///
 /// # Errors
 /// One line that says what stood in the way of starting.
@@ -54,7 +55,7 @@ pub(crate) fn serve(settings: Settings) -> Result<(), String> {
 async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let unwatched = |error| format!("signals cannot be watched: {error}");
     let in_terminal = std::io::stdin().is_terminal();
-    let mut stops = Stops::new(in_terminal).map_err(unwatched)?;
+    let mut stops = Stops::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
     let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
     let clock = Clock::start();
     let epoch = new_epoch()?;
@@ -275,32 +276,4 @@ fn connections_max(settings: &Settings) -> usize {
         );
     }
     wanted.min(most)
-}
-
-/// The signals that ask for an end.
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    /// A terminal that closes sends a hangup to end what runs there; elsewhere it asks for a reload.
-    in_terminal: bool,
-}
-
-impl Stops {
-    fn new(in_terminal: bool) -> std::io::Result<Self> {
-        Ok(Self {
-            in_terminal,
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "TERM",
-            _ = self.interrupt.recv() => "INT",
-            _ = self.hangup.recv(), if self.in_terminal => "HUP",
-        }
-    }
 }

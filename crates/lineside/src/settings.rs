@@ -28,6 +28,9 @@ const ADDRESS: &str = "an address and a port, such as 127.0.0.1:8090, [::1]:8090
 /// The one place of the secret that can change while the sidecar runs.
 pub(crate) const SECRET_FILE: &str = "LINESIDE_SECRET_FILE";
 
+/// Whose child the sidecar is to be.
+const PARENT_PID: &str = "LINESIDE_PARENT_PID";
+
 /// Settings that only Ruby's side reads; one `.env` may hold both.
 const RUBY_ONLY: &[&str] = &[
     "LINESIDE_BINARY",
@@ -55,6 +58,8 @@ pub struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// `LINESIDE_PUBLIC_CHANNELS`: names or prefixes that need no token.
     pub(crate) public_channels: Vec<Grant>,
+    /// `LINESIDE_PARENT_PID`: whose child the sidecar is for life; set by who starts it so, such as the Puma plugin.
+    pub(crate) parent_pid: Option<u32>,
     /// What bounds connections, outboxes and history.
     pub(crate) limits: Limits,
     /// The whole, for the log, without secrets.
@@ -210,12 +215,13 @@ impl Settings {
                 },
             )?,
             public_channels: reader.list("LINESIDE_PUBLIC_CHANNELS", "", public_channel)?,
+            parent_pid: parent_pid(source)?,
             limits: Limits::read(&mut reader)?,
             unknown: Vec::new(),
             shown: Vec::new(),
         };
         let known: Vec<&str> = reader.shown.iter().map(|(name, _)| *name).collect();
-        let also = [SECRET_FILE, "LINESIDE_SECRET_FD"];
+        let also = [SECRET_FILE, "LINESIDE_SECRET_FD", PARENT_PID];
         let unknown = source.names().into_iter().filter(|name| {
             let name = name.as_str();
             name.starts_with("LINESIDE_")
@@ -282,6 +288,15 @@ pub(crate) fn link(source: &impl Source) -> Result<PathBuf, String> {
             path.display()
         )),
     }
+}
+
+fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {
+    let Some(text) = source.get(PARENT_PID)? else {
+        return Ok(None);
+    };
+    let id = text.parse();
+    id.map(Some)
+        .map_err(|_| format!("{PARENT_PID} is {text:?}: give the id of a process, or unset it"))
 }
 
 /// The keys, from the first of the three places that is set.

@@ -79,6 +79,7 @@ fn a_wrong_value_is_named_with_its_setting() {
         ("LINESIDE_SHARDS", "-1"),
         ("LINESIDE_HEARTBEAT_SECONDS", "soon"),
         ("LINESIDE_SECRET_FD", "x"),
+        ("LINESIDE_PARENT_PID", "me"),
     ] {
         let error = read(&[(name, value)]).expect_err(name);
         assert!(error.contains(name), "{error}");
