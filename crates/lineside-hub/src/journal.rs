@@ -1,6 +1,7 @@
 //! The ordered log of publications: what gives each its position, and what a resume is answered from.
 
 mod forgotten;
+mod state;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -165,7 +166,7 @@ impl Journal {
             body: encode(self.newest),
             at_ms: self.now_ms,
         });
-        self.keep(&publication);
+        self.keep(&publication, None);
         self.evict(&publication.channel);
         publication
     }
@@ -230,8 +231,9 @@ impl Journal {
         }
     }
 
-    fn keep(&mut self, publication: &Arc<Publication>) {
-        let forgotten = &self.forgotten;
+    /// Of a channel without a record `forgotten` is forgotten; by default what the table says.
+    fn keep(&mut self, publication: &Arc<Publication>, forgotten: Option<Position>) {
+        let table = &self.forgotten;
         let channel = &publication.channel;
         let record = self
             .records
@@ -239,7 +241,7 @@ impl Journal {
             .or_insert_with(|| Record {
                 entries: VecDeque::new(),
                 bytes: 0,
-                forgotten: forgotten.of(channel),
+                forgotten: forgotten.unwrap_or_else(|| table.of(channel)),
             });
         record.entries.push_back(Arc::clone(publication));
         record.bytes += publication.cost();

@@ -18,6 +18,7 @@ mod outbox;
 mod publishers;
 mod revocations;
 mod shard;
+mod state;
 
 pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
 pub use hub::{Hub, PublishOutcome};
@@ -34,3 +35,4 @@ pub use shard::{
     ConnectionId, DIRECT_SUBSCRIBERS_MAX, Outcome, PASS_PUBLICATIONS_MAX, Resume, Resumed,
     SLICE_CONNECTIONS, Shard, Verdict, Want,
 };
+pub use state::{SavedAt, StateError};

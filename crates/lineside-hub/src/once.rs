@@ -1,5 +1,7 @@
 //! Ids under which a publication lands once per channel, however often it is tried.
 
+mod state;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Who publishes, and how far each has come: what makes a frame that is sent again land once.
 
+mod state;
+
 use std::collections::{HashMap, VecDeque};
 
 use lineside_protocol::Position;

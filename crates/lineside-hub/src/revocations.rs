@@ -1,5 +1,7 @@
 //! Whose tokens are over before their time, because a user signed out.
 
+mod state;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

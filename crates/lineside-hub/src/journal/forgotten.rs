@@ -1,6 +1,10 @@
 //! What was forgotten of channels that the journal holds nothing of: a table that never grows.
 
+use std::io::{self, Read, Write};
+
 use lineside_protocol::Position;
+
+use crate::state::{Reader, StateError, Writer};
 
 /// 4,096 buckets are 32 KiB. Channels that share a bucket share the newest position forgotten of any, so a collision
 /// can only make a cursor lost that is older than something forgotten; connections that are alive keep younger ones.
@@ -26,6 +30,27 @@ impl Forgotten {
     pub(super) fn raise(&mut self, channel: &str, position: Position) {
         let newest = &mut self.0[bucket(channel)];
         *newest = position.max(*newest);
+    }
+
+    pub(super) fn save(&self, out: &mut Writer<impl Write>) -> io::Result<()> {
+        let used = || (0_u16..).zip(&self.0).filter(|(_, newest)| newest.0 > 0);
+        // No more than there are buckets.
+        out.u16(u16::try_from(used().count()).map_err(io::Error::other)?)?;
+        for (bucket, newest) in used() {
+            out.u16(bucket)?;
+            out.u64(newest.0)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn restore(input: &mut Reader<impl Read>) -> Result<Self, StateError> {
+        let mut table = Self::default();
+        for _ in 0..input.u16()? {
+            let bucket = table.0.get_mut(usize::from(input.u16()?));
+            *bucket.ok_or(StateError::Impossible("a bucket beyond the last"))? =
+                input.position()?;
+        }
+        Ok(table)
     }
 }
 
