@@ -6,8 +6,8 @@ module Lineside
   # afterwards, for whoever signs in again, holds.
   #
   # They leave at once, inside a transaction too, and in order with what this process publishes. The sidecar remembers a
-  # sign-out for as long as the longest token lives, a day, but not across its own restart: for what must hold beyond
-  # that, keep tokens short (`expires_in:`).
+  # sign-out for as long as the longest token lives, a day, across planned restarts but not when it is killed: for what
+  # must hold beyond that, keep tokens short (`expires_in:`).
   module SignOut
     # Signs a user out and returns at once. Part of the spool is kept for this, beyond what publications may fill.
     #

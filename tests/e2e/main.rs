@@ -32,6 +32,7 @@ mod link;
 mod logs;
 mod names;
 mod ownership;
+mod planned_restart;
 mod refresh;
 mod requests;
 mod resume;

@@ -35,6 +35,9 @@ const VERSION: u16 = 1;
 /// the publishers some 10 MB, unless thousands of them are refused without end.
 const BESIDE_HISTORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Latest time that is taken for one, in milliseconds: as far from any overflow as from any clock.
+const TIME_MS_MAX: u64 = 1 << 53;
+
 /// When a state was saved, by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavedAt {
@@ -117,6 +120,9 @@ impl Hub {
             now_ms: input.u64()?,
             wall_ms: input.u64()?,
         };
+        if at.now_ms.max(at.wall_ms) > TIME_MS_MAX {
+            return Err(StateError::Impossible("that time"));
+        }
         let hub = Self {
             journal: Journal::restore(&mut input, history)?,
             publishers: Publishers::restore(&mut input, publishers_max)?,

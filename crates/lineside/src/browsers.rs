@@ -79,8 +79,8 @@ impl Browsers {
     }
 
     /// Listens on the address of the settings. Must be called inside the runtime.
-    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
-        let bind = self.settings.bind;
+    pub(crate) fn listen(settings: &Settings) -> io::Result<TcpListener> {
+        let bind = settings.bind;
         let socket = if bind.is_ipv4() {
             TcpSocket::new_v4()
         } else {

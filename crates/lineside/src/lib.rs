@@ -7,7 +7,8 @@
 //!
 //! [`serve`](crate::command) puts together: the [`link`]'s socket, [`ingress`] (one task a publisher), [`browsers`] (the
 //! listener and the upgrade: [`head`], [`origin`]), [`hand_off`] (sockets that come from the app), and the [`shard`]s, each a thread that owns its connections:
-//! [`websocket`] turns bytes into messages, [`connection`] knows what they mean.
+//! [`websocket`] turns bytes into messages, [`connection`] knows what they mean. [`state`] is the file by which a planned stop
+//! hands all that to its successor.
 //!
 //! The command is all that anybody uses. What else is public is so for the tests in `tests/` and the targets in `fuzz/`.
 
@@ -30,5 +31,6 @@ mod reload;
 mod serve;
 pub mod settings;
 pub mod shard;
+mod state;
 mod stops;
 pub mod websocket;

@@ -1,7 +1,7 @@
 //! The link's Unix socket: who may own it, who may speak on it.
 //!
 //! Beside the socket lies `<link>.lock`. Whoever holds its lock is the live sidecar; only the holder may remove a socket
-//! that nobody answers on. A socket that answers, one of another user, and anything that is no socket are never touched.
+//! that nobody answers on, and only the holder writes or reads what a sidecar leaves to the next ([`crate::state`]). A socket that answers, one of another user, and anything that is no socket are never touched.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -66,9 +66,24 @@ impl Link {
         })
     }
 
+    /// Where publishers look for it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the socket is no longer where publishers look for it: `rails tmp:clear` removes it, for one.
     pub(crate) fn is_lost(&self) -> bool {
         identity(&self.path).map_or(true, |identity| identity != self.identity)
+    }
+
+    /// Whether this process still holds the lock that makes it the link's one sidecar: somebody may have removed the lock,
+    /// and another sidecar made its own.
+    pub(crate) fn is_held(&self) -> bool {
+        let held = self.lock.metadata().map(|lock| (lock.dev(), lock.ino()));
+        let found = identity(&beside(&self.path, ".lock"));
+        // Locked again where a failed reopening let go of it; no change where it is held.
+        let is_locked = self.lock.try_lock().is_ok();
+        is_locked && held.is_ok_and(|held| found.is_ok_and(|found| found == held))
     }
 
     /// Listens again where the socket was lost. Publishers that are linked stay so.
@@ -128,6 +143,13 @@ impl Drop for Link {
     }
 }
 
+/// What lies beside the link under its name and a suffix.
+pub(crate) fn beside(link: &Path, suffix: &str) -> PathBuf {
+    let mut path = link.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
 /// Device and inode: which file stands at the path, whatever it is called.
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
@@ -153,7 +175,7 @@ fn check_folder(folder: &Path) -> Result<(), String> {
 }
 
 fn take_lock(path: &Path) -> Result<File, String> {
-    let lock_path = PathBuf::from(format!("{}.lock", path.display()));
+    let lock_path = beside(path, ".lock");
     let shown = lock_path.display();
     let mut options = OpenOptions::new();
     options

@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lineside_hub::{Hub, PUBLISHERS_MAX};
-use lineside_protocol::{Epoch, Position};
+use lineside_hub::Hub;
+use lineside_protocol::Epoch;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -25,6 +25,7 @@ use crate::random::Random;
 use crate::reload::reload_secrets;
 use crate::settings::Settings;
 use crate::shard::{Plan, Reactor};
+use crate::state;
 use crate::stops::Stops;
 
 /// Descriptors that are no browsers: links, listeners, shards, the log.
@@ -36,7 +37,8 @@ const TICK_MS: u64 = 1000;
 /// Without descriptors an accept fails at once, again and again; so long is waited in between, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 10;
 
-/// Serves until SIGTERM, SIGINT or the end of the process that it belongs to, then drains. A second signal ends it at once.
+/// Serves until SIGTERM, SIGINT or the end of the process that it belongs to, then drains, and leaves its state to the
+/// successor. A second signal cuts the drain.
 ///
 /// # Errors
 /// One line that says what stood in the way of starting.
@@ -57,28 +59,33 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let in_terminal = std::io::stdin().is_terminal();
     let mut stops = Stops::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
     let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
-    let clock = Clock::start();
-    let epoch = new_epoch()?;
-    let hub = Hub::new(epoch.clone(), settings.limits.history, PUBLISHERS_MAX);
-    let hub = Arc::new(Mutex::new(hub));
     let connections_max = connections_max(&settings);
-
     let mut link = Link::open(&settings.link)?;
-    let shards = Shards::start(&settings, &hub, clock, &epoch)?;
-    let inboxes = || shards.inboxes.clone();
-    let browsers = Arc::new(Browsers::new(
-        Arc::clone(&settings),
-        inboxes(),
-        connections_max,
-    ));
-    let listener = browsers.listen().map_err(|error| {
+    let listener = Browsers::listen(&settings).map_err(|error| {
         format!(
             "cannot listen on {}: {error}; set LINESIDE_BIND to another address",
             settings.bind
         )
     })?;
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
-    let ingress = Ingress::new(hub, inboxes(), Arc::clone(&settings.keys), clock);
+    // What can keep us from serving comes before this: the state is gone once it is taken.
+    let (hub, clock) = state::take(&settings.link, settings.limits.history)?;
+    let epoch = hub.journal.epoch().clone();
+    let hub = Arc::new(Mutex::new(hub));
+
+    let shards = Shards::start(&settings, &hub, clock)?;
+    let inboxes = || shards.inboxes.clone();
+    let browsers = Arc::new(Browsers::new(
+        Arc::clone(&settings),
+        inboxes(),
+        connections_max,
+    ));
+    let ingress = Ingress::new(
+        Arc::clone(&hub),
+        inboxes(),
+        Arc::clone(&settings.keys),
+        clock,
+    );
     let ingress = Arc::new(ingress);
     let hand_offs = Arc::new(HandOffs::new(Arc::clone(&browsers)));
     announce(&settings, &bound, &epoch);
@@ -98,23 +105,24 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     );
     browsers.drain();
     ingress.stop();
+    let stop = async {
+        tokio::select! {
+            () = shards.drain(&mut publishers) => event(Level::Info, "drained", &[]),
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+                event(Level::Warn, "drain_cut", &[("seconds", &seconds)]);
+            }
+            signal = stops.next() => event(Level::Warn, "drain_cut", &[("signal", &signal)]),
+        }
+        // Without publishers nothing is acked and no position given away any more.
+        publishers.shutdown().await;
+        state::leave(&link, &hub, clock).await;
+    };
     tokio::select! {
-        () = shards.drain(publishers) => event(Level::Info, "drained", &[]),
+        () = stop => {}
         never = admit_browsers(&link, &hand_offs) => match never {},
         never = browsers.accept(&listener) => match never {},
-        () = tokio::time::sleep(Duration::from_secs(seconds)) => {
-            event(Level::Warn, "drain_cut", &[("seconds", &seconds)]);
-        }
-        signal = stops.next() => event(Level::Warn, "drain_cut", &[("signal", &signal)]),
     }
     Ok(())
-}
-
-fn new_epoch() -> Result<Epoch, String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| format!("the system gives no random bytes: {error}"))?;
-    Ok(Epoch::from_random(random))
 }
 
 /// The effective configuration, once, and where we are to be found.
@@ -172,7 +180,10 @@ async fn admit(
                 ingress.look_after();
                 if link.is_lost() {
                     match link.reopen() {
-                        Ok(()) => event(Level::Warn, "link_restored", &[]),
+                        Ok(()) => {
+                            event(Level::Warn, "link_restored", &[]);
+                            state::discard(link.path());
+                        }
                         Err(message) => event(Level::Error, "link_lost", &[("message", &message)]),
                     }
                 }
@@ -202,17 +213,17 @@ struct Shards {
 }
 
 impl Shards {
-    fn start(
-        settings: &Settings,
-        hub: &Arc<Mutex<Hub>>,
-        clock: Clock,
-        epoch: &Epoch,
-    ) -> Result<Self, String> {
+    fn start(settings: &Settings, hub: &Arc<Mutex<Hub>>, clock: Clock) -> Result<Self, String> {
+        let cursor = hub
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .journal
+            .cursor();
         let rules = Arc::new(Rules {
             keys: Arc::clone(&settings.keys),
             public_channels: settings.public_channels.clone(),
             heartbeat_seconds: settings.limits.heartbeat_seconds,
-            epoch: epoch.clone(),
+            epoch: cursor.epoch,
         });
         let mut shards = Self {
             inboxes: Vec::new(),
@@ -224,7 +235,7 @@ impl Shards {
                 rules: Arc::clone(&rules),
                 limits: settings.limits,
                 random: Random::of_the_system(),
-                dispatched: Position::default(),
+                dispatched: cursor.position,
             };
             let fail = |error: std::io::Error| format!("shard {number} cannot start: {error}");
             let reactor = Reactor::new(plan, clock).map_err(fail)?;
@@ -238,7 +249,7 @@ impl Shards {
     }
 
     /// Publishers first, so that nothing is acked that no browser can still be sent; then the browsers.
-    async fn drain(&self, mut publishers: JoinSet<()>) {
+    async fn drain(&self, publishers: &mut JoinSet<()>) {
         while publishers.join_next().await.is_some() {}
         for inbox in &self.inboxes {
             inbox.drain();

@@ -76,7 +76,12 @@ impl Place {
 
     /// Starts a sidecar and waits until it listens.
     pub(crate) fn start(&self) -> Sidecar {
-        let mut sidecar = self.spawn();
+        self.start_from(&mut self.command(&[]))
+    }
+
+    /// The same, with a command that was changed.
+    pub(crate) fn start_from(&self, command: &mut Command) -> Sidecar {
+        let mut sidecar = self.spawn_from(command);
         let listening = sidecar.logged(&["event=listening"]);
         let port = listening
             .split_once("bind=127.0.0.1:")
