@@ -1,0 +1,102 @@
+//! The page does with the module what a browser does.
+
+use lineside_tests::page::{Act, Page, Tags};
+use serde_json::{Value, json};
+
+const NOW_MS: u64 = 1_800_000_000_000;
+
+fn tags() -> Tags {
+    Tags {
+        url: Some("/lineside".into()),
+        cursor: Some("e.7".into()),
+        ..Tags::default()
+    }
+}
+
+fn connected() -> Page {
+    let mut page = Page::load(1, NOW_MS, &tags());
+    page.connect();
+    page.subscribe(1, "board", None);
+    page.opened(1);
+    page
+}
+
+/// The frames that a page sent, without what else it did.
+fn sent(page: &mut Page) -> Vec<Value> {
+    let frame = |act| match act {
+        Act::Send { text, .. } => Some(serde_json::from_str(&text).expect("JSON")),
+        _ => None,
+    };
+    page.acts().into_iter().filter_map(frame).collect()
+}
+
+fn welcome(cursor: &str) -> String {
+    json!({"type": "welcome", "user": null, "channels": ["board"], "refused": [], "cursor": cursor, "recovered": true,
+           "lost": [], "heartbeat": 25})
+    .to_string()
+}
+
+#[test]
+fn it_connects_after_the_cursor_that_it_was_rendered_with() {
+    let mut page = Page::load(1, NOW_MS, &tags());
+    page.connect();
+    page.subscribe(1, "board", None);
+    let open = Act::Open {
+        socket: 1,
+        url: "ws://app.test/lineside".into(),
+        protocol: "lineside-v1".into(),
+    };
+    assert!(page.acts().contains(&open));
+    page.opened(1);
+    let connect = json!({"type": "connect", "after": "e.7", "subscribe": [{"channel": "board", "after": "e.7"}]});
+    assert_eq!(sent(&mut page), [connect]);
+}
+
+#[test]
+fn it_hears_what_comes_and_continues_there_after_a_cut() {
+    let mut page = connected();
+    page.received(1, &welcome("e.7"));
+    let message = json!({"type": "message", "channel": "board", "cursor": "e.9", "data": {"n": 1}});
+    page.received(
+        1,
+        &json!({"type": "caught_up", "cursor": "e.7"}).to_string(),
+    );
+    page.received(1, &message.to_string());
+    page.acts();
+    page.closed(1, 1006);
+    let due_ms = page.due_ms().expect("a try to come back");
+    assert!(due_ms > NOW_MS);
+    page.advance(due_ms);
+    page.opened(2);
+    let again = sent(&mut page);
+    assert_eq!(again[0]["after"], "e.9");
+}
+
+#[test]
+fn the_same_seed_waits_the_same_and_another_differently() {
+    let due = |seed| {
+        let mut page = Page::load(seed, NOW_MS, &tags());
+        page.connect();
+        page.closed(1, 1006);
+        page.due_ms()
+    };
+    assert_eq!(due(1), due(1));
+    assert_ne!(due(1), due(2));
+}
+
+#[test]
+fn timers_that_were_due_while_the_machine_slept_run_when_it_wakes() {
+    let mut page = connected();
+    page.received(1, &welcome("e.7"));
+    page.acts();
+    page.sleep(NOW_MS + 3_600_000);
+    assert_eq!(page.acts(), []);
+    page.advance(NOW_MS + 3_600_000);
+    assert!(page.acts().contains(&Act::Close { socket: 1 }));
+}
+
+#[test]
+#[should_panic(expected = "threw")]
+fn an_exception_that_nobody_catches_ends_the_test() {
+    connected().received(1, "not JSON");
+}
