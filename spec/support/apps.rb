@@ -11,9 +11,9 @@ module Apps
   # Starts the app by the command `puma`, and waits until all of it has booted.
   # @param config [String] Puma's configuration file
   # @return [Integer] the port
-  def serve(*arguments, workers: 0, config: CONFIG, env: {})
+  def serve(*arguments, workers: 0, config: CONFIG, **options)
     serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-C", config, "-w", workers.to_s, *arguments],
-             workers:, env:)
+             workers:, **options)
   end
 
   # The same, by any command.

@@ -1,0 +1,121 @@
+# frozen_string_literal: true
+
+RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
+  # Starts Puma in the app's folder, and waits for its sidecar.
+  def serve_with_sidecar(workers: 0, env: {}, listening: true)
+    env = { "LINESIDE_BIND" => "127.0.0.1:0", **env }
+    config = File.join(ROOT, "spec/dummy/config/puma_plugin.rb")
+    serve(workers:, config:, env:, chdir: File.join(ROOT, "spec/dummy"))
+    sidecars(1) if listening
+  end
+
+  # Waits until so many sidecars have listened, one after the other.
+  # @return [Array<Integer>] which of Puma's children are sidecars now
+  def sidecars(number)
+    eventually("#{number} sidecars") { puma.output.scan("event=listening").size >= number }
+    expect(puma.output.scan("event=listening").size).to eq number
+    children(puma.pid).select { |pid| name(pid) == "lineside" }
+  end
+
+  def name(pid) = File.read("/proc/#{pid}/comm").strip
+
+  def running?(pid) = File.exist?("/proc/#{pid}")
+
+  def expect_delivery(browser, data)
+    Lineside.publish!("news", data)
+    expect(browser.data_until(data)).to eq [data]
+  end
+
+  it "has one sidecar, by which browsers on its port are served, and which stops with it" do
+    sidecar, *others = serve_with_sidecar
+    expect(others).to be_empty
+    browser = browse(channels: ["news"])
+    expect_delivery(browser, 1)
+    puma.signal(:TERM)
+    expect { browser.hear("message") }.to raise_error(/disconnect/)
+    puma.wait
+    expect(running?(sidecar)).to be false
+    expect(puma.output).to match(/event=draining .*event=drained/m)
+    expect(File.exist?(link)).to be false
+  end
+
+  it "boots the app for the sidecar's settings where the environment does not say them" do
+    serve_with_sidecar(env: { "LINESIDE_SECRET" => nil })
+    expect(puma.output).to include("booted the app for its settings")
+    token = Lineside::Native.derive("the key of the smallest app there is, long enough to derive a secret from")
+    use(Lineside.config) { |config| config.secret = token }
+    expect_delivery(browse(channels: ["news"]), 1)
+  end
+
+  it "keeps that one, and all browsers, through phased and hot restarts" do
+    before = serve_with_sidecar(workers: 2)
+    browser = browse(channels: ["news"])
+    puma.signal(:USR1)
+    eventually("the phased restart") { puma.output.scan(/Worker \d .*booted.*phase: 1/).size == 2 }
+    expect_delivery(browser, "phased")
+    2.times do |number|
+      puma.signal(:USR2)
+      eventually("hot restart #{number}") { puma.output.scan(/Worker \d .*booted.*phase: 0/).size == 4 + (2 * number) }
+      expect_delivery(browser, "hot #{number}")
+    end
+    expect(sidecars(1)).to eq before
+    expect_delivery(browse(channels: ["news"]), "new")
+    puma.signal(:TERM)
+    puma.wait
+    expect(running?(before.first)).to be false
+  end
+
+  it "starts it again when it dies" do
+    sidecar, = serve_with_sidecar
+    Process.kill(:KILL, sidecar)
+    puma.written(/Lineside's sidecar has ended \(.*SIGKILL.*\); it is started again in 1 s/)
+    expect(sidecars(2)).not_to include(sidecar)
+    expect_delivery(browse(channels: ["news"]), 1)
+  end
+
+  it "pauses longer each time, serves the app without it, and stops at once" do
+    serve_with_sidecar(env: { "LINESIDE_BINARY" => "/bin/false" }, listening: false)
+    [1, 2, 4].each { |seconds| puma.written(/has ended \(.*exit 1\); it is started again in #{seconds} s/) }
+    expect(status).to eq "503"
+    puma.signal(:TERM)
+    puma.wait
+    expect(puma.output).not_to include("is killed")
+  end
+
+  it "steps aside for a sidecar that is there already, and takes over from it" do
+    start_sidecar
+    serve_with_sidecar(listening: false)
+    puma.written(/another sidecar.*has ended \(.*exit 1\)/m)
+    expect_delivery(browse(channels: ["news"]), 1)
+    sidecar.signal(:TERM)
+    sidecar.wait
+    sidecars(1)
+    expect_delivery(browse(channels: ["news"]), 2)
+  end
+
+  it "leaves no orphan when it is killed itself" do
+    sidecar, = serve_with_sidecar(workers: 1)
+    puma.stop
+    eventually("the sidecar's end") { !running?(sidecar) }
+    expect(puma.output).to match(/event=draining .*parent ended.*event=drained/m)
+  end
+
+  it "stops a sidecar of another version at a hot restart, and starts its own" do
+    process = start_ruby(<<~'RUBY', env: publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0"))
+      require "lineside/sidecar"
+      file = ENV.fetch("LINESIDE_LINK").delete_prefix("unix:")
+      first = ENV["LINESIDE_SIDECAR"].nil?
+      sidecar = Lineside::Sidecar.new { |line| puts line }
+      sidecar.start
+      sleep 0.01 until File.socket?(file)
+      sidecar.pass_on
+      if first
+        ENV["LINESIDE_SIDECAR"] = ENV["LINESIDE_SIDECAR"].sub(/:.*/, ":0.0.0")
+        exec(RbConfig.ruby, "-I", $LOAD_PATH.first, "-e", File.read("/proc/self/cmdline").split("\0").last)
+      end
+      puts "as one: #{File.read("/proc/self/task/#{Process.pid}/children").split.size}"
+    RUBY
+    expect(process.wait).to be_success
+    expect(process.output).to match(/event=listening.*event=drained.*event=listening.*as one: 1.*event=drained/m)
+  end
+end
