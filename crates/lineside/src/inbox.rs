@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use lineside_hub::{Publication, Revocation};
 use lineside_protocol::Position;
@@ -95,9 +96,9 @@ impl Entry {
 
 /// What waits for a shard.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub struct Waiting {
     /// In journal order.
-    pub(crate) entries: VecDeque<Entry>,
+    pub entries: VecDeque<Entry>,
     /// Bounded by the places.
     pub(crate) arrivals: Vec<Arrival<TcpStream>>,
     /// The sidecar stops as planned, and no entry is left.
@@ -113,15 +114,17 @@ impl Waiting {
 
 /// The way into one shard.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     waiting: Mutex<Waiting>,
-    waker: mio::Waker,
+    waker: Waker,
     asleep: AtomicBool,
     room: Notify,
 }
 
 impl Inbox {
-    pub(crate) fn new(waker: mio::Waker) -> Self {
+    /// An empty one. `waker` is used when something comes and the shard [sleeps](Self::may_sleep).
+    #[must_use]
+    pub fn new(waker: Waker) -> Self {
         Self {
             waiting: Mutex::default(),
             waker,
@@ -162,11 +165,17 @@ impl Inbox {
         self.wake();
     }
 
-    /// Returns when the shard is not behind by more than the limits.
-    pub(crate) async fn has_room(&self) {
+    /// Whether the shard is not behind by more than the limits.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.lock().is_full()
+    }
+
+    /// Returns when it has room.
+    pub(crate) async fn room(&self) {
         loop {
             let room = self.room.notified();
-            if !self.lock().is_full() {
+            if self.has_room() {
                 return;
             }
             room.await;
@@ -174,7 +183,7 @@ impl Inbox {
     }
 
     /// Takes up to `entries_max` entries and everything else.
-    pub(crate) fn take(&self, entries_max: usize) -> Waiting {
+    pub fn take(&self, entries_max: usize) -> Waiting {
         let mut waiting = self.lock();
         let count = waiting.entries.len().min(entries_max);
         let entries: VecDeque<_> = waiting.entries.drain(..count).collect();
@@ -196,7 +205,7 @@ impl Inbox {
     }
 
     /// Notes that the shard is about to sleep; false when something waits, and it must not.
-    pub(crate) fn may_sleep(&self) -> bool {
+    pub fn may_sleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         let waiting = self.lock();
         let is_empty = waiting.entries.is_empty() && waiting.arrivals.is_empty() && !waiting.drain;
@@ -208,14 +217,13 @@ impl Inbox {
     }
 
     /// Notes that the shard is at work.
-    pub(crate) fn woke(&self) {
+    pub fn woke(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
     fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
-            // The shard looks again within its next tick even if this should fail.
-            let _late = self.waker.wake();
+            self.waker.wake_by_ref();
         }
     }
 

@@ -1,39 +1,63 @@
-//! From the link into the journal: one task a publisher ([`Session`]), and what all of them share.
+//! From the link into the journal: one task a publisher around its [`Session`], and what all of them share.
 //!
 //! Everything that one read brought is inspected outside the hub's lock, taken into the journal under it, put into every
 //! shard's inbox under it too, and acked at once. A publisher whose link we cannot read (a shard is behind) or write (it
 //! reads no acks) waits in its own spool, and nobody else does.
+//!
+//! [`Session`] and [`Intake`] decide everything and do no IO. The tasks here own the sockets and the clock; a simulation does
+//! the same with bytes and times of its own (docs/decisions/0016-link-without-io.md):
+//!
+//! ```text
+//! let intake = Intake::new(hub, inboxes, keys);            // each inbox: Inbox::new(waker), emptied by inbox.take(most)
+//! let mut session = Session::new(number, now.ms);          // numbers grow in the order in which links are accepted
+//! loop {
+//!     session.received().extend_from_slice(bytes);         // whatever the link brought
+//!     if intake.has_room() {                               // otherwise later: nothing is read from the link meanwhile
+//!         session.take(&intake, now)?;                     // an error is the end, after what came before it was dealt with
+//!     }
+//!     session.replaces();                                  // the number of a session that is to end with End::replaced()
+//!     session.unsent(); session.sent(count);               // acks and other answers
+//!     session.tick(&intake, now.ms)?;                      // at session.due_ms(), and when the journal has moved
+//! }
+//! session.close(&intake, end, now.ms);                     // what is unsent then says why, if the link still takes it
+//! ```
 
+mod end;
+mod intake;
 mod session;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
 use lineside_hub::Hub;
-use lineside_protocol::Position;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::keyring::Keyring;
-use crate::log::{Level, event};
-use session::{End, Session};
+pub use end::End;
+pub use intake::Intake;
+pub use session::Session;
 
-/// What all links share.
+/// What one read takes from a link, in bytes: what a publisher's kernel buffer holds by default (212,992).
+const READ_BYTES: usize = 256 * 1024;
+
+/// How long the last words to a publisher may take, in milliseconds. One that does not read gets none.
+const LAST_WORDS_MS_MAX: u64 = 1000;
+
+/// The tasks that serve links.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    hub: Arc<Mutex<Hub>>,
-    shards: Vec<Arc<Inbox>>,
-    keys: Arc<Keyring>,
+    intake: Intake,
     clock: Clock,
-    newest: watch::Sender<Position>,
     stop: watch::Sender<bool>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
     next_link: AtomicU64,
-    /// As many as were reported.
-    gaps: AtomicU64,
 }
 
 impl Ingress {
@@ -44,15 +68,11 @@ impl Ingress {
         clock: Clock,
     ) -> Self {
         Self {
-            hub,
-            shards,
-            keys,
+            intake: Intake::new(hub, shards, keys),
             clock,
-            newest: watch::Sender::new(Position::default()),
             stop: watch::Sender::new(false),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
-            gaps: AtomicU64::new(0),
         }
     }
 
@@ -65,43 +85,108 @@ impl Ingress {
     /// Serves one link until it ends.
     pub(crate) async fn serve(&self, number: u64, stream: Stream) {
         let replaced = Arc::new(Notify::new());
-        let mut session = Session::new(self, &stream, number);
+        self.links().insert(number, Arc::clone(&replaced));
+        let mut session = Session::new(number, self.clock.now_ms());
         let end = tokio::select! {
-            end = session.run(&replaced) => end,
+            end = self.run(&mut session, &stream) => end,
             () = replaced.notified() => End::replaced(),
         };
-        session.close(end).await;
+        self.links().remove(&number);
+        session.close(&self.intake, end, self.clock.now_ms());
+        let last_words = flush(&mut session, &stream);
+        let _told =
+            tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS_MAX), last_words).await;
     }
 
-    /// Ends every link after what it has sent so far, and takes no more.
+    /// Ends every link after what was read from it, and takes no more.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
     /// Forgets what is too old, and reports what was never received; to be called now and then.
     pub(crate) fn look_after(&self) {
-        let gaps = {
-            let mut hub = self.hub();
-            hub.journal.expire(self.clock.now_ms());
-            hub.revocations.expire(self.clock.wall_ms());
-            hub.publishers.gaps()
-        };
-        if self.gaps.swap(gaps, Ordering::Relaxed) != gaps {
-            let meaning =
-                "a publisher's sequence jumped: frames were lost between it and this sidecar";
-            event(
-                Level::Error,
-                "sequence_gap",
-                &[("gaps", &gaps), ("meaning", &meaning)],
-            );
+        self.intake.look_after(self.clock.now());
+    }
+
+    async fn run(&self, session: &mut Session, stream: &Stream) -> End {
+        let mut newest = self.intake.subscribe();
+        let mut stop = self.stop.subscribe();
+        loop {
+            let taken = session.take(&self.intake, self.clock.now());
+            if let Some(older) = session.replaces() {
+                self.replace(older);
+            }
+            if let Err(error) = flush(session, stream).await {
+                return error.into();
+            }
+            if let Err(end) = taken {
+                return end;
+            }
+            // A publisher that never pauses must not keep the others, the browsers and the signals waiting.
+            tokio::task::yield_now().await;
+            let due_ms = session.due_ms();
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return End::drain(),
+                () = self.until(due_ms) => {}
+                read = read(session, stream) => match read {
+                    Ok(()) if session.is_open() => self.intake.room().await,
+                    Ok(()) => {}
+                    Err(error) => return error.into(),
+                },
+                Ok(()) = newest.changed(), if due_ms.is_none() => {}
+            }
+            if let Err(end) = session.tick(&self.intake, self.clock.now_ms()) {
+                return end;
+            }
         }
     }
 
-    fn hub(&self) -> MutexGuard<'_, Hub> {
-        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the link that another one takes the place of.
+    fn replace(&self, older: u64) {
+        if let Some(older) = self.links().remove(&older) {
+            older.notify_one();
+        }
+    }
+
+    /// Returns at that time, if there is one.
+    async fn until(&self, due_ms: Option<u64>) {
+        match due_ms {
+            Some(due_ms) => {
+                let left_ms = due_ms.saturating_sub(self.clock.now_ms());
+                tokio::time::sleep(Duration::from_millis(left_ms)).await;
+            }
+            None => std::future::pending().await,
+        }
     }
 
     fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Notify>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn read(session: &mut Session, mut stream: &Stream) -> io::Result<()> {
+    let received = session.received();
+    received.reserve(READ_BYTES);
+    match stream.read_buf(received).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn flush(session: &mut Session, mut stream: &Stream) -> io::Result<()> {
+    while !session.unsent().is_empty() {
+        let count = stream.write(session.unsent()).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        session.sent(count);
+    }
+    Ok(())
+}
+
+/// Returns when the links are to end.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Without a sender the whole sidecar has ended.
+    let _ended = stop.wait_for(|stop| *stop).await.map(drop);
 }

@@ -21,7 +21,7 @@ mod connection;
 mod hand_off;
 pub mod head;
 mod inbox;
-mod ingress;
+pub mod ingress;
 pub mod keyring;
 mod link;
 mod log;

@@ -50,7 +50,7 @@ use revoking::Users;
 
 pub use crate::clock::Now;
 pub use crate::connection::Rules;
-pub use crate::inbox::{Arrival, Entry, Place};
+pub use crate::inbox::{Arrival, Entry, Inbox, Place, Waiting};
 pub use crate::random::Random;
 pub use crate::settings::Limits;
 pub(crate) use reactor::Reactor;

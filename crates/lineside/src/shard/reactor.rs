@@ -2,10 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 use super::{Arrival, Plan, Socket, Worker};
 use crate::clock::Clock;
@@ -28,6 +29,20 @@ impl Socket for TcpStream {
     }
 }
 
+/// Ends the sleep of a thread in its poll.
+struct Bell(mio::Waker);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // The shard looks again within its next tick even if this should fail.
+        let _late = self.0.wake();
+    }
+}
+
 /// A worker over the kernel's sockets, with its inbox and the real clock.
 #[derive(Debug)]
 pub(crate) struct Reactor {
@@ -41,7 +56,8 @@ impl Reactor {
     /// Prepares a shard and the way into it.
     pub(crate) fn new(plan: Plan, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let inbox = Arc::new(Inbox::new(Waker::new(poll.registry(), WAKER)?));
+        let bell = Bell(mio::Waker::new(poll.registry(), WAKER)?);
+        let inbox = Arc::new(Inbox::new(Waker::from(Arc::new(bell))));
         Ok(Self {
             worker: Worker::new(plan),
             poll,
