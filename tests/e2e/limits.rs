@@ -68,6 +68,21 @@ fn a_client_that_vanishes_frees_its_place() {
 }
 
 #[test]
+fn a_client_that_neither_reads_nor_answers_frees_its_place() {
+    let sidecar = place()
+        .with("LINESIDE_CONNECTIONS_MAX", 1)
+        .with("LINESIDE_HEARTBEAT_SECONDS", 1)
+        .start();
+    let _silent = sidecar.raw_browser().connected();
+    let line = sidecar.logged(&["event=connection_ended"]);
+    assert!(line.contains("reason=heartbeat"), "{line}");
+    crate::support::within("a place", || {
+        let (_, answer) = sidecar.dial().request();
+        (answer.status == 101).then_some(())
+    });
+}
+
+#[test]
 fn a_setting_that_cannot_be_stops_the_start_with_one_line_that_names_it() {
     for (name, value) in [
         ("LINESIDE_SECRET", "short"),
@@ -94,6 +109,7 @@ fn a_setting_that_cannot_be_stops_the_start_with_one_line_that_names_it() {
         ("LINESIDE_CONNECTIONS_MAX", "-1"),
         ("LINESIDE_OUTBOX_BYTES_MAX", "1MB"),
         ("LINESIDE_SLOW_SECONDS_MAX", "0"),
+        ("LINESIDE_REPLAY_SECONDS_MAX", "0"),
         ("LINESIDE_HEARTBEAT_SECONDS", "soon"),
         ("LINESIDE_DRAIN_SECONDS_MAX", "99999999999999999999999"),
     ] {

@@ -34,6 +34,7 @@ mod names;
 mod ownership;
 mod planned_restart;
 mod refresh;
+mod replay;
 mod requests;
 mod resume;
 mod rotation;

@@ -1,9 +1,11 @@
 //! A browser that does not read costs nobody else a message, and itself its connection.
 
-use nix::sys::signal::Signal;
-use serde_json::json;
+use std::io::Read;
 
-use crate::support::{Place, RawBrowser, Sidecar, frame, place};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Browser, Place, RawBrowser, Sidecar, frame, place};
 
 /// So small that a few payloads fill it, once the kernel's buffers are full too.
 fn narrow() -> Place {
@@ -119,4 +121,111 @@ fn our_own_pause_makes_nobody_slow() {
             .iter()
             .any(|line| line.contains("reason=slow"))
     );
+}
+
+/// The numbers of the messages among these envelopes.
+fn numbers(envelopes: &[Value]) -> Vec<u64> {
+    let messages = envelopes.iter().filter(|it| it["type"] == "message");
+    messages.map(|it| it["data"][0].as_u64().unwrap()).collect()
+}
+
+/// Reads a slow browser to its end, which is told by its code or is a reset, and has another go on where it was, to the end
+/// of its replay; gives all that both were sent.
+fn resumed(sidecar: &Sidecar, deaf: &mut RawBrowser, before: &str) -> Vec<u64> {
+    let (code, mut heard) = deaf.ended();
+    assert!(code.is_none_or(|code| code == 4101), "{code:?}");
+    let newest = heard.iter().rfind(|it| it["type"] == "message");
+    let cursor = newest.map_or(before, |it| it["cursor"].as_str().unwrap());
+    let entry = json!({"channel": "a", "after": cursor});
+    let mut browser: Browser = sidecar.browser(json!({"subscribe": [entry]}));
+    assert_eq!(browser.welcome["recovered"], true);
+    while heard.last().is_none_or(|it| it["type"] != "caught_up") {
+        heard.push(browser.next());
+    }
+    numbers(&heard)
+}
+
+#[test]
+fn a_slow_browser_resumes_where_it_was() {
+    let sidecar = narrow()
+        .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
+        .start();
+    let publisher = sidecar.publisher();
+    let before = publisher.publish("b", 0);
+    let mut deaf = stuck(&sidecar);
+    let text = "x".repeat(60_000);
+    for number in 0..300 {
+        publisher.publish("a", json!([number, text]));
+    }
+    sidecar.logged(&["event=connection_ended", "reason=slow"]);
+    let all: Vec<u64> = (0..300).collect();
+    assert_eq!(resumed(&sidecar, &mut deaf, &before), all);
+}
+
+#[test]
+fn a_replay_that_is_taken_in_a_trickle_is_ended_and_the_next_goes_on_from_there() {
+    let sidecar = narrow()
+        .with("LINESIDE_REPLAY_SECONDS_MAX", 1)
+        .with("LINESIDE_SLOW_SECONDS_MAX", 600)
+        .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
+        .start();
+    let publisher = sidecar.publisher();
+    let before = publisher.publish("b", 0);
+    let text = "x".repeat(60_000);
+    // More than the kernel's buffers take, and than is read in that second a kilobyte at a time.
+    for number in 0..700 {
+        publisher.cast("a", json!([number, text]));
+        if number % 50 == 49 {
+            publisher.flush();
+        }
+    }
+    let mut trickle = sidecar.raw_browser();
+    trickle.send_text(
+        &json!({"type": "connect", "subscribe": [{"channel": "a", "after": before}]}).to_string(),
+    );
+    let mut taken = Vec::new();
+    let is_slow = |line: &String| line.contains("reason=slow");
+    while !sidecar.log().iter().any(is_slow) {
+        let mut some = [0; 1024];
+        let count = trickle.stream.read(&mut some).unwrap();
+        assert!(count > 0 && taken.len() < 40_000_000, "{}", taken.len());
+        taken.extend(&some[..count]);
+        // The pace.
+        publisher.publish("b", 0);
+    }
+    let mut trickle = trickle.begun_with(taken);
+    let all: Vec<u64> = (0..700).collect();
+    assert_eq!(resumed(&sidecar, &mut trickle, &before), all);
+}
+
+/// The most memory that the process ever had, in KiB (`VmHWM` of proc(5)).
+fn memory_kib_max(sidecar: &Sidecar) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}
+
+#[test]
+fn many_that_do_not_read_cost_the_others_nothing_and_hold_one_copy() {
+    let sidecar = narrow().start();
+    let deaf: Vec<RawBrowser> = (0..40).map(|_| stuck(&sidecar)).collect();
+    let mut others: Vec<Browser> = (0..4)
+        .map(|_| sidecar.browser(json!({"subscribe": [{"channel": "a"}]})))
+        .collect();
+    let publisher = sidecar.publisher();
+    let text = "x".repeat(60_000);
+    for number in 0..300 {
+        publisher.publish("a", json!([number, text]));
+        for other in &mut others {
+            other.expect_message("a", json!([number, text]));
+        }
+    }
+    let ended = |line: &&String| line.contains("reason=slow");
+    crate::support::within("all that do not read are cut", || {
+        (sidecar.log().iter().filter(ended).count() == deaf.len()).then_some(())
+    });
+    // What was published is 18 MB, and 720 if each of them had a copy.
+    let kib = memory_kib_max(&sidecar);
+    assert!(kib < 100_000, "{kib} KiB");
 }

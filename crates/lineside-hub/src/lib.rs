@@ -24,7 +24,7 @@ pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
 pub use hub::{Hub, PublishOutcome};
 pub use journal::{HistoryLimits, Journal, Publication, Replay, Wanted};
 pub use once::OnceIds;
-pub use outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
+pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 pub use publishers::{
     ANSWERS_MAX, Admission, Answer, Greeting, PUBLISHERS_MAX, Publishers, PublishersFull,
 };

@@ -15,6 +15,10 @@ pub const SLICES_MAX: usize = 64;
 /// 20 microseconds of copying.
 pub const WRITE_BYTES_MAX: usize = 64 * 1024;
 
+/// Items that may wait for a connection whose kernel buffer is full: at 64 bytes each, less than any message has, as many
+/// as the sidecar's default limit in bytes has room for. A replay is one item.
+pub const OUTBOX_ITEMS_MAX: usize = 16 * 1024;
+
 /// Items whose room an empty outbox keeps: 64 bytes spare a busy connection an allocation for each publication.
 const ITEMS_KEPT: usize = 4;
 
@@ -75,6 +79,12 @@ impl Outbox {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many frames, publications and replays wait, or wait in part. A replay counts as one, with what waits behind it.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.items.len()
     }
 
     /// Whether a replay is not all sent yet, or what waited behind it.

@@ -75,7 +75,8 @@ pub struct Shard {
 
 impl Shard {
     /// A shard that will be given every publication after `dispatched`. A connection whose kernel buffer is full, and to
-    /// which more than `outbox_bytes_max` bytes are owed, replays not counted, is [slow](Self::next_slow).
+    /// which more than `outbox_bytes_max` bytes, replays not counted, or [`OUTBOX_ITEMS_MAX`](crate::OUTBOX_ITEMS_MAX) items
+    /// are owed, is [slow](Self::next_slow).
     #[must_use]
     pub fn new(dispatched: Position, outbox_bytes_max: usize) -> Self {
         Self {
@@ -295,7 +296,7 @@ impl Shard {
         }
     }
 
-    /// The next connection that is blocked with more than `outbox_bytes_max` owed to it. It is offered nothing more:
+    /// The next connection that is blocked with too much owed to it. It is offered nothing more:
     /// [abandon](Self::abandon) it, push it why, and close it.
     pub fn next_slow(&mut self) -> Option<ConnectionId> {
         while let Some(id) = self.flush.next_slow() {

@@ -79,6 +79,8 @@ pub struct Limits {
     pub outbox_bytes_max: usize,
     /// `LINESIDE_SLOW_SECONDS_MAX`: how long the kernel may refuse a connection's bytes.
     pub slow_seconds_max: u64,
+    /// `LINESIDE_REPLAY_SECONDS_MAX`: how long the kernel may refuse some of a replay, if it takes the rest little by little.
+    pub replay_seconds_max: u64,
     /// `LINESIDE_HEARTBEAT_SECONDS`: between pings. 25: proxies close what is idle for 30 to 60 seconds.
     pub heartbeat_seconds: u64,
     /// `LINESIDE_DRAIN_SECONDS_MAX`: how long a planned stop may take.
@@ -247,6 +249,7 @@ impl Limits {
             outbox_bytes_max: reader.count::<u32>("LINESIDE_OUTBOX_BYTES_MAX", 1024 * 1024)?
                 as usize,
             slow_seconds_max: reader.count("LINESIDE_SLOW_SECONDS_MAX", 10)?,
+            replay_seconds_max: reader.count("LINESIDE_REPLAY_SECONDS_MAX", 60)?,
             heartbeat_seconds: reader.count("LINESIDE_HEARTBEAT_SECONDS", 25)?,
             drain_seconds_max: reader.count("LINESIDE_DRAIN_SECONDS_MAX", 10)?,
             history: HistoryLimits {

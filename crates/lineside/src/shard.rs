@@ -196,13 +196,21 @@ impl<S: Socket> Worker<S> {
         self.draining && self.connections == 0
     }
 
-    /// One round of its work: what was not all read, the offer, one slice of writes, and what is due.
+    /// How many connections it has.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// One round of its work: what was not all read, the offer, one slice of writes, and what is due. Of the sockets that
+    /// became ready before [now](Self::set_time) all have been told by then, or the silent are judged too early.
     pub fn turn(&mut self) {
         for id in std::mem::take(&mut self.unread) {
             self.guarded(id, Self::read);
         }
         self.dispatch();
         self.flush();
+        self.end_slow();
         self.keep_time();
         self.begin_drain();
     }
@@ -248,9 +256,6 @@ impl<S: Socket> Worker<S> {
             });
             self.guarded(id, Self::listen);
         }
-        while let Some(id) = self.shard.next_slow() {
-            self.cut(id);
-        }
     }
 
     fn next_resumed(&mut self) -> Option<(ConnectionId, Resumed)> {
@@ -265,9 +270,16 @@ impl<S: Socket> Worker<S> {
     fn flush(&mut self) {
         for _ in 0..SLICE_CONNECTIONS {
             let Some(id) = self.shard.next_flush() else {
-                return;
+                break;
             };
             self.guarded(id, Self::write);
+        }
+    }
+
+    /// Ends those to whom too much is owed, and the kernel takes nothing of it.
+    fn end_slow(&mut self) {
+        while let Some(id) = self.shard.next_slow() {
+            self.end(id, &codes::CLOSE_SLOW.into());
         }
     }
 
@@ -329,3 +341,6 @@ fn peer<S>(peers: &mut [Option<Box<Peer<S>>>], id: ConnectionId) -> Option<&mut 
         .as_deref_mut()
         .filter(|peer| peer.id == id)
 }
+
+#[cfg(test)]
+mod tests;

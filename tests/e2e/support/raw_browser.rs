@@ -1,6 +1,6 @@
 //! A browser that sends whatever bytes it likes.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
@@ -34,11 +34,24 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// A socket after its upgrade.
 pub(crate) struct RawBrowser {
     pub(crate) stream: TcpStream,
+    /// Read from it already, and not yet understood.
+    taken: Cursor<Vec<u8>>,
 }
 
 impl RawBrowser {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream }
+        Self {
+            stream,
+            taken: Cursor::default(),
+        }
+    }
+
+    /// The same, of which these bytes were read.
+    pub(crate) fn begun_with(self, taken: Vec<u8>) -> Self {
+        Self {
+            taken: Cursor::new(taken),
+            ..self
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -73,7 +86,7 @@ impl RawBrowser {
 
     fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; count];
-        match self.stream.read_exact(&mut bytes) {
+        match (&mut self.taken).chain(&self.stream).read_exact(&mut bytes) {
             Ok(()) => Some(bytes),
             Err(error)
                 if matches!(

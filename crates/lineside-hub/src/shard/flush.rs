@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Connection, ConnectionId};
+use crate::outbox::OUTBOX_ITEMS_MAX;
 
 /// Writes that a lane gets before the other one's turn: under a millisecond at the 2.7 microseconds that a write to a
 /// local socket was measured at.
@@ -93,7 +94,9 @@ impl Flush {
             ..
         } = connection;
         if standing.blocked {
-            if outbox.bytes() > self.outbox_bytes_max && !standing.slow {
+            let is_full =
+                outbox.bytes() > self.outbox_bytes_max || outbox.items() > OUTBOX_ITEMS_MAX;
+            if is_full && !standing.slow {
                 standing.slow = true;
                 self.slow.push_back(*id);
             }

@@ -1,4 +1,4 @@
-//! How a connection ends: told why, cut off, or simply let go.
+//! How a connection ends: told why, given up, or simply let go.
 
 use lineside_hub::ConnectionId;
 use lineside_protocol::codes::{self, CloseCode};
@@ -14,7 +14,8 @@ use crate::log::{Level, event};
 const AFTER_MS_MAX: u64 = 5000;
 
 impl<S: Socket> Worker<S> {
-    /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer.
+    /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer. One that is
+    /// slow or signed out is sent nothing but that.
     pub(super) fn end(&mut self, id: ConnectionId, ending: &Ending) {
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
@@ -25,6 +26,7 @@ impl<S: Socket> Worker<S> {
         log(peer, ending);
         let until_ms = self.now.ms + timing::CLOSE_MS_MAX;
         peer.closing_until_ms = Some(until_ms);
+        peer.is_slow = ending.code == codes::CLOSE_SLOW;
         if ending.code == codes::CLOSE_TOKEN_EXPIRED {
             let channels: Vec<_> = self.shard.subscriptions(id).cloned().collect();
             channels
@@ -33,25 +35,18 @@ impl<S: Socket> Worker<S> {
         }
         // Nothing may follow the close frame.
         self.shard.leave(id);
-        if ending.code == codes::CLOSE_TOKEN_REVOKED {
+        if [codes::CLOSE_TOKEN_REVOKED, codes::CLOSE_SLOW].contains(&ending.code) {
             self.shard.abandon(id);
         }
         self.push_goodbye(id, ending);
         self.look_again(id, until_ms);
     }
 
-    /// Ends a connection that does not read: its code if the kernel takes it, then a reset.
-    pub(super) fn cut(&mut self, id: ConnectionId) {
-        let Some(peer) = peer(&mut self.peers, id) else {
-            return;
-        };
-        let ending = Ending::from(codes::CLOSE_SLOW);
-        log(peer, &ending);
-        peer.socket.reset_on_close();
-        self.shard.leave(id);
-        self.shard.abandon(id);
-        self.push_goodbye(id, &ending);
-        self.write(id);
+    /// Ends a connection whose time to close is over. What a slow one was sent and never read goes with it.
+    pub(super) fn time_out(&mut self, id: ConnectionId) {
+        if let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.is_slow) {
+            peer.socket.reset_on_close();
+        }
         self.close(id);
     }
 

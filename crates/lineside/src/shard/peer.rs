@@ -6,6 +6,7 @@ use lineside_hub::ConnectionId;
 
 use crate::connection::Connection;
 use crate::inbox::Place;
+use crate::settings::Limits;
 use crate::websocket::Reader;
 
 /// All times are in milliseconds of the sidecar's clock.
@@ -25,12 +26,16 @@ pub(super) struct Peer<S> {
     pub(super) is_readable: bool,
     /// Since when the kernel has taken nothing.
     pub(super) blocked_since_ms: Option<u64>,
+    /// Since when the kernel has refused some of the replay that is owed.
+    pub(super) replay_since_ms: Option<u64>,
     pub(super) opened_ms: u64,
     pub(super) ping_at_ms: u64,
     /// The newest ping that nothing has answered.
     pub(super) pinged_ms: Option<u64>,
     /// It was told to go, and has until then.
     pub(super) closing_until_ms: Option<u64>,
+    /// It was told to go because it did not read.
+    pub(super) is_slow: bool,
     /// It broke the protocol: nothing that it says is understood any more.
     pub(super) is_broken: bool,
     /// It said goodbye itself: nothing is owed but what is in the outbox.
@@ -56,13 +61,25 @@ impl<S> Peer<S> {
             reader: Reader::default(),
             is_readable: false,
             blocked_since_ms: None,
+            replay_since_ms: None,
             opened_ms: now_ms,
             ping_at_ms: u64::MAX,
             pinged_ms: None,
             closing_until_ms: None,
+            is_slow: false,
             is_broken: false,
             has_left: false,
             timer_at_ms: u64::MAX,
         }
+    }
+
+    /// When it will have been slow for too long, if the kernel takes nothing before. A reader that takes a little of a long
+    /// replay now and then has an end too: what the replay promised lives as long as that.
+    pub(super) fn slow_at_ms(&self, limits: &Limits) -> Option<u64> {
+        let blocked_ms = self.blocked_since_ms? + limits.slow_seconds_max * 1000;
+        let replay_ms = self
+            .replay_since_ms
+            .map(|since_ms| since_ms + limits.replay_seconds_max * 1000);
+        Some(replay_ms.map_or(blocked_ms, |replay_ms| replay_ms.min(blocked_ms)))
     }
 }

@@ -75,25 +75,48 @@ impl Reactor {
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.worker.is_drained() {
-            let sleep = Duration::from_millis(self.sleep_ms());
-            match self.poll.poll(&mut events, Some(sleep)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => event(Level::Error, "shard_poll_failed", &[("error", &error)]),
-            }
-            self.inbox.woke();
-            self.worker.set_time(self.clock.now());
-            for event in &events {
-                let slot = event.token().0;
-                if event.is_writable() {
-                    self.worker.writable(slot);
-                }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.worker.readable(slot);
-                }
-            }
+            self.hear(&mut events);
             self.take_inbox();
             self.worker.turn();
+        }
+    }
+
+    /// Waits, and tells the worker what came: all of it, so that after a pause of our own nobody is judged by what was not
+    /// heard yet. A connection is ready once in as many batches as all of them fill.
+    fn hear(&mut self, events: &mut Events) {
+        let mut sleep_ms = self.sleep_ms();
+        for _ in 0..=self.worker.connections() / EVENTS_MAX {
+            self.poll(events, sleep_ms);
+            self.inbox.woke();
+            self.worker.set_time(self.clock.now());
+            self.tell(events);
+            if events.iter().count() < EVENTS_MAX {
+                return;
+            }
+            sleep_ms = 0;
+        }
+    }
+
+    fn poll(&mut self, events: &mut Events, sleep_ms: u64) {
+        let mut sleep = Duration::from_millis(sleep_ms);
+        while let Err(error) = self.poll.poll(events, Some(sleep)) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return event(Level::Error, "shard_poll_failed", &[("error", &error)]);
+            }
+            // A signal, such as the one that ends a pause: what came before it is still to be heard.
+            sleep = Duration::ZERO;
+        }
+    }
+
+    fn tell(&mut self, events: &Events) {
+        for event in events {
+            let slot = event.token().0;
+            if event.is_writable() {
+                self.worker.writable(slot);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.worker.readable(slot);
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl<S: Socket> Worker<S> {
         };
         if let Some(until_ms) = peer.closing_until_ms {
             if until_ms <= now_ms {
-                self.close(id);
+                self.time_out(id);
             } else {
                 self.look_again(id, until_ms);
             }
@@ -79,10 +79,9 @@ impl<S: Socket> Worker<S> {
                 self.look_again(id, connect_by_ms);
             };
         }
-        if let Some(since_ms) = peer.blocked_since_ms {
-            let until_ms = since_ms + self.plan.limits.slow_seconds_max * 1000;
+        if let Some(until_ms) = peer.slow_at_ms(&self.plan.limits) {
             if until_ms <= now_ms {
-                return self.cut(id);
+                return self.end(id, &codes::CLOSE_SLOW.into());
             }
             self.look_again(id, until_ms);
         }

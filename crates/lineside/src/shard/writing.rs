@@ -9,7 +9,8 @@ use super::{Socket, Worker, peer};
 impl<S: Socket> Worker<S> {
     /// Has a connection written again whose bytes were refused.
     pub(super) fn note_writable(&mut self, id: ConnectionId) {
-        if peer(&mut self.peers, id).is_some_and(|peer| peer.blocked_since_ms.is_some()) {
+        let peer = peer(&mut self.peers, id);
+        if peer.is_some_and(|peer| peer.blocked_since_ms.take().is_some()) {
             self.shard.unblock(id);
         }
     }
@@ -27,8 +28,11 @@ impl<S: Socket> Worker<S> {
         match peer.socket.write_vectored(&slices[..count]) {
             Ok(bytes) => {
                 self.shard.advance(id, bytes);
-                peer.blocked_since_ms = None;
-                let is_drained = self.shard.outbox(id).is_none_or(Outbox::is_empty);
+                let outbox = self.shard.outbox(id);
+                if !outbox.is_some_and(Outbox::has_replay) {
+                    peer.replay_since_ms = None;
+                }
+                let is_drained = outbox.is_none_or(Outbox::is_empty);
                 if is_drained && peer.has_left {
                     return self.close(id);
                 }
@@ -39,10 +43,13 @@ impl<S: Socket> Worker<S> {
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let now_ms = self.now.ms;
-                let since_ms = *peer.blocked_since_ms.get_or_insert(now_ms);
+                peer.blocked_since_ms = Some(self.now.ms);
+                if outbox.has_replay() {
+                    peer.replay_since_ms.get_or_insert(self.now.ms);
+                }
+                let slow_at_ms = peer.slow_at_ms(&self.plan.limits).unwrap_or(u64::MAX);
                 self.shard.block(id);
-                self.look_again(id, since_ms + self.plan.limits.slow_seconds_max * 1000);
+                self.look_again(id, slow_at_ms);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => self.shard.advance(id, 0),
             Err(_) => self.close(id),

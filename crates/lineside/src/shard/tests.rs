@@ -1,0 +1,4 @@
+mod replay;
+mod slow;
+mod stage;
+mod time;
