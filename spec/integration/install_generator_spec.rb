@@ -1,0 +1,74 @@
+# frozen_string_literal: true
+
+RSpec.describe "bin/rails generate lineside:install", :generated_app do
+  let(:layout) { "app/views/layouts/application.html.erb" }
+
+  def install = rails("generate", "lineside:install")
+
+  it "makes an app of rails new deliver, with the sidecar in Puma" do
+    output = install
+    expect(app_file("config/puma.rb")).to end_with("plugin :lineside\n")
+    expect(app_file(layout)).to match(/csp_meta_tag.*\n    <%= lineside_meta_tags %>\n/)
+    expect(output).to match(/append\s+config.puma\.rb.*create\s+config.initializers.lineside\.rb.*What is left to do/m)
+    write_app_file "config/routes.rb", <<~RUBY
+      Rails.application.routes.draw { root to: "pages#show" }
+    RUBY
+    write_app_file "app/controllers/pages_controller.rb", <<~RUBY
+      class PagesController < ApplicationController
+        def show
+          Lineside.publish("orders", params[:order]) if params[:order]
+          @channels = ["orders"]
+          render html: "", layout: true
+        end
+      end
+    RUBY
+    write_app_file layout, app_file(layout).sub("lineside_meta_tags", "lineside_meta_tags channels: @channels")
+    expect_delivery(start_app)
+  end
+
+  # @return [Integer] the port of `rails server`, with a sidecar
+  def start_app
+    env = { **GeneratedApps.environment, "LINESIDE_BIND" => "127.0.0.1:0" }
+    server = start([env, RbConfig.ruby, "bin/rails", "server", "-p", "0"], chdir: app_path)
+    server.written(/event=listening/)
+    Integer(server.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
+  end
+
+  # From one visit's page to the browser on another's, on the app's own port.
+  def expect_delivery(port)
+    visitor = Visitor.new(port)
+    visitor.visit("/")
+    browser = Browser.new(port, token: visitor.meta("lineside-token"), after: visitor.meta("lineside-cursor"))
+    visitor.visit("/?order=7")
+    expect(browser.data_until("7")).to eq ["7"]
+    browser.close
+  end
+
+  it "changes nothing the second time" do
+    install
+    before = app_digests
+    expect(install).to match(/identical\s+config.puma\.rb/)
+    expect(app_digests).to eq before
+  end
+
+  it "adds the sidecar to Procfile.dev and pins the module, where there are such" do
+    write_app_file "Procfile.dev", "web: bin/rails server"
+    write_app_file "config/importmap.rb", "pin \"application\"\n"
+    puma = app_file("config/puma.rb")
+    install
+    expect(app_file("Procfile.dev")).to eq "web: bin/rails server\nlineside: bundle exec lineside\n"
+    expect(app_file("config/importmap.rb")).to eq "pin \"application\"\npin \"lineside\"\n"
+    expect(app_file("config/puma.rb")).to eq puma
+    before = app_digests
+    install
+    expect(app_digests).to eq before
+  end
+
+  it "says what it leaves to do where there is no layout and no Puma" do
+    FileUtils.rm([app_path("config/puma.rb"), app_path(layout)])
+    expect(install).to match(/\* start the sidecar beside the app: bundle exec lineside\n  \* call lineside_meta_tags/)
+    write_app_file layout, "<html><head>\n</head></html>\n"
+    install
+    expect(app_file(layout)).to eq "<html><head>\n  <%= lineside_meta_tags %>\n</head></html>\n"
+  end
+end
