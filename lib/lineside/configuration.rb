@@ -22,6 +22,8 @@ module Lineside
     SETTINGS = {
       link: Setting.new("LINESIDE_LINK", :text),
       bind: Setting.new("LINESIDE_BIND", :text, "127.0.0.1:8090"),
+      admin_bind: Setting.new("LINESIDE_ADMIN_BIND", :text, "127.0.0.1:8091"),
+      admin_hosts: Setting.new("LINESIDE_ADMIN_HOSTS", :list, [].freeze),
       path: Setting.new("LINESIDE_PATH", :text, "/lineside"),
       url: Setting.new("LINESIDE_URL", :text),
       allowed_origins: Setting.new("LINESIDE_ALLOWED_ORIGINS", :list, [].freeze),

@@ -30,7 +30,7 @@ module Sidecars
 
   # Starts the sidecar, with more settings if there are any, and waits until it listens.
   def start_sidecar(**settings)
-    env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0", **settings)
+    env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0", "LINESIDE_ADMIN_BIND" => "none", **settings)
     @sidecar = start([env, Lineside::Binary.path, "serve"])
     @port = Integer(sidecar.written(/event=listening .*bind=127\.0\.0\.1:(\d+)/)[1])
   end

@@ -47,6 +47,7 @@ export class Site {
     return {
       LINESIDE_SECRET: SECRET,
       LINESIDE_BIND: bind,
+      LINESIDE_ADMIN_BIND: "none",
       LINESIDE_LINK: link,
       LINESIDE_ALLOWED_ORIGINS: origins,
       LINESIDE_CONNECTIONS_MAX: "500",

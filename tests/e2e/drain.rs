@@ -119,7 +119,7 @@ fn what_is_published_during_a_stop_waits_for_the_successor() {
 }
 
 /// A browser that has far more to read than its kernel takes, and reads nothing.
-fn stuck(sidecar: &Sidecar) -> crate::support::RawBrowser {
+pub(crate) fn stuck(sidecar: &Sidecar) -> crate::support::RawBrowser {
     let mut stuck = sidecar.raw_browser();
     let token = token_for("2", &["wide"], &[]);
     stuck.send(&frame(

@@ -13,7 +13,9 @@ use nix::sys::signal::Signal;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
-use crate::support::{Browser, PATIENCE, Sidecar, frame, read_answer, sidecar, token_for, within};
+use crate::support::{
+    Browser, PATIENCE, Sidecar, frame, place, read_answer, sidecar, token_for, within,
+};
 
 const REQUEST: &str = "GET /lineside HTTP/1.1\r\nHost: shop.example\r\nUpgrade: websocket\r\n\
                        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -108,6 +110,17 @@ fn a_socket_that_is_handed_over_is_served_as_any_other() {
     let mut browser = browser.take_welcome();
     sidecar.publisher().publish("a", 1);
     browser.expect_message("a", json!(1));
+}
+
+#[test]
+fn an_app_that_hands_all_over_needs_no_listener() {
+    let sidecar = place().with("LINESIDE_BIND", "none").spawn();
+    sidecar.logged(&["event=listening bind=none"]);
+    let mut stream = sidecar.hand(&hand_off());
+    assert_eq!(read_answer(&mut stream).status, 101);
+    let mut browser = Browser::new(stream);
+    browser.send(connect());
+    browser.take_welcome();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::support::{Heard, place, sidecar};
+use crate::support::{Heard, listening_ports, place, sidecar};
 
 #[test]
 fn who_answers_nothing_is_sent_away_and_who_answers_anything_stays() {
@@ -93,6 +93,8 @@ fn a_setting_that_cannot_be_stops_the_start_with_one_line_that_names_it() {
         ),
         ("LINESIDE_BIND", "localhost"),
         ("LINESIDE_BIND", "127.0.0.1:65536"),
+        ("LINESIDE_ADMIN_BIND", "nowhere"),
+        ("LINESIDE_ADMIN_HOSTS", "http://metrics"),
         ("LINESIDE_PATH", "lineside"),
         ("LINESIDE_PATH", "/a b"),
         ("LINESIDE_LINK", "/tmp/x.sock"),
@@ -184,28 +186,6 @@ fn the_effective_settings_are_told_once_and_a_mistyped_one_is_warned_of() {
 #[test]
 fn nothing_listens_but_the_port_and_the_link() {
     let sidecar = sidecar();
-    // /proc/<pid>/fd names sockets by inode, /proc/net/tcp{,6} those that listen (state 0A, proc(5)).
-    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).unwrap();
-    let sockets: Vec<String> = descriptors
-        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
-        .filter_map(|target| {
-            target
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')
-                .map(String::from)
-        })
-        .collect();
-    let mut ports = Vec::new();
-    for table in ["tcp", "tcp6"] {
-        let table =
-            std::fs::read_to_string(format!("/proc/{}/net/{table}", sidecar.pid())).unwrap();
-        for line in table.lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            if fields[3] == "0A" && sockets.iter().any(|socket| socket == fields[9]) {
-                ports.push(fields[1].to_owned());
-            }
-        }
-    }
-    assert_eq!(ports, [format!("0100007F:{:04X}", sidecar.port)]);
+    let port = format!("127.0.0.1:{}", sidecar.port);
+    assert_eq!(listening_ports(&sidecar), [port]);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lineside_protocol::{Epoch, Position, envelope};
 
+use crate::counts::Counts;
 use crate::door::{Checked, Passed, Refused};
 use crate::journal::{HistoryLimits, Journal, Publication};
 use crate::once::OnceIds;
@@ -55,6 +56,8 @@ pub struct Hub {
     pub once: OnceIds,
     /// Whose tokens are over before their time.
     pub revocations: Revocations,
+    /// What became of all that came.
+    pub counts: Counts,
 }
 
 impl Hub {
@@ -66,6 +69,7 @@ impl Hub {
             publishers: Publishers::new(publishers_max),
             once: OnceIds::default(),
             revocations: Revocations::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -119,7 +123,7 @@ impl Hub {
         (sequence, wants_receipt): (u64, bool),
         land: impl FnOnce(&mut Self) -> PublishOutcome,
     ) -> PublishOutcome {
-        match self.publishers.admit(publisher, link, sequence) {
+        let outcome = match self.publishers.admit(publisher, link, sequence) {
             Admission::Replaced => PublishOutcome::Replaced,
             Admission::Known => self.answer_again(publisher, sequence),
             Admission::New => {
@@ -129,7 +133,9 @@ impl Hub {
                 }
                 outcome
             }
-        }
+        };
+        self.counts.note(&outcome);
+        outcome
     }
 
     fn answer_again(&self, publisher: [u8; 16], sequence: u64) -> PublishOutcome {
@@ -173,6 +179,7 @@ impl Hub {
     }
 
     fn append(&mut self, passed: &Passed, resent: bool, now_ms: u64) -> Arc<Publication> {
+        self.counts.land(passed);
         let epoch = self.journal.epoch().clone();
         self.journal.append(&passed.channel, now_ms, |position| {
             envelope::message(&passed.channel, &epoch, position, &passed.payload, resent)

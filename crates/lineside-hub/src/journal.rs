@@ -147,6 +147,28 @@ impl Journal {
         self.epoch.at(self.newest)
     }
 
+    /// How many publications it holds.
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "nobody asks whether it is empty"
+    )]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// What they count for against [`HistoryLimits::bytes_max`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many channels it holds any of.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.records.len()
+    }
+
     /// Appends a publication at the next position, which `encode` is told, and forgets what then exceeds a limit.
     ///
     /// `encode` returns a buffer of its own, never empty: it is kept as long as the entry.

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod counts;
 mod door;
 mod hub;
 mod journal;
@@ -20,6 +21,7 @@ mod revocations;
 mod shard;
 mod state;
 
+pub use counts::Counts;
 pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
 pub use hub::{Hub, PublishOutcome};
 pub use journal::{HistoryLimits, Journal, Publication, Replay, Wanted};

@@ -93,6 +93,16 @@ impl Outbox {
         self.replays > 0
     }
 
+    /// When the publication was appended that the next write begins with; `None` when it goes on with, or begins with,
+    /// something else. A replay is of the past, and says nothing about how fast the present is.
+    #[must_use]
+    pub fn begins_with_ms(&self) -> Option<u64> {
+        match self.items.front() {
+            Some(Item::Publication(publication)) if self.written == 0 => Some(publication.at_ms),
+            _ => None,
+        }
+    }
+
     /// The bytes to write next, into `slices`; returns how many of these are filled. Zero only when nothing is left.
     #[must_use]
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {

@@ -168,6 +168,13 @@ impl Publishers {
         }
     }
 
+    /// How many are linked. Costs a look at each that is remembered.
+    #[must_use]
+    pub fn linked_count(&self) -> usize {
+        let known = self.publishers.values();
+        known.filter(|it| it.unlinked_ms.is_none()).count()
+    }
+
     /// How often a sequence jumped. Each is a fault of a publisher.
     #[must_use]
     pub fn gaps(&self) -> u64 {

@@ -138,8 +138,8 @@ impl Shard {
     }
 
     /// Offers a publication to every subscriber of its channel: a pointer into each outbox. Publications come in journal
-    /// order, each once.
-    pub fn dispatch(&mut self, publication: &Arc<Publication>) {
+    /// order, each once. Gives how many were offered it.
+    pub fn dispatch(&mut self, publication: &Arc<Publication>) -> usize {
         debug_assert!(
             publication.position > self.dispatched,
             "publications come in journal order"
@@ -147,7 +147,7 @@ impl Shard {
         self.dispatched = publication.position;
         let subscribers = self.channels.subscribers(&publication.channel);
         if subscribers.is_empty() {
-            return;
+            return 0;
         }
         self.flush.count_offered();
         let lane = if subscribers.len() <= DIRECT_SUBSCRIBERS_MAX {
@@ -155,13 +155,16 @@ impl Shard {
         } else {
             Lane::Bulk
         };
+        let mut offered = 0;
         for &slot in subscribers {
             let connection = &mut self.connections[slot];
             if !connection.standing.slow {
                 connection.outbox.push_publication(publication);
                 self.flush.enqueue(connection, lane);
+                offered += 1;
             }
         }
+        offered
     }
 
     /// Notes the position of an entry that is no publication. It comes in journal order, between the publications.
@@ -230,6 +233,18 @@ impl Shard {
         subscriptions
             .iter()
             .map(|subscription| self.channels.name(subscription.channel))
+    }
+
+    /// How many subscriptions its connections hold in all.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.channels.subscriptions()
+    }
+
+    /// How many channels have a subscriber.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
     }
 
     /// Whether the connection is subscribed to `channel`. Costs a look at each of its subscriptions.

@@ -19,6 +19,7 @@ mod encoding;
 
 use std::io::{self, Read, Write};
 
+use crate::counts::Counts;
 use crate::hub::Hub;
 use crate::journal::{HistoryLimits, Journal};
 use crate::once::OnceIds;
@@ -128,6 +129,7 @@ impl Hub {
             publishers: Publishers::restore(&mut input, publishers_max)?,
             once: OnceIds::restore(&mut input)?,
             revocations: Revocations::restore(&mut input)?,
+            counts: Counts::default(),
         };
         input.finish()?;
         Ok((hub, at))

@@ -1,39 +1,26 @@
 //! Browsers: from a socket, accepted here or handed over by the app, to a shard, or to an HTTP answer that says why not.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use http::Method;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::head::{HEAD_BYTES_MAX, Head, HeadError, Own};
+use crate::exchange::{ANSWER_MS_MAX, Answer, CUT_OFF, read_head};
+use crate::head::{Head, HeadError, Own};
 use crate::inbox::{Arrival, Inbox, Place};
+use crate::listener::Listener;
 use crate::log::{Level, event};
+use crate::metrics::RequestCounts;
 use crate::settings::{HEALTH_PATH, Settings};
 
 /// Upgrades under way at one time; each holds a head's buffer at most.
 const HANDSHAKES_MAX: usize = 4096;
-
-/// Time from the accept to a whole head, in milliseconds.
-const HEAD_MS_MAX: u64 = 5000;
-
-/// Time for an answer that is no upgrade, in milliseconds.
-const ANSWER_MS_MAX: u64 = 1000;
-
-/// Connections that the kernel holds until they are accepted: after a restart all come back at once.
-const BACKLOG: u32 = 4096;
-
-/// Seconds after which one that finds no place may try again.
-const RETRY_AFTER_SECONDS: u32 = 5;
-
-/// What is wrong with a request without an empty line.
-const CUT_OFF: &str = "the request ends before its head does";
 
 /// What every upgrade needs.
 #[derive(Debug)]
@@ -45,6 +32,7 @@ pub(crate) struct Browsers {
     next_shard: AtomicUsize,
     handshakes: Arc<Semaphore>,
     draining: AtomicBool,
+    counts: Arc<RequestCounts>,
 }
 
 /// What a request becomes.
@@ -75,42 +63,21 @@ impl Browsers {
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             draining: AtomicBool::new(false),
+            counts: Arc::default(),
         }
     }
 
-    /// Listens on the address of the settings. Must be called inside the runtime.
-    pub(crate) fn listen(settings: &Settings) -> io::Result<TcpListener> {
-        let bind = settings.bind;
-        let socket = if bind.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        // A successor may listen while connections of its predecessor still linger in TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(bind)?;
-        socket.listen(BACKLOG)
-    }
-
     /// Accepts browsers for ever.
-    pub(crate) async fn accept(self: &Arc<Self>, listener: &TcpListener) -> Infallible {
+    pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
             let handshakes = Arc::clone(&self.handshakes);
             let permit = handshakes.acquire_owned().await.expect("nobody closes it");
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let browsers = Arc::clone(self);
-                    tokio::spawn(async move {
-                        browsers.greet(stream, peer).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    event(Level::Error, "accept_failed", &[("error", &error)]);
-                    // Without descriptors an accept fails at once, again and again; some are freed meanwhile.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let (stream, peer) = listener.accept().await;
+            let browsers = Arc::clone(self);
+            tokio::spawn(async move {
+                browsers.greet(stream, peer).await;
+                drop(permit);
+            });
         }
     }
 
@@ -119,17 +86,23 @@ impl Browsers {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// The answer to a health check.
+    pub(crate) fn health(&self) -> Answer {
+        if self.draining.load(Ordering::Relaxed) {
+            Answer::line(503, "draining")
+        } else {
+            Answer::line(200, "up")
+        }
+    }
+
+    /// What is counted of requests.
+    pub(crate) fn counts(&self) -> Arc<RequestCounts> {
+        Arc::clone(&self.counts)
+    }
+
     async fn greet(&self, mut stream: TcpStream, peer: SocketAddr) {
-        let deadline = Duration::from_millis(HEAD_MS_MAX);
-        let read = match tokio::time::timeout(deadline, read_head(&mut stream)).await {
-            // It went before it said anything: a balancer that looks whether somebody listens.
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some(read))) => Ok(read),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(HeadError::new(
-                408,
-                format!("no whole request came within {HEAD_MS_MAX} ms"),
-            )),
+        let Some(read) = read_head(&mut stream).await.transpose() else {
+            return;
         };
         self.receive(stream, (peer, Own::Asked(peer.ip())), read)
             .await;
@@ -137,6 +110,7 @@ impl Browsers {
 
     /// Serves a browser whose request the app has read, with what came behind the head.
     pub(crate) async fn adopt(&self, stream: TcpStream, from: (SocketAddr, Own), request: Vec<u8>) {
+        self.counts.hand_offs.add(1);
         let read = Head::parse(&request).and_then(|head| {
             let head = head.ok_or_else(|| HeadError::new(400, CUT_OFF))?;
             let behind = request[head.bytes..].to_vec();
@@ -158,20 +132,17 @@ impl Browsers {
                 self.hand_over(stream, (peer, rest), upgrade).await;
             }
             Ok((Judged::Look(method), _)) => {
-                let (status, text) = if self.draining.load(Ordering::Relaxed) {
-                    (503, "draining")
-                } else {
-                    (200, "up")
-                };
-                answer(stream, &method, (status, text)).await;
+                self.health().send(stream, &method).await;
             }
-            Err(HeadError { status, message }) => {
+            Err(error) => {
+                let HeadError { status, message } = &error;
                 event(
                     Level::Warn,
                     "request_refused",
-                    &[("peer", &peer), ("status", &status), ("message", &message)],
+                    &[("peer", &peer), ("status", status), ("message", message)],
                 );
-                answer(stream, &Method::GET, (status, &message)).await;
+                self.counts.refuse(*status);
+                Answer::from(&error).send(stream, &Method::GET).await;
             }
         }
     }
@@ -252,63 +223,4 @@ impl Browsers {
             place,
         });
     }
-}
-
-/// Reads a head and what came behind it; `None` when the other end said nothing.
-async fn read_head(stream: &mut TcpStream) -> Result<Option<(Head, Vec<u8>)>, HeadError> {
-    let mut bytes = Vec::with_capacity(1024);
-    loop {
-        if let Some(head) = Head::parse(&bytes)? {
-            bytes.drain(..head.bytes);
-            return Ok(Some((head, bytes)));
-        }
-        let room = HEAD_BYTES_MAX - bytes.len();
-        match (&mut *stream).take(room as u64).read_buf(&mut bytes).await {
-            Ok(1..) => {}
-            Ok(0) | Err(_) if bytes.is_empty() => return Ok(None),
-            Ok(0) | Err(_) => {
-                return Err(HeadError::new(400, CUT_OFF));
-            }
-        }
-    }
-}
-
-/// Answers with a line of text, which a HEAD does without, and closes.
-async fn answer(mut stream: TcpStream, method: &Method, (status, text): (u16, &str)) {
-    let reason = StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or_default();
-    let retry = if status == 503 {
-        format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n")
-    } else {
-        String::new()
-    };
-    let upgrade = if status == 426 {
-        "Upgrade: websocket\r\n"
-    } else {
-        ""
-    };
-    let bytes = text.len() + 1;
-    let response = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {bytes}\r\n\
-         Connection: close\r\n{retry}{upgrade}\r\n"
-    );
-    let body = if method == Method::HEAD {
-        String::new()
-    } else {
-        format!("{text}\n")
-    };
-    let finish = async {
-        stream.write_all((response + &body).as_bytes()).await?;
-        stream.shutdown().await?;
-        // Unread bytes would turn the close into a reset that takes the answer with it.
-        tokio::io::copy(
-            &mut stream.take(HEAD_BYTES_MAX as u64),
-            &mut tokio::io::sink(),
-        )
-        .await
-    };
-    // Who does not wait for the answer gets none.
-    let _told = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), finish).await;
 }

@@ -16,6 +16,7 @@ use lineside_protocol::{Epoch, channel};
 use lineside_token::Grant;
 
 use crate::keyring::Keyring;
+use crate::metrics::ShardCounts;
 
 pub(crate) use rights::Refusal;
 use rights::Rights;
@@ -55,6 +56,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) rules: &'a Rules,
     /// Milliseconds since the Unix epoch.
     pub(crate) wall_ms: u64,
+    /// What its shard counts.
+    pub(crate) counts: &'a ShardCounts,
 }
 
 impl Turn<'_> {
@@ -304,17 +307,17 @@ impl Connection {
         };
         let epoch = &turn.rules.epoch;
         let (cursor, seam) = (epoch.at(resumed.floor), epoch.at(resumed.seam));
-        let recovered = resumed
-            .outcomes
-            .iter()
-            .any(|outcome| outcome.verdict == Verdict::Recovered);
+        let verdicts = resumed.outcomes.iter().map(|outcome| outcome.verdict);
+        let recovered = verdicts.filter(|it| *it == Verdict::Recovered).count();
         let lost: Vec<&str> = resumed
             .outcomes
             .iter()
             .filter(|outcome| outcome.verdict == Verdict::Lost)
             .map(|outcome| &*outcome.channel)
             .collect();
-        let is_caught_up = recovered || lost.is_empty();
+        let is_caught_up = recovered > 0 || lost.is_empty();
+        turn.counts.lost.add(lost.len() as u64);
+        turn.counts.recovered.add(recovered as u64);
         let (any_after, only) = match *pending {
             Pending::Connect { refused, any_after } => {
                 let channels: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
@@ -357,6 +360,7 @@ impl Connection {
                 (any_after, Some(Arc::clone(&outcome.channel)))
             }
         };
+        turn.counts.replayed.add(resumed.replay.len() as u64);
         turn.shard.push_replay(turn.id, resumed.replay);
         if any_after && is_caught_up {
             turn.send(&Envelope::CaughtUp {

@@ -222,7 +222,7 @@ impl Head {
     }
 
     /// The value of a field that may come once.
-    fn only(&self, name: &HeaderName) -> Result<Option<&str>, HeadError> {
+    pub(crate) fn only(&self, name: &HeaderName) -> Result<Option<&str>, HeadError> {
         let mut values = self.request.headers().get_all(name).iter();
         match (values.next(), values.next()) {
             (None, _) => Ok(None),

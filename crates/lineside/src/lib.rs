@@ -14,17 +14,21 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod browsers;
 mod clock;
 pub mod command;
 mod connection;
+mod exchange;
 mod hand_off;
 pub mod head;
 mod inbox;
 pub mod ingress;
 pub mod keyring;
 mod link;
+mod listener;
 mod log;
+mod metrics;
 pub mod origin;
 mod random;
 mod reload;

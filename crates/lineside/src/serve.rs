@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
 use crate::browsers::Browsers;
 use crate::clock::Clock;
 use crate::connection::Rules;
@@ -20,7 +20,9 @@ use crate::hand_off::HandOffs;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
 use crate::link::Link;
+use crate::listener::Listener;
 use crate::log::{self, Level, event};
+use crate::metrics::{Metrics, ShardCounts};
 use crate::random::Random;
 use crate::reload::reload_secrets;
 use crate::settings::Settings;
@@ -61,13 +63,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
     let connections_max = connections_max(&settings);
     let mut link = Link::open(&settings.link)?;
-    let listener = Browsers::listen(&settings).map_err(|error| {
-        format!(
-            "cannot listen on {}: {error}; set LINESIDE_BIND to another address",
-            settings.bind
-        )
-    })?;
-    let bound = listener.local_addr().map_err(|error| error.to_string())?;
+    let listeners = Listeners::open(&settings)?;
     // What can keep us from serving comes before this: the state is gone once it is taken.
     let (hub, clock) = state::take(&settings.link, settings.limits.history)?;
     let epoch = hub.journal.epoch().clone();
@@ -80,6 +76,15 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         inboxes(),
         connections_max,
     ));
+    let metrics = Metrics {
+        hub: Arc::clone(&hub),
+        shards: shards.counts.clone(),
+        requests: browsers.counts(),
+        connections_max,
+        started_ms: clock.now().wall_ms,
+    };
+    let hosts = settings.admin_hosts.clone();
+    let admin = Arc::new(Admin::new(metrics, Arc::clone(&browsers), hosts));
     let ingress = Ingress::new(
         Arc::clone(&hub),
         inboxes(),
@@ -88,12 +93,12 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     );
     let ingress = Arc::new(ingress);
     let hand_offs = Arc::new(HandOffs::new(Arc::clone(&browsers)));
-    announce(&settings, &bound, &epoch);
+    announce(&settings, &listeners, &epoch)?;
 
     let mut publishers = JoinSet::new();
     let signal = tokio::select! {
         never = admit(&mut link, (&ingress, &hand_offs), &mut publishers) => match never {},
-        never = browsers.accept(&listener) => match never {},
+        never = listeners.accept(&browsers, &admin) => match never {},
         signal = stops.next() => signal,
         never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},
     };
@@ -120,13 +125,13 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     tokio::select! {
         () = stop => {}
         never = admit_browsers(&link, &hand_offs) => match never {},
-        never = browsers.accept(&listener) => match never {},
+        never = listeners.accept(&browsers, &admin) => match never {},
     }
     Ok(())
 }
 
 /// The effective configuration, once, and where we are to be found.
-fn announce(settings: &Settings, bound: &SocketAddr, epoch: &Epoch) {
+fn announce(settings: &Settings, listeners: &Listeners, epoch: &Epoch) -> Result<(), String> {
     for name in &settings.unknown {
         event(Level::Warn, "unknown_setting", &[("name", name)]);
     }
@@ -142,13 +147,38 @@ fn announce(settings: &Settings, bound: &SocketAddr, epoch: &Epoch) {
         Level::Info,
         "listening",
         &[
-            ("bind", bound),
+            ("bind", &listeners.browsers.shown()?),
+            ("admin", &listeners.operators.shown()?),
             ("path", path),
             ("link", &link),
             ("epoch", epoch),
             ("version", &version),
         ],
     );
+    Ok(())
+}
+
+/// The two listeners, either of which may be none.
+struct Listeners {
+    browsers: Listener,
+    operators: Listener,
+}
+
+impl Listeners {
+    fn open(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            browsers: settings.bind.listen()?,
+            operators: settings.admin_bind.listen()?,
+        })
+    }
+
+    /// Accepts for ever.
+    async fn accept(&self, browsers: &Arc<Browsers>, admin: &Arc<Admin>) -> Infallible {
+        tokio::select! {
+            never = browsers.accept(&self.browsers) => never,
+            never = admin.accept(&self.operators) => never,
+        }
+    }
 }
 
 /// Accepts publishers and hand-offs for ever, and keeps the journal and the link in order meanwhile.
@@ -209,6 +239,7 @@ async fn admit_browsers(link: &Link, hand_offs: &Arc<HandOffs>) -> Infallible {
 /// The threads that own the browsers.
 struct Shards {
     inboxes: Vec<Arc<Inbox>>,
+    counts: Vec<Arc<ShardCounts>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -227,6 +258,7 @@ impl Shards {
         });
         let mut shards = Self {
             inboxes: Vec::new(),
+            counts: Vec::new(),
             threads: Vec::new(),
         };
         for number in 0..settings.limits.shards {
@@ -240,6 +272,7 @@ impl Shards {
             let fail = |error: std::io::Error| format!("shard {number} cannot start: {error}");
             let reactor = Reactor::new(plan, clock).map_err(fail)?;
             shards.inboxes.push(reactor.inbox());
+            shards.counts.push(reactor.counts());
             let thread = std::thread::Builder::new().name(format!("shard-{number}"));
             shards
                 .threads

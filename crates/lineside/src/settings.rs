@@ -3,7 +3,6 @@
 use std::env::VarError;
 use std::fmt::Display;
 use std::io::Read as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use lineside_protocol::channel;
 use lineside_token::{Grant, Keys};
 
 use crate::keyring::Keyring;
+use crate::listener::Bind;
 use crate::origin::OriginRule;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) holds 108 with the closing NUL.
@@ -22,8 +22,9 @@ const LINK_PATH_BYTES_MAX: usize = 107;
 /// Where the health check is.
 pub(crate) const HEALTH_PATH: &str = "/up";
 
-/// What `LINESIDE_BIND` wants.
-const ADDRESS: &str = "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0";
+/// What `LINESIDE_BIND` and `LINESIDE_ADMIN_BIND` want.
+const ADDRESS: &str =
+    "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0, or none";
 
 /// The one place of the secret that can change while the sidecar runs.
 pub(crate) const SECRET_FILE: &str = "LINESIDE_SECRET_FILE";
@@ -47,7 +48,11 @@ pub struct Settings {
     /// `LINESIDE_LINK`: where publishers meet the sidecar.
     pub(crate) link: PathBuf,
     /// `LINESIDE_BIND`: the listener for browsers.
-    pub(crate) bind: SocketAddr,
+    pub(crate) bind: Bind,
+    /// `LINESIDE_ADMIN_BIND`: the listener for operators.
+    pub(crate) admin_bind: Bind,
+    /// `LINESIDE_ADMIN_HOSTS`: names that the latter may be asked by.
+    pub(crate) admin_hosts: Vec<String>,
     /// `LINESIDE_PATH`: where browsers ask for `lineside-v1`.
     pub(crate) path: String,
     /// `LINESIDE_SECRET`, `_FILE` or `_FD`: what tokens are verified with.
@@ -159,6 +164,14 @@ impl<S: Source> Reader<'_, S> {
         }
     }
 
+    fn bind(&mut self, setting: &'static str, default: &str) -> Result<Bind, String> {
+        Ok(Bind {
+            setting,
+            is_chosen: self.source.get(setting)?.is_some(),
+            place: self.parsed((setting, ADDRESS), default)?,
+        })
+    }
+
     fn list<T>(
         &mut self,
         name: &'static str,
@@ -196,7 +209,9 @@ impl Settings {
         let settings = Self {
             link,
             keys,
-            bind: reader.parsed(("LINESIDE_BIND", ADDRESS), "127.0.0.1:8090")?,
+            bind: reader.bind("LINESIDE_BIND", "127.0.0.1:8090")?,
+            admin_bind: reader.bind("LINESIDE_ADMIN_BIND", "127.0.0.1:8091")?,
+            admin_hosts: reader.list("LINESIDE_ADMIN_HOSTS", "", host)?,
             path: path(reader.text("LINESIDE_PATH", "/lineside")?)?,
             allowed_origins: reader.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
                 let hint = "an origin is scheme://host[:port], or https://*.host";
@@ -375,6 +390,16 @@ fn journal(text: &str) -> Result<(), String> {
         _ => Err(format!(
             "LINESIDE_JOURNAL is {text:?}: this version keeps its journal in memory: only"
         )),
+    }
+}
+
+/// A name as it stands in `Host`, without a port.
+fn host(entry: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if entry.bytes().all(plain) {
+        Ok(entry.to_owned())
+    } else {
+        Err("a host is a name without a scheme and a port".to_owned())
     }
 }
 

@@ -45,6 +45,7 @@ use lineside_protocol::codes;
 
 use crate::connection::{Connection, Ending, Turn};
 use crate::log::{Level, event};
+use crate::metrics::ShardCounts;
 use peer::Peer;
 use revoking::Users;
 
@@ -93,6 +94,7 @@ pub struct Worker<S> {
     scratch: Box<[u8]>,
     drain: bool,
     draining: bool,
+    counts: Arc<ShardCounts>,
 }
 
 impl<S: Socket> Worker<S> {
@@ -100,6 +102,8 @@ impl<S: Socket> Worker<S> {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let shard = Shard::new(plan.dispatched, plan.limits.outbox_bytes_max);
+        let counts = Arc::new(ShardCounts::default());
+        counts.dispatched.set(plan.dispatched.0);
         Self {
             plan,
             now: Now::default(),
@@ -113,7 +117,13 @@ impl<S: Socket> Worker<S> {
             scratch: vec![0; reading::READ_BYTES].into(),
             drain: false,
             draining: false,
+            counts,
         }
+    }
+
+    /// What it counts, for whoever wants to look.
+    pub(crate) fn counts(&self) -> Arc<ShardCounts> {
+        Arc::clone(&self.counts)
     }
 
     /// Says what time it is. Until the next call, everything happens at this moment.
@@ -143,6 +153,7 @@ impl<S: Socket> Worker<S> {
         }
         self.peers[id.slot()] = Some(Box::new(peer));
         self.connections += 1;
+        self.counts.opened.add(1);
         self.look_again(id, now_ms + timing::CONNECT_MS_MAX);
         if let Some(connect) = connect {
             self.act(id, |connection, turn| connection.connect(connect, turn));
@@ -213,6 +224,7 @@ impl<S: Socket> Worker<S> {
         self.end_slow();
         self.keep_time();
         self.begin_drain();
+        self.show();
     }
 
     /// When its next turn is due, in milliseconds of its clock, if nothing is taken and no socket becomes ready before:
@@ -230,10 +242,19 @@ impl<S: Socket> Worker<S> {
     pub fn close(&mut self, id: ConnectionId) {
         self.shard.close(id);
         self.forget_user(id);
-        if peer(&mut self.peers, id).is_some() {
+        if let Some(peer) = peer(&mut self.peers, id) {
+            self.counts.close(peer.close_code);
             self.peers[id.slot()] = None;
             self.connections -= 1;
         }
+    }
+
+    /// Sets what is shown of the state that this turn leaves.
+    fn show(&self) {
+        let Self { shard, counts, .. } = self;
+        counts.subscriptions.set(shard.subscription_count() as u64);
+        counts.channels.set(shard.channel_count() as u64);
+        counts.dispatched.set(shard.dispatched().0);
     }
 
     /// The offer: pointers into outboxes, as long as nobody lies too far behind for our own sake. A revocation takes its
@@ -242,7 +263,10 @@ impl<S: Socket> Worker<S> {
         while self.shard.offered_since_pass() < PASS_PUBLICATIONS_MAX {
             match self.entries.pop_front() {
                 None => break,
-                Some(Entry::Publication(publication)) => self.shard.dispatch(&publication),
+                Some(Entry::Publication(publication)) => {
+                    let offered = self.shard.dispatch(&publication);
+                    self.counts.deliveries.add(offered as u64);
+                }
                 Some(Entry::Revocation(position, revocation)) => {
                     self.shard.pass(position);
                     self.revoke(&revocation);
@@ -311,6 +335,7 @@ impl<S: Socket> Worker<S> {
                 hub: &worker.plan.hub,
                 rules: &worker.plan.rules,
                 wall_ms: worker.now.wall_ms,
+                counts: &worker.counts,
             };
             if let Err(ending) = act(&mut peer.connection, &mut turn) {
                 return worker.end(id, &ending);

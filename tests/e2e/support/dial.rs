@@ -81,6 +81,16 @@ pub(crate) fn connect_of(mut fields: Value) -> Value {
 }
 
 impl Dial {
+    /// A request for a page, at any port.
+    pub(crate) fn plain(port: u16, path: &str) -> Self {
+        Self {
+            port,
+            method: "GET",
+            path: path.into(),
+            headers: vec![("Host", format!("127.0.0.1:{port}"))],
+        }
+    }
+
     pub(crate) fn method(self, method: &'static str) -> Self {
         Self { method, ..self }
     }

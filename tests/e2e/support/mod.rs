@@ -12,12 +12,12 @@ mod sidecar;
 use std::time::{Duration, Instant};
 
 pub(crate) use browser::{Browser, Heard};
-pub(crate) use dial::read_answer;
+pub(crate) use dial::{Dial, read_answer};
 pub(crate) use forge::{channel_token, claims, forge, now_ms, sign, signed_at, token_for};
 pub(crate) use publisher::{Publisher, is_ahead, position};
 pub(crate) use raw_browser::{RawBrowser, frame};
 pub(crate) use raw_link::{PUBLISH, RawLink, hello, option, publication, publish, raw_frame};
-pub(crate) use sidecar::{Place, Sidecar, place, sidecar};
+pub(crate) use sidecar::{Place, Sidecar, listening_ports, place, sidecar};
 
 /// No step takes this long on the slowest machine, the protocol's own longest wait (11 s of heartbeat) included; reaching
 /// it is a failure.

@@ -48,6 +48,14 @@ impl Place {
         self
     }
 
+    /// Another folder, with the same settings.
+    pub(crate) fn clone_elsewhere(&self) -> Self {
+        let Self(inner) = place();
+        let mut inner = Arc::into_inner(inner).expect("nobody else has it yet");
+        inner.settings.clone_from(&self.0.settings);
+        Self(Arc::new(inner))
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.0.folder.path()
     }
@@ -65,6 +73,7 @@ impl Place {
             .env_clear()
             .env("LINESIDE_SECRET", SECRET)
             .env("LINESIDE_BIND", "127.0.0.1:0")
+            .env("LINESIDE_ADMIN_BIND", "none")
             // Less than any machine's limit of open files, of which there would be a warning.
             .env("LINESIDE_CONNECTIONS_MAX", "500")
             .env("LINESIDE_LINK", format!("unix:{}", self.link().display()))
@@ -201,6 +210,35 @@ impl Drop for Sidecar {
             println!("the sidecar's log:\n{}", self.log().join("\n"));
         }
     }
+}
+
+/// The addresses of IPv4 and IPv6 where it listens, in order of their ports.
+pub(crate) fn listening_ports(sidecar: &Sidecar) -> Vec<String> {
+    // /proc/<pid>/fd names sockets by inode, /proc/net/tcp{,6} those that listen (state 0A, proc(5)).
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).unwrap();
+    let sockets: Vec<String> = descriptors
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|target| {
+            let inode = target.to_str()?.strip_prefix("socket:[")?;
+            inode.strip_suffix(']').map(String::from)
+        })
+        .collect();
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let table =
+            std::fs::read_to_string(format!("/proc/{}/net/{table}", sidecar.pid())).unwrap();
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields[3] == "0A" && sockets.iter().any(|socket| socket == fields[9]) {
+                let (address, port) = fields[1].split_once(':').unwrap();
+                let port = u16::from_str_radix(port, 16).unwrap();
+                let address = address.replace("0100007F", "127.0.0.1");
+                found.push((port, format!("{address}:{port}")));
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().map(|(_, address)| address).collect()
 }
 
 #[derive(Clone, Default)]

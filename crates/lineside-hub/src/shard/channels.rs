@@ -26,6 +26,7 @@ struct Channel {
 pub(super) struct Channels {
     keys: HashMap<Arc<str>, usize>,
     channels: Slab<Channel>,
+    subscriptions: usize,
 }
 
 impl Channels {
@@ -38,6 +39,15 @@ impl Channels {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.channels.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Subscriptions of all channels.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscriptions
     }
 
     pub(super) fn name(&self, key: usize) -> &Arc<str> {
@@ -60,6 +70,7 @@ impl Channels {
         });
         let subscribers = &mut self.channels[key].subscribers;
         subscribers.push(slot);
+        self.subscriptions += 1;
         Subscription {
             channel: key,
             place: subscribers.len() - 1,
@@ -74,6 +85,7 @@ impl Channels {
         } = subscription;
         let subscribers = &mut self.channels[key].subscribers;
         subscribers.swap_remove(place);
+        self.subscriptions -= 1;
         let moved = subscribers.get(place).copied();
         if subscribers.is_empty() {
             let channel = self.channels.remove(key);

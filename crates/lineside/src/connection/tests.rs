@@ -22,6 +22,7 @@ struct Stage {
     connection: Connection,
     wall_ms: u64,
     sequence: u64,
+    counts: ShardCounts,
 }
 
 impl Stage {
@@ -46,6 +47,7 @@ impl Stage {
             connection,
             wall_ms: START_MS,
             sequence: 0,
+            counts: ShardCounts::default(),
         }
     }
 
@@ -57,6 +59,7 @@ impl Stage {
             id,
             connection,
             wall_ms,
+            counts,
             ..
         } = self;
         act(
@@ -67,6 +70,7 @@ impl Stage {
                 hub,
                 rules,
                 wall_ms: *wall_ms,
+                counts,
             },
         )
     }

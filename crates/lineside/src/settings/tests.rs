@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::listener::Place;
 
 #[derive(Default)]
 struct Table(HashMap<&'static str, String>);
@@ -31,7 +32,10 @@ fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
 #[test]
 fn the_defaults_are_those_of_the_readme() {
     let settings = read(&[]).unwrap();
-    assert_eq!(settings.bind.to_string(), "127.0.0.1:8090");
+    let at = |text: &str| Place::At(text.parse().unwrap());
+    assert_eq!(settings.bind.place, at("127.0.0.1:8090"));
+    assert_eq!(settings.admin_bind.place, at("127.0.0.1:8091"));
+    assert!(!settings.bind.is_chosen && !settings.admin_bind.is_chosen);
     assert_eq!(settings.path, "/lineside");
     assert!(settings.link.ends_with("tmp/sockets/lineside.sock") && settings.link.is_absolute());
     assert!(settings.allowed_origins.is_empty() && settings.public_channels.is_empty());
@@ -64,6 +68,8 @@ fn a_wrong_value_is_named_with_its_setting() {
     for (name, value) in [
         ("LINESIDE_BIND", "8090"),
         ("LINESIDE_BIND", "localhost:8090"),
+        ("LINESIDE_ADMIN_BIND", "8091"),
+        ("LINESIDE_ADMIN_HOSTS", "http://metrics"),
         ("LINESIDE_PATH", "lineside"),
         ("LINESIDE_PATH", "/a b"),
         ("LINESIDE_PATH", "/up"),

@@ -26,7 +26,7 @@ impl<S: Socket> Worker<S> {
         log(peer, ending);
         let until_ms = self.now.ms + timing::CLOSE_MS_MAX;
         peer.closing_until_ms = Some(until_ms);
-        peer.is_slow = ending.code == codes::CLOSE_SLOW;
+        peer.close_code = Some(ending.code);
         if ending.code == codes::CLOSE_TOKEN_EXPIRED {
             let channels: Vec<_> = self.shard.subscriptions(id).cloned().collect();
             channels
@@ -44,7 +44,8 @@ impl<S: Socket> Worker<S> {
 
     /// Ends a connection whose time to close is over. What a slow one was sent and never read goes with it.
     pub(super) fn time_out(&mut self, id: ConnectionId) {
-        if let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.is_slow) {
+        let slow = Some(codes::CLOSE_SLOW);
+        if let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.close_code == slow) {
             peer.socket.reset_on_close();
         }
         self.close(id);

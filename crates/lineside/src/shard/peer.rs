@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use lineside_hub::ConnectionId;
+use lineside_protocol::codes::CloseCode;
 
 use crate::connection::Connection;
 use crate::inbox::Place;
@@ -34,8 +35,8 @@ pub(super) struct Peer<S> {
     pub(super) pinged_ms: Option<u64>,
     /// It was told to go, and has until then.
     pub(super) closing_until_ms: Option<u64>,
-    /// It was told to go because it did not read.
-    pub(super) is_slow: bool,
+    /// What it was told when it was told to go.
+    pub(super) close_code: Option<CloseCode>,
     /// It broke the protocol: nothing that it says is understood any more.
     pub(super) is_broken: bool,
     /// It said goodbye itself: nothing is owed but what is in the outbox.
@@ -66,7 +67,7 @@ impl<S> Peer<S> {
             ping_at_ms: u64::MAX,
             pinged_ms: None,
             closing_until_ms: None,
-            is_slow: false,
+            close_code: None,
             is_broken: false,
             has_left: false,
             timer_at_ms: u64::MAX,

@@ -12,6 +12,7 @@ use super::{Arrival, Plan, Socket, Worker};
 use crate::clock::Clock;
 use crate::inbox::Inbox;
 use crate::log::{Level, event};
+use crate::metrics::ShardCounts;
 
 /// Longest sleep without an event, in milliseconds: a bound on how late anything forgotten is noticed.
 const TICK_MS: u64 = 1000;
@@ -69,6 +70,11 @@ impl Reactor {
     /// The way into it.
     pub(crate) fn inbox(&self) -> Arc<Inbox> {
         Arc::clone(&self.inbox)
+    }
+
+    /// What it counts.
+    pub(crate) fn counts(&self) -> Arc<ShardCounts> {
+        self.worker.counts()
     }
 
     /// Runs until it is drained.

@@ -25,8 +25,16 @@ impl<S: Socket> Worker<S> {
         };
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = outbox.slices(&mut slices);
+        let begins_with_ms = outbox.begins_with_ms();
         match peer.socket.write_vectored(&slices[..count]) {
             Ok(bytes) => {
+                self.counts.sent_bytes.add(bytes as u64);
+                if let Some(at_ms) = begins_with_ms {
+                    // Both moments are cut to whole milliseconds, so one more is what it took at most.
+                    self.counts
+                        .latency
+                        .observe(self.now.ms.saturating_sub(at_ms) + 1);
+                }
                 self.shard.advance(id, bytes);
                 let outbox = self.shard.outbox(id);
                 if !outbox.is_some_and(Outbox::has_replay) {

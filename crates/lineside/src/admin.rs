@@ -1,0 +1,121 @@
+//! The listener for operators: `/metrics` and `/up`. It reads nothing but a head, changes nothing, and shows no payload.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::{Method, uri::Authority};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::browsers::Browsers;
+use crate::exchange::{Answer, read_head};
+use crate::head::{Head, HeadError};
+use crate::listener::Listener;
+use crate::log::{Level, event};
+use crate::metrics::{Metrics, exposition};
+use crate::settings::HEALTH_PATH;
+
+/// Requests under way at one time; more wait.
+const REQUESTS_MAX: usize = 16;
+
+/// Where the metrics are.
+const METRICS_PATH: &str = "/metrics";
+
+/// What every request needs.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    metrics: Arc<Metrics>,
+    browsers: Arc<Browsers>,
+    hosts: Vec<String>,
+    under_way: Arc<Semaphore>,
+}
+
+impl Admin {
+    /// `hosts` are names that it may be asked by, beside localhost and addresses.
+    pub(crate) fn new(metrics: Metrics, browsers: Arc<Browsers>, hosts: Vec<String>) -> Self {
+        Self {
+            metrics: Arc::new(metrics),
+            browsers,
+            hosts,
+            under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        }
+    }
+
+    /// Answers for ever.
+    pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
+        loop {
+            let under_way = Arc::clone(&self.under_way);
+            let permit = under_way.acquire_owned().await.expect("nobody closes it");
+            let (stream, _) = listener.accept().await;
+            let admin = Arc::clone(self);
+            tokio::spawn(async move {
+                admin.serve(stream).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn serve(&self, mut stream: TcpStream) {
+        let (method, answer) = match read_head(&mut stream).await {
+            Ok(None) => return,
+            Ok(Some((head, _))) => {
+                let answer = self.answer(&head).await;
+                (head.request.method().clone(), answer)
+            }
+            Err(error) => (Method::GET, Err(error)),
+        };
+        let answer = answer.unwrap_or_else(|error| {
+            event(
+                Level::Warn,
+                "admin_refused",
+                &[("status", &error.status), ("message", &error.message)],
+            );
+            Answer::from(&error)
+        });
+        answer.send(stream, &method).await;
+    }
+
+    async fn answer(&self, head: &Head) -> Result<Answer, HeadError> {
+        self.check_host(head)?;
+        if !matches!(*head.request.method(), Method::GET | Method::HEAD) {
+            return Err(HeadError::new(405, "this can only be read, by GET or HEAD"));
+        }
+        match head.request.uri().path() {
+            HEALTH_PATH => Ok(self.browsers.health()),
+            METRICS_PATH => {
+                let metrics = Arc::clone(&self.metrics);
+                // Counting descriptors takes a while where there are many.
+                let text = tokio::task::spawn_blocking(move || metrics.render()).await;
+                let text = text.map_err(|error| HeadError::new(500, error.to_string()))?;
+                Ok(Answer::page(200, exposition::CONTENT_TYPE, text))
+            }
+            path => Err(HeadError::new(
+                404,
+                format!("nothing is at {path:?}; there are {METRICS_PATH} and {HEALTH_PATH}"),
+            )),
+        }
+    }
+
+    /// A page that a browser on this machine shows may ask here by a name of its own, which it lets point here (DNS
+    /// rebinding). It could then read the answer, so names count only where they are known.
+    fn check_host(&self, head: &Head) -> Result<(), HeadError> {
+        let text = head.only(&HOST)?.unwrap_or_default();
+        let authority: Option<Authority> = text.parse().ok();
+        let host = authority.as_ref().map(Authority::host).unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let mut known = ["localhost"]
+            .into_iter()
+            .chain(self.hosts.iter().map(String::as_str));
+        if address.parse::<IpAddr>().is_ok() || known.any(|name| name.eq_ignore_ascii_case(host)) {
+            return Ok(());
+        }
+        Err(HeadError::new(
+            403,
+            format!(
+                "the host {text:?} is not known here: ask by localhost or an address, or name it in LINESIDE_ADMIN_HOSTS"
+            ),
+        ))
+    }
+}

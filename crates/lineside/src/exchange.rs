@@ -1,0 +1,128 @@
+//! One HTTP/1.1 exchange of a listener: the head of a request in, one answer out, and the end.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::head::{HEAD_BYTES_MAX, Head, HeadError};
+
+/// Time from the accept to a whole head, in milliseconds.
+const HEAD_MS_MAX: u64 = 5000;
+
+/// Time for an answer, in milliseconds.
+pub(crate) const ANSWER_MS_MAX: u64 = 1000;
+
+/// Seconds after which one that finds no place may try again.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// What is wrong with a request without an empty line.
+pub(crate) const CUT_OFF: &str = "the request ends before its head does";
+
+/// The media type of a line for people.
+const LINE: &str = "text/plain; charset=utf-8";
+
+/// What is answered to a request that opens no socket.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    /// One line that says what is the case.
+    pub(crate) fn line(status: u16, text: &str) -> Self {
+        Self::page(status, LINE, format!("{text}\n"))
+    }
+
+    /// A text of this media type.
+    pub(crate) fn page(status: u16, content_type: &'static str, body: String) -> Self {
+        Self {
+            status,
+            content_type,
+            body,
+        }
+    }
+
+    /// Sends it, a HEAD's without its body, and closes. Who does not wait for it gets none.
+    pub(crate) async fn send(self, mut stream: TcpStream, method: &Method) {
+        let text = self.text(method);
+        let finish = async {
+            stream.write_all(text.as_bytes()).await?;
+            stream.shutdown().await?;
+            // Unread bytes would turn the close into a reset that takes the answer with it.
+            tokio::io::copy(
+                &mut stream.take(HEAD_BYTES_MAX as u64),
+                &mut tokio::io::sink(),
+            )
+            .await
+        };
+        let _told = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), finish).await;
+    }
+
+    fn text(&self, method: &Method) -> String {
+        let Self {
+            status,
+            content_type,
+            body,
+        } = self;
+        let reason = StatusCode::from_u16(*status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default();
+        let more = match status {
+            405 => "Allow: GET, HEAD\r\n".to_owned(),
+            426 => "Upgrade: websocket\r\n".to_owned(),
+            503 => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
+            _ => String::new(),
+        };
+        let bytes = body.len();
+        let head = format!(
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {bytes}\r\n\
+             Connection: close\r\n{more}\r\n"
+        );
+        if method == Method::HEAD {
+            head
+        } else {
+            head + body
+        }
+    }
+}
+
+impl From<&HeadError> for Answer {
+    fn from(error: &HeadError) -> Self {
+        Self::line(error.status, &error.message)
+    }
+}
+
+/// Reads a head and what came behind it; `None` when the other end said nothing: a balancer looks whether somebody listens.
+pub(crate) async fn read_head(
+    stream: &mut TcpStream,
+) -> Result<Option<(Head, Vec<u8>)>, HeadError> {
+    let deadline = Duration::from_millis(HEAD_MS_MAX);
+    let read = tokio::time::timeout(deadline, read_whole_head(stream)).await;
+    read.unwrap_or_else(|_| {
+        let message = format!("no whole request came within {HEAD_MS_MAX} ms");
+        Err(HeadError::new(408, message))
+    })
+}
+
+async fn read_whole_head(stream: &mut TcpStream) -> Result<Option<(Head, Vec<u8>)>, HeadError> {
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        if let Some(head) = Head::parse(&bytes)? {
+            bytes.drain(..head.bytes);
+            return Ok(Some((head, bytes)));
+        }
+        let room = HEAD_BYTES_MAX - bytes.len();
+        match (&mut *stream).take(room as u64).read_buf(&mut bytes).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) if bytes.is_empty() => return Ok(None),
+            Ok(0) | Err(_) => {
+                return Err(HeadError::new(400, CUT_OFF));
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The process itself, under the names that Prometheus' own clients give it
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). What the system does not tell is left
+//! out.
+
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+
+use super::exposition::{Exposition, Kind, Seconds};
+
+/// Adds what there is to say. `started_ms` is when it started, in milliseconds since the Unix epoch.
+pub(super) fn describe(page: &mut Exposition, started_ms: u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(bytes) = kibibytes(&status, "VmRSS:") {
+        page.family(
+            "process_resident_memory_bytes",
+            Kind::Gauge,
+            "Memory that is in RAM.",
+        )
+        .value(bytes);
+    }
+    if let Some(bytes) = kibibytes(&status, "VmSize:") {
+        page.family(
+            "process_virtual_memory_bytes",
+            Kind::Gauge,
+            "Memory that has addresses.",
+        )
+        .value(bytes);
+    }
+    if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
+        // One of them reads the folder.
+        let open = descriptors.count().saturating_sub(1);
+        page.family("process_open_fds", Kind::Gauge, "Descriptors in use.")
+            .value(open);
+    }
+    if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        page.family(
+            "process_max_fds",
+            Kind::Gauge,
+            "Descriptors that it may have.",
+        )
+        .value(most);
+    }
+    if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+        let ms = |time: TimeVal| u64::try_from(time.num_milliseconds()).unwrap_or_default();
+        let spent = Seconds(ms(usage.user_time()) + ms(usage.system_time()));
+        page.family(
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            "Processor time, of user and system.",
+        )
+        .value(spent);
+    }
+    page.family(
+        "process_start_time_seconds",
+        Kind::Gauge,
+        "When it started, since the Unix epoch.",
+    )
+    .value(Seconds(started_ms));
+}
+
+/// The bytes that a line of proc_pid_status(5) names.
+fn kibibytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(number * 1024)
+}
