@@ -103,8 +103,10 @@ module Lineside
 
     # @return [Boolean] whether there were any
     def tell_losses(status)
-      lost = { not_accepted: @not_accepted, **losses(status) }
-      @not_accepted = 0
+      not_accepted = @not_accepted
+      # Other threads go on meanwhile: what they add is told the next time.
+      @not_accepted -= not_accepted
+      lost = { not_accepted:, **losses(status) }
       return false if lost.values.sum.zero?
 
       remedy = remedy(status)
@@ -112,7 +114,7 @@ module Lineside
       @config.logger.error(line)
       Instrumentation.tell("dropped.lineside", { **lost, remedy: })
       report(NotAccepted.new(line)) unless @losing
-      @reason = @trouble = nil
+      @trouble = nil
       true
     end
 

@@ -58,6 +58,36 @@ RSpec.describe "A sidecar that is away", :sidecar do
     expect(resent).to eq((0...resent.size).to_a).and(satisfy { |numbers| numbers.size <= 50 })
   end
 
+  it "for planned restarts costs threads that publish nothing, neither a publication nor its order" do
+    start_sidecar
+    epoch = Lineside.publish!("orders", "first").cursor[/\A[^.]+/]
+    count = 0
+    threads = Array.new(4) do |thread|
+      Thread.new do
+        200.times do |number|
+          # Every other one waits, so that they are not done before anything happens.
+          verb, wait = number.even? ? [:publish!, { timeout: 20 }] : [:publish, {}]
+          Lineside.public_send(verb, "orders", [thread, number], **wait)
+          count += 1
+        end
+      end
+    end
+    [150, 350, 550].each do |most|
+      eventually("some of them") { count > most }
+      sidecar.signal(:TERM)
+      sidecar.wait
+      start_sidecar
+    end
+    threads.each(&:join)
+    browser = browse(channels: ["orders"], after: "#{epoch}.0")
+    Lineside.publish("orders", "last")
+    messages = browser.messages_until("last")
+    expect(messages.select { |message| message["resent"] }).to eq([])
+    received = messages[1..-2].map { |message| message["data"] }
+    expect(received.group_by(&:first).transform_values { |own| own.map(&:last) })
+      .to eq((0...4).to_h { |thread| [thread, [*0...200]] })
+  end
+
   it "for too long loses what grew too old, and says so" do
     use(Lineside.config) { |config| config.spool_seconds_max = 1 }
     expect(Lineside.publish("orders", "old")).to be(true)

@@ -1,7 +1,10 @@
 //! Links that break, and sidecars that come back: what was accepted arrives once, in order.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use lineside_protocol::frame::ToSidecar;
-use lineside_publisher::Publisher;
+use lineside_publisher::{NotAccepted, PublishOptions, Publisher};
 
 use super::sidecar::{Line, Place, Sidecar, eventually, number, pair, publish};
 
@@ -91,7 +94,7 @@ fn hundreds_of_cuts_anywhere_deliver_everything_once_and_in_order() {
         let cuts = 150;
         for cut in 0..cuts {
             publish(&publisher, cut * 40 + 1..=cut * 40 + 40);
-            journal.serve_a_while(&sidecar, &publisher, cut);
+            journal.serve_a_while(&sidecar, &publisher, (cut + 1) * 40);
         }
         let total = cuts * 40;
         let mut line = sidecar.link(journal.last, "a");
@@ -121,6 +124,82 @@ fn hundreds_of_cuts_anywhere_deliver_everything_once_and_in_order() {
     }
 }
 
+/// What one thread was told: the numbers that were accepted, and how many were not.
+#[derive(Default)]
+struct Told {
+    accepted: Vec<u64>,
+    refused: u64,
+}
+
+/// Publishes `first` and the numbers after it until the end, whatever becomes of them.
+fn publish_until(end: &AtomicBool, publisher: &Publisher, first: u64) -> Told {
+    let mut told = Told::default();
+    for number in first.. {
+        if end.load(Ordering::Relaxed) {
+            break;
+        }
+        let payload = number.to_string();
+        match publisher.publish("news", payload.as_bytes(), PublishOptions::default()) {
+            Ok(_) => told.accepted.push(number),
+            Err(NotAccepted::SpoolFull { .. }) => told.refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+        thread::yield_now();
+    }
+    told
+}
+
+#[test]
+fn threads_keep_their_order_across_cuts_and_a_full_spool_counts_exactly_what_it_refused() {
+    /// Of the numbers of one thread; none publishes as many.
+    const EACH: u64 = 1_000_000_000;
+    let place = Place::new();
+    let mut settings = place.settings();
+    // More than one link is read before it is cut, so that there is always something to come.
+    settings.spool_bytes_max = 16_000;
+    let (publisher, sidecar) = (Publisher::new(settings), place.listen());
+    let mut journal = Journal {
+        delivered: Vec::new(),
+        last: 0,
+        dice: Dice(5),
+    };
+    let end = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        let start = |thread| {
+            let (end, publisher) = (&end, &publisher);
+            scope.spawn(move || publish_until(end, publisher, thread * EACH))
+        };
+        let threads = [0, 1, 2, 3].map(start);
+        (0..100).for_each(|_| journal.serve_a_while(&sidecar, &publisher, u64::MAX));
+        end.store(true, Ordering::Relaxed);
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let accepted = publisher.status().accepted;
+    let mut line = sidecar.link(journal.last, "a");
+    while journal.last < accepted {
+        journal.apply(line.next().unwrap());
+    }
+    line.ack(accepted, 100 + accepted);
+    eventually("all is settled", || publisher.status().spool_bytes == 0);
+    line.assert_quiet();
+
+    for (thread, told) in (0..).zip(&told) {
+        let own = journal.delivered.iter().filter(|it| **it / EACH == thread);
+        assert!(own.eq(&told.accepted), "thread {thread}");
+    }
+    let refused = told.iter().map(|told| told.refused).sum::<u64>();
+    let status = publisher.status();
+    assert_eq!(
+        (status.dropped_full, status.dropped_aged, status.acked),
+        (refused, 0, accepted)
+    );
+    // The test would prove little if nothing had been refused, sent again or cut.
+    assert!(
+        refused > 0 && status.resent > 0 && status.reconnects > 30,
+        "{status:?}"
+    );
+}
+
 /// What a sidecar keeps from link to link.
 struct Journal {
     delivered: Vec<u64>,
@@ -130,8 +209,8 @@ struct Journal {
 
 impl Journal {
     /// Accepts one link and ends it at a random point: before the hello or the welcome, between frames or within one, with
-    /// what was read applied or not, acked or not.
-    fn serve_a_while(&mut self, sidecar: &Sidecar, publisher: &Publisher, cut: u64) {
+    /// what was read applied or not, acked or not. After `everything` nothing more would come.
+    fn serve_a_while(&mut self, sidecar: &Sidecar, publisher: &Publisher, everything: u64) {
         let mut line = sidecar.accept();
         if self.dice.one_in(12) {
             return;
@@ -142,7 +221,6 @@ impl Journal {
         }
         line.welcome(self.last, "a");
         for _ in 0..self.dice.below(6) {
-            let everything = (cut + 1) * 40;
             if self.last == everything {
                 break;
             }
