@@ -1,6 +1,7 @@
 use lineside_protocol::codes::LINK_BAD_PAYLOAD;
 use lineside_protocol::{After, Epoch, Position};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::door::{Checked, Passed, Refused};
@@ -254,6 +255,36 @@ proptest! {
         prop_assert_eq!(hub.journal.newest(), world.hub.journal.newest());
         for (whole, less) in resumes(&world.hub).into_iter().zip(resumes(&hub)) {
             prop_assert!(less == whole || less == (vec![], true), "{less:?} of {whole:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_no_hub_would_write_do_no_harm(
+        acts in prop::collection::vec(act(), 0..40),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut world = World::new(SMALL);
+        for act in &acts {
+            world.act(act);
+        }
+        let mut bytes = save(&world.hub);
+        bytes.truncate(bytes.len() - 32);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.extend_from_slice(&Sha256::digest(&bytes));
+        if let Ok((mut hub, at)) = Hub::restore(&*bytes, SMALL, 10) {
+            hub.publishers.hello([9; 16], 0, 1, at.now_ms).unwrap();
+            hub.publish([9; 16], 1, &refused(1), at.now_ms);
+            let after = &After::Cursor(hub.journal.epoch().at(Position(0)));
+            for channel in CHANNELS {
+                hub.journal.append(channel, at.now_ms, |_| "x".into());
+                let wanted = [Wanted { channel, after }];
+                prop_assert!(hub.journal.replay(&wanted, hub.journal.newest()).lost.len() == 1);
+            }
+            hub.journal.expire(at.now_ms + 10_000);
+            prop_assert!(hub.save(at, io::sink()).is_ok());
         }
     }
 
