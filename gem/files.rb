@@ -8,7 +8,7 @@ module LinesideGem
   # Paths from the repository's root. A glob each, so that a new file ships without a line here.
   FILES = Dir.glob(
     %w[
-      app/**/*.rb lib/**/*.{rb,tt}
+      app/**/*.rb lib/**/*.{rb,rake}
       app/assets/javascripts/* package.json
       gem/exe/lineside
       ext/lineside/extconf.rb

@@ -54,6 +54,8 @@ module Lineside
 
             Lineside.publish("orders", { id: 7 })     # Ruby
             #{javascript}
+
+          bin/rails lineside:check says what is missing, if something is.
         TEXT
       end
 

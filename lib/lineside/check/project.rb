@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+module Lineside
+  class Check
+    # The app's files and gems.
+    class Project
+      # Where a sidecar may be started, and by which lines.
+      STARTS = {
+        "Procfile" => /^\w+:.*\blineside\b/,
+        "Procfile.dev" => /^\w+:.*\blineside\b/,
+        "config/puma.rb" => /^\s*plugin[ (]:lineside\b/
+      }.freeze
+
+      def initialize(app, config)
+        @root = app.root
+        @config = config
+      end
+
+      def start
+        return unless starts.empty?
+
+        "nothing in #{STARTS.keys.join(', ')} starts the sidecar; run `bin/rails generate lineside:install`"
+      end
+
+      def started_once
+        procfile = starts.keys.find { |file| file.start_with?("Procfile") }
+        return unless procfile && starts.key?("config/puma.rb")
+
+        "#{procfile} and config/puma.rb both start a sidecar, and there can be one; remove either line"
+      end
+
+      # A Procfile's line may set variables.
+      def started_alike
+        own = { "LINESIDE_LINK" => "unix:#{@config.link_path}", "LINESIDE_PATH" => @config.path }
+        starts.to_a.product(own.to_a).each do |(file, line), (name, value)|
+          given = line[/\b#{name}=(\S+)/, 1]
+          next if given.nil? || given == value
+
+          return "#{file} starts the sidecar with #{name}=#{given}, and the app has #{value}; set it for both or none"
+        end
+        nil
+      end
+
+      def server
+        return if Gem.loaded_specs.key?("puma")
+
+        "Puma is not among the app's gems; with a server that hands out no sockets (rack.hijack), let a proxy route " \
+          "#{@config.path} to the sidecar's own port"
+      end
+
+      def tags
+        return if any?("app/{views,components}/**/*", "lineside_meta_tags")
+
+        "no view calls lineside_meta_tags; put <%= lineside_meta_tags %> into the head of the layout"
+      end
+
+      def browser_module
+        map = text("config/importmap.rb")
+        return if map.empty? || map.match?(/^\s*pin ["']lineside["']/)
+
+        'lineside.js is imported and not pinned; add pin "lineside" to config/importmap.rb' if
+          any?("app/javascript/**/*", /from ["']lineside["']/)
+      end
+
+      private
+
+      # The lines that start a sidecar, by their files.
+      def starts
+        @starts ||= STARTS.to_h { |file, pattern| [file, text(file).lines.grep(pattern).first] }.compact
+      end
+
+      def any?(files, pattern) = @root.glob(files).any? { |file| file.file? && file.binread.match?(pattern) }
+
+      def text(file) = @root.join(file).then { |path| path.file? ? path.read : "" }
+    end
+  end
+end
