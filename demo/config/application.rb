@@ -20,9 +20,7 @@ module Demo
     config.filter_parameters += [:token]
     config.session_store :cookie_store, key: "_lineside_demo"
 
-    # The page goes to the sidecar's own port. Link, key and user class are found.
-    config.lineside.url = "ws://#{Lineside.config.bind}#{Lineside.config.path}"
-    # Every page opens the board, beside its user's own channel.
-    config.lineside.token = -> { { channels: ["board"] } }
+    # Every page opens the board and the steady traffic, beside its user's own channel, and its token names the sign-in.
+    config.lineside.token = -> { { channels: %w[board ticks], session: seat.sign_in_id } }
   end
 end

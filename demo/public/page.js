@@ -1,5 +1,7 @@
-// The demo's page: shows what it was rendered with and what the connection brings, and sends its forms.
-import { Connection } from "/connection.js";
+// One person's page: shows what it was rendered with and what the connection brings, and sends its forms.
+import { switchNetwork } from "/network.js";
+import { Tally } from "/tally.js";
+import { connect } from "/lineside.js";
 
 const REFETCH_MS = 2_000;
 // As many as the page is rendered with.
@@ -7,14 +9,11 @@ const ITEMS_MAX = 30;
 const lists = { board: document.getElementById("posts"), user: document.getElementById("notices") };
 const line = document.getElementById("line");
 
-const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
 const now = () => performance.timeOrigin + performance.now();
 
 // From publish to here, by the clocks of server and browser: true on one machine, off by their difference on two.
-function delay(sentAt) {
-  const ms = now() - sentAt;
-  return ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
+const delayMs = (sentAt) => Math.max(0, now() - sentAt);
+const shown = (ms) => (ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 function item({ id, author, body, sent_at: sentAt }) {
   const element = document.getElementById("message").content.firstElementChild.cloneNode(true);
@@ -25,7 +24,7 @@ function item({ id, author, body, sent_at: sentAt }) {
   element.querySelector("p").textContent = body;
   if (sentAt) {
     element.classList.add("live");
-    element.querySelector("time").textContent = `seen after ${delay(sentAt)}`;
+    element.querySelector("time").textContent = `seen after ${shown(delayMs(sentAt))}`;
   }
   return element;
 }
@@ -44,12 +43,11 @@ function show({ posts, notices }) {
 
 // Without an answer it asks again until there is one. Signed out, or in as somebody else, the page is another's: it loads
 // that one.
-async function fetchJson(url, options = {}) {
-  const headers = { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") };
+async function fetchState() {
   for (;;) {
-    const response = await fetch(url, { headers, ...options }).catch(() => null);
+    const response = await fetch(location.pathname, { headers: { Accept: "application/json" } }).catch(() => null);
     if (response?.ok) return response.json();
-    if ([401, 422].includes(response?.status)) location.reload();
+    if (response?.status === 401) location.reload();
     await new Promise((resolve) => setTimeout(resolve, REFETCH_MS));
   }
 }
@@ -75,14 +73,55 @@ for (const form of document.querySelectorAll("form[data-json]")) {
   form.addEventListener("input", () => form.elements.body.setCustomValidity(""));
 }
 
-show(JSON.parse(document.getElementById("state").textContent));
-const start = { url: meta("lineside-url"), token: meta("lineside-token"), after: meta("lineside-cursor") };
-new Connection(start, {
-  message: ({ channel, data }) => add(channel === "board" ? lists.board : lists.user, data),
-  lost: async () => show(await fetchJson("/")),
-  freshToken: async () => (await fetchJson(meta("lineside-token-url"), { method: "POST" })).token,
-  state: (word, explanation) => {
-    line.dataset.state = word;
-    line.firstElementChild.textContent = explanation;
-  },
+const state = JSON.parse(document.getElementById("state").textContent);
+show(state);
+
+const tally = new Tally(state.ticks.at(-1) ?? 0);
+let losses = 0;
+
+// To the window that this page is a seat of, if it is in one.
+function report(ms) {
+  const counts = { seen: tally.seen, missing: tally.missing, twice: tally.twice, fetched: tally.fetched };
+  for (const [name, count] of Object.entries(counts)) {
+    const element = document.querySelector(`[data-count="${name}"]`);
+    element.textContent = count.toLocaleString("en");
+    element.dataset.isZero = count === 0;
+  }
+  const name = document.getElementById("me").textContent;
+  if (parent !== globalThis) parent.postMessage({ name, status: lineside.status, through: tally.through, losses, ms, ...counts }, location.origin);
+}
+
+const lineside = connect();
+lineside.subscribe("board", (post) => add(lists.board, post));
+lineside.user((notice) => add(lists.user, notice));
+lineside.subscribe("ticks", ({ id, sent_at: sentAt }, { resent }) => {
+  tally.see(id, resent);
+  report(delayMs(sentAt));
+});
+
+lineside.addEventListener("lost", async () => {
+  losses++;
+  report();
+  const fresh = await fetchState();
+  show(fresh);
+  tally.fetch(fresh.ticks);
+  report();
+});
+
+const WORDS = { open: "connected", connecting: "connecting", offline: "offline", closed: "closed" };
+
+function showStatus({ status, code, waitMs }) {
+  line.dataset.state = status;
+  line.firstElementChild.textContent =
+    status === "waiting" ? `back in ${((waitMs ?? 0) / 1000).toFixed(1)} s` : (WORDS[status] ?? `stopped (${code ?? "signed out"})`);
+  report();
+  // Signed out, here or elsewhere: the app gave no token, and says what is to be seen instead.
+  if (status === "stopped" && code === undefined) location.reload();
+}
+
+lineside.addEventListener("status", ({ detail }) => showStatus(detail));
+showStatus({ status: lineside.status });
+
+addEventListener("message", ({ origin, data }) => {
+  if (origin === location.origin && "network" in data) switchNetwork(data.network);
 });

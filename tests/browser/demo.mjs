@@ -1,7 +1,7 @@
-// The demo for a test: the processes of demo/Procfile.dev, on free ports, with a link and a database of their own.
+// The demo for a test: Puma with the sidecar beside it, on free ports, with a link and a database of their own.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,19 +21,14 @@ async function freePort() {
   return port;
 }
 
-function procfile() {
-  const lines = readFileSync(join(FOLDER, "Procfile.dev"), "utf8").trim().split("\n");
-  return Object.fromEntries(lines.map((line) => line.split(/: (.*)/s)));
-}
-
 export class Demo {
-  #processes = new Map();
+  #puma;
   #output = "";
 
   static async start() {
     const demo = new Demo(await freePort(), await freePort());
     demo.#prepare();
-    Object.keys(procfile()).forEach((name) => demo.run(name));
+    demo.#run();
     await Promise.all([demo.#answers(demo.url), demo.#answers(`http://${demo.bind}/up`)]);
     return demo;
   }
@@ -58,23 +53,16 @@ export class Demo {
     if (status !== 0) throw new Error(`bin/rails db:prepare failed:\n${stdout}${stderr}`);
   }
 
-  // Starts the process of that name in the Procfile.
-  run(name) {
-    const child = spawn("sh", ["-c", procfile()[name]], { cwd: FOLDER, env: this.env });
-    for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (this.#output += text));
-    this.#processes.set(name, child);
-  }
-
-  async kill(name, signal) {
-    const child = this.#processes.get(name);
-    this.#processes.delete(name);
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    child.kill(signal);
-    await once(child, "exit");
+  #run() {
+    this.#puma = spawn("bundle", ["exec", "puma"], { cwd: FOLDER, env: this.env });
+    for (const stream of [this.#puma.stdout, this.#puma.stderr]) stream.on("data", (text) => (this.#output += text));
   }
 
   async stop() {
-    await Promise.all([...this.#processes.keys()].map((name) => this.kill(name, "SIGTERM")));
+    if (this.#puma.exitCode === null && this.#puma.signalCode === null) {
+      this.#puma.kill("SIGTERM");
+      await once(this.#puma, "exit");
+    }
     rmSync(this.folder, { recursive: true, force: true });
   }
 

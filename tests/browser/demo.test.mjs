@@ -7,9 +7,17 @@ import { Visitor, launchBrowser } from "./visitor.mjs";
 
 const PICTURES = new URL("../../tmp/screenshots/", import.meta.url).pathname;
 
+// A restart of the app, a reconnect of both pages, and the messages that the window then counts: seconds, but not on a
+// busy machine.
+const SWITCH_MS_MAX = 60_000;
+
+const DESK = { width: 1280, height: 940 };
+const PHONE = { width: 390, height: 844 };
+
 let demo, browser, ada, grace;
 
 before(async () => {
+  mkdirSync(PICTURES, { recursive: true });
   browser = await launchBrowser();
   demo = await Demo.start();
   ada = await Visitor.signIn(browser, demo.url, "Ada");
@@ -69,7 +77,7 @@ test("what a page was rendered with and receives again is shown once", async () 
 });
 
 test("a page whose token is no good any more fetches a fresh one", async () => {
-  const renewed = ada.page.waitForResponse((response) => response.url().endsWith("/lineside/token"));
+  const renewed = ada.page.waitForResponse((response) => new URL(response.url()).pathname === "/lineside/token");
   await ada.reload(() =>
     ada.page.locator('meta[name="lineside-token"]').evaluate((meta) => {
       meta.content = "no token";
@@ -86,42 +94,80 @@ test("a text with markup is shown as text", async () => {
   assert.equal(await item.locator("b").count(), 0);
 });
 
-test("what was posted while the sidecar was gone is there when it is back", async () => {
-  await demo.kill("lineside", "SIGKILL");
-  await grace.page.locator('#line:not([data-state="open"])').waitFor();
-  await ada.post("said into the dark");
-  demo.run("lineside");
-  for (const visitor of [ada, grace]) {
-    await visitor.isConnected();
-    await visitor.sees("posts", "said into the dark");
+test("who signs out in one tab is signed out in the other", async () => {
+  const katherine = await Visitor.signIn(browser, demo.url, "Katherine");
+  const tab = await katherine.page.context().newPage();
+  await tab.goto(katherine.page.url());
+  await tab.locator('#line[data-state="open"]').waitFor();
+  await katherine.page.getByRole("button", { name: "Sign out" }).click();
+  await tab.getByRole("button", { name: "Katherine" }).waitFor();
+  await katherine.page.context().close();
+});
+
+test("each switch shows what is promised of it, on both pages", async () => {
+  const context = await browser.newContext({ viewport: DESK });
+  const page = await context.newPage();
+  let closed = 0;
+  page.on("websocket", (socket) => socket.on("close", () => closed++));
+  await page.goto(demo.url);
+  const seats = ["left", "right"].map((name) => page.frameLocator(`iframe[name="${name}"]`));
+  for (const seat of seats) await seat.locator('#line[data-state="open"]').waitFor();
+
+  const promises = {
+    app: /^\d+ sent: none lost, none twice$/,
+    sidecar: /^\d+ sent: none lost, none twice$/,
+    crash: /^\d+ sent: told, fetched again, none twice$/,
+    offline: /^\d+ sent: none lost, none twice$/,
+  };
+  for (const [name, promise] of Object.entries(promises)) {
+    const button = page.locator(`[data-switch="${name}"]`);
+    await button.click();
+    await page.locator(`[data-switch="${name}"]:is([data-state="kept"], [data-state="broken"], [data-state="failed"])`)
+      .waitFor({ timeout: SWITCH_MS_MAX });
+    assert.match(await button.locator("output").textContent(), promise);
+    // The app gave its sockets away: its restart closed none.
+    if (name === "app") assert.equal(closed, 0);
   }
-  await ada.post("and in the light again");
-  await grace.sees("posts", "and in the light again");
+  for (const seat of seats) {
+    for (const count of ["missing", "twice"]) assert.equal(await seat.locator(`[data-count="${count}"]`).textContent(), "0");
+  }
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.screenshot({ path: `${PICTURES}/switches-${colorScheme}.png`, animations: "disabled" });
+  }
+  await context.close();
 });
 
 test("a person who is not signed in sees the sign-in and no board", async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
-  await page.goto(demo.url);
+  const url = `${demo.url}seats/left`;
+  await page.goto(url);
   await page.getByRole("button", { name: "Ada" }).waitFor();
   assert.equal(await page.locator("#posts").count(), 0);
-  const response = await page.request.get(demo.url, { headers: { Accept: "application/json" } });
+  const response = await page.request.get(url, { headers: { Accept: "application/json" } });
   assert.equal(response.status(), 401);
   await context.close();
 });
 
-test("the page fits a desk and a phone, by day and by night", async () => {
-  mkdirSync(PICTURES, { recursive: true });
-  for (const [name, viewport] of Object.entries({ desk: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } })) {
+test("the window fits a desk and a phone, by day and by night", async () => {
+  for (const [name, viewport] of Object.entries({ desk: DESK, phone: PHONE })) {
     for (const colorScheme of ["light", "dark"]) {
-      const visitor = await Visitor.signIn(browser, demo.url, "Katherine", { viewport, colorScheme });
-      await visitor.post(`seen from a ${name}, ${colorScheme}`);
-      await visitor.sees("posts", `seen from a ${name}, ${colorScheme}`);
+      const context = await browser.newContext({ viewport, colorScheme });
+      const visitor = new Visitor(await context.newPage());
+      await visitor.page.goto(demo.url);
+      const [left, right] = ["left", "right"].map((seat) => visitor.page.frameLocator(`iframe[name="${seat}"]`));
+      const text = `seen from a ${name}, ${colorScheme}`;
+      await left.getByLabel("Post to the board").fill(text);
+      await left.getByRole("button", { name: "Post", exact: true }).click();
+      for (const seat of [left, right]) await seat.locator("#posts li").filter({ hasText: text }).waitFor();
+      // Enough for the chart to show something.
+      await visitor.page.waitForFunction((count) => Number(frames[0].document.querySelector("[data-count=seen]").textContent) >= count, 20);
       await visitor.page.screenshot({ path: `${PICTURES}/${name}-${colorScheme}.png`, animations: "disabled" });
       const width = await visitor.page.evaluate(() => document.documentElement.scrollWidth);
       assert.equal(width, viewport.width);
       assert.deepEqual(visitor.faults, []);
-      await visitor.page.context().close();
+      await context.close();
     }
   }
 });

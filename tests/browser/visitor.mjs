@@ -21,12 +21,13 @@ export function launchBrowser(options = {}) {
 }
 
 export class Visitor {
-  // Resolves when the page says that its socket is connected. `options` are Playwright's for a browser context.
+  // Takes the left seat, alone in its tab. Resolves when the page says that its socket is connected. `options` are
+  // Playwright's for a browser context.
   static async signIn(browser, url, name, options = {}) {
     const context = await browser.newContext(options);
     context.setDefaultTimeout(WAIT_MS_MAX);
     const visitor = new Visitor(await context.newPage());
-    await visitor.page.goto(url);
+    await visitor.page.goto(new URL("seats/left", url).href);
     await visitor.page.getByRole("button", { name }).click();
     await visitor.isConnected();
     return visitor;

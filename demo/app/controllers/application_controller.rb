@@ -2,13 +2,18 @@
 
 class ApplicationController < ActionController::Base
   before_action :require_user
-  helper_method :current_user
+  helper_method :current_user, :seat
 
   private
 
-  def current_user
-    @current_user ||= User.find_by(id: session[:user_id])
+  def seat
+    @seat ||= Seat.new(session, params[:seat])
   end
+
+  def current_user = seat.user
+
+  # Also the address at which a page gets fresh tokens then says whose page it is.
+  def default_url_options = params[:seat] ? { seat: params[:seat] } : {}
 
   def require_user
     return if current_user
@@ -22,7 +27,7 @@ class ApplicationController < ActionController::Base
   # To a form that was sent by the page's script, or by the browser itself.
   def answer(message)
     respond_to do |format|
-      format.html { redirect_to root_path }
+      format.html { redirect_to board_path }
       format.json do
         next head(:created) if message.persisted?
 

@@ -15,7 +15,8 @@ class BoardsController < ApplicationController
   def state
     {
       posts: Post.newest.map(&:payload),
-      notices: current_user.notices.newest.map(&:payload)
+      notices: current_user.notices.newest.map(&:payload),
+      ticks: Tick.newest_ids
     }
   end
 end

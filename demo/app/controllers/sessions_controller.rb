@@ -7,13 +7,12 @@ class SessionsController < ApplicationController
 
   def create
     user = User.named(params[:name])
-    reset_session
-    session[:user_id] = user.id if user
-    redirect_to root_path
+    seat.sign_in(user) if user
+    redirect_to board_path
   end
 
   def destroy
-    reset_session
+    seat.sign_out
     redirect_to new_session_path, status: :see_other
   end
 end
