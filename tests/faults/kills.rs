@@ -1,0 +1,52 @@
+//! A sidecar that is killed under load, in memory mode: nothing is silent.
+
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::proxy::{Way, Ways};
+use crate::support::rounds;
+
+/// Longer than a publication takes to its pages, so that kills come between delivery and ack.
+const ACKS_LATE: Duration = Duration::from_millis(30);
+
+#[test]
+fn a_kill_is_never_silent_and_what_was_not_acked_comes_again_marked() {
+    let kills = rounds(20, 1_000);
+    let mut load = Load::start("kills").browse(12).publish(3, 240);
+    load.link.set(Ways {
+        down: Way {
+            delay: ACKS_LATE,
+            ..Way::default()
+        },
+        ..Ways::default()
+    });
+    for kill in 0..kills {
+        load.flows(3);
+        if kill % 2 == 0 {
+            // It has received what it never read.
+            load.suspend(10);
+        }
+        load.kill();
+        load.all_connected();
+    }
+    let (whole, _) = load.resumes();
+    let each: Vec<_> = load.browsers.iter().map(|page| page.resumes().1).collect();
+    let settled = load.settle();
+    assert!(
+        each.iter().all(|lost| *lost == kills),
+        "each page is told once a kill, and by nothing else: {each:?}"
+    );
+    assert_eq!(whole, 0, "no cursor of a killed sidecar resumes whole");
+    assert_eq!(
+        settled.total("dropped_aged") + settled.total("dropped_full"),
+        0
+    );
+    assert!(
+        settled.total("resent") > 0 && settled.counts.repeated > 0,
+        "some kill came before an ack, and some between delivery and ack"
+    );
+    settled.print(&format!(
+        "R-01 R-02: {kills} kills, {} times a page never heard what a kill took",
+        settled.unheard
+    ));
+}

@@ -1,0 +1,160 @@
+//! The proxy itself: each of its faults is what it says, and it has no others.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use crate::proxy::{End, Proxy, Way, Ways};
+use crate::support::{PATIENCE, within};
+
+/// Both ends of a connection through a proxy.
+fn pair() -> (Proxy, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::tcp(listener.local_addr().unwrap().port());
+    let client = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    within("the proxy lists it", || {
+        (proxy.live().len() == 1).then_some(())
+    });
+    (proxy, client, server)
+}
+
+#[track_caller]
+fn expect(from: &mut impl Read, bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    from.read_exact(&mut read).unwrap();
+    assert_eq!(read, bytes);
+}
+
+/// All that comes until the end, which must be an end and no error.
+#[track_caller]
+fn rest(mut from: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn whatever_its_way_bytes_arrive_whole_and_in_order() {
+    let ways = [
+        Way::default(),
+        Way {
+            delay: Duration::from_millis(1),
+            ..Way::default()
+        },
+        Way {
+            slice_bytes: 1,
+            ..Way::default()
+        },
+        Way {
+            bytes_per_second: 200_000,
+            ..Way::default()
+        },
+    ];
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(20_000).collect();
+    for way in ways {
+        let (proxy, mut client, mut server) = pair();
+        proxy.set(Ways::both(way));
+        client.write_all(&bytes).unwrap();
+        expect(&mut server, &bytes);
+        server.write_all(&bytes).unwrap();
+        expect(&mut client, &bytes);
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(rest(&server), b"", "the end of one way passes too");
+        server.write_all(b"still").unwrap();
+        expect(&mut client, b"still");
+    }
+}
+
+#[test]
+fn a_black_hole_holds_one_way_and_gives_back_what_it_held() {
+    let (proxy, mut client, mut server) = pair();
+    let up = Way {
+        blackhole: true,
+        ..Way::default()
+    };
+    proxy.set(Ways {
+        up,
+        ..Ways::default()
+    });
+    client.write_all(b"held").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    // The other way passes both before and behind it, and nothing has come by then.
+    for _ in 0..50 {
+        server.write_all(b"down").unwrap();
+        expect(&mut client, b"down");
+    }
+    server.set_nonblocking(true).unwrap();
+    let nothing = server.read(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    server.set_nonblocking(false).unwrap();
+    proxy.set(Ways::default());
+    assert_eq!(rest(&server), b"held");
+}
+
+#[test]
+fn a_cut_comes_behind_exactly_so_many_bytes() {
+    for bytes in [1, 7, 20_000] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::tcp(listener.local_addr().unwrap().port());
+        proxy.cut_next_after(0, bytes);
+        let client = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(&[1; 30_000]).unwrap();
+        let bytes = usize::try_from(bytes).unwrap();
+        assert_eq!(rest(&client).len(), bytes);
+    }
+}
+
+#[test]
+fn a_reset_is_one_at_both_ends_and_a_cut_is_none() {
+    let (proxy, mut client, mut server) = pair();
+    proxy.end(End::Reset);
+    for end in [&mut client, &mut server] {
+        assert_eq!(
+            end.read(&mut [0]).unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
+    }
+    let (proxy, client, server) = pair();
+    proxy.end(End::Cut);
+    assert_eq!((rest(&client), rest(&server)), (vec![], vec![]));
+    within("it is over", || proxy.live().is_empty().then_some(()));
+}
+
+#[test]
+fn a_half_closed_connection_passes_the_other_way() {
+    let (proxy, mut client, mut server) = pair();
+    let down = Way {
+        closed: true,
+        ..Way::default()
+    };
+    let up = Way::default();
+    proxy.set(Ways { up, down });
+    assert_eq!(rest(&client), b"");
+    client.write_all(b"still").unwrap();
+    expect(&mut server, b"still");
+}
+
+#[test]
+fn unix_sockets_pass_and_fail_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, path) = (folder.path().join("target"), folder.path().join("proxy"));
+    let listener = UnixListener::bind(&target).unwrap();
+    let proxy = Proxy::unix(path.clone(), target);
+    proxy.cut_next_after(5, 0);
+    let mut client = UnixStream::connect(&path).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.write_all(b"down").unwrap();
+    expect(&mut client, b"down");
+    client.write_all(b"behind").unwrap();
+    assert_eq!(rest(&server), b"behin");
+    proxy.refuse(true);
+    let refused = UnixStream::connect(&path).unwrap();
+    assert_eq!(rest(&refused), b"");
+    assert_eq!(proxy.accepted(), 1);
+}
