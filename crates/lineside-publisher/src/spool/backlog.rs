@@ -15,6 +15,8 @@ pub(crate) struct Backlog {
     offset: usize,
     /// Everything up to here is dealt with by the sidecar.
     acked: u64,
+    /// The same, as far as the present connection said so: what it has answered, and not an earlier one.
+    acked_here: u64,
     /// No sequence beyond this one was ever sent.
     reached: u64,
     /// Frames in it, in bytes. What stands in for dropped frames does not count: it must always fit.
@@ -48,6 +50,7 @@ impl Backlog {
             current: 0,
             offset: 0,
             acked: 0,
+            acked_here: 0,
             reached: 0,
             bytes: 0,
             spare,
@@ -116,12 +119,16 @@ impl Backlog {
 
     /// Everything up to `sequence` is dealt with. Frees what is wholly covered and wholly sent, and returns how many of the
     /// frames in it had been dropped.
+    ///
+    /// A frame that goes out again for its receipt alone is covered by the welcome already; its receipt is here when this
+    /// connection has acked it.
     pub(crate) fn ack(&mut self, sequence: u64) -> u64 {
         self.acked = self.acked.max(sequence);
+        self.acked_here = self.acked_here.max(sequence);
         let mut skipped = 0;
         while self.current > 0
             && let Some(chunk) = self.chunks.front()
-            && chunk.last() <= self.acked
+            && chunk.last() <= self.acked_here
         {
             self.bytes -= chunk.spool_bytes();
             skipped += chunk.skipped();
@@ -178,7 +185,7 @@ impl Backlog {
 
     /// The link broke: nothing is on its way any more.
     pub(crate) fn unlink(&mut self) {
-        (self.current, self.offset) = (0, 0);
+        (self.current, self.offset, self.acked_here) = (0, 0, 0);
         for chunk in self
             .chunks
             .iter_mut()

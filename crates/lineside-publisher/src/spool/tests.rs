@@ -136,6 +136,23 @@ fn frame_whose_receipt_is_awaited_goes_out_again_though_it_landed() {
 }
 
 #[test]
+fn frame_that_went_out_for_its_receipt_is_kept_until_this_very_link_has_acked_it() {
+    let mut backlog = backlog(&[3]);
+    send(&mut backlog, usize::MAX);
+    backlog.unlink();
+    backlog.resume(3, &BTreeSet::from([1, 2, 3]), false);
+    send(&mut backlog, usize::MAX);
+    // The receipts of 2 and 3 are still on their way when this link breaks too.
+    backlog.ack(1);
+    assert_eq!(backlog.done(), 1);
+    backlog.unlink();
+    backlog.resume(3, &BTreeSet::from([2, 3]), false);
+    assert_eq!(read(send(&mut backlog, usize::MAX)), [(2, ""), (3, "")]);
+    backlog.ack(3);
+    assert_eq!((backlog.done(), backlog.bytes()), (3, 0));
+}
+
+#[test]
 fn aged_chunks_become_one_skip_that_takes_no_room() {
     let mut backlog = backlog(&[3, 2, 1]);
     send(&mut backlog, 1);
