@@ -1,25 +1,12 @@
 //! A sidecar that is killed under load, in memory mode: nothing is silent.
 
-use std::time::Duration;
-
 use crate::load::Load;
-use crate::proxy::{Way, Ways};
 use crate::support::rounds;
-
-/// Longer than a publication takes to its pages, so that kills come between delivery and ack.
-const ACKS_LATE: Duration = Duration::from_millis(30);
 
 #[test]
 fn a_kill_is_never_silent_and_what_was_not_acked_comes_again_marked() {
     let kills = rounds(20, 1_000);
-    let mut load = Load::start("kills").browse(12).publish(3, 240);
-    load.link.set(Ways {
-        down: Way {
-            delay: ACKS_LATE,
-            ..Way::default()
-        },
-        ..Ways::default()
-    });
+    let mut load = Load::start("kills").browse(12).publish(3, 240).late_acks();
     for kill in 0..kills {
         load.flows(3);
         if kill % 2 == 0 {

@@ -5,12 +5,13 @@ mod marks;
 mod settled;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Visitor};
-use crate::proxy::{Proxy, Ways};
+use crate::proxy::{Proxy, Way, Ways};
 use crate::publishing::Publishing;
 use crate::record::Record;
 use crate::support::{Place, Sidecar, place, within};
@@ -22,6 +23,8 @@ use settled::Settled;
 const CHANNELS: u64 = 6;
 /// Of these, how many each page reads by its token; and one more that it asks for by name.
 const CHANNELS_EACH: u64 = 2;
+/// How late acks are where they are late.
+const ACKS_LATE: Duration = Duration::from_millis(30);
 /// Marks are published again so often before a page that misses them is given up.
 const MARKINGS_MAX: u64 = 20;
 
@@ -215,6 +218,20 @@ impl Load {
         self.browsers.iter().map(Browser::welcomes).collect()
     }
 
+    /// Delays all that publishers are told by longer than a publication takes to its pages, so that what happens to the
+    /// sidecar happens between delivery and ack.
+    pub(crate) fn late_acks(self) -> Self {
+        let down = Way {
+            delay: ACKS_LATE,
+            ..Way::default()
+        };
+        self.link.set(Ways {
+            down,
+            ..Ways::default()
+        });
+        self
+    }
+
     /// Stops the sidecar as a debugger does, until so many calls more were made, and lets it go on or kills it.
     #[track_caller]
     pub(crate) fn suspend(&self, calls: u64) {
@@ -235,6 +252,15 @@ impl Load {
     /// kill -9, and nobody in its place.
     pub(crate) fn leave(&mut self) {
         self.sidecar.take().expect("a sidecar runs").kill();
+    }
+
+    /// SIGTERM, and a successor once it has ended.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        let mut sidecar = self.sidecar.take().expect("a sidecar runs");
+        sidecar.signal(Signal::SIGTERM);
+        assert_eq!(sidecar.ended().code(), Some(0), "a planned stop succeeds");
+        self.come_again();
     }
 
     /// A successor.

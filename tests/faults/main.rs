@@ -26,6 +26,7 @@ mod kills;
 mod links;
 mod network;
 mod proxies;
+mod restarts;
 mod resumes;
 mod rights;
 mod slow;
