@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -104,11 +104,17 @@ pub struct Waiting {
     /// The sidecar stops as planned, and no entry is left.
     pub(crate) drain: bool,
     bytes: usize,
+    /// The shard sleeps until something comes.
+    asleep: bool,
 }
 
 impl Waiting {
     fn is_full(&self) -> bool {
         self.entries.len() >= ENTRIES_MAX || self.bytes >= BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.arrivals.is_empty() && !self.drain
     }
 }
 
@@ -117,7 +123,6 @@ impl Waiting {
 pub struct Inbox {
     waiting: Mutex<Waiting>,
     waker: Waker,
-    asleep: AtomicBool,
     room: Notify,
 }
 
@@ -128,41 +133,44 @@ impl Inbox {
         Self {
             waiting: Mutex::default(),
             waker,
-            asleep: AtomicBool::new(false),
             room: Notify::new(),
         }
     }
 
     /// Hands over publications; the caller holds the hub's lock.
     pub(crate) fn publish(&self, publications: &[Arc<Publication>]) {
-        let mut waiting = self.lock();
-        waiting.bytes += publications
-            .iter()
-            .map(|publication| publication.body.len())
-            .sum::<usize>();
-        let entries = publications.iter().cloned().map(Entry::Publication);
-        waiting.entries.extend(entries);
-        drop(waiting);
-        self.wake();
+        self.hand_over(|waiting| {
+            let bytes = publications.iter().map(|one| one.body.len());
+            waiting.bytes += bytes.sum::<usize>();
+            let entries = publications.iter().cloned().map(Entry::Publication);
+            waiting.entries.extend(entries);
+        });
     }
 
     /// Hands over a revocation; the caller holds the hub's lock.
     pub(crate) fn revoke(&self, position: Position, revocation: &Arc<Revocation>) {
         let entry = Entry::Revocation(position, Arc::clone(revocation));
-        self.lock().entries.push_back(entry);
-        self.wake();
+        self.hand_over(|waiting| waiting.entries.push_back(entry));
     }
 
     /// Hands over a browser.
     pub(crate) fn arrive(&self, arrival: Arrival<TcpStream>) {
-        self.lock().arrivals.push(arrival);
-        self.wake();
+        self.hand_over(|waiting| waiting.arrivals.push(arrival));
     }
 
     /// Asks the shard to close everything and end.
     pub(crate) fn drain(&self) {
-        self.lock().drain = true;
-        self.wake();
+        self.hand_over(|waiting| waiting.drain = true);
+    }
+
+    fn hand_over(&self, put: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.lock();
+        put(&mut waiting);
+        let asleep = std::mem::take(&mut waiting.asleep);
+        drop(waiting);
+        if asleep {
+            self.waker.wake_by_ref();
+        }
     }
 
     /// Whether the shard is not behind by more than the limits.
@@ -196,6 +204,7 @@ impl Inbox {
             bytes,
             arrivals,
             drain,
+            asleep: false,
         };
         drop(waiting);
         if count > 0 {
@@ -206,28 +215,20 @@ impl Inbox {
 
     /// Notes that the shard is about to sleep; false when something waits, and it must not.
     pub fn may_sleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        let waiting = self.lock();
-        let is_empty = waiting.entries.is_empty() && waiting.arrivals.is_empty() && !waiting.drain;
-        drop(waiting);
-        if !is_empty {
-            self.asleep.store(false, Ordering::SeqCst);
-        }
-        is_empty
+        let mut waiting = self.lock();
+        waiting.asleep = waiting.is_empty();
+        waiting.asleep
     }
 
-    /// Notes that the shard is at work.
+    /// Notes that the shard is at work: nobody needs to wake it.
     pub fn woke(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
-    }
-
-    fn wake(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst) {
-            self.waker.wake_by_ref();
-        }
+        self.lock().asleep = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
