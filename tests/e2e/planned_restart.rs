@@ -12,7 +12,7 @@ use lineside_protocol::frame::{PublishHead, ToPublisher, encode_publish};
 use lineside_publisher::Outcome;
 use lineside_token::ConnectionDraft;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     Browser, Place, Sidecar, frame, hello, now_ms, place, publish, sign, signed_at, token_for,
@@ -154,14 +154,14 @@ fn publishing_through_restarts_loses_repeats_and_reorders_nothing() {
     let mut seen = Vec::new();
     let epoch_before = epoch(&browser.cursor).to_owned();
     for _ in 0..restarts {
-        for _ in 0..200 {
-            let envelope = browser.next();
+        let mut hear = |envelope: Value| {
             let number = envelope["data"].as_u64();
             number.inspect(|number| heard.store(*number, Ordering::Relaxed));
             seen.push(envelope);
-        }
+        };
+        (0..200).for_each(|_| hear(browser.next()));
         sidecar.signal(Signal::SIGTERM);
-        seen.extend(browser.ended().before);
+        browser.ended().before.into_iter().for_each(hear);
         stopped(&mut sidecar);
         sidecar = start(&place);
         browser = resume(&sidecar, &browser.cursor);
