@@ -28,6 +28,16 @@ RSpec.describe Lineside::HandOff do
     expect(status(request("HTTP_UPGRADE" => "h2c"))).to pass
   end
 
+  it "passes on the one cookie that says whose browser it is" do
+    head = ->(cookie) { described_class::Request.new(request("HTTP_COOKIE" => cookie)).bytes }
+    expect(head.call("_shop_session=secret; lineside=a.b-c_d; x=lineside=z"))
+      .to include("\r\nCookie: lineside=a.b-c_d\r\n")
+    expect(head.call("_shop_session=secret; xlineside=a")).not_to match(/cookie|secret/i)
+    # Twice, in whichever way a server joins header fields: the sidecar is to see that.
+    expect(head.call("lineside=a; b=c;lineside=d,lineside=e"))
+      .to include("\r\nCookie: lineside=a; lineside=d; lineside=e\r\n")
+  end
+
   it "refuses with a remedy where the server does not hand out its sockets" do
     code, headers, (body,) = middleware.call(request)
     expect([code, headers.keys]).to eq [501, ["content-type"]]

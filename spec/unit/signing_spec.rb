@@ -33,6 +33,15 @@ RSpec.describe Lineside::Signing do
     expect(claims(Lineside.channel_token("news", user: 42))["sub"]).to eq("42")
   end
 
+  it "signs whose browser it is, for the cookie, and for an hour at most" do
+    good = { sub: "42", sid: nil, seconds: 3600 }
+    sign = ->(**changes) { Lineside::Native.sign_identity(Settings::SECRET, **good, **changes) }
+    expect(claims(sign.call)).to include("aud" => "lineside:cable", "sub" => "42")
+    expect(claims(sign.call(sid: "phone"))["sid"]).to eq("phone")
+    expect { sign.call(seconds: 3601) }.to raise_error(ArgumentError, /3600/)
+    expect { sign.call(sub: "") }.to raise_error(ArgumentError, /sub/)
+  end
+
   it "refuses names that no token may hold" do
     [-> { Lineside.token("42", channels: ["user:7"]) }, -> { Lineside.token("42", channels: ["a*"]) },
      -> { Lineside.token("") }, -> { Lineside.token("42", allow: ["a*b"]) }, -> { Lineside.token("42", allow: [nil]) },

@@ -82,6 +82,15 @@ fn answer(mut link: &UnixStream) -> Option<(u16, String)> {
     }
 }
 
+/// Hands over the request of a browser that sends these header fields besides.
+pub(crate) fn hand_over_with(sidecar: &Sidecar, fields: &str) -> TcpStream {
+    let request = Bytes::from(format!("{REQUEST}{fields}\r\n"));
+    sidecar.hand(&HandOff {
+        request,
+        ..hand_off()
+    })
+}
+
 impl Sidecar {
     /// Hands a browser over, and must take it; the app keeps nothing.
     fn hand(&self, hand_off: &HandOff) -> TcpStream {

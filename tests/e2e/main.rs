@@ -28,6 +28,7 @@ mod frames;
 mod hand_off;
 mod hostile_link;
 mod http;
+mod identity;
 mod limits;
 mod link;
 mod logs;

@@ -50,7 +50,7 @@ impl Office {
     }
 }
 
-fn disconnect(sequence: u64, sub: &[u8], sid: &[u8], revoked_ms: u64) -> Vec<u8> {
+pub(crate) fn disconnect(sequence: u64, sub: &[u8], sid: &[u8], revoked_ms: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let frame = Disconnect {
         sequence,

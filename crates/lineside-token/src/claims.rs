@@ -7,6 +7,9 @@ use crate::name::{self, NameError, SUB_BYTES_MAX, USER_PREFIX};
 /// Longest life of a token, in seconds: a day, which bounds how long a revocation must be remembered.
 pub const TTL_SECONDS_MAX: u64 = 24 * 60 * 60;
 
+/// Longest life of an identity, in seconds: an hour. A cookie is sent wherever its site is asked, and each page renews it.
+pub const IDENTITY_TTL_SECONDS_MAX: u64 = 60 * 60;
+
 /// Most entries of `channels`: every one is a subscription made before the browser has asked for anything.
 pub const CHANNELS_MAX: usize = 128;
 
@@ -45,7 +48,18 @@ pub struct ChannelDraft {
     pub ttl_s: u64,
 }
 
-/// What a genuine connection token says. Only this crate makes one.
+/// What an identity shall say; checked when it is signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityDraft {
+    /// The user's id.
+    pub sub: String,
+    /// The session, so that it can be revoked by itself.
+    pub sid: Option<String>,
+    /// Life in seconds from signing, 1 to [`IDENTITY_TTL_SECONDS_MAX`].
+    pub ttl_s: u64,
+}
+
+/// What a genuine connection token says, or an identity, which opens its user's channel alone. Only this crate makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionClaims {
@@ -104,8 +118,10 @@ pub enum ClaimError {
     #[error("iat must be iat_ms in whole seconds, rounded down")]
     Issue,
     /// A life of no time, or of too much.
-    #[error("the token lives {ttl_s} s from iat to exp; 1 to {TTL_SECONDS_MAX} are allowed")]
+    #[error("the token lives {ttl_s} s from iat to exp; 1 to {max} are allowed")]
     Ttl {
+        /// The limit of its kind.
+        max: u64,
         /// Seconds from `iat` to `exp`; 0 also when `exp` comes first.
         ttl_s: u64,
     },
@@ -170,8 +186,20 @@ impl ConnectionClaims {
             sid: draft.sid,
             channels: draft.channels,
             iat_ms,
-            exp: expiry(iat_ms, draft.ttl_s)?,
+            exp: expiry(iat_ms, draft.ttl_s, TTL_SECONDS_MAX)?,
         })
+    }
+
+    /// Holds the draft of an identity to every rule but those of the clock.
+    pub(crate) fn of_identity(draft: IdentityDraft, iat_ms: u64) -> Result<Self, ClaimError> {
+        expiry(iat_ms, draft.ttl_s, IDENTITY_TTL_SECONDS_MAX)?;
+        let draft = ConnectionDraft {
+            sub: Some(draft.sub),
+            sid: draft.sid,
+            ttl_s: draft.ttl_s,
+            ..ConnectionDraft::default()
+        };
+        Self::new(draft, iat_ms)
     }
 }
 
@@ -187,7 +215,7 @@ impl ChannelClaims {
         check_sub(draft.sub.as_deref())?;
         name::check_shared(&draft.channel)
             .map_err(|problem| refused("channel", &draft.channel, problem))?;
-        let exp = expiry(iat_ms, draft.ttl_s)?;
+        let exp = expiry(iat_ms, draft.ttl_s, TTL_SECONDS_MAX)?;
         Ok(Self {
             channel: draft.channel,
             sub: draft.sub,
@@ -223,11 +251,11 @@ fn check_count(claim: &'static str, count: usize, max: usize) -> Result<(), Clai
 }
 
 /// The second at which a token of that age and life expires.
-fn expiry(iat_ms: u64, ttl_s: u64) -> Result<u64, ClaimError> {
-    if (1..=TTL_SECONDS_MAX).contains(&ttl_s) {
+fn expiry(iat_ms: u64, ttl_s: u64, max: u64) -> Result<u64, ClaimError> {
+    if (1..=max).contains(&ttl_s) {
         Ok(iat_ms / 1000 + ttl_s)
     } else {
-        Err(ClaimError::Ttl { ttl_s })
+        Err(ClaimError::Ttl { ttl_s, max })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A token is a JWT (RFC 7519) in compact form, signed with HS256 (RFC 7515, RFC 7518 §3.2) and nothing else. It serves
 //! one purpose, told by `aud`: a *connection token* identifies a browser and opens its channels, a *channel token* opens
-//! one channel. The same rules hold for signing and for verifying, because both pass through the same constructor.
+//! one channel, an *identity* says whose browser it is and travels in a cookie. The same rules hold for signing and for verifying, because both pass through the same constructor.
 //!
 //! Pure functions: no IO, no async, no clock. Time is an argument, in milliseconds since the Unix epoch.
 //!
@@ -35,13 +35,13 @@ mod verify;
 
 pub use claims::{
     CHANNELS_MAX, ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft,
-    GRANTS_MAX, SID_BYTES_MAX, TTL_SECONDS_MAX,
+    GRANTS_MAX, IDENTITY_TTL_SECONDS_MAX, IdentityDraft, SID_BYTES_MAX, TTL_SECONDS_MAX,
 };
 pub use grant::Grant;
 pub use key::{KEY_BYTES_MIN, KEYS_MAX, KeyError, Keys, derive};
 pub use name::{NAME_BYTES_MAX, NameError, SUB_BYTES_MAX};
-pub use sign::{sign_channel, sign_connection};
-pub use verify::{LEEWAY_MS, TokenError, verify_channel, verify_connection};
+pub use sign::{sign_channel, sign_connection, sign_identity};
+pub use verify::{LEEWAY_MS, TokenError, verify_channel, verify_connection, verify_identity};
 
 /// Longest token, in bytes: refused before anything is decoded, and never signed.
 ///
@@ -54,3 +54,6 @@ const CONNECTION_AUDIENCE: &str = "lineside";
 
 /// `aud` of a channel token.
 const CHANNEL_AUDIENCE: &str = "lineside:channel";
+
+/// `aud` of an identity.
+const IDENTITY_AUDIENCE: &str = "lineside:cable";

@@ -1,14 +1,16 @@
-//! Signing: makes only what [`verify_connection`](crate::verify_connection) and
-//! [`verify_channel`](crate::verify_channel) would take, so that a mistake shows where it is made.
+//! Signing: makes only what [`verify_connection`](crate::verify_connection), [`verify_channel`](crate::verify_channel)
+//! and [`verify_identity`](crate::verify_identity) would take, so that a mistake shows where it is made.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use crate::claims::{ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft};
+use crate::claims::{
+    ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft, IdentityDraft,
+};
 use crate::grant::Grant;
 use crate::key::Keys;
-use crate::{CHANNEL_AUDIENCE, CONNECTION_AUDIENCE, TOKEN_BYTES_MAX};
+use crate::{CHANNEL_AUDIENCE, CONNECTION_AUDIENCE, IDENTITY_AUDIENCE, TOKEN_BYTES_MAX};
 
 /// The JOSE header of every token (RFC 7515 §4).
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
@@ -51,6 +53,24 @@ pub fn sign_connection(
         sid: claims.sid.as_deref(),
         channels: &claims.channels,
         allow: claims.allow.iter().map(Grant::as_str).collect(),
+        ..Payload::default()
+    };
+    seal(&payload, keys)
+}
+
+/// Signs an identity, issued at `now_ms` (milliseconds since the Unix epoch), with the first key.
+///
+/// # Errors
+/// [`ClaimError`] for whatever verifying would refuse: an id, a life of 0 s or more than an hour.
+pub fn sign_identity(draft: IdentityDraft, keys: &Keys, now_ms: u64) -> Result<String, ClaimError> {
+    let claims = ConnectionClaims::of_identity(draft, now_ms)?;
+    let payload = Payload {
+        aud: IDENTITY_AUDIENCE,
+        iat: claims.iat_ms / 1000,
+        iat_ms: claims.iat_ms,
+        exp: claims.exp,
+        sub: claims.sub.as_deref(),
+        sid: claims.sid.as_deref(),
         ..Payload::default()
     };
     seal(&payload, keys)

@@ -4,10 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::claims::{ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft};
+use crate::claims::{
+    ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft, IdentityDraft,
+};
 use crate::json::Members;
 use crate::key::Keys;
-use crate::{CHANNEL_AUDIENCE, CONNECTION_AUDIENCE, TOKEN_BYTES_MAX};
+use crate::{CHANNEL_AUDIENCE, CONNECTION_AUDIENCE, IDENTITY_AUDIENCE, TOKEN_BYTES_MAX};
 
 /// How far the signer's clock may be off, in milliseconds, either way: machines that keep time by NTP differ by less.
 pub const LEEWAY_MS: u64 = 5000;
@@ -89,6 +91,32 @@ pub fn verify_connection(
         ttl_s: times.ttl_s(),
     };
     let claims = ConnectionClaims::new(draft, times.iat_ms)?;
+    times.check(now_ms)?;
+    Ok(claims)
+}
+
+/// Decides whether this is a genuine identity at `now_ms` (milliseconds since the Unix epoch), and whose. It opens that user's
+/// channel and no other. Claims it does not know, `channels` and `allow` among them, are ignored.
+///
+/// # Errors
+/// [`TokenError`] with the first rule that it breaks.
+pub fn verify_identity(
+    token: &str,
+    keys: &Keys,
+    now_ms: u64,
+) -> Result<ConnectionClaims, TokenError> {
+    let mut members = Unverified::split(token)?
+        .verify(keys)?
+        .claims(IDENTITY_AUDIENCE)?;
+    let times = Times::read(&mut members)?;
+    let draft = IdentityDraft {
+        sub: members
+            .text("sub")?
+            .ok_or(ClaimError::Missing { claim: "sub" })?,
+        sid: members.text("sid")?,
+        ttl_s: times.ttl_s(),
+    };
+    let claims = ConnectionClaims::of_identity(draft, times.iat_ms)?;
     times.check(now_ms)?;
     Ok(claims)
 }

@@ -46,6 +46,7 @@ enum Judged {
 struct Upgrade {
     answer: Vec<u8>,
     connect: Option<lineside_protocol::request::Connect>,
+    identity: Option<Box<str>>,
     place: Place,
 }
 
@@ -177,6 +178,7 @@ impl Browsers {
         head.check_origin(own, &self.settings)?;
         let answer = head.upgrade()?;
         let connect = head.connect()?;
+        let identity = head.identity().map(Box::from);
         let place = Place::take(&self.connections, self.connections_max).ok_or_else(|| {
             let most = self.connections_max;
             HeadError::new(
@@ -189,6 +191,7 @@ impl Browsers {
         Ok(Judged::Upgrade(Upgrade {
             answer,
             connect,
+            identity,
             place,
         }))
     }
@@ -203,6 +206,7 @@ impl Browsers {
         let Upgrade {
             answer,
             connect,
+            identity,
             place,
         } = upgrade;
         let deadline = Duration::from_millis(ANSWER_MS_MAX);
@@ -220,6 +224,7 @@ impl Browsers {
             peer,
             received,
             connect,
+            identity,
             place,
         });
     }

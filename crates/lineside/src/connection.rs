@@ -113,6 +113,8 @@ impl From<CloseCode> for Ending {
 pub(crate) struct Connection {
     /// Random; names it in the welcome and in logs.
     name: [u8; 8],
+    /// What its browser brought in a cookie, until it connects.
+    identity: Option<Box<str>>,
     rights: Option<Box<Rights>>,
     /// An answer that waits for its resume.
     pending: Option<Box<Pending>>,
@@ -133,10 +135,11 @@ enum Pending {
 }
 
 impl Connection {
-    /// A connection that has not said anything.
-    pub(crate) fn new(name: [u8; 8]) -> Self {
+    /// A connection that has not said anything, with the identity of its cookie.
+    pub(crate) fn new(name: [u8; 8], identity: Option<Box<str>>) -> Self {
         Self {
             name,
+            identity,
             rights: None,
             pending: None,
             allowance: (REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS, 0),
@@ -211,7 +214,9 @@ impl Connection {
 
     /// Acts on a connect, from the first message or the URL.
     pub(crate) fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let rights = Rights::verify(connect.token.as_deref(), turn).map_err(|refusal| Ending {
+        let identity = self.identity.take();
+        let rights = Rights::verify(connect.token.as_deref(), identity.as_deref(), turn);
+        let rights = rights.map_err(|refusal| Ending {
             code: refusal.close_code(),
             message: Some(refusal.message),
         })?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, Request as HttpRequest};
 use lineside_protocol::After;
 use lineside_protocol::request::{Connect, Subscribe};
@@ -19,6 +19,9 @@ const HEADERS_MAX: usize = 100;
 
 /// The subprotocol that this sidecar speaks.
 const SUBPROTOCOL: &str = "lineside-v1";
+
+/// The cookie in which a browser brings its user's identity.
+const IDENTITY_COOKIE: &str = "lineside";
 
 /// A token may come as a second subprotocol behind this prefix.
 const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
@@ -211,6 +214,25 @@ impl Head {
             found = true;
         }
         Ok(found.then_some(connect))
+    }
+
+    /// The identity that a browser's page brings in its cookie, not verified yet. Ask after [`check_origin`](Self::check_origin).
+    ///
+    /// `None` without an `Origin`: that is no page, and whoever can write a cookie can write a token. `None`, too, when the
+    /// cookie comes more than once: another site of the domain may have set one, and which is whose cannot be told.
+    pub fn identity(&self) -> Option<&str> {
+        self.request.headers().get(ORIGIN)?;
+        let fields = self.request.headers().get_all(COOKIE);
+        let pairs = fields
+            .iter()
+            .filter_map(|field| field.to_str().ok())
+            .flat_map(|field| field.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='));
+        let mut found = pairs.filter(|(name, _)| *name == IDENTITY_COOKIE);
+        match (found.next(), found.next()) {
+            (Some((_, identity)), None) => Some(identity),
+            _ => None,
+        }
     }
 
     fn subprotocols(&self) -> impl Iterator<Item = &str> {

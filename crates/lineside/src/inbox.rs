@@ -30,6 +30,8 @@ pub struct Arrival<S> {
     pub received: Vec<u8>,
     /// What the URL or a subprotocol asked for.
     pub connect: Option<Connect>,
+    /// What its cookie says of who it is, not verified yet; counts where the connect brings no token.
+    pub identity: Option<Box<str>>,
     /// Counts the connection as long as it lives.
     pub place: Place,
 }
@@ -42,6 +44,7 @@ impl<S> Arrival<S> {
             peer,
             received,
             connect,
+            identity,
             place,
         } = self;
         Arrival {
@@ -49,6 +52,7 @@ impl<S> Arrival<S> {
             peer,
             received,
             connect,
+            identity,
             place,
         }
     }

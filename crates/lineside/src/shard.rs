@@ -138,11 +138,12 @@ impl<S: Socket> Worker<S> {
             peer: address,
             received,
             connect,
+            identity,
             place,
         } = arrival;
         let id = self.shard.open();
         let now_ms = self.now.ms;
-        let connection = Connection::new(self.plan.random.bytes());
+        let connection = Connection::new(self.plan.random.bytes(), identity);
         let mut peer = Peer::new(id, (socket, address, place), connection, now_ms);
         peer.ping_at_ms = now_ms + self.plan.limits.heartbeat_seconds * 1000;
         if !received.is_empty() {

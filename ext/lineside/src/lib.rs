@@ -45,6 +45,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("check_secrets", function!(token::check_secrets, 1))?;
     native.define_singleton_method("sign_connection", function!(token::sign_connection, 2))?;
     native.define_singleton_method("sign_channel", function!(token::sign_channel, 2))?;
+    native.define_singleton_method("sign_identity", function!(token::sign_identity, 2))?;
     native.define_singleton_method("encode", function!(encode, 2))?;
     native.define_singleton_method("provoke_panic", function!(error::provoke_panic, 1))?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Signing for Ruby. Names and ids come checked by lib/lineside; the rules themselves are those of `lineside-token`.
 
-use lineside_token::{ChannelDraft, ClaimError, ConnectionDraft, Keys};
+use lineside_token::{ChannelDraft, ClaimError, ConnectionDraft, IdentityDraft, Keys};
 use magnus::scan_args::get_kwargs;
 use magnus::{Error, RHash, RString, Ruby};
 
@@ -58,6 +58,19 @@ pub(crate) fn sign_channel(ruby: &Ruby, secrets: RString, claims: RHash) -> Resu
         };
         sign(ruby, secrets, |keys, now_ms| {
             lineside_token::sign_channel(draft, keys, now_ms)
+        })
+    })
+}
+
+/// `Native.sign_identity(secrets, sub:, sid:, seconds:)`: what the cookie `lineside` holds.
+pub(crate) fn sign_identity(ruby: &Ruby, secrets: RString, claims: RHash) -> Result<String, Error> {
+    guard(ruby, || {
+        let names = ["sub", "sid", "seconds"];
+        let given = get_kwargs::<_, (String, Option<String>, u64), (), ()>(claims, &names, &[])?;
+        let (sub, sid, ttl_s) = given.required;
+        let draft = IdentityDraft { sub, sid, ttl_s };
+        sign(ruby, secrets, |keys, now_ms| {
+            lineside_token::sign_identity(draft, keys, now_ms)
         })
     })
 }

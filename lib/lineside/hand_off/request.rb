@@ -6,11 +6,14 @@ module Lineside
   class HandOff
     # A browser's request for the WebSocket, as the sidecar is told it.
     class Request
-      # What an upgrade needs (RFC 6455 §4.1). Cookies and what proxies have added stay in the app.
+      # What an upgrade needs (RFC 6455 §4.1). What proxies have added, and all cookies but one, stay in the app.
       HEADERS = %w[
         Host Upgrade Connection Origin
         Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Protocol Sec-WebSocket-Extensions
       ].freeze
+
+      # The cookie that says whose browser it is, however often it comes: the sidecar decides what that means.
+      IDENTITY = /(?:\A|[;,])\s*(lineside=[^;,\s]*)/
 
       # For a browser without an address, as behind a server's Unix socket; it is only logged.
       NO_ADDRESS = "0.0.0.0"
@@ -45,10 +48,15 @@ module Lineside
           value = @env["HTTP_#{name.upcase.tr('-', '_')}"]
           "#{name}: #{value}" if value
         end
-        ["GET #{target} HTTP/1.1", *fields, "", ""].join("\r\n").b << read_ahead
+        ["GET #{target} HTTP/1.1", *fields, *cookie, "", ""].join("\r\n").b << read_ahead
       end
 
       private
+
+      def cookie
+        found = @env["HTTP_COOKIE"].to_s.scan(IDENTITY)
+        "Cookie: #{found.join('; ')}" unless found.empty?
+      end
 
       # Puma reads as much as there is, so the browser's first frame may be in its hands. It keeps that in its client,
       # which is what hijacks (Puma 5), or whose method does (from 6 on). Other servers stop at the head's end.

@@ -3,6 +3,7 @@
 mod forge;
 mod grants;
 mod hostile;
+mod identity;
 mod properties;
 mod rules;
 mod times;

@@ -243,14 +243,20 @@ fn a_bad_draft_is_refused_by_both_doors_for_the_same_reason() {
                 ttl_s: 0,
                 ..draft()
             },
-            ClaimError::Ttl { ttl_s: 0 },
+            ClaimError::Ttl {
+                ttl_s: 0,
+                max: TTL_SECONDS_MAX,
+            },
         ),
         (
             ConnectionDraft {
                 ttl_s: u64::MAX,
                 ..draft()
             },
-            ClaimError::Ttl { ttl_s: u64::MAX },
+            ClaimError::Ttl {
+                ttl_s: u64::MAX,
+                max: TTL_SECONDS_MAX,
+            },
         ),
         (
             ConnectionDraft {
@@ -258,6 +264,7 @@ fn a_bad_draft_is_refused_by_both_doors_for_the_same_reason() {
                 ..draft()
             },
             ClaimError::Ttl {
+                max: TTL_SECONDS_MAX,
                 ttl_s: TTL_SECONDS_MAX + 1,
             },
         ),
@@ -275,6 +282,7 @@ fn a_bad_draft_is_refused_by_both_doors_for_the_same_reason() {
         // The life of a token ends where u64 does, so the longest cannot be written down in full.
         let error = if bad.ttl_s == u64::MAX {
             ClaimError::Ttl {
+                max: TTL_SECONDS_MAX,
                 ttl_s: u64::MAX - NOW_S,
             }
         } else {

@@ -1,8 +1,8 @@
 //! When a token holds, and what a time may be.
 
 use lineside_token::{
-    ChannelDraft, ClaimError, ConnectionDraft, LEEWAY_MS, TokenError, sign_channel,
-    sign_connection, verify_channel, verify_connection,
+    ChannelDraft, ClaimError, ConnectionDraft, LEEWAY_MS, TTL_SECONDS_MAX, TokenError,
+    sign_channel, sign_connection, verify_channel, verify_connection,
 };
 use serde_json::json;
 
@@ -87,7 +87,12 @@ fn times_must_agree_with_each_other() {
             "{changes}"
         );
     }
-    let ttl = |ttl_s| TokenError::Claim(ClaimError::Ttl { ttl_s });
+    let ttl = |ttl_s| {
+        TokenError::Claim(ClaimError::Ttl {
+            ttl_s,
+            max: TTL_SECONDS_MAX,
+        })
+    };
     assert_eq!(refusal(&sealed(json!({"exp": NOW_S}))), ttl(0));
     assert_eq!(refusal(&sealed(json!({"exp": NOW_S - 1}))), ttl(0));
     assert_eq!(

@@ -6,8 +6,8 @@ use lineside_hub::{REVOCATION_MS, Revocation, SESSION_BYTES_MAX};
 use lineside_protocol::channel::{self, CABLE_PREFIX, USER_PREFIX};
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
 use lineside_token::{
-    ChannelClaims, ConnectionClaims, LEEWAY_MS, SID_BYTES_MAX, TTL_SECONDS_MAX, TokenError,
-    verify_channel, verify_connection,
+    ChannelClaims, ConnectionClaims, Keys, LEEWAY_MS, SID_BYTES_MAX, TTL_SECONDS_MAX, TokenError,
+    verify_channel, verify_connection, verify_identity,
 };
 
 use super::{Rules, Turn};
@@ -79,10 +79,17 @@ struct ChannelRight {
 }
 
 impl Rights {
-    pub(super) fn verify(token: Option<&str>, turn: &Turn<'_>) -> Result<Self, Refusal> {
-        let claims = token
-            .map(|token| verify_unrevoked(token, turn))
-            .transpose()?;
+    /// Takes the connection's token, or else the identity that its browser brought in a cookie.
+    pub(super) fn verify(
+        token: Option<&str>,
+        identity: Option<&str>,
+        turn: &Turn<'_>,
+    ) -> Result<Self, Refusal> {
+        let claims = match (token, identity) {
+            (Some(token), _) => Some(verify_unrevoked(verify_connection, token, turn)?),
+            (None, Some(identity)) => Some(verify_unrevoked(verify_identity, identity, turn)?),
+            (None, None) => None,
+        };
         Ok(Self {
             claims,
             channel_tokens: Vec::new(),
@@ -201,7 +208,7 @@ impl Rights {
 
     /// Puts a fresh token of the same user in the place of the old one.
     pub(super) fn refresh(&mut self, token: &str, turn: &Turn<'_>) -> Result<(), Refusal> {
-        let claims = verify_unrevoked(token, turn)?;
+        let claims = verify_unrevoked(verify_connection, token, turn)?;
         if claims.sub.as_deref() != self.user() {
             return Err(Refusal::new(codes::OTHER_USER, codes::OTHER_USER.meaning));
         }
@@ -248,9 +255,13 @@ impl Rights {
     }
 }
 
-/// What a connection token says, unless its user signed out after it was made.
-fn verify_unrevoked(token: &str, turn: &Turn<'_>) -> Result<ConnectionClaims, Refusal> {
-    let claims = verify_connection(token, &turn.rules.keys.current(), turn.wall_ms)?;
+/// What a token says, unless its user signed out after it was made.
+fn verify_unrevoked(
+    verify: fn(&str, &Keys, u64) -> Result<ConnectionClaims, TokenError>,
+    token: &str,
+    turn: &Turn<'_>,
+) -> Result<ConnectionClaims, Refusal> {
+    let claims = verify(token, &turn.rules.keys.current(), turn.wall_ms)?;
     let is_revoked = |sub: &str| turn.is_revoked(sub, claims.sid.as_deref(), claims.iat_ms);
     if claims.sub.as_deref().is_some_and(is_revoked) {
         return Err(Refusal::revoked());

@@ -38,7 +38,7 @@ impl Stage {
             heartbeat_seconds: 25,
             epoch,
         };
-        let connection = Connection::new([7; 8]);
+        let connection = Connection::new([7; 8], None);
         Self {
             hub: Mutex::new(hub),
             shard,
@@ -443,7 +443,7 @@ fn channels_and_requests_have_their_limits() {
         .unwrap();
     assert_eq!(held[0]["type"], "subscribed");
 
-    let mut connection = Connection::new([0; 8]);
+    let mut connection = Connection::new([0; 8], None);
     let burst = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
     assert!((0..burst).all(|_| connection.count_request(0).is_ok()));
     assert_eq!(
@@ -585,7 +585,7 @@ fn a_revoked_token_connects_nobody_and_one_a_millisecond_younger_does() {
     stage.wall_ms += 1;
     let fresh = json!({"type": "connect", "token": stage.token(Some("42"), &["news"], 60)});
     assert_eq!(stage.say(&fresh).unwrap()[0]["user"], "42");
-    stage.connection = Connection::new([8; 8]);
+    stage.connection = Connection::new([8; 8], None);
     assert_eq!(stage.say(&other).unwrap()[0]["user"], "43");
 }
 

@@ -234,6 +234,7 @@ impl Stage {
             socket: Memory(Rc::clone(&line)),
             peer: ([127, 0, 0, 1], 1).into(),
             received: Vec::new(),
+            identity: None,
             connect: None,
             place: Place::take(&self.places, usize::MAX).unwrap(),
         });

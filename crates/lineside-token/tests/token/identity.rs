@@ -1,0 +1,121 @@
+//! The identity that a browser brings in a cookie: whose it is, for how long, and for nothing else.
+
+use lineside_token::{
+    ClaimError, IDENTITY_TTL_SECONDS_MAX, IdentityDraft, LEEWAY_MS, SID_BYTES_MAX, SUB_BYTES_MAX,
+    TokenError, sign_identity, verify_channel, verify_connection, verify_identity,
+};
+use serde_json::{Value, json};
+
+use crate::forge::{HEADER, NOW_MS, NOW_S, channel, connection, keys, seal};
+
+fn draft() -> IdentityDraft {
+    IdentityDraft {
+        sub: "42".into(),
+        sid: Some("laptop".into()),
+        ttl_s: 60,
+    }
+}
+
+/// A genuine signature over the claims of a good identity, with some replaced; null removes one.
+fn sealed(changes: Value) -> String {
+    let mut all = json!({"aud": "lineside:cable", "channels": null, "allow": null});
+    let members = all.as_object_mut().expect("an object");
+    members.extend(changes.as_object().expect("an object").clone());
+    seal(HEADER, connection(all))
+}
+
+fn refusal(token: &str) -> TokenError {
+    verify_identity(token, &keys(), NOW_MS).expect_err(token)
+}
+
+#[test]
+fn it_says_who_and_opens_that_users_channel_alone() {
+    let identity = sign_identity(draft(), &keys(), NOW_MS).expect("an identity");
+    let claims = verify_identity(&identity, &keys(), NOW_MS).expect("genuine");
+    assert_eq!(
+        (claims.sub.as_deref(), claims.sid.as_deref()),
+        (Some("42"), Some("laptop"))
+    );
+    assert_eq!((claims.iat_ms, claims.exp), (NOW_MS, NOW_S + 60));
+    assert!(claims.opens("user:42"));
+    for other in ["user:4", "news", "cable:x", ""] {
+        assert!(!claims.opens(other), "{other:?}");
+    }
+    // Not even under a genuine signature does it say more.
+    let more = sealed(json!({"channels": ["news"], "allow": ["*"]}));
+    let claims = verify_identity(&more, &keys(), NOW_MS).expect("genuine");
+    assert!(claims.opens("user:42") && !claims.opens("news") && claims.channels.is_empty());
+}
+
+#[test]
+fn no_token_does_anothers_service() {
+    let of_connection = seal(HEADER, connection(json!({})));
+    let of_channel = seal(HEADER, channel(json!({"sub": "42"})));
+    let identity = sealed(json!({"channel": "news"}));
+    let audience = |want| TokenError::Claim(ClaimError::Audience { want });
+    for token in [&of_connection, &of_channel] {
+        assert_eq!(refusal(token), audience("lineside:cable"));
+    }
+    assert_eq!(
+        verify_connection(&identity, &keys(), NOW_MS),
+        Err(audience("lineside"))
+    );
+    assert_eq!(
+        verify_channel(&identity, &keys(), NOW_MS),
+        Err(audience("lineside:channel"))
+    );
+}
+
+#[test]
+fn it_names_a_user_at_both_doors() {
+    for (sub, sid) in [
+        ("", None),
+        ("a\nb", None),
+        (&*"x".repeat(SUB_BYTES_MAX + 1), None),
+        ("42", Some("")),
+        ("42", Some(&*"x".repeat(SID_BYTES_MAX + 1))),
+    ] {
+        let draft = IdentityDraft {
+            sub: sub.into(),
+            sid: sid.map(Into::into),
+            ..draft()
+        };
+        let refused = sign_identity(draft, &keys(), NOW_MS).expect_err(sub);
+        let token = sealed(json!({"sub": sub, "sid": sid}));
+        assert_eq!(refusal(&token), TokenError::Claim(refused));
+    }
+    let missing = TokenError::Claim(ClaimError::Missing { claim: "sub" });
+    assert_eq!(refusal(&sealed(json!({"sub": null}))), missing);
+    assert!(matches!(
+        refusal(&sealed(json!({"sub": 42}))),
+        TokenError::Claim(ClaimError::Type { claim: "sub", .. })
+    ));
+}
+
+#[test]
+fn it_lives_an_hour_at_most() {
+    let max = IDENTITY_TTL_SECONDS_MAX;
+    assert_eq!(max, 3600);
+    for ttl_s in [0, max + 1, 86_400] {
+        let refused = ClaimError::Ttl { ttl_s, max };
+        let draft = IdentityDraft { ttl_s, ..draft() };
+        assert_eq!(sign_identity(draft, &keys(), NOW_MS), Err(refused.clone()));
+        let token = sealed(json!({"exp": NOW_S + ttl_s}));
+        assert_eq!(refusal(&token), TokenError::Claim(refused));
+    }
+    let draft = IdentityDraft {
+        ttl_s: max,
+        ..draft()
+    };
+    let identity = sign_identity(draft, &keys(), NOW_MS).expect("an identity");
+    let end_ms = (NOW_S + max) * 1000 + LEEWAY_MS;
+    assert!(verify_identity(&identity, &keys(), end_ms - 1).is_ok());
+    assert!(matches!(
+        verify_identity(&identity, &keys(), end_ms),
+        Err(TokenError::Expired { .. })
+    ));
+    assert!(matches!(
+        verify_identity(&identity, &keys(), NOW_MS - LEEWAY_MS - 1),
+        Err(TokenError::NotYetValid { .. })
+    ));
+}
