@@ -62,7 +62,7 @@ fn changed(mut claims: Value, changes: Value) -> String {
     claims.to_string()
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     let Value::Object(members) = value else {
         panic!("an object is needed, not {value}")
     };

@@ -6,7 +6,7 @@ use lineside_token::{
 };
 use serde_json::{Value, json};
 
-use crate::forge::{HEADER, NOW_MS, NOW_S, channel, connection, keys, seal};
+use crate::forge::{HEADER, NOW_MS, NOW_S, channel, connection, keys, object, seal};
 
 fn draft() -> IdentityDraft {
     IdentityDraft {
@@ -20,7 +20,7 @@ fn draft() -> IdentityDraft {
 fn sealed(changes: Value) -> String {
     let mut all = json!({"aud": "lineside:cable", "channels": null, "allow": null});
     let members = all.as_object_mut().expect("an object");
-    members.extend(changes.as_object().expect("an object").clone());
+    members.extend(object(changes));
     seal(HEADER, connection(all))
 }
 
