@@ -3,9 +3,11 @@
 module Lineside
   # Events through ActiveSupport::Notifications, where that is loaded:
   #
-  # `publish.lineside`, around each publication: `channels`, `once`, `deferred` (to a commit) and `accepted`.
-  # `dropped.lineside`, once a second at most: `not_accepted` (publications), `dropped_aged` and `refused` (hand-overs)
-  # since the last time, and `remedy`.
+  # `publish.lineside`, around each call that publishes: `channels`, `once`, `deferred` (to a commit), `bytes` (of the
+  # data as JSON, all of it) and `accepted`. What could not be encoded has no `bytes`, what raised no `accepted`.
+  # `dropped.lineside`, once a second at most: how many publications were `not_accepted`, `dropped_aged` (too old before
+  # they could be sent) and `refused` (by the sidecar) since the last time, and `remedy`. Each publication of a
+  # publish_all counts, and a sign-out counts as one.
   # `link.lineside`, once a second at most: `state`, `:up` or `:down`, and `remedy` when it is down.
   module Instrumentation
     module_function

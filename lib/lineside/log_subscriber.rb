@@ -14,7 +14,7 @@ module Lineside
         channels = event.payload[:channels]
         more = channels.size > CHANNELS_MAX ? " and #{channels.size - CHANNELS_MAX} more" : ""
         "  #{color('Lineside', CYAN)} #{channels.first(CHANNELS_MAX).join(', ')}#{more}: #{outcome(event.payload)} " \
-          "(#{event.duration.round(2)}ms)"
+          "(#{event.payload[:bytes].to_i} bytes, #{event.duration.round(2)}ms)"
       end
     end
 

@@ -34,7 +34,9 @@ module Lineside
       return hand_over(publications, once, timeout, transactions) unless Instrumentation.heard?("publish.lineside")
 
       event = { channels: publications.map(&:first), once:, deferred: !transactions.empty? }
-      Instrumentation.measure("publish.lineside", event) { hand_over(publications, once, timeout, transactions) }
+      Instrumentation.measure("publish.lineside", event) do
+        hand_over(publications, once, timeout, transactions) { event[:bytes] = Native.encoded_bytes }
+      end
     end
 
     # Hands a sign-out over: the end of all tokens made by now, in order with what is published.
@@ -84,11 +86,14 @@ module Lineside
       open.empty? ? open : open.select(&:joinable?)
     end
 
-    def hand_over(publications, once, timeout, transactions)
+    # Yields once the data is encoded, before anything is waited for.
+    def hand_over(publications, once, timeout, transactions, &)
       @watch.start
-      return hold(publications, once, timeout, transactions) unless transactions.empty?
+      return hold(publications, once, timeout, transactions, &) unless transactions.empty?
 
-      answered(Native.publish(publications, once, !timeout.nil?), publications.size, timeout)
+      accepted = Native.publish(publications, once, !timeout.nil?)
+      yield if block_given?
+      answered(accepted, publications.size, timeout)
     end
 
     # @param accepted [Integer, String] the number of the hand-over, or why there is none
@@ -105,6 +110,7 @@ module Lineside
                              "publish after the commit, or give now: true to publish before it"
       end
       parcel = Native.hold(publications, once)
+      yield if block_given?
       return accepted?(parcel, publications.size) if parcel.is_a?(String)
 
       Held.new(parcel, transactions) { accepted?(Native.publish_held(parcel), publications.size) }

@@ -9,11 +9,10 @@ module Lineside
   class Watch
     INTERVAL_SECONDS = 1
 
-    # Counters of the link that stand for something lost, and what to say of each. They count hand-overs: a publish_all
-    # is one.
+    # What the link may have lost: the names in the event and in {Publisher#status}, and what to say of each.
     LOSSES = {
-      dropped_aged: "hand-overs grew too old in the spool",
-      refused: "hand-overs were refused by the sidecar"
+      dropped_aged: [:publications_aged, "grew too old in the spool"],
+      refused: [:publications_refused, "were refused by the sidecar"]
     }.freeze
 
     # @param config [Configuration] whose logger is asked for when there is something to tell
@@ -38,7 +37,7 @@ module Lineside
     # The thread ends when it wakes next.
     def stop = @thread = nil
 
-    # @param count [Integer] publications
+    # @param count [Integer] publications; a sign-out counts as one
     # @param reason [String] why they were not accepted
     def not_accepted(count, reason)
       @not_accepted += count
@@ -62,7 +61,7 @@ module Lineside
 
     def forget
       @pid = Process.pid
-      @told = LOSSES.transform_values { 0 }
+      @told = LOSSES.values.to_h { |counter, _| [counter, 0] }
       @not_accepted = 0
       @reason = @trouble = @linked = nil
     end
@@ -120,13 +119,13 @@ module Lineside
 
     # What the link has lost since the last time.
     def losses(status)
-      lost = LOSSES.to_h { |counter, _| [counter, status[counter] - @told[counter]] }
-      @told = status.slice(*LOSSES.keys)
+      lost = LOSSES.transform_values { |counter, _| status[counter] - @told[counter] }
+      @told = status.slice(*@told.keys)
       lost
     end
 
     def words(lost)
-      parts = LOSSES.filter_map { |counter, what| "#{lost[counter]} #{what}" if lost[counter].positive? }
+      parts = LOSSES.filter_map { |loss, (_, what)| "#{lost[loss]} #{what}" if lost[loss].positive? }
       parts.unshift("#{lost[:not_accepted]} were not accepted, #{@reason}") if lost[:not_accepted].positive?
       parts.join("; ")
     end

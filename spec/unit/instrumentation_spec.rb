@@ -18,14 +18,14 @@ RSpec.describe Lineside::Instrumentation do
 
   it "tells of everything that is published, by whichever verb" do
     Lineside.publish("orders", 1)
-    Lineside.publish_to(7, 2, once: "x")
-    Lineside.publish_all([["orders", 3], ["news", 4]])
+    Lineside.publish_to(7, "\u00E9\n", once: "x")
+    Lineside.publish_all([["orders", 3], ["news", { a: [] }]])
     expect { Lineside.publish!("orders", 5, timeout: 0) }.to raise_error(Lineside::Unconfirmed)
     expect { Lineside.publish("orders", "\xFF") }.to raise_error(ArgumentError)
     expect(heard("publish.lineside")).to match(
-      [{ channels: ["orders"], once: nil, deferred: false, accepted: true },
-       { channels: ["user:7"], once: "x", deferred: false, accepted: true },
-       { channels: %w[orders news], once: nil, deferred: false, accepted: true },
+      [{ channels: ["orders"], once: nil, deferred: false, bytes: 1, accepted: true },
+       { channels: ["user:7"], once: "x", deferred: false, bytes: 6, accepted: true },
+       { channels: %w[orders news], once: nil, deferred: false, bytes: 9, accepted: true },
        include(channels: ["orders"], exception: include("Lineside::Unconfirmed")),
        include(channels: ["orders"], exception: include("ArgumentError"))]
     )
@@ -39,6 +39,17 @@ RSpec.describe Lineside::Instrumentation do
     expect(dropped).to include(not_accepted: 6, dropped_aged: 0, refused: 0, remedy: /no-sidecar.*bundle exec lineside/)
     expect(heard("publish.lineside").map { |event| event[:accepted] }).to eq([false] * 3)
     expect(log.string).to match(/6 were not accepted/)
+  end
+
+  it "counts each publication of a hand-over that grew too old, and a sign-out as one" do
+    use(Lineside.config) { |config| config.spool_seconds_max = 1 }
+    Lineside.publish_all([["orders", 1], ["orders", 2], ["orders", 3]])
+    Lineside.publish("orders", 4)
+    Lineside.disconnect(7)
+    dropped = ->(loss) { heard("dropped.lineside").sum { |event| event[loss] } }
+    eventually("the events") { dropped.call(:dropped_aged) == 5 }
+    expect(%i[not_accepted refused].map(&dropped)).to eq([0, 0])
+    expect(log.string).to match(/\d grew too old in the spool/)
   end
 
   it "tells once that the link is down, and what to do" do

@@ -282,6 +282,7 @@ impl Link {
             let mut state = self.spool.state();
             state.backlog_bytes = self.backlog.bytes();
             state.status.dropped_aged += expired.frames;
+            state.status.publications_aged += expired.publications;
             expired
                 .unsent
                 .into_iter()
@@ -333,6 +334,7 @@ impl Link {
         let message = quoted(&refusal.message);
         let mut state = self.spool.state();
         state.status.refused += 1;
+        state.status.publications_refused += self.backlog.publications(refusal.sequence);
         state.status.last_refusal = Some(message.clone());
         let outcome = Outcome::Refused {
             code: refusal.code,

@@ -40,6 +40,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("wait", function!(link::wait, 2))?;
     native.define_singleton_method("flush", function!(link::flush, 1))?;
     native.define_singleton_method("cursor", function!(link::cursor, 0))?;
+    native.define_singleton_method("encoded_bytes", function!(link::encoded_bytes, 0))?;
     native.define_singleton_method("status", function!(link::status, 0))?;
     native.define_singleton_method("derive", function!(token::derive, 1))?;
     native.define_singleton_method("check_secrets", function!(token::check_secrets, 1))?;

@@ -1,7 +1,7 @@
 //! This process's publisher, as Ruby uses it. There is one per process: it starts with the first use, and a forked child
 //! starts its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -39,6 +39,9 @@ struct Link {
 thread_local! {
     /// Bytes of the JSON that is written next. Taken while in use, since the app may publish while it is asked for data.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+
+    /// Bytes of the payloads that were encoded last.
+    static ENCODED_BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Run in every forked child: what the parent has not sent is the parent's, and so are its descriptors and locks.
@@ -216,6 +219,11 @@ pub(crate) fn cursor(ruby: &Ruby) -> Result<Option<String>, Error> {
     })
 }
 
+/// `Native.encoded_bytes`: the JSON of what this thread has published or held last, in bytes.
+pub(crate) fn encoded_bytes() -> usize {
+    ENCODED_BYTES.get()
+}
+
 /// `Native.status`: how the link is, and what was counted since this process began to publish.
 pub(crate) fn status(ruby: &Ruby) -> Result<RHash, Error> {
     guard(ruby, || {
@@ -232,6 +240,8 @@ pub(crate) fn status(ruby: &Ruby) -> Result<RHash, Error> {
             ("dropped_full", status.dropped_full),
             ("dropped_aged", status.dropped_aged),
             ("refused", status.refused),
+            ("publications_aged", status.publications_aged),
+            ("publications_refused", status.publications_refused),
             ("resent", status.resent),
             ("reconnects", status.reconnects),
         ];
@@ -293,6 +303,8 @@ pub(crate) fn encode_all(
         json::encode(ruby, pair.entry(1)?, 0, buffer)?;
         publications.push((start..middle, middle..buffer.len()));
     }
+    let payloads = publications.iter().map(|(_, payload)| payload.len());
+    ENCODED_BYTES.set(payloads.sum());
     Ok(publications)
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Resumed {
 pub(crate) struct Expired {
     /// How many frames.
     pub(crate) frames: u64,
+    /// How many publications were in them.
+    pub(crate) publications: u64,
     /// Those of them that no sidecar can have received.
     pub(crate) unsent: Vec<RangeInclusive<u64>>,
 }
@@ -138,6 +140,13 @@ impl Backlog {
         skipped
     }
 
+    /// How many publications are in the frame of that sequence, which waits for its ack.
+    pub(crate) fn publications(&self, sequence: u64) -> u64 {
+        let mut chunks = self.chunks.iter();
+        let chunk = chunks.find(|chunk| chunk.sequences.contains(&sequence));
+        chunk.map_or(0, |chunk| chunk.publications(Some(sequence)))
+    }
+
     /// A new link: everything after `last` goes out again, from the boundary of a frame, and so does what it covers if a
     /// receipt is still `awaited`: the sidecar knows the frame and answers with where it landed. In a new epoch the frames
     /// that an older one may have delivered say so.
@@ -219,6 +228,7 @@ impl Backlog {
         let skip = Chunk::skip(oldest.first()..=newest.last(), oldest.since_ms);
         for chunk in dropped.iter().filter(|chunk| !chunk.is_skip) {
             expired.frames += chunk.last() + 1 - chunk.first();
+            expired.publications += chunk.publications(None);
             expired
                 .unsent
                 .push(chunk.first() + chunk.handed_frames(0)..=chunk.last());

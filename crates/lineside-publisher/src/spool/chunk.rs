@@ -1,6 +1,7 @@
 use std::ops::{Range, RangeInclusive};
 
-use lineside_protocol::frame::{Publish, Skip, ToSidecar};
+use bytes::BytesMut;
+use lineside_protocol::frame::{Frame, Publish, Skip, ToSidecar};
 
 /// A chunk is sealed before it grows beyond this, in bytes; a single larger frame makes a chunk of its own.
 ///
@@ -75,6 +76,16 @@ impl Chunk {
         handed.filter(|(own, _)| *own > sequence).map(|_| 1).sum()
     }
 
+    /// The publications in its frames, or in the one of that sequence. A sign-out counts as one.
+    pub(crate) fn publications(&self, only: Option<u64>) -> u64 {
+        let frames = self
+            .frames()
+            .filter(|(sequence, _)| only.is_none_or(|only| only == *sequence));
+        frames
+            .map(|(_, place)| publications(&self.bytes[place]))
+            .sum()
+    }
+
     /// The frames that it stands in for.
     pub(crate) fn skipped(&self) -> u64 {
         if self.is_skip {
@@ -111,6 +122,14 @@ impl Chunk {
         self.bytes.drain(..cut);
         self.handed = self.handed.saturating_sub(cut);
         self.sequences = sequence + 1..=self.last();
+    }
+}
+
+fn publications(frame: &[u8]) -> u64 {
+    let frame = Frame::split(&mut BytesMut::from(frame)).ok().flatten();
+    match frame.map(|frame| ToSidecar::decode(&frame)) {
+        Some(Ok(ToSidecar::Publish(publish))) => publish.publications.iter().map(|_| 1).sum(),
+        _ => 1,
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Status {
     pub dropped_aged: u64,
     /// Frames that the sidecar refused.
     pub refused: u64,
+    /// Publications in the frames of `dropped_aged`; a sign-out counts as one.
+    pub publications_aged: u64,
+    /// Publications in the frames of `refused`; a sign-out counts as one.
+    pub publications_refused: u64,
     /// Frames that went out again on a later link. The sidecar drops those that it has.
     pub resent: u64,
     /// Links after the first.

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use lineside_protocol::frame::{Frame, PublishHead, ToSidecar};
+use lineside_protocol::frame::{Disconnect, Frame, PublishHead, ToSidecar};
 
 use super::{Backlog, CHUNK_BYTES_MAX, Tail};
 
@@ -165,6 +165,27 @@ fn aged_chunks_become_one_skip_that_takes_no_room() {
     let mut skip = rest;
     let skip = skip.split_off(3 * FRAME_BYTES - 1);
     assert_eq!(read(skip), [(6, "skip")]);
+}
+
+#[test]
+fn publications_of_frames_are_counted_one_by_one() {
+    let (mut tail, mut backlog) = (Tail::new(), Backlog::new());
+    append(&mut tail, 2);
+    let three = [("news", b"{}".as_slice()); 3];
+    tail.append(PublishHead::default(), 3 * FRAME_BYTES, three);
+    let sign_out = Disconnect {
+        sequence: 0,
+        wants_receipt: false,
+        revoked_ms: 0,
+        sub: "42".into(),
+        sid: "".into(),
+    };
+    tail.append_disconnect(sign_out, FRAME_BYTES);
+    backlog.take(&mut tail, SINCE_MS);
+    let counts = (0..6).map(|sequence| backlog.publications(sequence));
+    assert_eq!(counts.collect::<Vec<_>>(), [0, 1, 1, 3, 1, 0]);
+    let expired = backlog.expire(SINCE_MS);
+    assert_eq!((expired.frames, expired.publications), (4, 6));
 }
 
 #[test]

@@ -165,6 +165,7 @@ fn refusal_is_counted_and_the_rest_goes_on() {
     eventually("both are settled", || publisher.status().acked == 2);
     let status = publisher.status();
     assert_eq!((status.refused, status.linked), (1, true));
+    assert_eq!(status.publications_refused, 1);
     assert_eq!(status.last_refusal.as_deref(), Some("not a\\nname"));
 }
 
