@@ -6,6 +6,20 @@ use std::path::{Path, PathBuf};
 /// The crates that take time, randomness and bytes as arguments.
 const PURE: [&str; 3] = ["lineside-protocol", "lineside-token", "lineside-hub"];
 
+/// What code that takes time, randomness and bytes as arguments has no use for.
+const ABSENT: [&str; 10] = [
+    "async ",
+    ".await",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::env",
+    "std::process",
+    "SystemTime",
+    "Instant",
+    "getrandom",
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -104,25 +118,29 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
 
 #[test]
 fn the_pure_crates_know_no_clock_no_thread_and_no_io() {
-    const ABSENT: [&str; 10] = [
-        "async ",
-        ".await",
-        "std::fs",
-        "std::net",
-        "std::thread",
-        "std::env",
-        "std::process",
-        "SystemTime",
-        "Instant",
-        "getrandom",
-    ];
     for name in PURE {
         for path in sources(&root().join("crates").join(name).join("src")) {
-            let code = code(&path);
-            for word in ABSENT {
-                assert!(!code.contains(word), "{} holds {word}", path.display());
-            }
+            knows_nothing_of_its_surroundings(&path);
         }
+    }
+}
+
+#[test]
+fn the_ends_of_the_link_know_no_clock_no_thread_and_no_io() {
+    let publisher = root().join("crates/lineside-publisher/src");
+    let mut ends = [publisher.join("link"), publisher.join("spool")].map(|folder| sources(&folder));
+    assert!(ends.iter().all(|files| files.len() > 1), "{ends:?}");
+    ends[0].extend(["link.rs", "spool.rs"].map(|file| publisher.join(file)));
+    ends[1].push(root().join("crates/lineside/src/ingress/session.rs"));
+    for path in ends.concat() {
+        knows_nothing_of_its_surroundings(&path);
+    }
+}
+
+fn knows_nothing_of_its_surroundings(path: &Path) {
+    let code = code(path);
+    for word in ABSENT {
+        assert!(!code.contains(word), "{} holds {word}", path.display());
     }
 }
 

@@ -225,8 +225,8 @@ impl Link {
             .epoch
             .as_ref()
             .is_some_and(|epoch| *epoch != welcome.epoch);
-        let awaited = self.spool.state().awaited();
-        let resumed = self.backlog.resume(welcome.last, &awaited, is_new_epoch);
+        let unanswered = self.spool.state().unanswered();
+        let resumed = self.backlog.resume(welcome.last, &unanswered, is_new_epoch);
         let ours = self.spool.settings().fingerprint;
 
         let mut state = self.spool.state();

@@ -196,7 +196,7 @@ impl Spool {
 /// A frame is in the tail: keeps a place for its answer, and wakes whoever drives the link.
 fn accepted(mut state: MutexGuard<'_, State>, sequence: u64, wants_receipt: bool) -> Sequence {
     if wants_receipt {
-        state.await_answer(sequence);
+        state.expect_answer(sequence);
     }
     let sleeper = state.woke();
     drop(state);

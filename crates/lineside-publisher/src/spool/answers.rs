@@ -55,7 +55,7 @@ impl Answers {
     }
 
     /// The sequences whose answer is still to come.
-    pub(super) fn awaited(&self) -> BTreeSet<u64> {
+    pub(super) fn unanswered(&self) -> BTreeSet<u64> {
         self.0
             .iter()
             .filter(|(_, awaited)| awaited.outcome.is_none())

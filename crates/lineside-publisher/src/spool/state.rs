@@ -157,13 +157,13 @@ impl State {
     }
 
     /// Keeps a place for the answer to `sequence`.
-    pub(super) fn await_answer(&mut self, sequence: u64) {
+    pub(super) fn expect_answer(&mut self, sequence: u64) {
         self.answers.expect(sequence);
     }
 
     /// The sequences whose answer is still to come.
-    pub(crate) fn awaited(&self) -> BTreeSet<u64> {
-        self.answers.awaited()
+    pub(crate) fn unanswered(&self) -> BTreeSet<u64> {
+        self.answers.unanswered()
     }
 
     /// The answer to `sequence`, for whoever wants it.
