@@ -24,7 +24,8 @@ pub(crate) enum OriginRule {
 
 impl Origin {
     /// Reads `scheme://host[:port]`, as browsers send it; `None` for `null`, paths, user names and everything else.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         Self::of(scheme, authority)
     }

@@ -22,6 +22,12 @@ const LINK_PATH_BYTES_MAX: usize = 107;
 /// Where the health check is.
 pub(crate) const HEALTH_PATH: &str = "/up";
 
+/// Longest time that can be set, in seconds: a year. Sums of times stay far from any overflow.
+const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+
+/// Most shards, which are threads: more than any machine has cores.
+const SHARDS_MAX: usize = 1024;
+
 /// What `LINESIDE_BIND` and `LINESIDE_ADMIN_BIND` want.
 const ADDRESS: &str =
     "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0, or none";
@@ -66,7 +72,7 @@ pub struct Settings {
     /// `LINESIDE_PARENT_PID`: whose child the sidecar is for life; set by who starts it so, such as the Puma plugin.
     pub(crate) parent_pid: Option<u32>,
     /// What bounds connections, outboxes and history.
-    pub(crate) limits: Limits,
+    pub limits: Limits,
     /// The whole, for the log, without secrets.
     pub(crate) shown: Vec<(&'static str, String)>,
     /// Variables that look like settings and are none.
@@ -164,6 +170,27 @@ impl<S: Source> Reader<'_, S> {
         }
     }
 
+    /// A number from one to `max`.
+    fn count_to<T: FromStr + PartialOrd + From<u8> + Display + Copy>(
+        &mut self,
+        name: &'static str,
+        default: impl Display,
+        max: T,
+    ) -> Result<T, String> {
+        let value: T = self.count(name, default)?;
+        if value > max {
+            Err(format!(
+                "{name} is {value}: give a whole number from 1 to {max}"
+            ))
+        } else {
+            Ok(value)
+        }
+    }
+
+    fn seconds(&mut self, name: &'static str, default: u64) -> Result<u64, String> {
+        self.count_to(name, default, SECONDS_MAX)
+    }
+
     fn bind(&mut self, setting: &'static str, default: &str) -> Result<Bind, String> {
         Ok(Bind {
             setting,
@@ -259,14 +286,14 @@ impl Limits {
         let history = HistoryLimits::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            shards: reader.count("LINESIDE_SHARDS", cores)?,
+            shards: reader.count_to("LINESIDE_SHARDS", cores, SHARDS_MAX)?,
             connections_max: reader.count("LINESIDE_CONNECTIONS_MAX", 100_000)?,
             outbox_bytes_max: reader.count::<u32>("LINESIDE_OUTBOX_BYTES_MAX", 1024 * 1024)?
                 as usize,
-            slow_seconds_max: reader.count("LINESIDE_SLOW_SECONDS_MAX", 10)?,
-            replay_seconds_max: reader.count("LINESIDE_REPLAY_SECONDS_MAX", 60)?,
-            heartbeat_seconds: reader.count("LINESIDE_HEARTBEAT_SECONDS", 25)?,
-            drain_seconds_max: reader.count("LINESIDE_DRAIN_SECONDS_MAX", 10)?,
+            slow_seconds_max: reader.seconds("LINESIDE_SLOW_SECONDS_MAX", 10)?,
+            replay_seconds_max: reader.seconds("LINESIDE_REPLAY_SECONDS_MAX", 60)?,
+            heartbeat_seconds: reader.seconds("LINESIDE_HEARTBEAT_SECONDS", 25)?,
+            drain_seconds_max: reader.seconds("LINESIDE_DRAIN_SECONDS_MAX", 10)?,
             history: HistoryLimits {
                 channel_publications_max: reader.count(
                     "LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX",
@@ -276,7 +303,7 @@ impl Limits {
                     "LINESIDE_HISTORY_CHANNEL_BYTES_MAX",
                     history.channel_bytes_max,
                 )?,
-                age_ms_max: reader.count::<u64>(
+                age_ms_max: reader.seconds(
                     "LINESIDE_HISTORY_AGE_SECONDS_MAX",
                     history.age_ms_max / 1000,
                 )? * 1000,

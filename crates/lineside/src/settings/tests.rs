@@ -83,6 +83,7 @@ fn a_wrong_value_is_named_with_its_setting() {
         ("LINESIDE_PUBLIC_CHANNELS", "cable:x"),
         ("LINESIDE_SHARDS", "0"),
         ("LINESIDE_SHARDS", "-1"),
+        ("LINESIDE_SHARDS", "1025"),
         ("LINESIDE_HEARTBEAT_SECONDS", "soon"),
         ("LINESIDE_SECRET_FD", "x"),
         ("LINESIDE_PARENT_PID", "me"),
@@ -96,6 +97,27 @@ fn a_wrong_value_is_named_with_its_setting() {
             .unwrap_err()
             .contains("shorter")
     );
+}
+
+#[test]
+fn a_time_that_no_clock_can_add_is_refused() {
+    let most = u64::MAX.to_string();
+    for name in [
+        "LINESIDE_SLOW_SECONDS_MAX",
+        "LINESIDE_REPLAY_SECONDS_MAX",
+        "LINESIDE_HEARTBEAT_SECONDS",
+        "LINESIDE_DRAIN_SECONDS_MAX",
+        "LINESIDE_HISTORY_AGE_SECONDS_MAX",
+    ] {
+        assert!(read(&[(name, "31536000")]).is_ok());
+        for value in ["31536001", &most] {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert_eq!(
+                error,
+                format!("{name} is {value}: give a whole number from 1 to 31536000")
+            );
+        }
+    }
 }
 
 #[test]

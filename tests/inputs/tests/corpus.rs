@@ -1,0 +1,46 @@
+//! Every input that fuzzing has found worth keeping, read again: `fuzz/corpus`, one folder for each kind.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lineside_inputs::{kinds, read};
+
+fn fuzz() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+}
+
+/// Panics of this process: a connection's own is caught where it happens, and counts all the same.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn no_kept_input_panics() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::SeqCst);
+        hook(panic);
+    }));
+    for kind in kinds() {
+        let mut inputs = 0;
+        for entry in fuzz().join("corpus").join(kind).read_dir().expect(kind) {
+            let path = entry.unwrap().path();
+            read(kind, &std::fs::read(&path).unwrap());
+            assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{}", path.display());
+            inputs += 1;
+        }
+        assert!(inputs > 0, "the corpus holds nothing for {kind}");
+    }
+}
+
+#[test]
+fn each_kind_has_its_fuzz_target_and_its_folder_and_nothing_else_has() {
+    let kinds: BTreeSet<String> = kinds().map(str::to_owned).collect();
+    for folder in ["targets", "corpus"] {
+        let entries = fuzz().join(folder).read_dir().unwrap();
+        let names = entries.map(|entry| {
+            let path = entry.unwrap().path();
+            path.file_stem().unwrap().to_str().unwrap().to_owned()
+        });
+        assert_eq!(names.collect::<BTreeSet<_>>(), kinds, "{folder}");
+    }
+}
