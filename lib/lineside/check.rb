@@ -25,7 +25,8 @@ module Lineside
       [:warn, Users, :user_class],
       [:fail, Users, :parent_controller],
       [:fail, Address, :url],
-      [:fail, Address, :content_security_policy]
+      [:fail, Address, :content_security_policy],
+      [:warn, Address, :https]
     ].freeze
 
     # @param app [Rails::Application]

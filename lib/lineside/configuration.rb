@@ -40,7 +40,8 @@ module Lineside
     }.freeze
 
     # What only Ruby asks for, so that no variable stands for it.
-    RUBY_SETTINGS = %i[secret app_key root user_id logger user token token_expires_in parent_controller].freeze
+    RUBY_SETTINGS = %i[secret app_key root user_id logger user token token_expires_in parent_controller
+                       identity_cookie].freeze
 
     # Longest life of a token, in seconds; the sidecar refuses those that were signed for longer.
     TOKEN_SECONDS_MAX = 86_400
@@ -73,7 +74,10 @@ module Lineside
     # @!attribute parent_controller
     #   @return [String, nil] the class of the app whose authentication holds for fresh tokens; without it:
     #     `ApplicationController`
-    attr_accessor :user, :token, :parent_controller
+    # @!attribute identity_cookie
+    #   @return [Boolean] whether pages set the cookie by which a browser without a token is its user's ({Identity});
+    #     true unless the app says otherwise, while it boots
+    attr_accessor :user, :token, :parent_controller, :identity_cookie
 
     # @return [Integer] seconds that a token lives when nothing else is said
     attr_reader :token_expires_in
@@ -84,6 +88,7 @@ module Lineside
       @values = {}
       @root = Dir.pwd
       @token_expires_in = 3600
+      @identity_cookie = true
     end
 
     # @param seconds [Integer, ActiveSupport::Duration] from 1 to a day

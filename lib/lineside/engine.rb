@@ -3,6 +3,7 @@
 require "active_support/fork_tracker"
 require_relative "hand_off"
 require_relative "helper"
+require_relative "identity"
 require_relative "log_subscriber"
 require_relative "request_cursor"
 
@@ -42,6 +43,13 @@ module Lineside
 
     initializer "lineside.helper" do
       ActiveSupport.on_load(:action_view) { include Helper }
+    end
+
+    # In all controllers, and at work in the app's own: these are not loaded yet.
+    initializer "lineside.identity", after: "lineside.configure" do
+      ActiveSupport.on_load(:action_controller_base) do
+        after_action { |controller| Identity.keep(controller) } if Lineside.config.identity_cookie
+      end
     end
 
     # Beside the WebSocket's path. Before the app's own routes, so that none that catches all takes it.

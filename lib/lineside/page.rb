@@ -26,6 +26,13 @@ module Lineside
         current_user || (controller.send(:current_user) if controller.respond_to?(:current_user, true))
       end
 
+      # @return [Class] the controller of the app whose authentication holds: what `config.lineside.parent_controller`
+      #   names, else `ApplicationController`
+      def parent_controller
+        named = Lineside.config.parent_controller
+        named ? named.constantize : "ApplicationController".safe_constantize || ActionController::Base
+      end
+
       # The page behind a request for a fresh token.
       #
       # @param renewal [String, nil] what {#renewal} gave to the page
@@ -77,12 +84,21 @@ module Lineside
       @allow = allow
     end
 
+    # @return [Boolean] whether it is somebody's
+    def user? = !@user.nil?
+
     # @return [String] a fresh token
     # @raise [ArgumentError, ConfigurationError] as {Signing#token} does
     def token
-      rule = Lineside.config.token
-      granted = rule ? self.class.ask(@controller, rule).to_h : {}
       Lineside.token(@user, **granted, channels: [*granted[:channels], *@channels], allow: [*granted[:allow], *@allow])
+    end
+
+    # @param seconds [Integer] how long it lives
+    # @return [String] what the identity cookie of the page's user holds, with the session that its token names
+    # @raise [ArgumentError, ConfigurationError] as {Signing#token} does
+    def identity(seconds)
+      sid = granted[:session]&.then { |session| SessionId.of(session) }
+      Native.sign_identity(Lineside.config.secret, sub:, sid:, seconds:)
     end
 
     # @return [String] where the page opens its socket: `config.lineside.url`, else the path, under the app's own root
@@ -96,6 +112,13 @@ module Lineside
     def token_url = renewable? ? token_path(renewal) : nil
 
     private
+
+    # What the app's rule opens. It is asked once in a request, unless the user changes meanwhile.
+    def granted
+      rule = Lineside.config.token or return {}
+      known = (@controller.request.env["lineside.granted"] ||= {})
+      known[sub] ||= self.class.ask(@controller, rule).to_h
+    end
 
     def token_path(renewal = nil) = @controller.main_app.lineside_token_path({ page: renewal }.compact)
 

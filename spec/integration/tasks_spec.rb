@@ -21,7 +21,8 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
       "browser module" => ["ok"],
       "user" => ["warn", /every page is nobody's; set config.lineside.user/],
       "user class" => ["warn", /no class User; name that of your users/],
-      "parent controller" => ["ok"], "url" => ["ok"], "content security policy" => ["ok"]
+      "parent controller" => ["ok"], "url" => ["ok"], "content security policy" => ["ok"],
+      "https" => ["ok"]
     )
   end
 
@@ -33,6 +34,12 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     write_app_file "config/initializers/content_security_policy.rb",
                    "Rails.application.config.content_security_policy { |policy| policy.default_src :self, :https }"
     expect(found(rails("lineside:check", env: publisher_env)).values.uniq).to eq [["ok"]]
+  end
+
+  it "lineside:check doubts a production without https" do
+    production = { **publisher_env, "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "k" * 64 }
+    output = rails("lineside:check", env: production, exits: 1)
+    expect(found(output)["https"]).to match(["warn", /its identity cookie can be read on its way.*config.force_ssl/])
   end
 
   it "lineside:check finds what contradicts itself" do

@@ -9,12 +9,15 @@ class Visitor
   # @return [Net::HTTPResponse] the last answer
   attr_reader :response
 
+  # @return [Hash{String => String}] the cookies
+  attr_reader :cookies
+
   def initialize(port)
     @port = port
     @cookies = {}
   end
 
-  def get(path) = request(Net::HTTP::Get.new(path))
+  def get(path, headers = {}) = request(Net::HTTP::Get.new(path, headers))
 
   # As a page's script does: with the page's CSRF token unless another is given.
   def post(path, csrf: meta("csrf-token")) = request(Net::HTTP::Post.new(path, csrf ? { "X-CSRF-Token" => csrf } : {}))

@@ -2,9 +2,9 @@
 
 module Lineside
   # `POST <path>/token`: a fresh token for a page that was rendered with `lineside_meta_tags`, under the app's own
-  # authentication. Answers `{"token":…,"exp":…}`, exp in seconds since 1970; 401 to who is nobody.
-  class TokensController < (Lineside.config.parent_controller&.constantize ||
-                            "ApplicationController".safe_constantize || ActionController::Base)
+  # authentication. Answers `{"token":…,"exp":…}`, exp in seconds since 1970; 401 to who is nobody. Renews the identity
+  # cookie of a user.
+  class TokensController < Page.parent_controller
     # An API's parent knows no sessions, so it has nothing to forge.
     protect_from_forgery with: :exception, prepend: true if respond_to?(:protect_from_forgery)
 
@@ -13,6 +13,7 @@ module Lineside
       response.headers["Cache-Control"] = "no-store"
       return head(:unauthorized) unless page
 
+      Identity.new(self).renew(page) if Lineside.config.identity_cookie && page.user?
       token = page.token
       render json: { token:, exp: exp(token) }
     end

@@ -10,6 +10,7 @@ module Lineside
       def initialize(app, config)
         @app = app
         @url = config.url
+        @cookie = config.identity_cookie
       end
 
       def url
@@ -27,6 +28,14 @@ module Lineside
 
         "the content security policy lets pages connect to #{sources.join(' ')} only; add #{origin || ':self'} to " \
           "connect_src in config/initializers/content_security_policy.rb"
+      end
+
+      # Whether the identity cookie may be read on its way.
+      def https
+        return if !::Rails.env.production? || @app.config.force_ssl || !@cookie
+
+        "the app answers without https too, and its identity cookie can be read on its way then; set " \
+          "config.force_ssl, unless a proxy before the app sees to it"
       end
 
       private

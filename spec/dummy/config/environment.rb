@@ -15,12 +15,13 @@ class Dummy < Rails::Application
   config.hosts.clear
   config.session_store :cookie_store, key: "dummy"
   # What every page of a signed-in user's may ask for.
-  config.lineside.token = -> { current_user ? { allow: ["of-#{current_user}:*"] } : {} }
+  config.lineside.token = -> { current_user ? { allow: ["of-#{current_user}:*"], session: session[:number] } : {} }
 
   routes.append do
     get "/page", to: "pages#show"
     get "/sign_in/:user", to: "pages#sign_in"
-    get "/sign_out", to: "pages#sign_out"
+    match "/sign_out", to: "pages#sign_out", via: %i[get post]
+    get "/answers/:kind", to: "answers#show"
     get "/publish/:number", to: (lambda do |env|
       number = env["action_dispatch.request.path_parameters"][:number]
       accepted = Lineside.publish("orders", number)

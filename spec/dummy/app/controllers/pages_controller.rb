@@ -16,7 +16,7 @@ class PagesController < ApplicationController
 
   def sign_in
     reset_session
-    session[:user] = params[:user]
+    session.update(user: params[:user], number: params[:session].presence)
     head :no_content
   end
 

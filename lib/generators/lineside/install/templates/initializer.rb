@@ -10,6 +10,9 @@ Rails.application.configure do
   # for each fresh token, so take away here what a user may no longer read.
   # config.lineside.token = -> { { channels: ["news"], allow: ["room:*"] } }
 
+  # Whether pages set the cookie by which `new WebSocket("/lineside")` is its user's, without a token.
+  # config.lineside.identity_cookie = true
+
   # The class whose records are users by their plain id; records of other classes are `<singular>-<id>`.
   # config.lineside.user_class = "User"
 

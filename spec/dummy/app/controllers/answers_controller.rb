@@ -1,0 +1,18 @@
+# frozen_string_literal: true
+
+# Answers of every kind that may or may not set a cookie.
+class AnswersController < ApplicationController
+  PUBLIC = { "shared" => "max-age=60", "cdn" => "no-cache, s-maxage=60" }.freeze
+
+  def show
+    case params[:kind]
+    when "public" then expires_in(60, public: true)
+    when "shared", "cdn" then response.headers["Cache-Control"] = PUBLIC.fetch(params[:kind])
+    when "private" then expires_in(60)
+    when "unchanged" then return head(:not_modified)
+    when "json" then return render(json: {})
+    when "redirect" then return redirect_to("/page")
+    end
+    render html: "an answer"
+  end
+end
