@@ -12,7 +12,8 @@ module Lineside
   # in the arguments nor in the environment of any process.
   class Launcher
     # What each command has to be told; the others need nothing of the app.
-    NEEDS = { "serve" => %i[link secret], "token" => %i[secret], "publish" => %i[link] }.freeze
+    NEEDS = { "serve" => %i[link secret], "token" => %i[secret], "publish" => %i[link],
+              "tail" => %i[link] }.freeze
 
     # The variables that tell it.
     TOLD_BY = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze

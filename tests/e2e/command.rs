@@ -270,7 +270,7 @@ fn version_and_help_need_nothing() {
         assert_eq!(version, format!("lineside {}\n", env!("CARGO_PKG_VERSION")));
     }
     let help = printed(&place, &["--help"], b"");
-    for word in ["serve", "publish", "token", "--version"] {
+    for word in ["serve", "publish", "token", "tail", "--version"] {
         assert!(help.contains(word), "{help}");
     }
 }
@@ -285,7 +285,8 @@ fn a_call_that_is_misunderstood_ends_with_64() {
         &["publish"],
         &["publish", "a"],
         &["publish", "a", "1", "2"],
-        &["tail"],
+        &["tail", "a", "b"],
+        &["tail", "--all"],
     ] {
         let line = failed(&place, arguments, b"", 64);
         assert!(line.contains("--help"), "{line}");

@@ -43,5 +43,6 @@ mod rotation;
 mod seam;
 mod sign_out;
 mod slow;
+mod tail;
 mod tokens;
 mod welcome;

@@ -99,6 +99,7 @@ numbered_codes! {
     LINK_DRAIN 105 "drain" "The sidecar is stopping as planned."
     LINK_FULL 106 "full" "As many publishers as `publishers_max` are linked already."
     LINK_HAND_OFFS_FULL 107 "hand_offs_full" "As many hand-offs as `HAND_OFFS_MAX` are under way; the browser may come again."
+    LINK_WATCHES_FULL 108 "watches_full" "As many watchers as `WATCHES_MAX` are there already; end another `lineside tail`."
 }
 
 #[cfg(test)]

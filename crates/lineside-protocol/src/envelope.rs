@@ -226,6 +226,21 @@ pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Byt
     Bytes::from(out).slice(start..)
 }
 
+/// The body of a frame of ours, without its head.
+///
+/// # Panics
+/// When the bytes are no frame.
+#[must_use]
+pub fn text(frame: &Bytes) -> Bytes {
+    // The second byte is the length, or says how many bytes hold it (RFC 6455 §5.2).
+    let head = match frame[1] {
+        127 => 10,
+        126 => 4,
+        _ => 2,
+    };
+    frame.slice(head..)
+}
+
 fn json(out: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(out, value)
         .expect("envelopes have string keys only, and a Vec takes every byte");

@@ -20,6 +20,7 @@
 
 mod body;
 mod hand_off;
+mod watch;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -28,6 +29,7 @@ pub use body::{
     Receipt, Refusal, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
 };
 pub use hand_off::{HAND_OFF, HandOff, Taken};
+pub use watch::{Seen, ToWatcher, WATCH, Watch};
 
 /// Largest frame without its length field, in bytes: a `publish_all` of sixteen payloads of the largest size.
 pub const FRAME_BYTES_MAX: usize = 16 * crate::PAYLOAD_BYTES_MAX + 64 * 1024;

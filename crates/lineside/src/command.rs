@@ -1,6 +1,7 @@
-//! The command line: `serve`, `publish`, `token`.
+//! The command line: `serve`, `publish`, `token`, `tail`.
 
 mod publish;
+mod tail;
 mod token;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ lineside: realtime for Rails
   lineside publish -                the same for each line of {\"channel\":…,\"data\":…} on standard input
   lineside token [--sub USER] [--channel NAME]… [--allow GRANT]… [--ttl 1h]
                                     print a connection token
+  lineside tail [CHANNEL]           print what is published, a line of JSON each; CHANNEL may end in *
   lineside --version
 
 Settings come from the environment, LINESIDE_*; `bundle exec lineside` finds the app's by itself.
@@ -83,6 +85,7 @@ fn dispatch(mut parser: Parser) -> Result<(), Failure> {
             },
             "publish" => publish::run(parser),
             "token" => token::run(parser),
+            "tail" => tail::run(parser),
             other => Err(Failure::usage(format!("there is no command {other:?}"))),
         },
         Some(argument) => Err(argument.unexpected().into()),

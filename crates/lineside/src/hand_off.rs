@@ -1,9 +1,8 @@
 //! Browsers whose sockets come from the app: over the link, as a descriptor (`SCM_RIGHTS`) beside the request's head.
 //!
-//! What a link is for stands in the kind of its first frame. That is looked at without taking it: a read that does not
-//! ask for descriptors closes the ones that come with its bytes.
+//! Such a link is told by the kind of its first frame, before anything of it is read ([`crate::link::first_kind`]).
 
-use std::io::{self, ErrorKind, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,9 +12,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::Stream;
 use lineside_protocol::codes::{self, LinkCode};
-use lineside_protocol::frame::{Fault, Frame, HAND_OFF, HandOff, Taken, ToPublisher};
+use lineside_protocol::frame::{Fault, Frame, HandOff, Taken, ToPublisher};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recv, recvmsg, sockopt,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -35,9 +34,6 @@ const FRAME_MS_MAX: u64 = 1000;
 
 /// Largest frame, in bytes: a head, what may have been read behind it, and the rest.
 const FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + MESSAGE_BYTES_MAX + 1024;
-
-/// The bytes of a frame up to its kind.
-const KIND_BYTES: usize = 5;
 
 /// What one read takes, in bytes; most heads fit.
 const READ_BYTES: usize = 4096;
@@ -71,15 +67,9 @@ impl HandOffs {
         }
     }
 
-    /// Serves a link that brings a browser's socket, and gives back any other untouched.
-    pub(crate) async fn serve(&self, link: Stream) -> Option<Stream> {
+    /// Serves a link that brings a browser's socket.
+    pub(crate) async fn serve(&self, link: Stream) {
         let Stream::UdSocket(unix) = &link;
-        let deadline = Duration::from_millis(FRAME_MS_MAX);
-        // Who says nothing, or fails, is told so as a publisher.
-        let kind = tokio::time::timeout(deadline, brings_a_socket(unix.inner())).await;
-        if !matches!(kind, Ok(Ok(true))) {
-            return Some(link);
-        }
         let taken = match self.under_way.try_acquire() {
             Ok(permit) => take(unix.inner()).await.map(|browser| (browser, permit)),
             Err(_) => {
@@ -90,15 +80,14 @@ impl HandOffs {
         let (browser, permit) = match taken {
             Ok(taken) => taken,
             Err(refusal) => {
-                refuse(unix.inner(), refusal).await;
-                return None;
+                return refuse(unix.inner(), refusal).await;
             }
         };
         let mut answer = Vec::new();
         Taken.encode(&mut answer);
         // An app that has given up has closed its end, so this fails, and the socket is not served twice.
         if !tell(unix.inner(), &answer).await {
-            return None;
+            return;
         }
         drop(link);
         let Browser {
@@ -109,27 +98,6 @@ impl HandOffs {
         } = browser;
         self.browsers.adopt(socket, (peer, own), request).await;
         drop(permit);
-        None
-    }
-}
-
-/// Waits for the kind of the first frame, which it leaves where it is.
-async fn brings_a_socket(link: &UnixStream) -> io::Result<bool> {
-    loop {
-        let ready = link.ready(Interest::READABLE).await?;
-        let mut front = [0; KIND_BYTES];
-        let looked = link.try_io(Interest::READABLE, || {
-            let (count, _) = recv(link, &mut front, RecvFlags::PEEK)?;
-            if count < KIND_BYTES && !ready.is_read_closed() {
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            Ok(count)
-        });
-        match looked {
-            Ok(count) => return Ok(count == KIND_BYTES && front[KIND_BYTES - 1] == HAND_OFF),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

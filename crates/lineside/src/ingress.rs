@@ -98,6 +98,13 @@ impl Ingress {
             tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS_MAX), last_words).await;
     }
 
+    /// Serves the link of an operator who watches.
+    pub(crate) async fn show(&self, stream: Stream) {
+        let Intake { hub, watches, .. } = &self.intake;
+        let stop = self.stop.subscribe();
+        watches.serve(&stream, hub, self.clock, stop).await;
+    }
+
     /// Ends every link after what was read from it, and takes no more.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);

@@ -37,4 +37,5 @@ pub mod settings;
 pub mod shard;
 mod state;
 mod stops;
+mod watches;
 pub mod websocket;

@@ -4,11 +4,12 @@
 //! that nobody answers on, and only the holder writes or reads what a sidecar leaves to the next ([`crate::state`]). A socket that answers, one of another user, and anything that is no socket are never touched.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon as _;
@@ -16,9 +17,18 @@ use interprocess::local_socket::traits::tokio::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use nix::libc::O_NOFOLLOW;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 
 /// Permission bits by which others could write into a folder.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The bytes of a frame up to its kind.
+const KIND_BYTES: usize = 5;
+
+/// Time for them, in milliseconds.
+const KIND_MS_MAX: u64 = 1000;
 
 /// The listening end of the link. Removes its socket when dropped, if it is still its own.
 #[derive(Debug)]
@@ -36,7 +46,7 @@ impl Link {
     /// One sentence that names the path, what stands in the way, and the remedy.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let fail = |what: &str, error: std::io::Error| {
+        let fail = |what: &str, error: io::Error| {
             format!("cannot {what} the link {}: {error}", path.display())
         };
         DirBuilder::new()
@@ -151,7 +161,7 @@ pub(crate) fn beside(link: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Device and inode: which file stands at the path, whatever it is called.
-fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
@@ -174,6 +184,34 @@ fn check_folder(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// What a link is for: the kind of its first frame. It is looked at without taking it, because a read that does not ask for
+/// descriptors closes the ones that come with its bytes. `None` when it does not come.
+pub(crate) async fn first_kind(link: &Stream) -> Option<u8> {
+    let Stream::UdSocket(unix) = link;
+    let deadline = Duration::from_millis(KIND_MS_MAX);
+    let looked = tokio::time::timeout(deadline, look_at_kind(unix.inner())).await;
+    looked.ok()?.ok()?
+}
+
+async fn look_at_kind(link: &UnixStream) -> io::Result<Option<u8>> {
+    loop {
+        let ready = link.ready(Interest::READABLE).await?;
+        let mut front = [0; KIND_BYTES];
+        let looked = link.try_io(Interest::READABLE, || {
+            let (count, _) = recv(link, &mut front, RecvFlags::PEEK)?;
+            if count < KIND_BYTES && !ready.is_read_closed() {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            Ok(count)
+        });
+        match looked {
+            Ok(count) => return Ok((count == KIND_BYTES).then_some(front[KIND_BYTES - 1])),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn take_lock(path: &Path) -> Result<File, String> {
     let lock_path = beside(path, ".lock");
     let shown = lock_path.display();
@@ -193,7 +231,7 @@ fn take_lock(path: &Path) -> Result<File, String> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             // Who holds it is a courtesy; the refusal stands without.
-            let _unread = std::io::Read::by_ref(&mut lock)
+            let _unread = io::Read::by_ref(&mut lock)
                 .take(20)
                 .read_to_string(&mut holder);
             return Err(format!(

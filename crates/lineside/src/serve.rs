@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lineside_hub::Hub;
 use lineside_protocol::Epoch;
+use lineside_protocol::frame::{HAND_OFF, WATCH};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -19,7 +20,7 @@ use crate::connection::Rules;
 use crate::hand_off::HandOffs;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
-use crate::link::Link;
+use crate::link::{Link, first_kind};
 use crate::listener::Listener;
 use crate::log::{self, Level, event};
 use crate::metrics::{Metrics, ShardCounts};
@@ -196,8 +197,11 @@ async fn admit(
                     let hand_offs = Arc::clone(hand_offs);
                     let number = ingress.number_link();
                     publishers.spawn(async move {
-                        if let Some(stream) = hand_offs.serve(stream).await {
-                            ingress.serve(number, stream).await;
+                        match first_kind(&stream).await {
+                            Some(HAND_OFF) => hand_offs.serve(stream).await,
+                            Some(WATCH) => ingress.show(stream).await,
+                            // Who says nothing, or fails, is told so as a publisher.
+                            _ => ingress.serve(number, stream).await,
                         }
                     });
                 }
@@ -232,7 +236,11 @@ async fn admit_browsers(link: &Link, hand_offs: &Arc<HandOffs>) -> Infallible {
             continue;
         };
         let hand_offs = Arc::clone(hand_offs);
-        tokio::spawn(async move { hand_offs.serve(stream).await.is_none() });
+        tokio::spawn(async move {
+            if first_kind(&stream).await == Some(HAND_OFF) {
+                hand_offs.serve(stream).await;
+            }
+        });
     }
 }
 

@@ -86,3 +86,12 @@ fn a_close_frame_carries_number_and_name() {
         b"\x88\x0f\x0f\xa3token_expired"
     );
 }
+
+#[test]
+fn the_text_of_a_frame_is_what_was_written_into_it() {
+    for bytes in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
+        let body = vec![b'x'; bytes];
+        let frame = frame(FINAL_TEXT, bytes, |out| out.extend_from_slice(&body));
+        assert_eq!(super::text(&frame), body, "{bytes}");
+    }
+}

@@ -9,13 +9,15 @@ use crate::clock::Now;
 use crate::inbox::Inbox;
 use crate::keyring::Keyring;
 use crate::log::{Level, event};
+use crate::watches::Watches;
 
 /// Where all sessions put what they take: the hub, and the way into every shard.
 #[derive(Debug)]
 pub struct Intake {
-    hub: Arc<Mutex<Hub>>,
+    pub(super) hub: Arc<Mutex<Hub>>,
     shards: Vec<Arc<Inbox>>,
     keys: Arc<Keyring>,
+    pub(super) watches: Watches,
     newest: watch::Sender<Position>,
     /// As many as were reported.
     gaps: AtomicU64,
@@ -29,6 +31,7 @@ impl Intake {
             hub,
             shards,
             keys,
+            watches: Watches::default(),
             newest: watch::Sender::new(Position::default()),
             gaps: AtomicU64::new(0),
         }
@@ -80,6 +83,7 @@ impl Intake {
             for shard in &self.shards {
                 shard.publish(publications);
             }
+            self.watches.offer(publications);
         }
         outcome
     }

@@ -1,0 +1,76 @@
+use bytes::BytesMut;
+
+use super::*;
+use crate::codes;
+
+fn split(bytes: &[u8]) -> Frame {
+    Frame::split(&mut BytesMut::from(bytes)).unwrap().unwrap()
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let watch = Watch {
+        wanted: "scores:*".into(),
+    };
+    let mut bytes = Vec::new();
+    watch.encode(&mut bytes);
+    assert_eq!(bytes[4], WATCH);
+    assert_eq!(Watch::decode(&split(&bytes)), Ok(watch));
+    for frame in [
+        ToWatcher::Watching(Cursor::parse("e.7").unwrap()),
+        ToWatcher::Seen(Seen {
+            at_ms: 1_795_383_812_110,
+            message: Bytes::from_static(b"{}"),
+        }),
+        ToWatcher::Missed(12),
+        ToWatcher::Fault(Fault {
+            code: codes::LINK_DRAIN.number,
+            message: "stops".into(),
+        }),
+    ] {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        assert_eq!(ToWatcher::decode(&split(&bytes)), Ok(frame));
+    }
+}
+
+#[test]
+fn what_is_no_such_frame_is_refused() {
+    let body = |kind, body: &[u8]| Frame {
+        kind,
+        flags: 0,
+        options: Bytes::new(),
+        body: Bytes::copy_from_slice(body),
+    };
+    assert_eq!(
+        Watch::decode(&body(WATCH, b"\xff")),
+        Err(FrameError::NotText("wanted"))
+    );
+    assert_eq!(
+        Watch::decode(&body(1, b"a")),
+        Err(FrameError::UnknownKind(1))
+    );
+    for (kind, bytes, error) in [
+        (WATCHING, &b"nonsense"[..], FrameError::Epoch),
+        (
+            SEEN,
+            b"1234567",
+            FrameError::Truncated {
+                kind: SEEN,
+                field: "at_ms",
+            },
+        ),
+        (
+            MISSED,
+            b"",
+            FrameError::Truncated {
+                kind: MISSED,
+                field: "count",
+            },
+        ),
+        (130, &[0; 16], FrameError::UnknownKind(130)),
+        (99, b"", FrameError::UnknownKind(99)),
+    ] {
+        assert_eq!(ToWatcher::decode(&body(kind, bytes)), Err(error));
+    }
+}

@@ -1,0 +1,332 @@
+//! `lineside tail`: what is published, for an operator on the machine.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use bytes::BytesMut;
+use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_FRAME, LINK_WATCHES_FULL};
+use lineside_protocol::frame::{Fault, Frame, ToWatcher, Watch};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::support::{Place, RawLink, Sidecar, now_ms, place, sidecar, within};
+
+/// A tail that runs.
+struct Tail {
+    child: Option<Child>,
+    lines: Option<BufReader<ChildStdout>>,
+}
+
+impl Tail {
+    /// Starts it, and waits until the sidecar shows it what comes.
+    fn start(sidecar: &Sidecar, arguments: &[&str]) -> Self {
+        let began = |sidecar: &Sidecar| {
+            let log = sidecar.log().into_iter();
+            log.filter(|line| line.contains("event=watch_began"))
+                .count()
+        };
+        let before = began(sidecar);
+        let mut command = sidecar.place().command(&["tail"]);
+        let mut child = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let tail = Self {
+            child: Some(child),
+            lines: Some(lines),
+        };
+        within("the tail watches", || {
+            (began(sidecar) > before).then_some(())
+        });
+        tail
+    }
+
+    fn next_text(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.as_mut().unwrap().read_line(&mut line).unwrap();
+        assert!(line.ends_with('\n'), "{line:?}");
+        line
+    }
+
+    fn next(&mut self) -> Value {
+        serde_json::from_str(&self.next_text()).unwrap()
+    }
+
+    fn into_parts(mut self) -> (Child, BufReader<ChildStdout>) {
+        (self.child.take().unwrap(), self.lines.take().unwrap())
+    }
+
+    /// How it ended, and what it said then.
+    fn ended(self) -> (ExitStatus, String) {
+        let (mut child, _lines) = self.into_parts();
+        let status = within("the tail ends", || child.try_wait().unwrap());
+        (status, said(&mut child))
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// What it said on standard error until its end.
+fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    let mut error = child.stderr.take().unwrap();
+    error.read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
+    said
+}
+
+fn kill_with(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn every_publication_is_a_line() {
+    let sidecar = sidecar();
+    let mut tail = Tail::start(&sidecar, &[]);
+    let publisher = sidecar.publisher();
+    let before_ms = now_ms();
+    for (channel, data) in [
+        ("news", json!({"a": [1, null]})),
+        ("user:42", json!("é")),
+        ("cable:x", json!(-1)),
+    ] {
+        let cursor = publisher.publish(channel, data.clone());
+        let line = tail.next();
+        assert_eq!(
+            line,
+            json!({"channel": channel, "cursor": cursor, "at": line["at"], "data": data})
+        );
+        let at_ms = line["at"].as_f64().unwrap() * 1000.0;
+        let now_ms = now_ms();
+        assert!(
+            at_ms > before_ms as f64 - 2.0 && at_ms < now_ms as f64 + 2.0,
+            "{at_ms} {now_ms}"
+        );
+    }
+}
+
+#[test]
+fn only_what_was_asked_for_is_shown() {
+    let sidecar = sidecar();
+    let mut one = Tail::start(&sidecar, &["user:4"]);
+    let mut beginning = Tail::start(&sidecar, &["user:*"]);
+    let publisher = sidecar.publisher();
+    for channel in ["user", "user:42", "news", "user:4", "xuser:4"] {
+        publisher.publish(channel, channel);
+    }
+    publisher.publish("user:4", "last");
+    assert_eq!(one.next()["data"], "user:4");
+    assert_eq!(one.next()["data"], "last");
+    for data in ["user:42", "user:4", "last"] {
+        assert_eq!(beginning.next()["data"], data);
+    }
+}
+
+#[test]
+fn a_payload_neither_ends_a_line_nor_steers_a_terminal() {
+    let sidecar = sidecar();
+    let mut tail = Tail::start(&sidecar, &[]);
+    let payload = "{\n\t\"a\":\r\n \"x\u{9b}31m\u{7f}\\n\"}";
+    sidecar
+        .publisher()
+        .try_publish("a", payload.as_bytes(), None);
+    let line = tail.next_text();
+    assert!(!line.trim_end().contains(char::is_control), "{line:?}");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["data"], json!({"a": "x\u{9b}31m\u{7f}\n"}));
+}
+
+#[test]
+fn a_tail_that_is_not_read_is_told_how_many_it_missed_and_slows_nobody() {
+    const COUNT: u64 = 20_000;
+    let sidecar = sidecar();
+    let tail = Tail::start(&sidecar, &["a"]);
+    let mut browser = sidecar.subscriber();
+    let publisher = sidecar.publisher();
+    // Far more than the pipe, the sockets and the queue hold.
+    let text = "x".repeat(2_000);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..COUNT {
+                browser.expect_message("a", json!([number, text]));
+            }
+        });
+        for chunk in 0..COUNT / 1_000 {
+            (0..1_000).for_each(|it| publisher.cast("a", json!([chunk * 1_000 + it, text])));
+            publisher.flush();
+        }
+    });
+    let (mut child, lines) = tail.into_parts();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let reader = {
+        let seen = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for line in lines.lines() {
+                let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+                seen.lock().unwrap().push(line["data"][0].as_u64());
+            }
+        })
+    };
+    // A publication that comes through shows that everything before it was shown or missed.
+    let mut markers = 0;
+    within("it is shown again what comes", || {
+        publisher.publish("a", "marker");
+        markers += 1;
+        seen.lock().unwrap().contains(&None).then_some(())
+    });
+    kill_with(&child, Signal::SIGTERM);
+    reader.join().unwrap();
+    let numbers: Vec<u64> = seen.lock().unwrap().iter().copied().flatten().collect();
+    assert!(numbers.is_sorted(), "the journal's order");
+    let unseen = COUNT - numbers.len() as u64;
+    let missed: u64 = said(&mut child)
+        .lines()
+        .map(|line| {
+            let line = line.strip_prefix("lineside: ").expect(line);
+            assert!(line.contains("publications are missing here"), "{line}");
+            line.split(' ').next().unwrap().parse::<u64>().unwrap()
+        })
+        .sum();
+    assert!(unseen > 0, "nothing was missed");
+    assert!(
+        (unseen..=unseen + markers).contains(&missed),
+        "{missed} missed, {unseen} of {COUNT} unseen"
+    );
+}
+
+#[test]
+fn it_ends_with_the_sidecar_and_with_its_reader() {
+    let mut sidecar = sidecar();
+    let mut tail = Tail::start(&sidecar, &[]);
+    sidecar.publisher().publish("a", 1);
+    tail.next();
+    let (mut child, lines) = Tail::start(&sidecar, &[]).into_parts();
+    drop(lines);
+    sidecar.publisher().publish("a", 2);
+    let status = within("nobody reads it", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    sidecar.logged(&["event=watch_ended"]);
+    sidecar.signal(Signal::SIGTERM);
+    assert_eq!(sidecar.ended().code(), Some(0));
+    tail.next();
+    let (status, said) = tail.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("stopping as planned"), "{said}");
+}
+
+#[test]
+fn a_sidecar_that_dies_is_a_failure() {
+    let sidecar = sidecar();
+    let tail = Tail::start(&sidecar, &[]);
+    sidecar.kill();
+    let (status, said) = tail.ended();
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("is it still running?"), "{said}");
+}
+
+#[test]
+fn without_a_sidecar_it_says_where_it_looked() {
+    let place = place();
+    let output = place.command(&["tail"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(place.link().to_str().unwrap()), "{said}");
+    assert!(said.contains("bundle exec lineside"), "{said}");
+    for bad in ["a*b", "**", ""] {
+        let output = place.command(&["tail", bad]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{bad}");
+    }
+}
+
+/// A watcher that sends what it likes.
+fn watcher(place: &Place, first: &[u8]) -> RawLink {
+    let mut link = place.raw_link();
+    link.stream.write_all(first).unwrap();
+    link
+}
+
+fn watch(wanted: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let wanted = wanted.to_owned();
+    Watch { wanted }.encode(&mut bytes);
+    bytes
+}
+
+fn answer(link: &mut RawLink) -> Option<ToWatcher> {
+    let mut bytes = BytesMut::new();
+    loop {
+        if let Some(frame) = Frame::split(&mut bytes).unwrap() {
+            return Some(ToWatcher::decode(&frame).unwrap());
+        }
+        let mut byte = [0];
+        match link.stream.read(&mut byte) {
+            Ok(0) => return None,
+            Ok(_) => bytes.extend_from_slice(&byte),
+            // What was left unread resets the link, behind the fault.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_no_watch_ends_its_link_and_harms_nobody() {
+    let sidecar = sidecar();
+    let mut tail = Tail::start(&sidecar, &[]);
+    let mut endless = watch("a");
+    endless[..4].copy_from_slice(&100_000_u32.to_be_bytes());
+    endless.resize(4_000, b'a');
+    for (bytes, expected) in [
+        (watch("a*b"), LINK_BAD_CHANNEL),
+        (watch(""), LINK_BAD_CHANNEL),
+        (watch(&"x".repeat(300)), LINK_BAD_CHANNEL),
+        (endless, LINK_BAD_FRAME),
+        // It says less than it promised, and waits.
+        (watch("abc")[..9].to_vec(), LINK_BAD_FRAME),
+    ] {
+        let mut link = watcher(sidecar.place(), &bytes);
+        match answer(&mut link) {
+            Some(ToWatcher::Fault(Fault { code, .. })) => assert_eq!(code, expected.number),
+            other => panic!("{expected:?}, and not {other:?}"),
+        }
+        assert_eq!(answer(&mut link), None);
+    }
+    sidecar.publisher().publish("a", 1);
+    assert_eq!(tail.next()["data"], 1);
+}
+
+#[test]
+fn there_are_so_many_and_no_more() {
+    let sidecar = sidecar();
+    let mut links: Vec<RawLink> = (0..16)
+        .map(|_| {
+            let mut link = watcher(sidecar.place(), &watch("*"));
+            let first = answer(&mut link);
+            assert!(matches!(first, Some(ToWatcher::Watching(_))), "{first:?}");
+            link
+        })
+        .collect();
+    let mut one_more = watcher(sidecar.place(), &watch("*"));
+    match answer(&mut one_more) {
+        Some(ToWatcher::Fault(fault)) => assert_eq!(fault.code, LINK_WATCHES_FULL.number),
+        other => panic!("a fault, and not {other:?}"),
+    }
+    // One that goes makes room.
+    links.pop();
+    within("room for one", || {
+        let mut link = watcher(sidecar.place(), &watch("*"));
+        matches!(answer(&mut link), Some(ToWatcher::Watching(_))).then_some(())
+    });
+}
