@@ -107,37 +107,6 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     eventually("as few descriptors as before, #{before}") { count.call.zip(before).all? { |now, then_| now <= then_ } }
   end
 
-  it "works behind nginx, and from Puma on a Unix socket, with the browser's address" do
-    start_sidecar
-    serve("-b", "tcp://127.0.0.1:0", "-b", "unix://#{@folder}/puma.sock")
-    @port = nginx("unix:#{@folder}/puma.sock")
-    expect(status(Origin: "https://evil.example")).to eq "403"
-    sidecar.written(/event=request_refused peer=203\.0\.113\.7/)
-    browser = browse(channels: ["orders"], at_once: true, headers: { "Origin" => "http://127.0.0.1:#{@port}" })
-    Process.kill(:KILL, puma.pid)
-    puma.wait
-    Lineside.publish!("orders", 1)
-    expect(browser.data_until(1)).to eq [1]
-  end
-
-  # Starts nginx before the app.
-  # @return [Integer] its port
-  def nginx(app)
-    port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
-    template = File.read(File.join(ROOT, "spec/support/nginx.conf"))
-    File.write("#{@folder}/nginx.conf", format(template, folder: @folder, port:, app:))
-    server = start(["nginx", "-e", "stderr", "-c", "#{@folder}/nginx.conf"])
-    eventually("nginx") { server.ended? ? raise(server.output) : listening?(port) }
-    port
-  end
-
-  def listening?(port)
-    TCPSocket.open("127.0.0.1", port, &:close)
-    true
-  rescue Errno::ECONNREFUSED
-    false
-  end
-
   it "refuses sockets on which Puma itself holds TLS, with the remedy" do
     key = OpenSSL::PKey::RSA.new(2048)
     File.write("#{@folder}/key.pem", key.to_pem)

@@ -16,11 +16,12 @@ class Browser
   # @return [Hash] the answer to its connect
   attr_reader :welcome
 
+  # @param path [String] where it asks for the WebSocket
   # @param headers [Hash] more of them for the request
   # @param at_once [Boolean] whether its connect leaves together with the request, as a client may that knows the server
-  def initialize(port, headers: {}, at_once: false, **connect)
+  def initialize(port, path: "/lineside", headers: {}, at_once: false, **connect)
     @socket = TCPSocket.new("127.0.0.1", port)
-    request = request(port, headers)
+    request = request(port, path, headers)
     connect = frame(TEXT, JSON.generate(type: "connect", **connect))
     @socket.write(at_once ? request + connect : request)
     shake_hands
@@ -40,6 +41,12 @@ class Browser
     message
   end
 
+  # The next ping, and nothing before it.
+  def hear_ping
+    message = read_message
+    raise "waited for a ping, got #{message}" unless message["type"] == "ping"
+  end
+
   # The publications up to and with one whose data is `last`: what came before it came, what did not did not.
   def messages_until(last)
     heard = []
@@ -53,11 +60,11 @@ class Browser
 
   private
 
-  def request(port, headers)
+  def request(port, path, headers)
     upgrade = { "Host" => "127.0.0.1:#{port}", "Upgrade" => "websocket", "Connection" => "Upgrade",
                 "Sec-WebSocket-Version" => "13", "Sec-WebSocket-Key" => Base64.strict_encode64(SecureRandom.bytes(16)) }
     lines = upgrade.merge(headers).map { |name, value| "#{name}: #{value}\r\n" }
-    "GET /lineside HTTP/1.1\r\n#{lines.join}\r\n"
+    "GET #{path} HTTP/1.1\r\n#{lines.join}\r\n"
   end
 
   def shake_hands

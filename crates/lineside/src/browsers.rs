@@ -105,8 +105,11 @@ impl Browsers {
         let Some(read) = read_head(&mut stream).await.transpose() else {
             return;
         };
-        self.receive(stream, (peer, Own::Asked(peer.ip())), read)
-            .await;
+        let own = Own::Asked(peer.ip());
+        let peer = read
+            .as_ref()
+            .map_or(peer, |(head, _)| head.client(peer, &self.settings));
+        self.receive(stream, (peer, own), read).await;
     }
 
     /// Serves a browser whose request the app has read, with what came behind the head.

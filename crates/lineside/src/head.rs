@@ -1,6 +1,6 @@
 //! The head of a browser's HTTP request, and what of it opens a WebSocket.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, Request as HttpRequest};
@@ -22,6 +22,9 @@ const SUBPROTOCOL: &str = "lineside-v1";
 
 /// The cookie in which a browser brings its user's identity.
 const IDENTITY_COOKIE: &str = "lineside";
+
+/// Where proxies write who asked them, each behind the others.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// A token may come as a second subprotocol behind this prefix.
 const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
@@ -145,12 +148,28 @@ impl Head {
         ))
     }
 
+    /// Where the browser is that asks through `peer`: the nearest address that is no trusted proxy's, as X-Forwarded-For
+    /// tells. Its port, which no proxy tells, is zero then. For the log: nobody is let in or refused by it.
+    #[must_use]
+    pub fn client(&self, peer: SocketAddr, settings: &Settings) -> SocketAddr {
+        let fields = self.request.headers().get_all(FORWARDED_FOR).iter();
+        let told: Vec<&str> = fields
+            .filter_map(|field| field.to_str().ok())
+            .flat_map(|field| field.split(',').map(str::trim))
+            .collect();
+        let mut client = peer;
+        for hop in told.iter().rev() {
+            match hop.parse() {
+                Ok(address) if settings.trusts(client.ip()) => client = SocketAddr::new(address, 0),
+                _ => break,
+            }
+        }
+        client
+    }
+
     /// This server's origin, as the request and trusted proxies name it.
     fn own_origin(&self, peer: IpAddr, settings: &Settings) -> Result<Option<Origin>, HeadError> {
-        let trusted = settings
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(&peer));
+        let trusted = settings.trusts(peer);
         let forwarded = |name: &'static str| {
             let name = HeaderName::from_static(name);
             if trusted { self.only(&name) } else { Ok(None) }

@@ -3,6 +3,7 @@
 use std::env::VarError;
 use std::fmt::Display;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -217,6 +218,13 @@ impl<S: Source> Reader<'_, S> {
 }
 
 impl Settings {
+    /// Whether what a proxy at this address says counts.
+    pub(crate) fn trusts(&self, proxy: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(&proxy))
+    }
+
     /// Reads and tests everything.
     ///
     /// # Errors
@@ -249,9 +257,7 @@ impl Settings {
                 "LINESIDE_TRUSTED_PROXIES",
                 "127.0.0.0/8,::1/128",
                 |entry| {
-                    let address = entry
-                        .parse()
-                        .map(IpNet::from as fn(std::net::IpAddr) -> IpNet);
+                    let address = entry.parse().map(IpNet::from as fn(IpAddr) -> IpNet);
                     entry
                         .parse()
                         .or(address)

@@ -342,7 +342,7 @@ impl<S: Socket> Worker<S> {
                 return worker.end(id, &ending);
             }
             worker.note_user(id);
-            worker.watch_expiry(id);
+            worker.watch(id);
         });
     }
 

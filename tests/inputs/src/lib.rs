@@ -7,7 +7,7 @@
 mod browser;
 mod link;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -212,6 +212,7 @@ fn upgrades(bytes: &[u8]) {
     }
     let settings = defaults();
     for peer in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)] {
+        let _client = head.client(SocketAddr::from((peer, 1)), &settings);
         let _judged = head.check_origin(&Own::Asked(IpAddr::V4(peer)), &settings);
     }
     let _connect = head.connect();

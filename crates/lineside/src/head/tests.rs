@@ -208,3 +208,23 @@ fn a_broken_url_is_refused() {
         );
     }
 }
+
+#[test]
+fn the_client_is_the_nearest_address_that_no_trusted_proxy_has() {
+    let settings = settings("");
+    let client = |peer: &str, fields: &str| {
+        let peer = format!("{peer}:5000").parse().unwrap();
+        get("/lineside", fields).client(peer, &settings).to_string()
+    };
+    let told = "X-Forwarded-For: 198.51.100.1, 203.0.113.7, 10.0.0.2\r\n";
+    assert_eq!(client("10.0.0.1", told), "203.0.113.7:0");
+    // Who is no proxy of ours may claim to have asked for anybody.
+    assert_eq!(client("192.0.2.1", told), "192.0.2.1:5000");
+    assert_eq!(client("10.0.0.1", ""), "10.0.0.1:5000");
+    let two = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 10.0.0.3\r\n";
+    assert_eq!(client("10.0.0.1", two), "198.51.100.1:0");
+    let nonsense = "X-Forwarded-For: 198.51.100.1, unknown, 10.0.0.3\r\n";
+    assert_eq!(client("10.0.0.1", nonsense), "10.0.0.3:0");
+    let all_ours = "X-Forwarded-For: 10.0.0.9, 10.0.0.3\r\n";
+    assert_eq!(client("10.0.0.1", all_ours), "10.0.0.9:0");
+}

@@ -48,15 +48,18 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Has the connection looked at when its next right ends.
-    pub(super) fn watch_expiry(&mut self, id: ConnectionId) {
-        let Some(expires_ms) =
-            peer(&mut self.peers, id).and_then(|peer| peer.connection.expires_at_ms())
-        else {
+    /// Has the connection, once it is connected, looked at when it is to be pinged and when its next right ends.
+    pub(super) fn watch(&mut self, id: ConnectionId) {
+        let connected = peer(&mut self.peers, id).filter(|peer| peer.connection.is_connected());
+        let Some(peer) = connected else {
             return;
         };
-        let Now { ms, wall_ms } = self.now;
-        self.look_again(id, ms + expires_ms.saturating_sub(wall_ms));
+        let (ping_at_ms, expires_ms) = (peer.ping_at_ms, peer.connection.expires_at_ms());
+        self.look_again(id, ping_at_ms);
+        if let Some(expires_ms) = expires_ms {
+            let Now { ms, wall_ms } = self.now;
+            self.look_again(id, ms + expires_ms.saturating_sub(wall_ms));
+        }
     }
 
     fn tick(&mut self, id: ConnectionId, now_ms: u64) {

@@ -1,6 +1,7 @@
 //! What happens because time passed, to the millisecond.
 
-use super::stage::{End, Heard, Stage};
+use super::stage::{End, Heard, LIMITS, Stage};
+use crate::shard::Limits;
 
 #[test]
 fn a_page_that_never_connects_is_sent_away_after_five_seconds() {
@@ -32,6 +33,24 @@ fn a_page_that_answers_no_ping_is_let_go_ten_seconds_after_it() {
     assert_eq!(page.heard().last(), Some(&Heard::Close(4102)));
     stage.pass_ms(2_000);
     assert_eq!(page.end(), Some(End::Closed));
+}
+
+#[test]
+fn a_heartbeat_shorter_than_the_time_to_connect_is_kept_from_the_first() {
+    let heartbeat_seconds = 1;
+    let mut stage = Stage::with(Limits {
+        heartbeat_seconds,
+        ..LIMITS
+    });
+    let page = stage.page(None);
+    page.heard();
+    for _ in 0..3 {
+        stage.pass_ms(999);
+        assert_eq!(page.heard(), []);
+        stage.pass_ms(1);
+        assert_eq!(page.heard().len(), 2, "two pings");
+        stage.send(&page, 0xa, &[]);
+    }
 }
 
 #[test]

@@ -1,0 +1,48 @@
+# frozen_string_literal: true
+
+# nginx in front of an app and its sidecar, configured by the blocks of docs/deploy.md.
+module Proxies
+  GUIDE = File.join(ROOT, "docs/deploy.md")
+
+  # Starts nginx, with whatever the block makes of the configuration, and waits until it listens.
+  # @param routes [Array<String>] headings of the guide whose locations are added to the server
+  # @return [Integer] its port
+  def nginx(app:, sidecar: nil, routes: [])
+    port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+    blocks = blocks(routes, "listen 80" => "listen 127.0.0.1:#{port}", "127.0.0.1:8090" => sidecar.to_s,
+                            "unix:/srv/shop/tmp/sockets/puma.sock" => app)
+    blocks = yield blocks if block_given?
+    template = File.read(File.join(ROOT, "spec/support/nginx.conf"))
+    File.write("#{@folder}/nginx.conf", format(template, folder: @folder, blocks:))
+    await(start(["nginx", "-e", "stderr", "-c", "#{@folder}/nginx.conf"]), port)
+  end
+
+  private
+
+  # The server of the guide, with locations of the guide, at these addresses.
+  def blocks(routes, addresses)
+    locations = routes.map { |heading| guide(heading).last }
+    server = guide("nginx").first.sub(/^}\Z/) { "#{locations.join}}" }
+    addresses.each { |written, real| server.gsub!(written, real) }
+    server
+  end
+
+  # What the guide shows of nginx below that heading.
+  # @return [Array<String>]
+  def guide(heading)
+    section = File.read(GUIDE)[/^### #{Regexp.escape(heading)}\n(.*?)(?=^##)/m, 1] or raise "no #{heading} in #{GUIDE}"
+    section.scan(/^```nginx\n(.*?)^```/m).flatten
+  end
+
+  def await(server, port)
+    eventually("nginx") { server.ended? ? raise(server.output) : listening?(port) }
+    port
+  end
+
+  def listening?(port)
+    TCPSocket.open("127.0.0.1", port, &:close)
+    true
+  rescue Errno::ECONNREFUSED
+    false
+  end
+end
