@@ -16,7 +16,7 @@ use lineside_protocol::frame::{
 };
 use lineside_protocol::{Epoch, Position};
 use lineside_publisher::{
-    Ended, Link, NotAccepted, Outcome, PublishOptions, Sequence, Settings, Spool,
+    Ended, Link, NotAccepted, Outcome, PublishOptions, Sequence, Settings, Spool, WAITERS_MAX,
 };
 
 /// Head, sequence, the head of one publication, its channel and payload.
@@ -323,6 +323,10 @@ fn answer_is_kept_until_it_is_fetched() {
     };
     world.tell(&ToPublisher::Receipt(receipt)).unwrap();
     assert_eq!(counted.0.load(Ordering::Relaxed), 1);
+    assert_eq!(
+        world.spool.cursor(),
+        Some(Epoch::new("a").unwrap().at(Position(101)))
+    );
     let answer = Poll::Ready(Outcome::Receipt {
         cursor: Epoch::new("a").unwrap().at(Position(101)),
         duplicate: true,
@@ -332,4 +336,40 @@ fn answer_is_kept_until_it_is_fetched() {
         world.spool.answer(sequence, &waker),
         Poll::Ready(Outcome::TimedOut)
     );
+}
+
+#[test]
+fn oldest_answer_gives_way_and_whoever_waits_for_it_is_told() {
+    let world = World::new(settings());
+    let asked = PublishOptions {
+        wants_receipt: true,
+        ..PublishOptions::default()
+    };
+    let ask = || world.spool.publish(&[("news", b"1")], asked).unwrap();
+    let oldest = ask();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(Arc::clone(&counted));
+    assert_eq!(world.spool.answer(oldest, &waker), Poll::Pending);
+    let newest = (1..WAITERS_MAX).fold(oldest, |_, _| ask());
+    assert_eq!(counted.0.load(Ordering::Relaxed), 0);
+    ask();
+    assert_eq!(counted.0.load(Ordering::Relaxed), 1);
+    let gone = Poll::Ready(Outcome::TimedOut);
+    assert_eq!(world.spool.answer(oldest, &waker), gone);
+    assert_eq!(world.spool.answer(newest, &waker), Poll::Pending);
+}
+
+#[test]
+fn ack_that_comes_late_takes_nothing_back() {
+    let mut world = World::new(settings());
+    world.publish(3);
+    world.open(0, "a", 0);
+    world.link.tick(0).unwrap();
+    world.take(usize::MAX);
+    world.ack(2).unwrap();
+    world.ack(1).unwrap();
+    assert_eq!(world.spool.status().acked, 2);
+    world.ack(3).unwrap();
+    let status = world.spool.status();
+    assert_eq!((status.acked, status.spool_bytes), (3, 0));
 }

@@ -197,3 +197,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Without a sender the whole sidecar has ended.
     let _ended = stop.wait_for(|stop| *stop).await.map(drop);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,13 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Wake, Waker};
 
 use bytes::BytesMut;
 use lineside_protocol::frame::{Disconnect, Frame, PublishHead, ToSidecar};
 
-use super::{Backlog, CHUNK_BYTES_MAX, Tail};
+use super::{Backlog, CHUNK_BYTES_MAX, NotAccepted, PublishOptions, Spool, Tail};
+use crate::{Settings, WAITERS_MAX};
 
 /// When all of it was accepted.
 const SINCE_MS: u64 = 5000;
@@ -213,4 +217,45 @@ fn young_chunks_do_not_expire() {
     let mut backlog = backlog(&[3]);
     assert_eq!(backlog.expire(SINCE_MS - 1).frames, 0);
     assert_eq!(read(send(&mut backlog, usize::MAX)), plain(1..=3));
+}
+
+#[derive(Default)]
+struct Counted(AtomicU32);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_waits_for_a_flush_is_told_once_unless_it_gave_up_or_gave_way() {
+    let spool = Spool::new(Settings::new("/nowhere", "test"));
+    let counts = [(); 3].map(|()| Arc::new(Counted::default()));
+    let [crowded_out, waits, gave_up] = counts.clone().map(Waker::from);
+    let mut state = spool.state();
+    for waker in [&crowded_out, &waits, &gave_up] {
+        state.await_settled(5, waker);
+    }
+    state.forget_flush(&gave_up);
+    (1..WAITERS_MAX).for_each(|_| state.await_settled(9, Waker::noop()));
+    state.settle(4, 0);
+    let told = || {
+        counts
+            .each_ref()
+            .map(|count| count.0.load(Ordering::Relaxed))
+    };
+    assert_eq!(told(), [0, 0, 0]);
+    state.settle(5, 0);
+    assert_eq!(told(), [0, 1, 0]);
+    state.settle(6, 0);
+    assert_eq!(told(), [0, 1, 0]);
+}
+
+#[test]
+fn nothing_is_accepted_while_the_thread_ends() {
+    let spool = Spool::new(Settings::new("/nowhere", "test"));
+    spool.state().stopping = true;
+    let refused = spool.publish(&[("news", b"1")], PublishOptions::default());
+    assert_eq!(refused, Err(NotAccepted::Stopped));
 }

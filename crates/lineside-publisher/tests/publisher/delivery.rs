@@ -189,7 +189,8 @@ fn stop_flushes_and_leaves_nothing() {
         publisher.publish("news", b"1", PublishOptions::default()),
         Err(NotAccepted::Stopped)
     );
-    assert!(!publisher.status().linked);
+    let status = publisher.status();
+    assert_eq!((status.linked, status.last_error), (false, None));
 }
 
 #[test]

@@ -97,10 +97,10 @@ fn fault_is_told_though_the_link_broke_in_the_middle_of_a_write() {
         let options = PublishOptions::default();
         publisher.publish("news", &payload, options).unwrap();
     }
-    // More than it reads at once, so that it writes before it has read the fault.
+    // More than the socket takes, too: when the last of it is written, much is unread, and it writes before it comes to that.
     let mut news = Vec::new();
     let position = Position(101);
-    (0..4000).for_each(|_| ToPublisher::Moved(Moved { position }).encode(&mut news));
+    (0..60_000).for_each(|_| ToPublisher::Moved(Moved { position }).encode(&mut news));
     let (code, message) = (LINK_DRAIN.number, "stopping".into());
     ToPublisher::Fault(Fault { code, message }).encode(&mut news);
     line.stream.write_all(&news).unwrap();

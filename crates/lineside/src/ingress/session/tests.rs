@@ -5,10 +5,11 @@ use bytes::BytesMut;
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
 use lineside_protocol::codes;
 use lineside_protocol::frame::{
-    Frame, Hello, PROTOCOL_VERSION, PublishHead, Skip, ToPublisher, ToSidecar, encode_publish,
+    Disconnect, Frame, Hello, PROTOCOL_VERSION, PublishHead, Skip, ToPublisher, ToSidecar,
+    encode_publish,
 };
 use lineside_protocol::{Epoch, Position};
-use lineside_token::Keys;
+use lineside_token::{Keys, LEEWAY_MS};
 
 use crate::clock::Now;
 use crate::inbox::{Entry, Inbox};
@@ -27,8 +28,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_publishers_max(PUBLISHERS_MAX)
+    }
+
+    fn with_publishers_max(publishers_max: usize) -> Self {
         let epoch = Epoch::new("a").unwrap();
-        let hub = Hub::new(epoch, HistoryLimits::default(), PUBLISHERS_MAX);
+        let hub = Hub::new(epoch, HistoryLimits::default(), publishers_max);
         let inboxes = [(); 2].map(|()| Arc::new(Inbox::new(Waker::noop().clone())));
         let keys = Keyring::new(Keys::parse("0123456789abcdefghijklmnopqrstuvwxyz").unwrap());
         let intake = Intake::new(Arc::new(Mutex::new(hub)), inboxes.to_vec(), Arc::new(keys));
@@ -75,10 +80,14 @@ fn encoded(frame: &ToSidecar) -> Vec<u8> {
 }
 
 fn hello() -> Vec<u8> {
+    hello_of([7; 16])
+}
+
+fn hello_of(publisher: [u8; 16]) -> Vec<u8> {
     encoded(&ToSidecar::Hello(Hello {
         version_min: PROTOCOL_VERSION,
         version_max: PROTOCOL_VERSION,
-        publisher: [7; 16],
+        publisher,
         done: 0,
         fingerprint: [0; 8],
         name: "test[1]".into(),
@@ -212,13 +221,7 @@ fn every_publisher_hears_of_a_new_position_within_twenty_milliseconds() {
     let world = World::new();
     let mut busy = world.open(1);
     let mut idle = Session::new(2, NOW.ms);
-    let mut other = hello();
-    let at = other
-        .windows(16)
-        .position(|bytes| bytes == [7; 16])
-        .unwrap();
-    other[at] = 8;
-    world.send(&mut idle, &other).unwrap();
+    world.send(&mut idle, &hello_of([8; 16])).unwrap();
     answers(&mut idle);
     idle.tick(&world.intake, 2000).unwrap();
     assert_eq!(idle.due_ms(), None);
@@ -238,6 +241,67 @@ fn every_publisher_hears_of_a_new_position_within_twenty_milliseconds() {
         [ToPublisher::Moved(moved)] if moved.position == Position(3)
     ));
     assert_eq!(idle.due_ms(), None);
+}
+
+#[test]
+fn welcome_is_word_of_what_it_says() {
+    let world = World::new();
+    let mut busy = world.open(1);
+    world.send(&mut busy, &publication(1, "1")).unwrap();
+    let mut late = Session::new(2, NOW.ms);
+    world.send(&mut late, &hello_of([8; 16])).unwrap();
+    assert!(matches!(
+        answers(&mut late).as_slice(),
+        [ToPublisher::Welcome(welcome)] if welcome.position == Position(1)
+    ));
+    late.tick(&world.intake, 2000).unwrap();
+    assert_eq!(late.due_ms(), None);
+}
+
+#[test]
+fn sign_out_goes_to_every_shard_in_order_and_is_over_with_the_longest_token() {
+    let world = World::new();
+    let mut session = world.open(1);
+    let sign_out = encoded(&ToSidecar::Disconnect(Disconnect {
+        sequence: 2,
+        wants_receipt: true,
+        // By a clock that is a day ahead.
+        revoked_ms: NOW.wall_ms + 86_400_000,
+        sub: "42".into(),
+        sid: "".into(),
+    }));
+    let frames = [publication(1, "1"), sign_out, publication(3, "3")].concat();
+    world.send(&mut session, &frames).unwrap();
+    assert!(matches!(
+        answers(&mut session).as_slice(),
+        [ToPublisher::Receipt(receipt), ToPublisher::Ack(ack)]
+            if (receipt.sequence, receipt.position) == (2, Position(2)) && ack.sequence == 3
+    ));
+    assert_eq!(world.dispatched(), [[1, 2, 3], [1, 2, 3]]);
+    // Whatever their clock says: tokens that are made from now on hold, but for the leeway.
+    let is_revoked = |issued_ms| {
+        let hub = world.intake.hub();
+        hub.revocations.is_revoked("42", None, issued_ms)
+    };
+    assert!(is_revoked(NOW.wall_ms + LEEWAY_MS));
+    assert!(!is_revoked(NOW.wall_ms + LEEWAY_MS + 1));
+    let later = Now {
+        ms: NOW.ms,
+        wall_ms: NOW.wall_ms + 2 * 86_400_000,
+    };
+    world.intake.look_after(later);
+    assert!(!is_revoked(NOW.wall_ms));
+}
+
+#[test]
+fn publisher_that_left_makes_room_for_another() {
+    let world = World::with_publishers_max(1);
+    let mut first = world.open(1);
+    let other = hello_of([8; 16]);
+    let full = world.send(&mut Session::new(2, NOW.ms), &other);
+    assert!(matches!(full, Err(End::Fault(code, _)) if code == codes::LINK_FULL));
+    first.close(&world.intake, End::Closed, NOW.ms);
+    assert_eq!(world.send(&mut Session::new(3, NOW.ms), &other), Ok(()));
 }
 
 #[test]
