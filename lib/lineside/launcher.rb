@@ -13,7 +13,7 @@ module Lineside
   class Launcher
     # What each command has to be told; the others need nothing of the app.
     NEEDS = { "serve" => %i[link secret], "token" => %i[secret], "publish" => %i[link],
-              "tail" => %i[link] }.freeze
+              "tail" => %i[link], "check" => %i[link secret] }.freeze
 
     # The variables that tell it.
     TOLD_BY = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze

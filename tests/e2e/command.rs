@@ -270,7 +270,7 @@ fn version_and_help_need_nothing() {
         assert_eq!(version, format!("lineside {}\n", env!("CARGO_PKG_VERSION")));
     }
     let help = printed(&place, &["--help"], b"");
-    for word in ["serve", "publish", "token", "tail", "--version"] {
+    for word in ["serve", "publish", "token", "tail", "check", "--version"] {
         assert!(help.contains(word), "{help}");
     }
 }
@@ -287,6 +287,7 @@ fn a_call_that_is_misunderstood_ends_with_64() {
         &["publish", "a", "1", "2"],
         &["tail", "a", "b"],
         &["tail", "--all"],
+        &["check", "now"],
     ] {
         let line = failed(&place, arguments, b"", 64);
         assert!(line.contains("--help"), "{line}");

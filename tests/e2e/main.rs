@@ -19,6 +19,7 @@ mod support;
 
 mod admin;
 mod architecture;
+mod check;
 mod command;
 mod crash;
 mod drain;

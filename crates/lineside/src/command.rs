@@ -1,5 +1,6 @@
-//! The command line: `serve`, `publish`, `token`, `tail`.
+//! The command line: `serve`, `publish`, `token`, `tail`, `check`.
 
+mod check;
 mod publish;
 mod tail;
 mod token;
@@ -25,6 +26,7 @@ lineside: realtime for Rails
   lineside token [--sub USER] [--channel NAME]… [--allow GRANT]… [--ttl 1h]
                                     print a connection token
   lineside tail [CHANNEL]           print what is published, a line of JSON each; CHANNEL may end in *
+  lineside check                    look for the likeliest mistakes of the set-up
   lineside --version
 
 Settings come from the environment, LINESIDE_*; `bundle exec lineside` finds the app's by itself.
@@ -86,6 +88,7 @@ fn dispatch(mut parser: Parser) -> Result<(), Failure> {
             "publish" => publish::run(parser),
             "token" => token::run(parser),
             "tail" => tail::run(parser),
+            "check" => check::run(parser),
             other => Err(Failure::usage(format!("there is no command {other:?}"))),
         },
         Some(argument) => Err(argument.unexpected().into()),

@@ -165,7 +165,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-fn check_folder(folder: &Path) -> Result<(), String> {
+pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
     let shown = folder.display();
     let found = std::fs::metadata(folder)
         .map_err(|error| format!("the link's folder {shown} cannot be read: {error}"))?;

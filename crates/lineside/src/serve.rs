@@ -32,7 +32,7 @@ use crate::state;
 use crate::stops::Stops;
 
 /// Descriptors that are no browsers: links, listeners, shards, the log.
-const DESCRIPTORS_RESERVED: u64 = 256;
+pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// How often what is too old is forgotten, and the link's socket looked for, in milliseconds.
 const TICK_MS: u64 = 1000;
