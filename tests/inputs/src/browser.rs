@@ -11,7 +11,7 @@ use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
 use lineside_protocol::{Epoch, PAYLOAD_BYTES_MAX, Position};
 use lineside_token::Grant;
 
-use super::{WALL_MS, cut, defaults, keys};
+use super::{DEFAULTS, WALL_MS, cut, keys};
 
 /// Publishes to the channel behind it.
 const PUBLISH: char = '!';
@@ -121,7 +121,7 @@ impl Stage {
         let mut hub = Hub::new(epoch.clone(), HistoryLimits::default(), 1);
         let _greeting = hub.publishers.hello(PUBLISHER.0, 0, PUBLISHER.1, 0);
         let hub = Arc::new(Mutex::new(hub));
-        let limits = defaults().limits;
+        let limits = DEFAULTS.limits;
         let rules = Rules {
             keys: Arc::new(Keyring::new(keys())),
             public_channels: vec![Grant::parse("*").expect("it is one")],

@@ -8,6 +8,7 @@ mod browser;
 mod link;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -74,10 +75,10 @@ impl Source for Table<'_> {
     }
 }
 
-/// Settings where only the secret is given.
-fn defaults() -> Settings {
+/// Settings where only the secret is given; read once, since inputs come by the million.
+static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| {
     Settings::read(&Table(vec![("LINESIDE_SECRET", SECRET)])).expect("the defaults hold")
-}
+});
 
 fn keys() -> Keys {
     Keys::parse(SECRET).expect("the secret is long enough")
@@ -210,10 +211,10 @@ fn upgrades(bytes: &[u8]) {
     if first.len() < head.bytes.min(HEAD_BYTES_MAX) {
         assert!(matches!(Head::parse(first), Ok(None)));
     }
-    let settings = defaults();
+    let settings = &*DEFAULTS;
     for peer in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)] {
-        let _client = head.client(SocketAddr::from((peer, 1)), &settings);
-        let _judged = head.check_origin(&Own::Asked(IpAddr::V4(peer)), &settings);
+        let _client = head.client(SocketAddr::from((peer, 1)), settings);
+        let _judged = head.check_origin(&Own::Asked(IpAddr::V4(peer)), settings);
     }
     let _connect = head.connect();
     let _identity = head.identity();
