@@ -1,9 +1,15 @@
 # frozen_string_literal: true
 
 RSpec.describe Lineside::Transactions do
+  # What it prints, without what the log says of the sidecar that is not there.
   def said(script)
-    ruby("require \"lineside\"\n#{script}\n$stdout.flush\nexit!(true)",
-         env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
+    ruby(<<~RUBY, env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
+      require "lineside"
+      Lineside.configure { |config| config.logger = Logger.new(IO::NULL) }
+      #{script}
+      $stdout.flush
+      exit!(true)
+    RUBY
   end
 
   it "loads no ActiveRecord that waits for its autoload, and opens no connection" do
