@@ -37,6 +37,7 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
   end
 
   it "lineside:check doubts a production without https" do
+    initializer "config.force_ssl = false"
     production = { **publisher_env, "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "k" * 64 }
     output = rails("lineside:check", env: production, exits: 1)
     expect(found(output)["https"]).to match(["warn", /its identity cookie can be read on its way.*config.force_ssl/])

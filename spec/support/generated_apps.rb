@@ -20,8 +20,9 @@ module GeneratedApps
   end
 
   def self.environment
-    { "BUNDLE_GEMFILE" => File.join(ROOT, "Gemfile"), "RAILS_ENV" => "development", "SECRET_KEY_BASE" => nil,
-      "DISABLE_SPRING" => "1" }
+    # The group in which this checkout's Gemfile has all that an app needs, in production too.
+    { "BUNDLE_GEMFILE" => File.join(ROOT, "Gemfile"), "RAILS_GROUPS" => "development", "RAILS_ENV" => "development",
+      "SECRET_KEY_BASE" => nil }
   end
 
   def self.included(group)
