@@ -1,20 +1,17 @@
 # frozen_string_literal: true
 
 require_relative "check/address"
-require_relative "check/link"
 require_relative "check/project"
 require_relative "check/users"
 
 module Lineside
-  # `bin/rails lineside:check`: the likeliest mistakes of a set-up, as far as they can be seen from inside the app, each
-  # with what to do about it. It looks, and changes nothing.
+  # The likeliest mistakes of a set-up, as far as only the app can tell, each with what to do about it. It looks, and
+  # changes nothing. `bin/rails lineside:check` has `lineside check` look at the rest.
   #
   # Every check is a method of one of its parts: a sentence on what is wrong and how to mend it, or nil.
   class Check
     # Whether a finding is a fault or a doubt, and who looks for it.
     CHECKS = [
-      [:fail, Link, :sidecar],
-      [:fail, Link, :secret],
       [:warn, Project, :start],
       [:fail, Project, :started_once],
       [:fail, Project, :started_alike],

@@ -31,9 +31,8 @@ module Lineside
     # error and status 1.
     def run
       binary = Binary.path
-      configuration = boot? ? boot : Configuration.new
       environment = @needs.empty? ? {} : configuration.environment
-      hand_over(secret(configuration)) do |variables, descriptors|
+      hand_over(secret) do |variables, descriptors|
         exec(environment.merge(variables), [binary, "lineside"], *@arguments, close_others: true, **descriptors)
       end
     rescue Error, SystemCallError => e
@@ -41,6 +40,11 @@ module Lineside
     end
 
     private
+
+    def configuration = @configuration ||= booted || (boot? ? boot : Configuration.new)
+
+    # @return [Configuration, nil] of the app that this process has booted already, as a task's has
+    def booted = (Lineside.config if defined?(::Rails.application) && ::Rails.application&.initialized?)
 
     def boot? = File.file?(app) && !@needs.all? { |need| told?(need) }
 
@@ -77,7 +81,7 @@ module Lineside
     end
 
     # @return [String, nil] nil where none is needed or found, or where the binary finds it in the environment
-    def secret(configuration)
+    def secret
       configuration.secret if @needs.include?(:secret) && !told?(:secret) && configuration.secret?
     end
 

@@ -37,15 +37,16 @@ module Apps
 
   def expect_app_unharmed = expect(Net::HTTP.get("127.0.0.1", "/publish/1", @port)).to match(/\A\d+ true/)
 
-  # Asks a single Puma to end, and waits until it has. Under Ruby 3.3.8 a busy Puma 6.6 does not hear SIGTERM in one stop
-  # of eight, so it is asked again until it has begun. Workers cannot be asked again.
+  # Asks a single Puma to end, and waits until it has. Under Ruby 3.3.8 a busy Puma 6.6 does not hear SIGTERM in one
+  # stop of eight, so it is asked again until it has begun. Workers cannot be asked again.
   def stop_app
     already = puma.output.length
-    begun = -> { puma.ended? || puma.output[already..].match?(/Gracefully|draining/) }
     asked = 0
     eventually("Puma's stop") do
-      puma.signal(:TERM) if !begun.call && asked < (asked = clock.to_i)
-      begun.call
+      next true if puma.ended? || puma.output[already..].match?(/Gracefully|draining/)
+
+      puma.signal(:TERM) if asked < (asked = clock.to_i)
+      false
     end
     puma.wait
   end
