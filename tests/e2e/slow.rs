@@ -5,7 +5,7 @@ use std::io::Read;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Place, RawBrowser, Sidecar, frame, place};
+use crate::support::{Browser, Heard, Place, RawBrowser, Sidecar, frame, place, within};
 
 /// So small that a few payloads fill it, once the kernel's buffers are full too.
 fn narrow() -> Place {
@@ -123,26 +123,75 @@ fn our_own_pause_makes_nobody_slow() {
     );
 }
 
+#[test]
+fn our_own_pause_makes_nobody_silent_however_many_answered() {
+    // More than the kernel tells of at a time.
+    const COUNT: usize = 400;
+    let sidecar = place()
+        .with("LINESIDE_SHARDS", 1)
+        .with("LINESIDE_HEARTBEAT_SECONDS", 1)
+        .start();
+    let mut browsers: Vec<RawBrowser> = (0..COUNT)
+        .map(|_| sidecar.raw_browser().connected())
+        .collect();
+    // For longer than anybody may be silent after a ping (another's heartbeat is the clock).
+    let other = place().with("LINESIDE_HEARTBEAT_SECONDS", 1).start();
+    let mut clock = other.browser(json!({}));
+    (0..2).for_each(|_| drop(clock.next_ping()));
+    sidecar.signal(Signal::SIGSTOP);
+    // A thread may run on for a while, and ping; what is said from here on is said to all of its pings.
+    within("all threads stand still", || {
+        stands_still(&sidecar).then_some(())
+    });
+    for browser in &mut browsers {
+        browser.send_text(r#"{"type":"pong"}"#);
+    }
+    (0..12).for_each(|_| drop(clock.next_ping()));
+    sidecar.signal(Signal::SIGCONT);
+    for browser in &mut browsers {
+        browser.send_text(r#"{"type":"unsubscribe","channel":"a"}"#);
+        let answered = |frame: &[u8]| frame.starts_with(br#"{"type":"unsubscribed""#);
+        while !answered(&browser.next().expect("it is not sent away").1) {}
+    }
+}
+
+/// Whether every thread of the process is stopped (the state `T` of proc(5)).
+fn stands_still(sidecar: &Sidecar) -> bool {
+    let mut threads = std::fs::read_dir(format!("/proc/{}/task", sidecar.pid())).unwrap();
+    threads.all(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        let (_, state) = stat.rsplit_once(") ").unwrap();
+        state.starts_with('T')
+    })
+}
+
 /// The numbers of the messages among these envelopes.
 fn numbers(envelopes: &[Value]) -> Vec<u64> {
     let messages = envelopes.iter().filter(|it| it["type"] == "message");
     messages.map(|it| it["data"][0].as_u64().unwrap()).collect()
 }
 
-/// Reads a slow browser to its end, which is told by its code or is a reset, and has another go on where it was, to the end
-/// of its replay; gives all that both were sent.
+/// Reads a slow browser to its end, which is told by its code or is a reset, and has others go on where it was, until one is
+/// through its replay: whoever is slow itself gets on, too. Gives all that they were sent.
 fn resumed(sidecar: &Sidecar, deaf: &mut RawBrowser, before: &str) -> Vec<u64> {
     let (code, mut heard) = deaf.ended();
     assert!(code.is_none_or(|code| code == 4101), "{code:?}");
-    let newest = heard.iter().rfind(|it| it["type"] == "message");
-    let cursor = newest.map_or(before, |it| it["cursor"].as_str().unwrap());
-    let entry = json!({"channel": "a", "after": cursor});
-    let mut browser: Browser = sidecar.browser(json!({"subscribe": [entry]}));
-    assert_eq!(browser.welcome["recovered"], true);
-    while heard.last().is_none_or(|it| it["type"] != "caught_up") {
-        heard.push(browser.next());
+    loop {
+        let newest = heard.iter().rfind(|it| it["type"] == "message");
+        let cursor = newest.map_or(before, |it| it["cursor"].as_str().unwrap());
+        let entry = json!({"channel": "a", "after": cursor});
+        let mut browser: Browser = sidecar.browser(json!({"subscribe": [entry]}));
+        assert_eq!(browser.welcome["recovered"], true);
+        loop {
+            match browser.hear() {
+                Heard::Envelope(it) if it["type"] == "caught_up" => return numbers(&heard),
+                Heard::Envelope(it) => heard.push(it),
+                Heard::Ping => {}
+                Heard::Close(4101, _) | Heard::End => break,
+                Heard::Close(code, reason) => panic!("{code} {reason}"),
+            }
+        }
     }
-    numbers(&heard)
 }
 
 #[test]
@@ -222,7 +271,7 @@ fn many_that_do_not_read_cost_the_others_nothing_and_hold_one_copy() {
         }
     }
     let ended = |line: &&String| line.contains("reason=slow");
-    crate::support::within("all that do not read are cut", || {
+    within("all that do not read are cut", || {
         (sidecar.log().iter().filter(ended).count() == deaf.len()).then_some(())
     });
     // What was published is 18 MB, and 720 if each of them had a copy.

@@ -239,6 +239,13 @@ impl<S: Socket> Worker<S> {
         next.map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms)
     }
 
+    /// Whether the next turn looks at a connection because its time has come.
+    #[must_use]
+    pub fn has_due(&self) -> bool {
+        let next = self.timers.peek();
+        next.is_some_and(|Reverse((at_ms, _))| *at_ms <= self.now.ms)
+    }
+
     /// Lets go of a connection: its socket closes with it.
     pub fn close(&mut self, id: ConnectionId) {
         self.shard.close(id);
@@ -279,7 +286,6 @@ impl<S: Socket> Worker<S> {
                 connection.resumed(resumed, turn);
                 Ok(())
             });
-            self.guarded(id, Self::listen);
         }
     }
 

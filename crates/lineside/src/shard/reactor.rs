@@ -18,7 +18,7 @@ use crate::metrics::ShardCounts;
 const TICK_MS: u64 = 1000;
 
 /// Events taken from the kernel at a time; more wait for the next turn.
-const EVENTS_MAX: usize = 1024;
+const EVENTS_MAX: usize = 256;
 
 /// The token of the waker; connections have the number of their slot.
 const WAKER: Token = Token(usize::MAX);
@@ -87,19 +87,22 @@ impl Reactor {
         }
     }
 
-    /// Waits, and tells the worker what came: all of it, so that after a pause of our own nobody is judged by what was not
-    /// heard yet. A connection is ready once in as many batches as all of them fill.
+    /// Waits, and tells the worker what came. Before it judges anybody by the time, it is told all that came until then:
+    /// after a pause of our own, which may have begun anywhere in here, the events at hand are old.
     fn hear(&mut self, events: &mut Events) {
-        let mut sleep_ms = self.sleep_ms();
-        for _ in 0..=self.worker.connections() / EVENTS_MAX {
-            self.poll(events, sleep_ms);
-            self.inbox.woke();
-            self.worker.set_time(self.clock.now());
-            self.tell(events);
-            if events.iter().count() < EVENTS_MAX {
-                return;
+        self.poll(events, self.sleep_ms());
+        self.inbox.woke();
+        self.worker.set_time(self.clock.now());
+        self.tell(events);
+        if self.worker.has_due() {
+            // In as many batches as all connections fill, each that is ready comes once.
+            for _ in 0..=self.worker.connections() / EVENTS_MAX {
+                self.poll(events, 0);
+                self.tell(events);
+                if events.iter().count() < EVENTS_MAX {
+                    break;
+                }
             }
-            sleep_ms = 0;
         }
     }
 
@@ -109,7 +112,7 @@ impl Reactor {
             if error.kind() != io::ErrorKind::Interrupted {
                 return event(Level::Error, "shard_poll_failed", &[("error", &error)]);
             }
-            // A signal, such as the one that ends a pause: what came before it is still to be heard.
+            // By a signal: what came before it is still to be heard.
             sleep = Duration::ZERO;
         }
     }

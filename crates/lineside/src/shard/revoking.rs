@@ -10,7 +10,7 @@ use super::{Socket, Worker, peer};
 ///
 /// Some 100 bytes for each user, and 16 for each connection more.
 #[derive(Debug, Default)]
-pub(super) struct Users(HashMap<Box<str>, Vec<ConnectionId>>);
+pub(super) struct Users(pub(super) HashMap<Box<str>, Vec<ConnectionId>>);
 
 impl<S: Socket> Worker<S> {
     /// Notes whose a connection is, once it has said so. That never changes.

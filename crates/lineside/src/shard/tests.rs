@@ -1,3 +1,5 @@
+mod ending;
+mod hearing;
 mod replay;
 mod slow;
 mod stage;

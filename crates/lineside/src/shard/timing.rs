@@ -48,18 +48,18 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Has the connection, once it is connected, looked at when it is to be pinged and when its next right ends.
+    /// Has a connected browser looked at when its next ping is due or its next right ends.
     pub(super) fn watch(&mut self, id: ConnectionId) {
-        let connected = peer(&mut self.peers, id).filter(|peer| peer.connection.is_connected());
-        let Some(peer) = connected else {
+        let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.connection.is_connected())
+        else {
             return;
         };
-        let (ping_at_ms, expires_ms) = (peer.ping_at_ms, peer.connection.expires_at_ms());
-        self.look_again(id, ping_at_ms);
-        if let Some(expires_ms) = expires_ms {
-            let Now { ms, wall_ms } = self.now;
-            self.look_again(id, ms + expires_ms.saturating_sub(wall_ms));
-        }
+        let Now { ms, wall_ms } = self.now;
+        let expires_ms = peer.connection.expires_at_ms();
+        let over_ms = expires_ms.map_or(u64::MAX, |it| ms + it.saturating_sub(wall_ms));
+        // One that is due is seen to in this turn.
+        let ping_at_ms = Some(peer.ping_at_ms).filter(|it| *it > ms);
+        self.look_again(id, over_ms.min(ping_at_ms.unwrap_or(u64::MAX)));
     }
 
     fn tick(&mut self, id: ConnectionId, now_ms: u64) {

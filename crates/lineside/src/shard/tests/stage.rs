@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use lineside_hub::{HistoryLimits, PUBLISHERS_MAX};
 use lineside_protocol::envelope::message;
 use lineside_protocol::{Cursor, Epoch};
-use lineside_token::{Grant, Keys};
+use lineside_token::{ConnectionDraft, Grant, Keys, sign_connection};
 use serde_json::Value;
 
 use super::super::*;
@@ -282,13 +282,12 @@ impl Stage {
 
     /// Has a frame sent that the worker is not told of yet; it is masked with zeros.
     pub(super) fn put(page: &Page, opcode: u8, payload: &[u8]) {
-        let length = u8::try_from(payload.len()).ok().filter(|it| *it < 126);
         let mut frame = vec![0x80 | opcode];
-        match length {
-            Some(length) => frame.push(0x80 | length),
-            None => {
-                frame.push(0x80 | 126);
-                frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        match payload.len() {
+            short @ ..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
+            long => {
+                frame.push(0x80 | 127);
+                frame.extend((long as u64).to_be_bytes());
             }
         }
         frame.extend([0; 4]);
@@ -308,6 +307,22 @@ impl Stage {
         self.worker.writable(page.slot);
         self.worker.readable(page.slot);
         self.turns();
+    }
+
+    /// A token of the user that ends after so many seconds.
+    pub(super) fn token(&self, user: &str, seconds: u64) -> String {
+        let draft = ConnectionDraft {
+            sub: Some(user.into()),
+            ttl_s: seconds,
+            ..ConnectionDraft::default()
+        };
+        let wall_ms = START_MS + self.now_ms;
+        sign_connection(draft, &Keys::parse(SECRET).unwrap(), wall_ms).unwrap()
+    }
+
+    /// How many connections are noted as somebody's.
+    pub(super) fn noted(&self) -> usize {
+        self.worker.users.0.values().map(Vec::len).sum()
     }
 
     /// Lands `[number, "xxx…"]` on the channel, and hands it over; gives its cursor.

@@ -1,7 +1,7 @@
 //! What happens because time passed, to the millisecond.
 
-use super::stage::{End, Heard, LIMITS, Stage};
-use crate::shard::Limits;
+use super::super::Limits;
+use super::stage::{ENDLESS, End, Heard, LIMITS, Stage, connect};
 
 #[test]
 fn a_page_that_never_connects_is_sent_away_after_five_seconds() {
@@ -54,6 +54,19 @@ fn a_heartbeat_shorter_than_the_time_to_connect_is_kept_from_the_first() {
 }
 
 #[test]
+fn further_pings_do_not_put_off_the_end_of_a_silent_page() {
+    let mut stage = Stage::with(Limits {
+        heartbeat_seconds: 1,
+        ..LIMITS
+    });
+    let page = stage.page(None);
+    stage.pass_ms(10_999);
+    assert_eq!(page.heard().len(), 1 + 10 * 2);
+    stage.pass_ms(1);
+    assert_eq!(page.heard().last(), Some(&Heard::Close(4102)));
+}
+
+#[test]
 fn anything_that_is_heard_counts_as_an_answer() {
     let mut stage = Stage::new();
     let page = stage.page(None);
@@ -83,23 +96,40 @@ fn a_page_that_neither_reads_nor_answers_is_let_go_all_the_same() {
 }
 
 #[test]
-fn a_drain_tells_everybody_and_ends_with_the_last() {
+fn a_page_with_a_replay_to_read_is_asked_for_no_answer() {
     let mut stage = Stage::new();
-    let (polite, silent) = (stage.page(None), stage.page(None));
-    stage.land("a", 1, 1);
-    stage.worker.take(stage.inbox.drain(..));
-    stage.worker.drain();
-    stage.turns();
-    for page in [&polite, &silent] {
-        let heard = page.heard();
-        let kinds: Vec<_> = heard.iter().map(Heard::kind).collect();
-        assert_eq!(kinds, ["welcome", "message", "disconnect", "a close frame"]);
-        assert_eq!(heard.last(), Some(&Heard::Close(4100)));
+    let start = stage.publish("a", 0, 0);
+    for number in 1..=50 {
+        stage.publish("a", number, 1_000);
     }
-    stage.send(&polite, 8, &4100_u16.to_be_bytes());
-    assert_eq!(polite.end(), Some(End::Closed));
-    assert!(!stage.worker.is_drained());
-    stage.pass_ms(2_000);
-    assert_eq!(silent.end(), Some(End::Closed));
-    assert!(stage.worker.is_drained());
+    let page = stage.open();
+    stage.narrow(&page, 1_000);
+    stage.say(&page, &connect(Some(&start)));
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        stage.pass_ms(5_000);
+        stage.widen(&page, 1_000);
+        heard.extend(page.heard());
+    }
+    assert!((5..50).contains(&heard.len()), "it is not through yet");
+    stage.widen(&page, ENDLESS);
+    heard.extend(page.heard());
+    assert!(heard[1..51].iter().all(|it| it.kind() == "message"));
+    assert_eq!(heard[51].kind(), "caught_up");
+    assert_eq!(heard.len(), 52, "{:?}", &heard[52..]);
+}
+
+#[test]
+fn a_page_that_cannot_be_heard_is_slow_and_not_silent() {
+    let mut stage = Stage::new();
+    let page = stage.page(None);
+    stage.pass_ms(25_000);
+    page.heard();
+    // It was pinged; then the kernel refuses, and what the page answers is not read.
+    stage.pass_ms(1_000);
+    stage.narrow(&page, 0);
+    stage.publish("a", 1, 0);
+    stage.pass_ms(10_000);
+    stage.widen(&page, ENDLESS);
+    assert_eq!(page.heard().last(), Some(&Heard::Close(4101)));
 }
