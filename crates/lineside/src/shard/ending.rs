@@ -27,6 +27,8 @@ impl<S: Socket> Worker<S> {
         let until_ms = self.now.ms + timing::CLOSE_MS_MAX;
         peer.closing_until_ms = Some(until_ms);
         peer.close_code = Some(ending.code);
+        // Who has not answered for so long answers no close either: its place is free once the kernel has the last frames.
+        peer.has_left |= ending.code == codes::CLOSE_HEARTBEAT;
         if ending.code == codes::CLOSE_TOKEN_EXPIRED {
             let channels: Vec<_> = self.shard.subscriptions(id).cloned().collect();
             channels

@@ -39,7 +39,7 @@ pub(super) struct Peer<S> {
     pub(super) close_code: Option<CloseCode>,
     /// It broke the protocol: nothing that it says is understood any more.
     pub(super) is_broken: bool,
-    /// It said goodbye itself: nothing is owed but what is in the outbox.
+    /// It said goodbye itself, or nothing for too long: nothing is owed but what is in the outbox.
     pub(super) has_left: bool,
     /// The one entry of the timers that counts.
     pub(super) timer_at_ms: u64,
