@@ -31,12 +31,15 @@ module Lineside
       unless user.respond_to?(:id)
         raise ArgumentError, "a #{user.class} is no user: give a String, an Integer or a record"
       end
-      if user.id.nil? || (user.respond_to?(:new_record?) && user.new_record?)
+
+      id = user.id
+      if id.nil? || (user.respond_to?(:new_record?) && user.new_record?)
         raise ArgumentError, "this #{user.class} is not saved yet, so it has no channel of its own"
       end
 
       kind = base(user.class)
-      kind.name == base_name(user_class) ? user.id : "#{singular(kind)}-#{user.id}"
+      # The usual case first: it needs no look-up of the class.
+      kind.name == user_class || kind.name == base_name(user_class) ? id : "#{singular(kind)}-#{id}"
     end
 
     def singular(kind)
