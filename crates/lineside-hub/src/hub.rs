@@ -34,8 +34,9 @@ pub enum PublishOutcome {
     /// It was sent before and has landed. Ack it, and answer with the receipt if it wants one.
     Known {
         /// What it was answered the first time. After [`ANSWERS_MAX`](crate::ANSWERS_MAX) later answers to the same
-        /// publisher that is forgotten, and this is the journal's newest position, which is not before it.
-        receipt: Position,
+        /// publisher that is forgotten: then it is acked without a receipt, since a position that is too high would let
+        /// a page that resumes after it miss what lies between.
+        receipt: Option<Position>,
         /// As it was answered the first time.
         duplicate: bool,
     },
@@ -142,11 +143,11 @@ impl Hub {
         match self.publishers.answer(publisher, sequence) {
             Some(Answer::Refused(refused)) => PublishOutcome::Refused(refused.clone()),
             Some(Answer::Landed { receipt, duplicate }) => PublishOutcome::Known {
-                receipt: *receipt,
+                receipt: Some(*receipt),
                 duplicate: *duplicate,
             },
             None => PublishOutcome::Known {
-                receipt: self.journal.newest(),
+                receipt: None,
                 duplicate: false,
             },
         }

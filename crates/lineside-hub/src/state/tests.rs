@@ -409,7 +409,7 @@ fn a_publisher_that_was_linked_is_not_and_its_answers_are_kept() {
     let greeting = hub.publishers.hello([0; 16], 0, 1, 0).unwrap();
     assert_eq!((greeting.last, greeting.replaces), (12, None));
     let known = PublishOutcome::Known {
-        receipt: Position(24),
+        receipt: Some(Position(24)),
         duplicate: false,
     };
     assert_eq!(hub.publish([0; 16], 1, &frame, 0), known);

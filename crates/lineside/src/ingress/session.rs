@@ -322,9 +322,9 @@ impl Session {
         let (position, duplicate) = match outcome {
             PublishOutcome::Landed {
                 receipt, duplicate, ..
-            }
-            | PublishOutcome::Known { receipt, duplicate } => (receipt, duplicate),
-            PublishOutcome::Revoked { position, .. } => (position, false),
+            } => (Some(receipt), duplicate),
+            PublishOutcome::Known { receipt, duplicate } => (receipt, duplicate),
+            PublishOutcome::Revoked { position, .. } => (Some(position), false),
             PublishOutcome::Refused(refused) => {
                 self.dealt = self.dealt.max(Some(sequence));
                 self.refuse(sequence, refused);
@@ -333,7 +333,7 @@ impl Session {
             PublishOutcome::Replaced => return Err(End::replaced()),
         };
         self.dealt = self.dealt.max(Some(sequence));
-        if wants_receipt {
+        if let Some(position) = position.filter(|_| wants_receipt) {
             self.reply(&ToPublisher::Receipt(Receipt {
                 sequence,
                 position,
