@@ -36,6 +36,7 @@ mod logs;
 mod names;
 mod ownership;
 mod planned_restart;
+mod promises;
 mod refresh;
 mod replay;
 mod requests;

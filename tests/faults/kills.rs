@@ -1,13 +1,18 @@
 //! A sidecar that is killed under load, in memory mode: nothing is silent.
 
 use crate::load::Load;
+use crate::proxy::Ways;
 use crate::support::rounds;
 
 #[test]
 fn a_kill_is_never_silent_and_what_was_not_acked_comes_again_marked() {
-    let kills = rounds(20, 1_000);
+    let kills = rounds(60, 1_000);
     let mut load = Load::start("kills").browse(12).publish(3, 240).late_acks();
     for kill in 0..kills {
+        if kill == kills / 2 {
+            // From here on a kill may take what was acked.
+            load.link.set(Ways::default());
+        }
         load.flows(3);
         if kill % 2 == 0 {
             // It has received what it never read.

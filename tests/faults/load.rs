@@ -5,7 +5,8 @@ mod marks;
 mod settled;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -35,11 +36,14 @@ pub(crate) struct Load {
     pub(crate) record: Record,
     pub(crate) place: Place,
     sidecar: Option<Sidecar>,
+    started: Instant,
     /// Between pages and sidecar.
     pub(crate) web: Proxy,
     /// Between publishers and sidecar.
     pub(crate) link: Proxy,
     link_path: PathBuf,
+    /// The app's port, when pages come through it.
+    door: Option<u16>,
     pub(crate) browsers: Vec<Browser>,
     visitors: Vec<Visitor>,
     pub(crate) publishing: Vec<Publishing>,
@@ -62,14 +66,22 @@ impl Load {
             web: Proxy::tcp(sidecar.port),
             link: Proxy::unix(link_path.clone(), place.link()),
             link_path,
+            door: None,
             marks: Marks::new(&place, &record),
             sidecar: Some(sidecar),
+            started: Instant::now(),
             place,
             record,
             browsers: Vec::new(),
             visitors: Vec::new(),
             publishing: Vec::new(),
         }
+    }
+
+    /// Pages to come connect to that port, of an app that hands their sockets over.
+    pub(crate) fn through(&mut self, port: u16) {
+        self.web.retarget(port);
+        self.door = Some(port);
     }
 
     /// Opens so many pages, each of its own user and with a share of the channels, and waits until they are connected.
@@ -121,11 +133,17 @@ impl Load {
     }
 
     /// Starts one process, which publishes to every channel that a page reads unless its plan names them.
-    pub(crate) fn start_publishing(&mut self, name: &str, mut plan: Value) {
+    pub(crate) fn start_publishing(&mut self, name: &str, plan: Value) {
+        let command = Command::new(env!("CARGO_BIN_EXE_lineside-test-publisher"));
+        self.start_script(name, command, plan);
+    }
+
+    /// The same by another program.
+    pub(crate) fn start_script(&mut self, name: &str, command: Command, mut plan: Value) {
         if plan.get("channels").is_none() {
             plan["channels"] = json!(self.channels());
         }
-        let process = Publishing::start(name, &self.link_path, &self.record, plan);
+        let process = Publishing::start(command, name, &self.link_path, &self.record, plan);
         self.publishing.push(process);
     }
 
@@ -185,6 +203,15 @@ impl Load {
         let before = count();
         within("there is publishing", || {
             (count() >= before + calls).then_some(())
+        });
+    }
+
+    /// Waits until no publishing process waits for more receipts than so many.
+    #[track_caller]
+    pub(crate) fn answered(&self, but: u64) {
+        within("receipts come", || {
+            let mut processes = self.publishing.iter();
+            processes.all(|it| it.unanswered() <= but).then_some(())
         });
     }
 
@@ -266,7 +293,9 @@ impl Load {
     /// A successor.
     pub(crate) fn come_again(&mut self) {
         let sidecar = self.place.start();
-        self.web.retarget(sidecar.port);
+        if self.door.is_none() {
+            self.web.retarget(sidecar.port);
+        }
         self.sidecar = Some(sidecar);
     }
 
@@ -294,6 +323,7 @@ impl Load {
         Settled {
             counts,
             unheard,
+            took: self.started.elapsed(),
             statuses,
         }
     }

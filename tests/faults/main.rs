@@ -18,15 +18,15 @@ mod browser;
 mod load;
 mod proxy;
 mod publishing;
-mod random;
 mod record;
 mod support;
 
 mod kills;
 mod links;
 mod network;
-mod proxies;
+mod puma;
 mod restarts;
 mod resumes;
 mod rights;
+mod ruby;
 mod slow;

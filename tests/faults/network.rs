@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use lineside_tests::random::Random;
+
 use crate::load::Load;
 use crate::proxy::{End, Way, Ways};
-use crate::random::Random;
 use crate::support::{place, rounds, within};
 
 /// What a network does for a while.
@@ -80,7 +81,7 @@ fn happen(blip: Blip, load: &Load, meanwhile: u64) {
 
 #[test]
 fn blips_of_the_network_cost_nothing() {
-    let blips = rounds(32, 1_200);
+    let blips = rounds(32, 200);
     let load = Load::start("blips").browse(10).publish(3, 300);
     let mut random = Random::new(blips);
     for blip in BLIPS.iter().cycle().take(blips.try_into().unwrap()) {
@@ -94,7 +95,7 @@ fn blips_of_the_network_cost_nothing() {
 
 #[test]
 fn a_sidecar_that_is_stopped_and_goes_on_loses_nothing() {
-    let stops = rounds(10, 300);
+    let stops = rounds(10, 60);
     let load = Load::start("suspended").browse(8).publish(3, 240);
     for _ in 0..stops {
         load.flows(3);
@@ -127,7 +128,7 @@ fn a_line_that_is_dead_in_either_direction_is_noticed_at_both_ends() {
     let load = Load::start_in("half-open", place().with("LINESIDE_HEARTBEAT_SECONDS", 1))
         .browse(6)
         .publish(1, 60);
-    for _ in 0..rounds(1, 10) {
+    for _ in 0..rounds(1, 2) {
         load.flows(1);
         let before = load.welcomes();
         let descriptors = load.descriptors();

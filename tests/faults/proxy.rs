@@ -4,6 +4,7 @@
 //! connection can be [ended](End) as networks end them. Nothing happens by chance: whoever wants chance draws it and says so.
 
 mod pump;
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};

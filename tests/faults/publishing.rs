@@ -29,16 +29,23 @@ pub(crate) struct Publishing {
 struct Told {
     calls: u64,
     declined: u64,
+    receipts: u64,
     done: u64,
     status: Option<Value>,
 }
 
 impl Publishing {
-    /// Starts a process with this plan, as `publisher.rs` has it, beside its name and the link.
-    pub(crate) fn start(name: &str, link: &Path, record: &Record, mut plan: Value) -> Self {
+    /// Starts a process that does what `publisher.rs` describes, with this plan beside its name and the link.
+    pub(crate) fn start(
+        mut command: Command,
+        name: &str,
+        link: &Path,
+        record: &Record,
+        mut plan: Value,
+    ) -> Self {
         plan["name"] = json!(name);
         plan["link"] = json!(link);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lineside-test-publisher"))
+        let mut child = command
             .arg(plan.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -72,6 +79,12 @@ impl Publishing {
     /// Calls that were answered with false.
     pub(crate) fn declined(&self) -> u64 {
         self.told.lock().unwrap().declined
+    }
+
+    /// Calls whose receipt is still to come, of a process that asks for them.
+    pub(crate) fn unanswered(&self) -> u64 {
+        let told = self.told.lock().unwrap();
+        told.calls - told.declined - told.receipts
     }
 
     /// Waits until each thread has made all the calls of its plan.
@@ -134,6 +147,7 @@ fn note(line: &str, record: &Record, told: &mut Told) {
     match value["event"].as_str() {
         Some("sent") => told.calls += 1,
         Some("declined") => told.declined += 1,
+        Some("receipt") => told.receipts += 1,
         Some(_) => {}
         None if value.get("done").is_some() => told.done += 1,
         None => told.status = Some(value.clone()),

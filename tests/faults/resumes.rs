@@ -1,24 +1,25 @@
 //! Pages that lose their connection and resume: whole, or told that they are not.
 
+use lineside_tests::random::Random;
+
 use crate::load::Load;
 use crate::proxy::End;
-use crate::random::Random;
 use crate::support::{place, rounds, within};
 
 #[test]
 fn a_gap_is_filled_whole_or_told_lost_and_never_between() {
     /// Of each channel; gaps are up to twice that.
-    const HISTORY: u64 = 30;
-    let gaps = rounds(60, 4_000);
+    const HISTORY: u64 = 12;
+    let gaps = rounds(100, 400);
     let narrow = place().with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", HISTORY);
-    let mut load = Load::start_in("gaps", narrow).browse(8).publish(2, 600);
+    let mut load = Load::start_in("gaps", narrow).browse(8).publish(2, 900);
     let channels = u64::try_from(load.channels().len()).unwrap();
     let mut random = Random::new(gaps);
     for _ in 0..gaps {
         load.all_connected();
         let before = load.welcomes();
         load.web.refuse(true);
-        load.web.end(*random.pick(&[End::Cut, End::Reset]));
+        load.web.end(*random.pick(&[End::Cut, End::Reset]).unwrap());
         load.publishes(random.between(0, 2 * HISTORY * channels));
         load.web.refuse(false);
         load.all_came_back(&before);
@@ -34,15 +35,15 @@ fn a_gap_is_filled_whole_or_told_lost_and_never_between() {
 
 #[test]
 fn the_seam_between_replay_and_live_has_no_hole_and_no_overlap() {
-    let cuts = rounds(60, 4_000);
+    let cuts = rounds(200, 2_000);
     let load = Load::start("seams").browse(10).publish(3, 900);
     let mut random = Random::new(cuts);
     for _ in 0..cuts {
         let before = load.welcomes();
         // Some in the middle of a replay, some before their welcome.
-        load.web.end(*random.pick(&[End::Cut, End::Reset]));
+        load.web.end(*random.pick(&[End::Cut, End::Reset]).unwrap());
         load.publishes(random.between(0, 60));
-        if !random.one_in(4) {
+        if !random.percent(25) {
             load.all_came_back(&before);
         }
     }
@@ -55,7 +56,7 @@ fn the_seam_between_replay_and_live_has_no_hole_and_no_overlap() {
 fn a_page_resumes_only_after_cursors_that_it_was_given() {
     // Connections that are cut behind any byte of what they say: half an envelope, half a welcome.
     const FIRST: u64 = 6;
-    let cuts = rounds(150, 5_000);
+    let cuts = rounds(200, 2_000);
     let load = Load::start("cursors").browse(FIRST).publish(2, 300);
     let mut random = Random::new(cuts);
     for _ in 0..cuts {

@@ -1,9 +1,10 @@
 //! Who may read what, while pages come and go and change hands.
 
+use lineside_tests::random::Random;
+
 use crate::browser::{Browser, Visitor};
 use crate::load::Load;
 use crate::proxy::End;
-use crate::random::Random;
 use crate::support::rounds;
 
 /// Users and rooms to draw from; each visitor may read only a part.
@@ -23,7 +24,7 @@ fn somebody(random: &mut Random) -> Visitor {
     let subscribe = draw(1);
     Visitor {
         user: format!("u{}", random.between(0, USERS - 1)),
-        allow: if random.one_in(3) {
+        allow: if random.percent(33) {
             vec!["room:*".into()]
         } else {
             subscribe.clone()
@@ -35,7 +36,7 @@ fn somebody(random: &mut Random) -> Visitor {
 
 #[test]
 fn nobody_hears_what_only_others_may() {
-    let changes = rounds(80, 5_000);
+    let changes = rounds(300, 2_000);
     let mut random = Random::new(changes);
     let mut load = Load::start("rights");
     for _ in 0..12 {

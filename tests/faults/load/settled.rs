@@ -1,5 +1,7 @@
 //! What a run comes to.
 
+use std::time::Duration;
+
 use lineside_tests::history::Counts;
 use serde_json::Value;
 
@@ -8,6 +10,8 @@ pub(crate) struct Settled {
     pub(crate) counts: Counts,
     /// Accepted publications that a page that reads their channel has never heard, once for each such page.
     pub(crate) unheard: u64,
+    /// How long it all took.
+    pub(crate) took: Duration,
     /// What each publishing process counted, in the order of their start.
     pub(crate) statuses: Vec<Value>,
 }
@@ -26,8 +30,9 @@ impl Settled {
         } = self.counts;
         println!(
             "{what}: {sent} published, {} sent again; {deliveries} delivered, {repeated} of them repeated; \
-             {recovered} channels resumed whole, {lost} lost ({false_alarms} needlessly)",
+             {recovered} channels resumed whole, {lost} lost ({false_alarms} needlessly); in {:.0} s",
             self.total("resent"),
+            self.took.as_secs_f64(),
         );
     }
 

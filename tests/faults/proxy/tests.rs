@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use crate::proxy::{End, Proxy, Way, Ways};
+use super::{End, Proxy, Way, Ways};
 use crate::support::{PATIENCE, within};
 
 /// Both ends of a connection through a proxy.

@@ -1,0 +1,58 @@
+//! Ruby processes through the built gem.
+
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::load::Load;
+use crate::proxy::End;
+use crate::publishing::Publishing;
+use crate::support::{SECRET, rounds};
+
+/// Ruby with the gem of this checkout, and of settings nothing but the secret.
+pub(crate) fn ruby() -> Command {
+    let mut command = Command::new("ruby");
+    command
+        .args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/../lib")])
+        .stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LINESIDE_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("LINESIDE_SECRET", SECRET);
+    command
+}
+
+#[test]
+fn what_was_rolled_back_never_lands_and_what_was_committed_does_while_links_break() {
+    let cuts = rounds(30, 400);
+    let mut load = Load::start("transactions").browse(4);
+    for seed in 0..2 {
+        let mut script = ruby();
+        script.arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/faults/transactions.rb"
+        ));
+        load.start_script(
+            &format!("ruby{seed}"),
+            script,
+            json!({"seed": seed, "per_second": 100}),
+        );
+    }
+    load.flows(1);
+    for cut in 0..cuts {
+        load.publishes(20);
+        load.link.end(End::Cut);
+        if cut % 10 == 9 {
+            load.restart();
+        }
+    }
+    let declined: u64 = load.publishing.iter().map(Publishing::declined).sum();
+    assert!(declined > 0, "some were rolled back");
+    let settled = load.settle();
+    settled.nothing_lost();
+    settled.print(&format!(
+        "R-16: {declined} rolled back, {cuts} links cut, sidecars restarted meanwhile"
+    ));
+}
