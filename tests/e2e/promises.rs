@@ -1,4 +1,5 @@
-//! docs/reliability.md promises nothing without a test that exists, and no fault run goes without a promise (P-06).
+//! docs/reliability.md and docs/security.md promise nothing without a test that exists, and no fault run goes without a
+//! promise (P-06).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -108,11 +109,38 @@ fn promises() -> Vec<Promise> {
     rows.collect()
 }
 
-#[test]
-fn each_promise_of_the_docs_names_tests_that_exist() {
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
     let mut tests = rust_tests(&root().join("crates"));
     tests.extend(rust_tests(&root().join("tests")));
     tests.extend(described_tests());
+    tests
+}
+
+#[test]
+fn each_promise_of_security_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let tables = text.split("| | promise | test |\n|---|---|---|\n").skip(1);
+    let rows: Vec<&str> = tables
+        .flat_map(|table| table.lines().take_while(|line| line.starts_with('|')))
+        .collect();
+    assert!(rows.len() >= 15, "the tables were read");
+    let tests = tests();
+    for row in rows {
+        let cells: Vec<_> = row.split('|').collect();
+        assert_eq!(cells.len(), 5, "id, promise, tests: {row}");
+        let proofs: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
+        assert!(!proofs.is_empty(), "no test: {row}");
+        for proof in proofs {
+            let exists = tests.contains(proof) || root().join("crates").join(proof).is_file();
+            assert!(exists, "`{proof}` is no test: {row}");
+        }
+    }
+}
+
+#[test]
+fn each_promise_of_the_docs_names_tests_that_exist() {
+    let tests = tests();
     let promises = promises();
     assert!(promises.len() >= 15, "the table was read");
     for Promise { id, proofs, seen } in promises {
