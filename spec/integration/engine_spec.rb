@@ -64,7 +64,7 @@ RSpec.describe "The engine" do
   it "logs publications as Rails logs queries, where debug is logged and nowhere else" do
     publish = 'Lineside.publish("orders", 1)'
     run "config.logger = Logger.new($stdout); config.log_level = :debug", publish
-    expect(@output).to match(/Lineside.* orders: accepted \([\d.]+ms\)/)
+    expect(@output).to match(/Lineside.* orders: accepted \(1 bytes, [\d.]+ms\)/)
     run "config.logger = Logger.new($stdout); config.log_level = :info",
         "#{publish}; p ActiveSupport::Notifications.notifier.listening?('publish.lineside')"
     expect(@output).to start_with "false\n"
