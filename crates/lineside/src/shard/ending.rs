@@ -13,9 +13,16 @@ use crate::log::{Level, event};
 /// do not all come back at once.
 const AFTER_MS_MAX: u64 = 5000;
 
+/// Endings behind which nothing of the outbox is sent.
+const ABANDONED: [CloseCode; 3] = [
+    codes::CLOSE_TOKEN_EXPIRED,
+    codes::CLOSE_TOKEN_REVOKED,
+    codes::CLOSE_SLOW,
+];
+
 impl<S: Socket> Worker<S> {
     /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer. One that is
-    /// slow or signed out is sent nothing but that.
+    /// slow, signed out or expired is sent nothing but that.
     pub(super) fn end(&mut self, id: ConnectionId, ending: &Ending) {
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
@@ -29,15 +36,11 @@ impl<S: Socket> Worker<S> {
         peer.close_code = Some(ending.code);
         // Who has not answered for so long answers no close either: its place is free once the kernel has the last frames.
         peer.has_left |= ending.code == codes::CLOSE_HEARTBEAT;
-        if ending.code == codes::CLOSE_TOKEN_EXPIRED {
-            let channels: Vec<_> = self.shard.subscriptions(id).cloned().collect();
-            channels
-                .iter()
-                .for_each(|channel| self.shard.forget(id, channel));
-        }
         // Nothing may follow the close frame.
         self.shard.leave(id);
-        if [codes::CLOSE_TOKEN_REVOKED, codes::CLOSE_SLOW].contains(&ending.code) {
+        // Whole, with every cursor in it: a ping or a `caught_up` that outlived the messages before it would take the
+        // page's cursor past them, and its resume would leave them out.
+        if ABANDONED.contains(&ending.code) {
             self.shard.abandon(id);
         }
         self.push_goodbye(id, ending);

@@ -241,3 +241,22 @@ fn a_replay_that_ends_in_time_leaves_no_clock_running() {
     }
     assert_eq!(page.end(), None);
 }
+
+#[test]
+fn a_token_that_expires_within_a_replay_leaves_no_cursor_behind_what_was_not_sent() {
+    let mut stage = Stage::new();
+    let start = fill(&mut stage, 5, 200);
+    let page = stage.open();
+    stage.narrow(&page, 900);
+    stage.say(&page, &super::stage::connect_for(2, &start));
+    // With its leeway; the kernel has not refused for long enough to be slow.
+    stage.pass_ms(8_000);
+    stage.widen(&page, ENDLESS);
+    let heard = page.heard();
+    let last = heard.len() - 2;
+    assert_eq!(heard[0].kind(), "welcome");
+    assert_eq!(heard[last].text()["code"], 4003);
+    let messages = &heard[1..last];
+    assert!(!messages.is_empty() && messages.iter().all(|it| it.kind() == "message"));
+    assert!(numbers(&heard).len() < 5);
+}

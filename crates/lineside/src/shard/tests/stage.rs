@@ -383,6 +383,18 @@ impl Stage {
     }
 }
 
+/// A connect to the channel `a`, with a token that lives as many seconds.
+pub(super) fn connect_for(seconds: u64, after: &str) -> Value {
+    let draft = ConnectionDraft {
+        ttl_s: seconds,
+        ..ConnectionDraft::default()
+    };
+    let mut connect = connect(Some(after));
+    let keys = Keys::parse(SECRET).unwrap();
+    connect["token"] = sign_connection(draft, &keys, START_MS).unwrap().into();
+    connect
+}
+
 /// A connect to the channel `a`.
 pub(super) fn connect(after: Option<&str>) -> Value {
     let mut entry = serde_json::json!({"channel": "a"});
