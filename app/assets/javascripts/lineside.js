@@ -203,10 +203,9 @@ class Lineside extends EventTarget {
   }
 
   // A live listener that has to ask again has heard what the connection has.
-  #toAsked(listener, ref) {
+  #toAsked(listener) {
     if (listener.state === LIVE && this.#cursor && isNew(this.#cursor, listener.cursor)) listener.cursor = this.#cursor;
     listener.state = ASKED;
-    listener.ref = ref;
   }
 
   // Takes a listener to where the server's answer puts it.
@@ -216,8 +215,9 @@ class Lineside extends EventTarget {
     listener.state = isReplayed ? BEHIND : LIVE;
   }
 
+  // The connection may have come past what was never sent of a channel: who is refused keeps a cursor of its own.
   #refused(listeners, channel, code, message) {
-    for (const listener of listeners) this.#toAsked(listener, REFUSED);
+    for (const listener of listeners) Object.assign(listener, { state: ASKED, ref: REFUSED });
     this.#emit("refused", { channel, code, message });
   }
 
@@ -498,8 +498,11 @@ class Lineside extends EventTarget {
     if (this.#pageToken === undefined || !token || token === this.#pageToken) return;
     this.#pageToken = token;
     const [page, held] = [claims(token), claims(this.#token)];
-    if (page.sub !== held.sub && this.#tokenUrl) this.#restart();
-    else if (page.sub !== held.sub || page.iat_ms > held.iat_ms) this.#replaceToken(token, false);
+    if (page.sub !== held.sub && this.#tokenUrl) {
+      // The app may know another user by now; what this page shows is this one's.
+      this.#takeToken(token);
+      this.#restart();
+    } else if (page.sub !== held.sub || page.iat_ms > held.iat_ms) this.#replaceToken(token, false);
   }
 }
 

@@ -1,5 +1,7 @@
 //! The page does with the module what a browser does.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lineside_tests::page::{Act, Page, Tags};
 use serde_json::{Value, json};
 
@@ -99,4 +101,34 @@ fn timers_that_were_due_while_the_machine_slept_run_when_it_wakes() {
 #[should_panic(expected = "threw")]
 fn an_exception_that_nobody_catches_ends_the_test() {
     connected().received(1, "not JSON");
+}
+
+/// As far as a page reads one.
+fn token(sub: &str) -> String {
+    let claims =
+        json!({"sub": sub, "iat": NOW_MS / 1000, "iat_ms": NOW_MS, "exp": NOW_MS / 1000 + 600});
+    format!("head.{}.mac", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+#[test]
+fn a_visit_rendered_for_another_user_than_the_app_then_knows_loses_what_it_shows() {
+    let tags_of = |sub| Tags {
+        token: Some(token(sub)),
+        token_url: Some("/lineside/token".into()),
+        ..tags()
+    };
+    let mut page = Page::load(1, NOW_MS, &tags_of("1"));
+    page.connect();
+    page.visit(&tags_of("2"));
+    page.user(1);
+    let request = |act| match act {
+        Act::Fetch { request, .. } => Some(request),
+        _ => None,
+    };
+    let request = page.acts().into_iter().find_map(request);
+    page.give_token(request.expect("it asks who it is"), &token("1"));
+    page.opened(2);
+    let connect = &sent(&mut page)[0];
+    let entry = json!({"channel": "user:1", "after": "unknown"});
+    assert_eq!(connect["subscribe"], json!([entry]));
 }
