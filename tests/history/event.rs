@@ -59,7 +59,7 @@ pub enum Event {
         /// The journal's newest position then.
         cursor: String,
     },
-    /// One call was answered by itself.
+    /// One call landed.
     Receipt {
         /// The process.
         publisher: String,
@@ -80,6 +80,13 @@ pub enum Event {
     },
     /// The publisher dropped one call unsent: it must never land.
     Dropped {
+        /// The process.
+        publisher: String,
+        /// The call.
+        sequence: u64,
+    },
+    /// The publisher gave one call up that it had sent: it landed, or it did not.
+    GivenUp {
         /// The process.
         publisher: String,
         /// The call.
@@ -127,13 +134,23 @@ pub enum Event {
         /// When the token was made, in milliseconds since the Unix epoch.
         #[serde(default)]
         issued_ms: u64,
-        /// All that this page may see beside `user:<user>`: names, and prefixes that end in `*`.
+        /// All that the token opens beside `user:<user>`, and what is public: names, and prefixes that end in `*`.
         grants: Vec<String>,
         /// Where to resume, as given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
         /// The channels asked for by name.
         subscribe: Vec<Channel>,
+    },
+    /// The page was given channel tokens, which open more than its connection token does.
+    Granted {
+        /// The page.
+        browser: String,
+        /// Who alone may use them; none for anybody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// For which channels.
+        channels: Vec<String>,
     },
     /// The answer to `connect`.
     Welcome {
@@ -203,12 +220,15 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<String>,
     },
-    /// A subscription ended, asked or not.
+    /// A subscription ended.
     Unsubscribed {
         /// The page.
         browser: String,
         /// Which.
         channel: String,
+        /// Because the right to it ended: what was not sent of it by then never comes.
+        #[serde(default)]
+        unasked: bool,
     },
     /// A fresh token was taken.
     Refreshed {

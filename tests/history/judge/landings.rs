@@ -21,6 +21,8 @@ pub(super) struct Publication<'a> {
     pub(super) known: Option<At<'a>>,
     /// Why it must never land, and the line that says so.
     pub(super) banned: Option<(usize, &'static str)>,
+    /// Nobody knows whether it landed, or it is known that another one had under its `once` id.
+    pub(super) is_exempt: bool,
     /// When it was acked, and the newest position then.
     pub(super) acked: Option<(usize, At<'a>)>,
 }
@@ -43,13 +45,16 @@ pub(super) struct Landings<'a> {
     by_id: HashMap<&'a str, usize>,
     /// By publisher.
     calls: HashMap<&'a str, Vec<usize>>,
+    /// How many of these are covered by acks.
+    acked: HashMap<&'a str, usize>,
     /// Which publication stands where, and a line that shows it.
     journals: HashMap<&'a str, BTreeMap<u64, (usize, usize)>>,
     /// The same, of one channel.
     channels: HashMap<(&'a str, &'a str), BTreeMap<u64, usize>>,
     /// Where a publication stands in an epoch.
     places: HashMap<(usize, &'a str), u64>,
-    seen: HashSet<usize>,
+    /// How many carry each `once` id of a channel.
+    onces: HashMap<(&'a str, &'a str), usize>,
     sign_outs: Vec<SignOut<'a>>,
     gone: HashSet<&'a str>,
 }
@@ -97,9 +102,10 @@ impl<'a> Landings<'a> {
         self.places.get(&(publication, epoch)).copied()
     }
 
-    /// Whether anybody heard it, in any epoch.
-    pub(super) fn is_seen(&self, publication: usize) -> bool {
-        self.seen.contains(&publication)
+    /// Whether another one carries its `once` id on its channel: which of them landed, nothing but a message says.
+    pub(super) fn shares_id(&self, publication: usize) -> bool {
+        let Publication { channel, once, .. } = &self.publications[publication];
+        once.is_some_and(|once| self.onces.get(&(*channel, once)).is_some_and(|it| *it > 1))
     }
 
     /// What precedes and follows a publication among its publisher's.
@@ -149,8 +155,12 @@ impl<'a> Landings<'a> {
                 once: once.as_deref(),
                 known: known.as_deref().and_then(At::read),
                 banned: None,
+                is_exempt: false,
                 acked: None,
             });
+            if let Some(once) = once {
+                *self.onces.entry((&item.channel, once)).or_default() += 1;
+            }
             if self.by_id.insert(&item.id, number).is_some() {
                 let what = format!("the log sends {} twice, and ids must differ", item.id);
                 judgement.find(Fault::Phantom, [line], what);
@@ -183,12 +193,17 @@ impl<'a> Landings<'a> {
                 publisher,
                 sequence,
                 cursor,
-                duplicate: false,
+                duplicate,
             } => {
-                let last = self.of_call(publisher, *sequence).pop();
-                let last = last.filter(|it| self.publications[*it].once.is_none());
-                if let Some(last) = last {
-                    self.land(last, At::of(cursor), line, judgement);
+                let call = self.of_call(publisher, *sequence);
+                for publication in &call {
+                    self.ack_one(*publication, (line, At::of(cursor)));
+                    self.publications[*publication].is_exempt |= *duplicate;
+                }
+                // Of what carries a `once` id it may name an earlier one.
+                let last = call.last().filter(|_| !duplicate);
+                if let Some(last) = last.filter(|it| self.publications[**it].once.is_none()) {
+                    self.land(*last, At::of(cursor), line, judgement);
                 }
             }
             Event::Message { cursor, id, .. } => {
@@ -208,6 +223,14 @@ impl<'a> Landings<'a> {
                 until_ms: *until_ms,
                 at: At::of(cursor),
             }),
+            Event::GivenUp {
+                publisher,
+                sequence,
+            } => {
+                for publication in self.of_call(publisher, *sequence) {
+                    self.publications[publication].is_exempt = true;
+                }
+            }
             Event::Gone { publisher } => {
                 self.gone.insert(publisher);
             }
@@ -229,23 +252,24 @@ impl<'a> Landings<'a> {
         }
     }
 
-    /// Goes back from the newest that is covered to what was acked before.
-    fn ack(&mut self, publisher: &str, through: u64, ack: (usize, At<'a>)) {
+    fn ack(&mut self, publisher: &'a str, through: u64, ack: (usize, At<'a>)) {
         let calls = self.calls.get(publisher).map_or(&[][..], Vec::as_slice);
-        let covered = calls.partition_point(|it| self.publications[*it].sequence <= through);
-        for publication in calls[..covered].iter().rev() {
-            let publication = &mut self.publications[*publication];
-            if publication.acked.is_some() {
-                break;
-            }
-            if publication.banned.is_none() {
-                publication.acked = Some(ack);
-            }
+        let to = calls.partition_point(|it| self.publications[*it].sequence <= through);
+        let from = self.acked.insert(publisher, to).unwrap_or(0);
+        let newly = calls[from.min(to)..to].to_vec();
+        for publication in newly {
+            self.ack_one(publication, ack);
+        }
+    }
+
+    fn ack_one(&mut self, publication: usize, ack: (usize, At<'a>)) {
+        let publication = &mut self.publications[publication];
+        if publication.acked.is_none() && publication.banned.is_none() {
+            publication.acked = Some(ack);
         }
     }
 
     fn land(&mut self, number: usize, at: At<'a>, line: usize, judgement: &mut Judgement) {
-        self.seen.insert(number);
         let publication = &self.publications[number];
         let journal = self.journals.entry(at.epoch).or_default();
         let (first, seen) = *journal.entry(at.position).or_insert((number, line));
@@ -273,6 +297,7 @@ impl<'a> Landings<'a> {
         for publication in &self.publications {
             if publication.acked.is_none()
                 && publication.banned.is_none()
+                && !publication.is_exempt
                 && !self.gone.contains(publication.publisher)
             {
                 let what = format!("{} was accepted and never answered", publication.id);

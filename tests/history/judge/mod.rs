@@ -27,6 +27,14 @@ impl<'a> At<'a> {
         Some(Self { epoch, position })
     }
 
+    /// The one that stands further; of two epochs the other, which came later.
+    fn later(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.epoch == self.epoch => self.max(other),
+            other => other.unwrap_or(self),
+        }
+    }
+
     /// The same, of a log that lies.
     fn of(cursor: &'a str) -> Self {
         Self::read(cursor).unwrap_or(Self {
@@ -84,6 +92,7 @@ fn browser(event: &Event) -> Option<&str> {
     match event {
         Event::Fetched { browser, .. }
         | Event::Connect { browser, .. }
+        | Event::Granted { browser, .. }
         | Event::Welcome { browser, .. }
         | Event::Subscribe { browser, .. }
         | Event::Subscribed { browser, .. }
@@ -101,6 +110,7 @@ fn browser(event: &Event) -> Option<&str> {
         | Event::Receipt { .. }
         | Event::Refused { .. }
         | Event::Dropped { .. }
+        | Event::GivenUp { .. }
         | Event::Gone { .. }
         | Event::SignedOut { .. }
         | Event::Settled => None,

@@ -21,6 +21,8 @@ pub(super) struct Open<'a> {
     /// What `connect` named, for all channels and for each.
     after: Option<&'a str>,
     asked: HashMap<&'a str, Option<&'a str>>,
+    /// What it asked for by name on this connection: of what a token merely brings the page may have no state at all.
+    named: HashSet<&'a str>,
     /// Of the welcome.
     epoch: Option<&'a str>,
     /// Where the connection stands, replays of a `subscribe` apart.
@@ -39,6 +41,8 @@ pub(super) struct Open<'a> {
 pub(super) struct Page<'a> {
     pub(super) name: &'a str,
     open: Option<Open<'a>>,
+    /// What channel tokens open, and for whom alone.
+    granted: HashSet<(Option<&'a str>, &'a str)>,
     /// Up to where it has everything of a channel; none where it may name any cursor that it was given.
     covered: HashMap<&'a str, Option<At<'a>>>,
     /// The cursor rendered into it.
@@ -53,7 +57,7 @@ pub(super) struct Page<'a> {
     fetched: HashMap<&'a str, usize>,
     /// The same of all channels; none for a page whose log does not say what it fetches.
     fetched_all: Option<usize>,
-    /// Channels that it was subscribed to at the end.
+    /// Channels that it was subscribed to at the end, because it asked for them by name.
     pub(super) settled: Vec<&'a str>,
 }
 
@@ -62,6 +66,7 @@ impl<'a> Page<'a> {
         Self {
             name,
             open: None,
+            granted: HashSet::new(),
             covered: HashMap::new(),
             rendered: None,
             given: HashSet::new(),
@@ -86,17 +91,23 @@ impl<'a> Page<'a> {
             Event::Subscribe { channel, after, .. } => {
                 self.judge_given(after.as_deref(), line);
                 if let Some(open) = &mut self.open {
+                    open.named.insert(channel);
                     let requests = open.requests.entry(channel).or_default();
                     requests.push_back(after.as_deref());
                 }
             }
             Event::Forbidden { channel, .. } => {
                 if let Some(open) = &mut self.open {
+                    open.named.insert(channel);
                     let requests = open.requests.get_mut(channel.as_str());
                     requests.and_then(VecDeque::pop_front);
                 }
             }
             Event::Closed { .. } => self.close(line),
+            Event::Granted { user, channels, .. } => {
+                let granted = channels.iter().map(|it| (user.as_deref(), it.as_str()));
+                self.granted.extend(granted);
+            }
             Event::Message { .. } => self.message(event, line),
             Event::Ping { cursor, .. } => {
                 self.reach(At::of(cursor), line);
@@ -129,24 +140,27 @@ impl<'a> Page<'a> {
         let fault = open.fault();
         for stint in open.stints.values_mut() {
             stint.reach(u64::MAX, fault, line);
-            self.settled.push(stint.channel);
+            if open.named.contains(stint.channel) {
+                self.settled.push(stint.channel);
+            }
         }
         self.close(line);
     }
 
+    /// Newer state; what the page has beyond its cursor it keeps.
     fn fetch(&mut self, channels: &'a [String], cursor: Option<&'a str>, line: &Line<'_, 'a>) {
         let cursor = cursor.and_then(At::read);
         if channels.is_empty() {
             self.fetched_all = Some(line.number);
-            if cursor.is_some() {
-                self.covered.clear();
-                self.rendered = cursor;
+            for covered in self.covered.values_mut().flatten() {
+                *covered = covered.later(cursor);
             }
+            self.rendered = self.rendered.map(|it| it.later(cursor)).or(cursor);
         }
         for channel in channels {
             self.fetched.insert(channel, line.number);
             if let Some(cursor) = cursor {
-                self.covered.insert(channel, Some(cursor));
+                self.cover(channel, cursor);
             }
         }
     }
@@ -185,6 +199,7 @@ impl<'a> Page<'a> {
             issued_ms: *issued_ms,
             grants,
             after: after.as_deref(),
+            named: asked.keys().copied().collect(),
             asked,
             epoch: None,
             newest: 0,
@@ -216,9 +231,7 @@ impl<'a> Page<'a> {
 
     fn cover(&mut self, channel: &'a str, through: At<'a>) {
         let covered = self.covered.entry(channel).or_default();
-        if covered.is_none_or(|it| it.epoch != through.epoch || it.position < through.position) {
-            *covered = Some(through);
-        }
+        *covered = Some(covered.map_or(through, |it| it.later(Some(through))));
     }
 
     /// The connection as a whole has come to a position.
@@ -271,9 +284,15 @@ impl<'a> Page<'a> {
     /// A page resumes no later than it has everything.
     fn judge_reached(&self, channel: &str, after: At<'_>, line: &mut Line<'_, 'a>) {
         let covered = self.covered.get(channel).copied().unwrap_or(self.rendered);
+        let is_rendered = self
+            .rendered
+            .is_some_and(|it| it.epoch == after.epoch && after.position <= it.position);
+        let is_named = |open: &Open<'a>| open.named.contains(channel);
         if let Some(covered) = covered
+            && self.open.as_ref().is_some_and(is_named)
             && covered.epoch == after.epoch
             && covered.position < after.position
+            && !is_rendered
         {
             let what = format!(
                 "page {} resumed {channel} after {}, and has it only through {} of epoch {}",
@@ -284,7 +303,7 @@ impl<'a> Page<'a> {
     }
 }
 
-impl Open<'_> {
+impl<'a> Open<'a> {
     /// What a hole is, now.
     fn fault(&self) -> Fault {
         if self.is_replaying {
@@ -294,13 +313,16 @@ impl Open<'_> {
         }
     }
 
-    fn grants(&self, channel: &str) -> bool {
+    fn grants(&self, channel: &'a str, granted: &HashSet<(Option<&'a str>, &'a str)>) -> bool {
         let of_user = self.user.zip(channel.strip_prefix("user:"));
         let opens = |grant: &String| match grant.strip_suffix('*') {
             Some(prefix) => channel.starts_with(prefix),
             None => grant == channel,
         };
-        of_user.is_some_and(|(user, of)| user == of) || self.grants.iter().any(opens)
+        of_user.is_some_and(|(user, of)| user == of)
+            || self.grants.iter().any(opens)
+            || granted.contains(&(None, channel))
+            || self.user.is_some() && granted.contains(&(self.user, channel))
     }
 }
 

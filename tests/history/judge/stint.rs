@@ -14,6 +14,8 @@ pub(super) struct Stint<'a> {
     pub(super) line: usize,
     /// Both are unknown until something says where it began.
     pub(super) known: Option<(u64, u64)>,
+    /// Where its last message stands.
+    heard: Option<u64>,
     /// The replay of a `subscribe` is coming.
     pub(super) is_replaying: bool,
     /// What should have come, and may still: where it was noticed, and what its absence is.
@@ -27,6 +29,7 @@ impl<'a> Stint<'a> {
             channel,
             line,
             known: after.map(|after| (after, after)),
+            heard: None,
             is_replaying: false,
             missing: BTreeMap::new(),
         }
@@ -70,9 +73,19 @@ impl<'a> Stint<'a> {
             return Some(Fault::Doubled);
         }
         self.note_missing(position, fault, line);
+        self.heard = Some(position);
         let from = self.known.map_or(position, |(from, _)| from);
         self.known = Some((from, position));
         None
+    }
+
+    /// What was not sent by now never will be, and the page was told: it has everything through its last message.
+    pub(super) fn forgive(&mut self) {
+        if let Some((from, through)) = &mut self.known {
+            let heard = self.heard.unwrap_or(*from);
+            *through = heard.max(*from);
+            self.missing.retain(|position, _| *position < heard);
+        }
     }
 
     /// What never came.

@@ -12,7 +12,8 @@ pub(super) fn judge<'a>(page: &Page<'a>, landings: &Landings<'a>, judgement: &mu
             continue;
         };
         if page.received.contains_key(&number)
-            || is_heard_under_its_id(page, number, landings)
+            || publication.is_exempt
+            || landings.shares_id(number)
             || landings.position(number, ack.epoch).is_some()
                 && page.fetched(publication.channel).is_none()
         {
@@ -37,24 +38,6 @@ pub(super) fn judge<'a>(page: &Page<'a>, landings: &Landings<'a>, judgement: &mu
             judgement.find(Fault::Lost, lines, what);
         }
     }
-}
-
-/// Whether another publication with the same `once` id landed on the channel in its place.
-fn is_heard_under_its_id(page: &Page<'_>, number: usize, landings: &Landings<'_>) -> bool {
-    let publication = &landings.publications[number];
-    let Some(once) = publication.once else {
-        return false;
-    };
-    let is_same = |number: &usize| {
-        let other = &landings.publications[*number];
-        other.once == Some(once) && other.channel == publication.channel
-    };
-    page.received.keys().any(is_same)
-        || landings
-            .publications
-            .iter()
-            .enumerate()
-            .any(|(number, _)| is_same(&number) && landings.is_seen(number))
 }
 
 /// Whether the page was owed everything wherever the publication can stand, and nobody saw where it does.

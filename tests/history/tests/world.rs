@@ -392,7 +392,14 @@ impl World {
             let browser = self.pages[page].name.clone();
             self.pages[page].subscribed.remove(channel);
             let channel = (*channel).into();
-            self.push(page, Event::Unsubscribed { browser, channel });
+            self.push(
+                page,
+                Event::Unsubscribed {
+                    browser,
+                    channel,
+                    unasked: false,
+                },
+            );
         }
     }
 

@@ -29,7 +29,9 @@ impl<'a> Page<'a> {
                 self.reach(At::of(cursor), line);
                 self.connection_caught_up(At::of(cursor), line);
             }
-            Event::Unsubscribed { channel, .. } => self.leave(channel, line),
+            Event::Unsubscribed {
+                channel, unasked, ..
+            } => self.leave(channel, *unasked, line),
             Event::Refreshed {
                 issued_ms,
                 grants,
@@ -166,7 +168,7 @@ impl<'a> Page<'a> {
         let Some(open) = &mut self.open else {
             return;
         };
-        if !open.grants(channel) {
+        if !open.grants(channel, &self.granted) {
             let what = format!("page {name} may not be subscribed to {channel}");
             line.find(Fault::Crossed, [open.line], what);
         }
@@ -232,6 +234,8 @@ impl<'a> Page<'a> {
         };
         stint.reach(at.position, Fault::FalseRecovery, line);
         stint.is_replaying = false;
+        // What was live until then came before the replay.
+        self.reach(at, line);
     }
 
     fn connection_caught_up(&mut self, at: At<'a>, line: &mut Line<'_, 'a>) {
@@ -246,12 +250,15 @@ impl<'a> Page<'a> {
         self.reach(at, line);
     }
 
-    fn leave(&mut self, channel: &'a str, line: &mut Line<'_, 'a>) {
+    fn leave(&mut self, channel: &'a str, unasked: bool, line: &mut Line<'_, 'a>) {
         let Some(open) = &mut self.open else {
             return;
         };
         open.left.insert(channel);
-        if let Some(stint) = open.stints.remove(channel) {
+        if let Some(mut stint) = open.stints.remove(channel) {
+            if unasked {
+                stint.forgive();
+            }
             self.end(stint, line);
         }
     }

@@ -74,7 +74,7 @@ impl<'a> Page<'a> {
             line.find(Fault::Early, [open.line], what);
             return false;
         };
-        if !open.grants(channel) {
+        if !open.grants(channel, &self.granted) {
             let what = format!("page {name} may not hear of {channel}");
             line.find(Fault::Crossed, [open.line], what);
         }

@@ -1,0 +1,114 @@
+//! The whole core from one seed: the real spools and links, ingress sessions, hub, journal and workers, tokens, planned stops
+//! and kills, and pages with the browser module itself, over connections in memory and clocks that are turned by hand.
+//!
+//! Every run ends at rest, and is judged by the history checker and by what every page shows. `bin/test sim --seed S` repeats
+//! a run that failed.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "it is how a failing run is found again"
+)]
+
+mod app;
+mod network;
+mod panics;
+mod process;
+mod sidecar;
+mod tab;
+mod tally;
+mod websocket;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lineside_tests::random::Random;
+
+use tally::Tally;
+use world::World;
+
+/// Runs of the default suite.
+const SEEDS: u64 = 2_000;
+
+/// Runs that are repeated.
+const REPEATED: u64 = 100;
+
+/// Things that happen in one run, before it comes to rest.
+const STEPS: u64 = 1_000;
+
+/// Names the seed of a run that fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.0;
+            eprintln!(
+                "the failing run has seed {seed}: bin/test sim --seed {seed} repeats it alone"
+            );
+        }
+    }
+}
+
+fn run(seed: u64, tally: &Mutex<Tally>) -> u64 {
+    let seed = Seed(seed);
+    panics::watch();
+    let mut world = World::new(Random::new(seed.0));
+    for _ in 0..STEPS {
+        world.step();
+    }
+    world.settle();
+    world.leave_log();
+    world.check();
+    tally.lock().expect("a tally").add(&world.tally);
+    world.trace()
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+    )
+}
+
+/// On every core, one run after the other.
+fn run_all(seeds: u64, tally: &Mutex<Tally>) {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let seed = next.fetch_add(1, Ordering::Relaxed)
+                    && seed < seeds
+                {
+                    run(seed, tally);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_run_keeps_every_promise() {
+    let tally = Mutex::default();
+    if let Some(seed) = number("LINESIDE_SIM_SEED") {
+        run(seed, &tally);
+        return;
+    }
+    let seeds = number("LINESIDE_SIM_SEEDS").unwrap_or(SEEDS);
+    run_all(seeds, &tally);
+    println!("{seeds} runs: {:#?}", tally.lock().expect("a tally"));
+    tally
+        .lock()
+        .expect("a tally")
+        .assert_everything_happened(seeds);
+}
+
+#[test]
+fn a_run_is_the_same_when_it_is_repeated() {
+    let tally = Mutex::default();
+    for seed in 0..REPEATED {
+        assert_eq!(run(seed, &tally), run(seed, &tally), "seed {seed}");
+    }
+}

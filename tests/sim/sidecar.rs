@@ -1,0 +1,314 @@
+//! The sidecar: the real hub, ingress sessions and workers, in the places of its tasks and threads.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use lineside::ingress::{End, Intake, Session};
+use lineside::keyring::Keyring;
+use lineside::settings::Limits;
+use lineside::shard::{self, Arrival, Inbox, Now, Place, Plan, Rules, Worker};
+use lineside_hub::{ConnectionId, Hub, PUBLISHERS_MAX, SavedAt};
+use lineside_protocol::Epoch;
+use lineside_tests::random::Random;
+use lineside_token::Grant;
+
+use crate::network::{BrowserSocket, Shared, Side};
+use crate::world::Time;
+
+/// What the command's clock counts of the time between two sidecars, at most.
+const AWAY_MS_MAX: u64 = 60_000;
+
+/// What a read of a link takes at most.
+const READ_BYTES: usize = 4096;
+
+/// What stays the same from one sidecar to the next.
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) keys: Arc<Keyring>,
+    pub(crate) public: Vec<Grant>,
+}
+
+/// One thread.
+struct Shard {
+    worker: Worker<BrowserSocket>,
+    inbox: Arc<Inbox>,
+    connections: Vec<(ConnectionId, Shared)>,
+}
+
+/// One task.
+struct Link {
+    number: u64,
+    session: Session,
+    wire: Shared,
+    end: Option<End>,
+    /// Bytes were read that were not taken yet.
+    has_read: bool,
+}
+
+pub(crate) struct Sidecar {
+    pub(crate) hub: Arc<Mutex<Hub>>,
+    intake: Intake,
+    shards: Vec<Shard>,
+    links: Vec<Link>,
+    next_link: u64,
+    places: Arc<AtomicUsize>,
+    /// What its clock showed when it started, and when that was.
+    from_ms: u64,
+    started_ms: u64,
+    pub(crate) is_stopping: bool,
+}
+
+impl Sidecar {
+    /// Goes on from what a predecessor saved, or begins a new epoch.
+    pub(crate) fn start(
+        settings: &Settings,
+        saved: Option<&[u8]>,
+        time: Time,
+        random: &mut Random,
+    ) -> Self {
+        let history = settings.limits.history;
+        let restored = saved.map(|saved| {
+            Hub::restore(saved, history, PUBLISHERS_MAX).expect("what was saved is restored")
+        });
+        let (hub, from_ms) = match restored {
+            Some((hub, at)) => {
+                let away_ms = time.wall_ms().saturating_sub(at.wall_ms).min(AWAY_MS_MAX);
+                (hub, at.now_ms + away_ms)
+            }
+            None => {
+                let mut bytes = [0; 16];
+                bytes[..8].copy_from_slice(&random.number().to_be_bytes());
+                let epoch = Epoch::from_random(bytes);
+                (Hub::new(epoch, history, PUBLISHERS_MAX), 0)
+            }
+        };
+        let cursor = hub.journal.cursor();
+        let hub = Arc::new(Mutex::new(hub));
+        let rules = Arc::new(Rules {
+            keys: Arc::clone(&settings.keys),
+            public_channels: settings.public.clone(),
+            heartbeat_seconds: settings.limits.heartbeat_seconds,
+            epoch: cursor.epoch,
+        });
+        let shards: Vec<Shard> = (0..settings.limits.shards)
+            .map(|_| {
+                let mut names = Random::new(random.number());
+                Shard {
+                    worker: Worker::new(Plan {
+                        hub: Arc::clone(&hub),
+                        rules: Arc::clone(&rules),
+                        limits: settings.limits,
+                        random: shard::Random::from_fn(move || names.number().to_be_bytes()),
+                        dispatched: cursor.position,
+                    }),
+                    inbox: Arc::new(Inbox::new(Waker::noop().clone())),
+                    connections: Vec::new(),
+                }
+            })
+            .collect();
+        let inboxes = shards.iter().map(|it| Arc::clone(&it.inbox)).collect();
+        Self {
+            intake: Intake::new(Arc::clone(&hub), inboxes, Arc::clone(&settings.keys)),
+            hub,
+            shards,
+            links: Vec::new(),
+            next_link: 1,
+            places: Arc::default(),
+            from_ms,
+            started_ms: time.ms,
+            is_stopping: false,
+        }
+    }
+
+    fn now(&self, time: Time) -> Now {
+        Now {
+            ms: self.from_ms + time.ms - self.started_ms,
+            wall_ms: time.wall_ms(),
+        }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(crate) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// A browser whose upgrade is answered.
+    pub(crate) fn admit(&mut self, wire: &Shared, at: usize, time: Time) {
+        let now = self.now(time);
+        let shard = &mut self.shards[at];
+        shard.worker.set_time(now);
+        let id = shard.worker.admit(Arrival {
+            socket: BrowserSocket::new(wire.clone()),
+            peer: ([127, 0, 0, 1], 1).into(),
+            received: Vec::new(),
+            connect: None,
+            identity: None,
+            place: Place::take(&self.places, usize::MAX).expect("a place"),
+        });
+        shard.connections.push((id, wire.clone()));
+    }
+
+    /// A publisher that has dialled.
+    pub(crate) fn link(&mut self, wire: &Shared, time: Time) {
+        let number = self.next_link;
+        self.next_link += 1;
+        self.links.push(Link {
+            number,
+            session: Session::new(number, self.now(time).ms),
+            wire: wire.clone(),
+            end: None,
+            has_read: false,
+        });
+    }
+
+    /// One turn of a thread.
+    pub(crate) fn turn(&mut self, at: usize, time: Time) {
+        let now = self.now(time);
+        let shard = &mut self.shards[at];
+        let worker = &mut shard.worker;
+        worker.set_time(now);
+        for (id, wire) in &shard.connections {
+            let (readable, writable) = wire.borrow_mut().edges();
+            if worker.socket(*id).is_none() {
+                continue;
+            }
+            if writable {
+                worker.writable(id.slot());
+            }
+            if readable {
+                worker.readable(id.slot());
+            }
+        }
+        let waiting = shard.inbox.take(worker.room());
+        worker.take(waiting.entries);
+        // As the thread's inbox does: asked to, and no entry is left.
+        if self.is_stopping && self.links.is_empty() && shard.inbox.may_sleep() {
+            worker.drain();
+        }
+        worker.turn();
+        shard
+            .connections
+            .retain(|(id, _)| worker.socket(*id).is_some());
+    }
+
+    /// One round of a link's task.
+    pub(crate) fn serve(&mut self, at: usize, time: Time) {
+        let now = self.now(time);
+        let link = &mut self.links[at];
+        if !link.flush() {
+            return;
+        }
+        if self.is_stopping {
+            link.end.get_or_insert(End::drain());
+        }
+        if let Some(end) = link.end.take() {
+            let mut link = self.links.remove(at);
+            link.session.close(&self.intake, end, now.ms);
+            link.flush();
+            link.wire.borrow_mut().close(Side::Far);
+            return;
+        }
+        if let Err(end) = link.session.tick(&self.intake, now.ms) {
+            link.end = Some(end);
+            return;
+        }
+        if !link.has_read {
+            link.read();
+        }
+        if link.has_read && (!link.session.is_open() || self.intake.has_room()) {
+            link.has_read = false;
+            if let Err(end) = link.session.take(&self.intake, now) {
+                link.end = Some(end);
+            }
+        }
+        if let Some(older) = link.session.replaces()
+            && let Some(older) = self.links.iter_mut().find(|it| it.number == older)
+        {
+            older.end = Some(End::replaced());
+        }
+    }
+
+    pub(crate) fn look_after(&self, time: Time) {
+        self.intake.look_after(self.now(time));
+    }
+
+    /// SIGTERM: links end, then browsers are told to go.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Whether its stop has come to its end.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.is_stopping && self.shards.iter().all(|shard| shard.worker.is_drained())
+    }
+
+    /// The end of a planned stop, also of one that is cut: what the successor goes on from.
+    pub(crate) fn save(mut self, time: Time) -> Vec<u8> {
+        self.links.clear();
+        let now = self.now(time);
+        let at = SavedAt {
+            now_ms: now.ms,
+            wall_ms: now.wall_ms,
+        };
+        let mut saved = Vec::new();
+        let hub = self.hub.lock().expect("the hub");
+        hub.save(at, &mut saved).expect("memory takes all");
+        saved
+    }
+
+    /// When something of its own is due.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        let of_shards = self.shards.iter().map(|it| it.worker.due_ms());
+        let of_links = self.links.iter().filter_map(|it| it.session.due_ms());
+        let due = of_shards
+            .chain(of_links)
+            .filter(|it| *it < u64::MAX)
+            .min()?;
+        Some(due.saturating_sub(self.from_ms) + self.started_ms)
+    }
+}
+
+impl Link {
+    /// Writes what is unsent; false while the publisher takes no more.
+    fn flush(&mut self) -> bool {
+        while !self.session.unsent().is_empty() {
+            match self
+                .wire
+                .borrow_mut()
+                .write(Side::Far, self.session.unsent())
+            {
+                Ok(count) => self.session.sent(count),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    self.end = Some(error.into());
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn read(&mut self) {
+        let mut bytes = [0; READ_BYTES];
+        match self.wire.borrow_mut().read(Side::Far, &mut bytes) {
+            Ok(0) => self.end = Some(End::Closed),
+            Ok(count) => {
+                self.session.received().extend_from_slice(&bytes[..count]);
+                self.has_read = true;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => self.end = Some(error.into()),
+        }
+    }
+}
+
+/// A killed process: the kernel closes what it held.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.wire.borrow_mut().close(Side::Far);
+    }
+}

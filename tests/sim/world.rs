@@ -1,0 +1,338 @@
+//! Everything that there is, and one thing that happens after the other: which, the seed says.
+
+mod acts;
+mod check;
+mod faults;
+mod settle;
+
+use std::sync::Arc;
+
+use lineside::keyring::Keyring;
+use lineside::settings::Limits;
+use lineside_hub::HistoryLimits;
+use lineside_tests::history::{Event, Item};
+use lineside_tests::random::Random;
+use lineside_token::{Grant, Keys};
+
+use crate::app::{App, PUBLIC, SECRET};
+use crate::network::{Shared, Wire};
+use crate::panics;
+use crate::process::Process;
+use crate::sidecar::{Settings, Sidecar};
+use crate::tab::{Rendered, Tab};
+use crate::tally::Tally;
+
+/// A moment: of the clock that never goes back, and of the wall's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    pub(crate) ms: u64,
+    /// How far the wall's is ahead, since the Unix epoch.
+    ahead_ms: u64,
+}
+
+impl Time {
+    pub(crate) fn wall_ms(self) -> u64 {
+        self.ms + self.ahead_ms
+    }
+}
+
+/// Where the sidecar runs, or does not.
+enum Host {
+    Up(Box<Sidecar>),
+    /// With what the last one saved.
+    Down(Option<Vec<u8>>),
+}
+
+/// Something that takes several steps.
+enum Job {
+    /// Committed, and not published yet.
+    Publish {
+        process: usize,
+        items: Vec<Item>,
+        once: Option<String>,
+    },
+    /// A request for a page, from its beginning.
+    Render {
+        profile: usize,
+        name: String,
+        cursor: Option<String>,
+        rows: Option<usize>,
+    },
+    /// A page fetches what it lost.
+    Refetch { name: String, channels: Vec<String> },
+}
+
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) time: Time,
+    pub(crate) log: Vec<Event>,
+    pub(crate) tally: Tally,
+    trace: Trace,
+    settings: Settings,
+    host: Host,
+    app: App,
+    processes: Vec<Process>,
+    tabs: Vec<Tab>,
+    wires: Vec<Shared>,
+    jobs: Vec<Job>,
+    names: u64,
+    /// Sidecars so far.
+    starts: u64,
+    onces: Vec<(String, String)>,
+}
+
+impl World {
+    pub(crate) fn new(mut random: Random) -> Self {
+        let time = Time {
+            ms: 1_000,
+            ahead_ms: 1_700_000_000_000,
+        };
+        let settings = settings(&mut random);
+        let sidecar = Sidecar::start(&settings, None, time, &mut random);
+        let app = App::new(&mut random);
+        let mut world = Self {
+            time,
+            log: Vec::new(),
+            tally: Tally::default(),
+            trace: Trace::default(),
+            settings,
+            host: Host::Up(Box::new(sidecar)),
+            app,
+            processes: Vec::new(),
+            tabs: Vec::new(),
+            wires: Vec::new(),
+            jobs: Vec::new(),
+            names: 0,
+            starts: 1,
+            onces: Vec::new(),
+            random,
+        };
+        for _ in 0..world.random.between(1, 3) {
+            world.start_process();
+        }
+        for _ in 0..world.random.between(1, 3) {
+            world.begin_render(None);
+        }
+        world
+    }
+
+    /// One thing happens.
+    pub(crate) fn step(&mut self) {
+        let kind = self.random.between(0, 999);
+        self.trace.note(kind);
+        match kind {
+            0..200 => self.carry(),
+            200..390 => self.run_shard(),
+            390..500 => self.run_link(),
+            500..610 => self.run_process(),
+            610..800 => self.run_tab(),
+            800..850 => self.pass_time(),
+            850..910 => self.go_on(),
+            910..955 => self.commit(),
+            955..985 => self.act_on_page(),
+            _ => self.break_something(),
+        }
+        self.trace.note(self.time.ms);
+        self.trace.note(self.log.len() as u64);
+        panics::assert_none();
+    }
+
+    /// Leaves the log where `LINESIDE_SIM_LOG` says.
+    pub(crate) fn leave_log(&self) {
+        if let Ok(path) = std::env::var("LINESIDE_SIM_LOG") {
+            let mut log = Vec::new();
+            lineside_tests::history::write(&self.log, &mut log).expect("memory takes all");
+            std::fs::write(path, log).expect("the log is left");
+        }
+    }
+
+    /// What identifies everything that happened.
+    pub(crate) fn trace(&mut self) -> u64 {
+        let mut log = Vec::new();
+        lineside_tests::history::write(&self.log, &mut log).expect("memory takes all");
+        log.iter()
+            .for_each(|byte| self.trace.note(u64::from(*byte)));
+        self.trace.note(self.random.number());
+        self.trace.0
+    }
+
+    fn name(&mut self, kind: &str) -> String {
+        self.names += 1;
+        format!("{kind}{}", self.names)
+    }
+
+    fn wire(&mut self) -> Shared {
+        let room = self.random.size(200, 4_000);
+        let wire = Wire::new(room, Random::new(self.random.number()));
+        self.wires.push(wire.clone());
+        wire
+    }
+
+    fn carry(&mut self) {
+        if self.random.percent(20) {
+            self.wires
+                .retain(|wire| std::rc::Rc::strong_count(wire) > 1);
+        }
+        let most = self.random.size(1, 3);
+        for _ in 0..most {
+            if let Some(wire) = self.random.pick(&self.wires) {
+                let carried = wire.borrow_mut().carry(false);
+                self.trace.note(carried as u64);
+            }
+        }
+    }
+
+    fn run_shard(&mut self) {
+        let Host::Up(sidecar) = &mut self.host else {
+            return;
+        };
+        let at = self.random.index(sidecar.shards());
+        sidecar.turn(at, self.time);
+        if self.random.percent(3) {
+            sidecar.look_after(self.time);
+        }
+        if sidecar.is_drained() {
+            self.end_stop("a planned restart");
+        }
+    }
+
+    fn run_link(&mut self) {
+        let Host::Up(sidecar) = &mut self.host else {
+            return;
+        };
+        if sidecar.links() > 0 {
+            sidecar.serve(self.random.index(sidecar.links()), self.time);
+        }
+    }
+
+    fn run_process(&mut self) {
+        let at = self.random.index(self.processes.len());
+        self.pump_process(at);
+    }
+
+    fn pump_process(&mut self, at: usize) {
+        let now_ms = self.time.ms;
+        if self.processes[at].may_dial(now_ms) {
+            let wire = self.wire();
+            match &mut self.host {
+                Host::Up(sidecar) if !sidecar.is_stopping => {
+                    sidecar.link(&wire, self.time);
+                    self.processes[at].opened(wire, now_ms);
+                }
+                Host::Up(_) | Host::Down(_) => {
+                    self.tally.note("a dial to nobody");
+                    self.processes[at].refused(now_ms);
+                }
+            }
+        }
+        self.processes[at].pump(now_ms, &mut self.log, &mut self.tally);
+    }
+
+    fn run_tab(&mut self) {
+        if self.tabs.is_empty() {
+            return;
+        }
+        let at = self.random.index(self.tabs.len());
+        let most = self.random.size(1, 12);
+        self.pump_tab(at, most);
+    }
+
+    fn pump_tab(&mut self, at: usize, most: usize) {
+        let tab = &mut self.tabs[at];
+        if tab.is_asleep {
+            return;
+        }
+        tab.page.advance(tab.date_ms(self.time.ms));
+        tab.act(&mut self.log, &mut self.tally);
+        if tab.is_dialling() && self.random.percent(70) {
+            tab.opened();
+            tab.act(&mut self.log, &mut self.tally);
+        }
+        tab.pump(most, &mut self.log, &mut self.tally);
+        if let Some(number) = self.tabs[at].wanted.take() {
+            self.dial(at, number);
+        }
+        self.tend(at);
+    }
+
+    fn dial(&mut self, at: usize, number: u32) {
+        let wire = self.wire();
+        match &mut self.host {
+            Host::Up(sidecar) if !sidecar.is_stopping && !self.tabs[at].is_offline => {
+                let shard = self.random.index(sidecar.shards());
+                sidecar.admit(&wire, shard, self.time);
+                self.tabs[at].dialled(number, wire, self.starts);
+            }
+            Host::Up(_) | Host::Down(_) => {
+                self.tally.note("a dial to nobody");
+                self.tabs[at].refused(number);
+            }
+        }
+        self.tabs[at].act(&mut self.log, &mut self.tally);
+    }
+
+    fn pass_time(&mut self) {
+        let most_ms = if self.onces.is_empty() {
+            u64::MAX
+        } else {
+            80_000
+        };
+        let ms = match self.random.between(0, 99) {
+            0..60 => self.random.between(1, 30),
+            60..80 => self.random.between(100, 2_000),
+            80..95 => self.random.between(2_000, 12_000),
+            _ => self.random.between(5_000, 40_000),
+        };
+        if self.time.ms + ms < most_ms {
+            self.time.ms += ms;
+        }
+    }
+}
+
+/// Limits that are reached.
+fn settings(random: &mut Random) -> Settings {
+    let tight = random.percent(50);
+    let history = if tight {
+        HistoryLimits {
+            channel_publications_max: random.size(0, 8),
+            channel_bytes_max: random.size(500, 5_000),
+            age_ms_max: random.between(1_000, 60_000),
+            bytes_max: random.size(500, 20_000),
+            channels_max: random.size(1, 8),
+        }
+    } else {
+        HistoryLimits::default()
+    };
+    let limits = Limits {
+        shards: random.size(1, 2),
+        connections_max: 1_000,
+        outbox_bytes_max: random.size(2_000, 20_000),
+        slow_seconds_max: random.between(2, 10),
+        replay_seconds_max: random.between(5, 30),
+        heartbeat_seconds: random.between(5, 25),
+        drain_seconds_max: 10,
+        history,
+    };
+    Settings {
+        limits,
+        keys: Arc::new(Keyring::new(Keys::parse(SECRET).expect("a secret"))),
+        public: vec![Grant::parse(PUBLIC).expect("a grant")],
+    }
+}
+
+/// FNV-1a (Fowler, Noll, Vo) over all that is noted.
+struct Trace(u64);
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Trace {
+    fn note(&mut self, number: u64) {
+        for byte in number.to_be_bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

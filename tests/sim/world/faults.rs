@@ -1,0 +1,168 @@
+//! What goes wrong.
+
+use lineside_tests::history::Event;
+
+use super::{Host, Sidecar, World};
+
+impl World {
+    pub(super) fn break_something(&mut self) {
+        match self.random.between(0, 99) {
+            0..12 => self.restart_or_kill(),
+            12..25 => self.cut_link(),
+            25..35 => self.step_clock(),
+            35..38 => self.end_process(),
+            _ => self.disturb_tab(),
+        }
+    }
+
+    fn restart_or_kill(&mut self) {
+        match &mut self.host {
+            Host::Down(saved) => {
+                let saved = saved.take();
+                let saved = saved.as_deref();
+                let sidecar = Sidecar::start(&self.settings, saved, self.time, &mut self.random);
+                self.host = Host::Up(Box::new(sidecar));
+                self.starts += 1;
+            }
+            Host::Up(sidecar) if sidecar.is_stopping => {
+                self.end_stop("a planned restart that was cut");
+            }
+            Host::Up(sidecar) => {
+                if self.random.percent(60) {
+                    sidecar.stop();
+                } else {
+                    self.tally.note("a kill");
+                    self.host = Host::Down(None);
+                    self.lose_some();
+                }
+            }
+        }
+    }
+
+    /// The planned stop has come to its end.
+    pub(super) fn end_stop(&mut self, what: &'static str) {
+        if let Host::Up(sidecar) = std::mem::replace(&mut self.host, Host::Down(None)) {
+            self.tally.note(what);
+            self.host = Host::Down(Some(sidecar.save(self.time)));
+            self.lose_some();
+        }
+    }
+
+    /// Of a process that ended, some connections are lost with what is on its way.
+    fn lose_some(&mut self) {
+        for at in 0..self.wires.len() {
+            if self.random.percent(30) {
+                self.wires[at].borrow_mut().reset();
+            }
+        }
+    }
+
+    fn cut_link(&mut self) {
+        let process = self.random.index(self.processes.len());
+        if let Some(wire) = self.processes[process].wire() {
+            self.tally.note("a link was cut");
+            wire.borrow_mut().reset();
+        }
+    }
+
+    /// Forward by any time, back by little: what was signed out by a clock that was far ahead stays so until then.
+    fn step_clock(&mut self) {
+        if self.random.percent(70) {
+            self.tally.note("a clock step forward");
+            self.time.ahead_ms += self.random.between(1, 7_200_000);
+        } else {
+            self.tally.note("a clock step back");
+            self.time.ahead_ms -= self.random.between(1, 3_000);
+        }
+    }
+
+    /// A process of the app is killed, and another one begins.
+    fn end_process(&mut self) {
+        let at = self.random.index(self.processes.len());
+        let process = self.processes.swap_remove(at);
+        if let Some(wire) = process.wire() {
+            wire.borrow_mut().close(crate::network::Side::Near);
+        }
+        self.tally.note("a process gone");
+        let publisher = process.name.clone();
+        self.log.push(Event::Gone { publisher });
+        self.start_process();
+    }
+
+    fn disturb_tab(&mut self) {
+        if self.tabs.is_empty() {
+            return;
+        }
+        let at = self.random.index(self.tabs.len());
+        let tab = &mut self.tabs[at];
+        let date_ms = tab.date_ms(self.time.ms);
+        if !tab.is_asleep {
+            tab.page.advance(date_ms);
+        }
+        match self.random.between(0, 99) {
+            0..25 => self.cut_tab(at),
+            25..40 => {
+                if let Some(wire) = tab.wire() {
+                    let (up, down) = [(true, true), (true, false), (false, true), (false, false)]
+                        [self.random.index(4)];
+                    wire.borrow_mut().hold(up, down);
+                    self.tally.note("a blackhole");
+                }
+            }
+            40..60 => {
+                tab.is_deaf = !tab.is_deaf;
+                self.tally.note("a deaf page");
+            }
+            60..75 => {
+                tab.is_asleep = !tab.is_asleep;
+                self.tally.note("a page asleep");
+                if !tab.is_asleep {
+                    tab.wake(date_ms, self.random.percent(70));
+                }
+            }
+            75..90 if !tab.is_asleep => self.toggle_line(at),
+            _ if !tab.is_asleep => {
+                tab.is_hidden = !tab.is_hidden;
+                self.tally.note("a page in the back and forward cache");
+                if tab.is_hidden {
+                    tab.page.hide();
+                } else {
+                    tab.page.show();
+                }
+            }
+            _ => {}
+        }
+        self.tabs[at].act(&mut self.log, &mut self.tally);
+    }
+
+    fn cut_tab(&mut self, at: usize) {
+        let tab = &self.tabs[at];
+        let Some(wire) = tab.wire() else {
+            return;
+        };
+        let within = u64::from(tab.is_replaying());
+        self.tally.note_many("a cut within a replay", within);
+        if self.random.percent(50) {
+            self.tally.note("a browser's connection reset");
+            wire.borrow_mut().reset();
+        } else {
+            self.tally.note("a browser's connection cut");
+            wire.borrow_mut().close(crate::network::Side::Near);
+            wire.borrow_mut().close(crate::network::Side::Far);
+        }
+    }
+
+    /// The network goes, with or without a word to the page, or comes back.
+    pub(super) fn toggle_line(&mut self, at: usize) {
+        let tab = &mut self.tabs[at];
+        tab.is_offline = !tab.is_offline;
+        let is_offline = tab.is_offline;
+        if let Some(wire) = tab.wire() {
+            wire.borrow_mut().hold(is_offline, is_offline);
+        }
+        if self.random.percent(80) {
+            tab.page.network(!is_offline);
+            self.tally.note("a page offline");
+        }
+    }
+}
