@@ -281,15 +281,14 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A page resumes no later than it has everything.
+    /// A page resumes no later than it has everything, where it names the channel: of what its token merely brings it may
+    /// have no state at all.
     fn judge_reached(&self, channel: &str, after: At<'_>, line: &mut Line<'_, 'a>) {
         let covered = self.covered.get(channel).copied().unwrap_or(self.rendered);
         let is_rendered = self
             .rendered
             .is_some_and(|it| it.epoch == after.epoch && after.position <= it.position);
-        let is_named = |open: &Open<'a>| open.named.contains(channel);
         if let Some(covered) = covered
-            && self.open.as_ref().is_some_and(is_named)
             && covered.epoch == after.epoch
             && covered.position < after.position
             && !is_rendered

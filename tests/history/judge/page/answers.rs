@@ -109,7 +109,9 @@ impl<'a> Page<'a> {
         for wanted in wanted {
             let (channel, after) = wanted;
             if is_recovered(&wanted) {
-                self.recovered(channel, (after, at), line);
+                let open = self.open.as_ref();
+                let is_named = open.is_some_and(|open| open.asked.contains_key(channel));
+                self.recovered(channel, (after, at), is_named, line);
             } else {
                 self.begin(channel, seam, line);
                 match after {
@@ -143,7 +145,7 @@ impl<'a> Page<'a> {
         let stint = open.stints.get_mut(channel);
         match (recovered, stint) {
             (Some(true), _) => {
-                self.recovered(channel, (after, at), line);
+                self.recovered(channel, (after, at), true, line);
                 let open = self.open.as_mut();
                 if let Some(stint) = open.and_then(|open| open.stints.get_mut(channel)) {
                     stint.is_replaying = true;
@@ -185,6 +187,7 @@ impl<'a> Page<'a> {
         &mut self,
         channel: &'a str,
         (after, at): (Option<&'a str>, At<'a>),
+        is_named: bool,
         line: &mut Line<'_, 'a>,
     ) {
         line.judgement.counts.recovered += 1;
@@ -198,7 +201,9 @@ impl<'a> Page<'a> {
             return self.begin(channel, None, line);
         };
         self.begin(channel, Some(after.position), line);
-        self.judge_reached(channel, after, line);
+        if is_named {
+            self.judge_reached(channel, after, line);
+        }
     }
 
     fn told_lost(
