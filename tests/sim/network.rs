@@ -170,7 +170,8 @@ impl Wire {
 
     /// What the listener's poll says, once: readable, writable.
     pub(crate) fn edges(&mut self) -> (bool, bool) {
-        let readable = std::mem::take(&mut self.readable) && !(self.up.is_held && !self.is_reset);
+        let is_told = self.is_reset || !self.up.is_held;
+        let readable = is_told && std::mem::take(&mut self.readable);
         (readable, std::mem::take(&mut self.writable))
     }
 }

@@ -96,7 +96,7 @@ pub(crate) struct Tab {
 }
 
 impl Tab {
-    pub(crate) fn new(name: String, rendered: Rendered, time: Time, mut random: Random) -> Self {
+    pub(crate) fn new(name: String, rendered: &Rendered, time: Time, mut random: Random) -> Self {
         // A page's clock goes on from where the wall's was when it came, and may be wrong by some minutes.
         let ahead_ms = time.wall_ms() - time.ms;
         let ahead_ms = if random.percent(30) {
@@ -128,7 +128,7 @@ impl Tab {
             last: None,
             random,
         };
-        tab.listen(&rendered);
+        tab.listen(rendered);
         tab
     }
 

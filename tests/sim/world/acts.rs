@@ -180,7 +180,7 @@ impl World {
         }
         if self.tabs.len() < TABS_MAX {
             let random = Random::new(self.random.number());
-            let mut tab = Tab::new(name, rendered, self.time, random);
+            let mut tab = Tab::new(name, &rendered, self.time, random);
             tab.act(&mut self.log, &mut self.tally);
             self.tabs.push(tab);
         }

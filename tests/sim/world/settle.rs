@@ -123,7 +123,7 @@ impl World {
     fn next_due_ms(&self) -> u64 {
         let now_ms = self.time.ms;
         let processes = self.processes.iter().filter_map(|it| it.due_ms(now_ms));
-        let tabs = self.tabs.iter().filter_map(|it| it.due_ms());
+        let tabs = self.tabs.iter().filter_map(super::Tab::due_ms);
         let sidecar = match &self.host {
             Host::Up(sidecar) => sidecar.due_ms(),
             Host::Down(_) => None,
