@@ -330,6 +330,44 @@ fact("a loss that comes unasked is told after its own time", async ({ t, server,
   assert.deepEqual(told(lineside, "lost"), [{ channels: ["news"] }]);
 });
 
+fact("pages that are lost one soon after the other are told later and later", async ({ t, server }) => {
+  Object.assign(globalThis, { sessionStorage: {}, location: new URL("http://shop.example/orders") });
+  t.after(() => ["sessionStorage", "location"].forEach((name) => delete globalThis[name]));
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.now() });
+  const lost = [];
+  let lineside;
+  t.after(() => lineside.close());
+  const load = async (name) => {
+    lineside?.close();
+    // Each load of a page has a module of its own.
+    const { connect } = await import(`${MODULE}?load=${name}`);
+    lineside = connect({ url: server.url, token: "t", cursor: "unknown" });
+    lineside.addEventListener("lost", ({ detail }) => lost.push([name, ...detail.channels]));
+    lineside.subscribe("news", () => {});
+    const peer = await server.peer();
+    const isOpen = until(lineside, "status", "open");
+    await peer.welcomes({ recovered: false, lost: ["news"] });
+    await isOpen;
+    return peer;
+  };
+  const peer = await load("first");
+  peer.says({ type: "lost", channels: ["news"], cursor: "e.150" });
+  await peer.isHeard();
+  assert.deepEqual(lost.splice(0), [["first", "news"], ["first", "news"]]);
+  for (const [name, waitMs] of [["second", 1_000], ["third", 2_000]]) {
+    await load(name);
+    t.mock.timers.tick(waitMs - 1);
+    assert.deepEqual(lost, []);
+    t.mock.timers.tick(1);
+    assert.deepEqual(lost.splice(0), [[name, "news"]]);
+  }
+  t.mock.timers.tick(60_000);
+  await load("much later");
+  location.pathname = "/stock";
+  await load("another page");
+  assert.deepEqual(lost, [["much later", "news"], ["another page", "news"]]);
+});
+
 fact("whoever unsubscribes hears no more, and the last one tells the server", async ({ server, open }) => {
   const heard = [];
   const lineside = open();

@@ -6,6 +6,11 @@ const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
 // The longest that a server's `after_ms` is obeyed.
 const AFTER_MS_MAX = 60_000;
+// A page that is told `lost` and loads again may be told the same at once: while the app does not know where the sidecar
+// stands, say. So one that is told within this of the page before it waits, twice as long as that one, between these.
+const LOST_AGAIN_MS = 60_000;
+const LOST_MS_MIN = 1_000;
+const LOST_MS_MAX = 30_000;
 // How long after a heartbeat is due the silence means that the line is dead.
 const SILENCE_MS_MAX = 10_000;
 // Seconds between heartbeats, until a welcome says how many there are.
@@ -58,6 +63,26 @@ function claims(token) {
   } catch {
     return {};
   }
+}
+
+// How long this page waits to be told `lost`: known with the first time, over after it. The tab keeps when that was, for
+// the same page when it is loaded again.
+let lostWaitMs;
+function lostWait() {
+  if (lostWaitMs !== undefined) return lostWaitMs;
+  lostWaitMs = 0;
+  try {
+    const now = Date.now();
+    const key = `lineside.lost ${location.pathname}`;
+    const [last, count] = (sessionStorage[key] ?? "0 0").split(" ").map(Number);
+    const before = Math.abs(now - last) < LOST_AGAIN_MS ? count : 0;
+    if (before > 0) lostWaitMs = Math.min(LOST_MS_MIN * 2 ** (before - 1), LOST_MS_MAX);
+    sessionStorage[key] = `${now + lostWaitMs} ${before + 1}`;
+    setTimeout(() => (lostWaitMs = 0), lostWaitMs);
+  } catch {
+    // A browser that keeps nothing for this page.
+  }
+  return lostWaitMs;
 }
 
 class Lineside extends EventTarget {
@@ -222,9 +247,12 @@ class Lineside extends EventTarget {
   }
 
   // Only what somebody listens to has to be fetched anew.
-  #lost(channels) {
-    channels = channels.filter((channel) => this.#of(channel).length > 0);
-    if (channels.length > 0) this.#emit("lost", { channels });
+  #lost(channels, afterMs = 0) {
+    const heard = () => channels.filter((channel) => this.#of(channel).length > 0);
+    const tell = () => heard().length > 0 && this.#emit("lost", { channels: heard() });
+    const waitMs = heard().length > 0 ? Math.max(afterMs, lostWait()) : afterMs;
+    if (waitMs > 0) setTimeout(tell, waitMs);
+    else tell();
   }
 
   // Envelopes
@@ -256,7 +284,7 @@ class Lineside extends EventTarget {
         this.#reach(it.cursor);
         for (const listener of it.channels.flatMap((channel) => this.#of(channel)))
           if (listener.state !== ASKED) this.#answered(listener, true, it);
-        return setTimeout(() => this.#lost(it.channels), Math.min(it.after_ms ?? 0, AFTER_MS_MAX));
+        return this.#lost(it.channels, Math.min(it.after_ms ?? 0, AFTER_MS_MAX));
       case "ping":
         this.#reach(it.cursor);
         return this.#send({ type: "pong", cursor: it.cursor });
