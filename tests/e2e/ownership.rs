@@ -200,6 +200,34 @@ fn a_publisher_of_another_user_is_turned_away_even_when_the_files_let_it_in() {
 }
 
 #[test]
+fn a_command_of_another_user_is_told_to_run_as_the_sidecars() {
+    let Some(mut nobody) = as_nobody() else {
+        return;
+    };
+    let place = place();
+    let _sidecar = place.start();
+    for folder in [place.link().parent().unwrap(), place.folder()] {
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let tail = place.command(&["tail"]);
+    nobody.arg(tail.get_program()).args(tail.get_args());
+    nobody.envs(
+        tail.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let output = nobody.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert_eq!(
+        said,
+        format!(
+            "lineside: user 65534, as whom this process runs, may not open {}: run it as the same user as the sidecar\n",
+            place.link().display()
+        )
+    );
+}
+
+#[test]
 fn a_folder_of_another_user_is_refused() {
     if as_nobody().is_none() {
         return;

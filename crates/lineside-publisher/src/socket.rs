@@ -28,6 +28,11 @@ pub(crate) enum Broken {
     #[error("no sidecar listens at {path} ({}): start it with `bundle exec lineside`", .errno.desc())]
     Absent { path: PathBuf, errno: Errno },
     #[error(
+        "user {ours}, as whom this process runs, may not open {path}: run it as the same user as the sidecar, or set \
+         LINESIDE_LINK for both to a place that is theirs"
+    )]
+    Barred { path: PathBuf, ours: u32 },
+    #[error(
         "a process of user {theirs} listens at {path}, and this one runs as user {ours}, so nothing was sent: start the \
          sidecar as the same user, or set LINESIDE_LINK to a place of your own"
     )]
@@ -60,13 +65,16 @@ impl<'a> Socket<'a> {
     /// Connects, or fails at once; and makes sure that the process there began to listen as the same user, before anything
     /// is sent.
     pub(crate) fn open(path: &Path, number: &'a AtomicI32) -> Result<Self, Broken> {
-        let absent = |errno| Broken::Absent {
-            path: path.to_owned(),
-            errno,
-        };
-        let socket = connect(path, number).map_err(absent)?;
-        let theirs = peer_uid(&socket.stream).map_err(Broken::Failed)?;
         let ours = nix::unistd::geteuid().as_raw();
+        let unopened = |errno| {
+            let path = path.to_owned();
+            match errno {
+                Errno::EACCES => Broken::Barred { path, ours },
+                _ => Broken::Absent { path, errno },
+            }
+        };
+        let socket = connect(path, number).map_err(unopened)?;
+        let theirs = peer_uid(&socket.stream).map_err(Broken::Failed)?;
         if theirs != ours {
             let path = path.to_owned();
             return Err(Broken::Foreign { path, theirs, ours });

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use lexopt::{Arg, Parser, ValueExt as _};
 use lineside_protocol::frame::{Fault, Frame, Seen, ToWatcher, Watch};
 use lineside_protocol::{channel, codes};
+use nix::errno::Errno;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -93,14 +94,23 @@ fn ended(code: u16, message: String) -> Result<(), Failure> {
 /// Connects, and makes sure that the process there runs as the same user, before it is believed.
 async fn open(path: &Path) -> Result<UnixStream, Failure> {
     let shown = path.display();
-    let link = UnixStream::connect(path).await.map_err(|error| {
-        format!("no sidecar listens at {shown} ({error}): start it with `bundle exec lineside`")
-    })?;
+    let ours = nix::unistd::geteuid().as_raw();
+    let link = UnixStream::connect(path)
+        .await
+        .map_err(|error| match Errno::try_from(error) {
+            Ok(Errno::EACCES) => format!(
+                "user {ours}, as whom this process runs, may not open {shown}: run it as the same user as the sidecar"
+            ),
+            Ok(errno) => format!(
+                "no sidecar listens at {shown} ({}): start it with `bundle exec lineside`",
+                errno.desc()
+            ),
+            Err(error) => format!("{shown} cannot be opened: {error}"),
+        })?;
     let theirs = link
         .peer_cred()
         .map_err(|error| format!("who listens at {shown} cannot be told: {error}"))?
         .uid();
-    let ours = nix::unistd::geteuid().as_raw();
     if theirs != ours {
         let message = format!(
             "a process of user {theirs} listens at {shown}, and this one runs as user {ours}: run it as the same user"
