@@ -63,8 +63,6 @@ module Lineside
     #   @return [String] the app's folder
     # @!attribute user_id
     #   @return [#call, nil] replaces the rule of {UserId}: takes the user, returns a String or an Integer
-    attr_accessor :root, :user_id
-
     # @!attribute user
     #   @return [Proc, nil] who a request comes from, nil for nobody; called in the context of its controller, with the
     #     controller if it takes one. Without it: `Current.user`, else `current_user`
@@ -77,7 +75,13 @@ module Lineside
     # @!attribute identity_cookie
     #   @return [Boolean] whether pages set the cookie by which a browser without a token is its user's ({Identity});
     #     true unless the app says otherwise, while it boots
-    attr_accessor :user, :token, :parent_controller, :identity_cookie
+    attr_accessor :root, :parent_controller, :identity_cookie
+    attr_reader :user_id, :user, :token
+
+    # What the app says by a rule of its own.
+    %i[user token user_id].each do |name|
+      define_method(:"#{name}=") { |rule| instance_variable_set(:"@#{name}", check_rule(name, rule)) }
+    end
 
     # @return [Integer] seconds that a token lives when nothing else is said
     attr_reader :token_expires_in
@@ -102,7 +106,7 @@ module Lineside
     def assign(settings)
       settings.each do |name, value|
         NAMES.include?(name.to_sym) or
-          raise ConfigurationError, "#{name} is no setting of Lineside; there are #{NAMES.join(', ')}"
+          raise ConfigurationError, "#{name} is no setting of Lineside#{meant(name)}; there are #{NAMES.join(', ')}"
         public_send(:"#{name}=", value)
       end
     end
@@ -152,6 +156,18 @@ module Lineside
       when :list then (value.is_a?(String) ? value.split(",") : Array(value)).map { |entry| entry.to_s.strip }
       else value.to_s
       end
+    end
+
+    def check_rule(name, rule)
+      return rule if rule.nil? || rule.is_a?(Proc) || (name == :user_id && rule.respond_to?(:call))
+
+      raise ConfigurationError, "#{name} is #{rule.inspect[0, 64]}: give a lambda"
+    end
+
+    # The name that a mistyped one is close to.
+    def meant(name)
+      close = DidYouMean::SpellChecker.new(dictionary: NAMES).correct(name).first if defined?(DidYouMean)
+      " (did you mean #{close}?)" if close
     end
 
     def count(name, value, most)

@@ -8,7 +8,7 @@ module Lineside
   # server hands the socket out (`rack.hijack`), the sidecar gets its descriptor, and the app keeps nothing of it.
   #
   # It stands before everything that a request waits for: no session, no route, no lock of the reloader. Requests that
-  # ask for no WebSocket at `config.lineside.path` pass through.
+  # ask for no WebSocket at `config.lineside.path` pass through; one that a proxy has taken `Upgrade` from is told so.
   class HandOff
     # Seconds after which a browser may come again.
     RETRY_AFTER_SECONDS = 5
@@ -23,6 +23,9 @@ module Lineside
 
     NO_HIJACK = "this server does not hand out its sockets (rack.hijack): use Puma, or let a proxy route " \
                 "this path to the sidecar's own port"
+
+    NO_UPGRADE = "this is a WebSocket, and the request for it came without Upgrade: let the proxy in between pass " \
+                 "Upgrade and Connection on"
 
     TLS = "this server holds TLS itself, so its sockets cannot be handed over: let a proxy hold TLS, or let it route " \
           "this path to the sidecar's own port"
@@ -44,7 +47,9 @@ module Lineside
     # @param env [Hash] of Rack
     # @return [Array] the response of Rack
     def call(env)
-      Request.ours?(env) ? answer(env) : @app.call(env)
+      return @app.call(env) unless Request.ours?(env)
+
+      Request.upgrade?(env) ? answer(env) : refuse(426, NO_UPGRADE)
     end
 
     private
@@ -89,8 +94,9 @@ module Lineside
     def plain?(socket) = socket.is_a?(BasicSocket)
 
     def refuse(status, message)
-      tell(message)
+      tell(status == 503 ? "#{message} (the link is #{Lineside.config.link_path})" : message)
       headers = { "content-type" => "text/plain; charset=utf-8" }
+      headers["upgrade"] = "websocket" if status == 426
       headers["retry-after"] = RETRY_AFTER_SECONDS.to_s if status == 503
       [status, headers, ["#{message}\n"]]
     end

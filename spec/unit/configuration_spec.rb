@@ -34,7 +34,17 @@ RSpec.describe Lineside::Configuration do
     config.assign("bind" => "127.0.0.1:9999", user_class: "Account")
     expect([config.bind, config.user_class]).to eq(%w[127.0.0.1:9999 Account])
     expect { config.assign(bnid: "x") }.to raise_error(Lineside::ConfigurationError, /bnid.*bind/)
+    expect { config.assign(urll: "x") }
+      .to raise_error(Lineside::ConfigurationError, /\Aurll is no setting of Lineside \(did you mean url\?\)/)
     expect { config.bnid = "x" }.to raise_error(NoMethodError)
+  end
+
+  it "refuses rules that cannot be called" do
+    config.assign(user: -> { "ada" }, token: nil, user_id: "".method(:upcase))
+    %i[user token user_id].each do |name|
+      expect { config.assign(name => :current_user) }
+        .to raise_error(Lineside::ConfigurationError, "#{name} is :current_user: give a lambda")
+    end
   end
 
   it "tells the sidecar the link and what was set, never the secret" do

@@ -28,6 +28,14 @@ RSpec.describe Lineside::HandOff do
     expect(status(request("HTTP_UPGRADE" => "h2c"))).to pass
   end
 
+  it "says what is missing where a proxy has taken the upgrade away" do
+    key = { "HTTP_SEC_WEBSOCKET_KEY" => "dGhlIHNhbXBsZSBub25jZQ==" }
+    code, headers, (body,) = middleware.call(Rack::MockRequest.env_for("/lineside", key))
+    expect([code, headers["upgrade"]]).to eq [426, "websocket"]
+    expect([body, log.string]).to all(include("let the proxy in between pass Upgrade and Connection on"))
+    expect(status(Rack::MockRequest.env_for("/other", key))).to pass
+  end
+
   it "passes on the one cookie that says whose browser it is" do
     head = ->(cookie) { described_class::Request.new(request("HTTP_COOKIE" => cookie)).bytes }
     expect(head.call("_shop_session=secret; lineside=a.b-c_d; x=lineside=z"))
@@ -96,6 +104,13 @@ RSpec.describe Lineside::HandOff do
         expect(answer).to match(%r{\AHTTP/1.1 503 Service Unavailable\r\n.*retry-after: 5\r\n}m).and match(reason)
       end
     end
+  end
+
+  it "tells the log where the link is, and the browser nothing of it" do
+    Lineside.config.link = "unix:#{__dir__}/absent.sock"
+    body = middleware.call(request.merge("rack.hijack" => -> { raise "hijacked" })).last.first
+    expect(body).to eq "the sidecar is not to be had: No such file or directory; start it with `bundle exec lineside`\n"
+    expect(log.string).to include("#{__dir__}/absent.sock")
   end
 
   it "says so once a second at most" do

@@ -46,8 +46,10 @@ module Lineside
         return if owner == Process.euid
 
         raise unavailable("it runs as the user id #{owner}, this process as #{Process.euid}")
+      rescue Errno::EACCES
+        raise unavailable("the user id #{Process.euid} may not open the link; run this process as the same user as it")
       rescue SystemCallError => e
-        raise unavailable("#{e.message}; start it with `bundle exec lineside`")
+        raise unavailable("#{plain(e)}; start it with `bundle exec lineside`")
       end
 
       # Gives a browser's socket away.
@@ -74,7 +76,7 @@ module Lineside
       rescue Errno::EPIPE, Errno::ECONNRESET
         # It has refused without reading on; why, is to be read.
       rescue SystemCallError => e
-        raise unavailable(e.message)
+        raise unavailable(plain(e))
       end
 
       def pack(peer, origin, request)
@@ -111,7 +113,10 @@ module Lineside
         "it answered #{message.scrub.inspect}"
       end
 
-      def unavailable(reason) = Unavailable.new("the sidecar at #{@path} is not to be had: #{reason}")
+      def unavailable(reason) = Unavailable.new("the sidecar is not to be had: #{reason}")
+
+      # Without the call and the path: browsers read it too.
+      def plain(error) = error.class.new.message
 
       def left = [@deadline - now, 0].max
 

@@ -19,13 +19,18 @@ module Lineside
       NO_ADDRESS = "0.0.0.0"
 
       # @param env [Hash] of Rack
-      # @return [Boolean] whether it asks for the WebSocket, also below a relative URL root that no map has taken off
+      # @return [Boolean] whether a browser asks for the WebSocket, also below a relative URL root that no map has taken
+      #   off. Proxies that pass no Upgrade on leave the key in.
       def self.ours?(env)
-        return false unless env["HTTP_UPGRADE"]&.casecmp?("websocket") && env["REQUEST_METHOD"] == "GET"
+        return false unless (upgrade?(env) || env["HTTP_SEC_WEBSOCKET_KEY"]) && env["REQUEST_METHOD"] == "GET"
 
         root = ::Rails.application&.config&.relative_url_root
         env["PATH_INFO"].delete_prefix(root.to_s) == Lineside.config.path
       end
+
+      # @param env [Hash] of Rack
+      # @return [Boolean]
+      def self.upgrade?(env) = env["HTTP_UPGRADE"]&.casecmp?("websocket") || false
 
       # @param env [Hash] of Rack, with what `ActionDispatch::RemoteIp` adds
       def initialize(env)
