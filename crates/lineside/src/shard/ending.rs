@@ -13,6 +13,10 @@ use crate::log::{Level, event};
 /// do not all come back at once.
 const AFTER_MS_MAX: u64 = 5000;
 
+/// Least that one is told who was signed out. The browser's session holds until the answer to the sign-out has reached it,
+/// and would get a fresh token for whoever has just left; few answers take as long as this.
+const REVOKED_AFTER_MS_MIN: u64 = 2000;
+
 /// Endings behind which nothing of the outbox is sent.
 const ABANDONED: [CloseCode; 3] = [
     codes::CLOSE_TOKEN_EXPIRED,
@@ -59,7 +63,13 @@ impl<S: Socket> Worker<S> {
     fn push_goodbye(&mut self, id: ConnectionId, ending: &Ending) {
         let CloseCode { number, name, .. } = ending.code;
         let comes_again = (4000..4500).contains(&number);
-        let after_ms = u64::from_ne_bytes(self.plan.random.bytes()) % AFTER_MS_MAX;
+        let least_ms = if ending.code == codes::CLOSE_TOKEN_REVOKED {
+            REVOKED_AFTER_MS_MIN
+        } else {
+            0
+        };
+        let after_ms =
+            least_ms + u64::from_ne_bytes(self.plan.random.bytes()) % (AFTER_MS_MAX - least_ms);
         let goodbye = Envelope::Disconnect {
             code: number,
             reason: name,
