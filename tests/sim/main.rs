@@ -10,6 +10,7 @@
 )]
 
 mod app;
+mod client;
 mod network;
 mod panics;
 mod process;
@@ -22,6 +23,7 @@ mod world;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lineside_tests::history::Counts;
 use lineside_tests::random::Random;
 
 use tally::Tally;
@@ -50,7 +52,14 @@ impl Drop for Seed {
     }
 }
 
-fn run(seed: u64, tally: &Mutex<Tally>) -> u64 {
+/// What happened in all runs, and how much of it was judged.
+#[derive(Default)]
+struct Sum {
+    tally: Tally,
+    counts: Counts,
+}
+
+fn run(seed: u64, sum: &Mutex<Sum>) -> u64 {
     let seed = Seed(seed);
     panics::watch();
     let mut world = World::new(Random::new(seed.0));
@@ -59,8 +68,11 @@ fn run(seed: u64, tally: &Mutex<Tally>) -> u64 {
     }
     world.settle();
     world.leave_log();
-    world.check();
-    tally.lock().expect("a tally").add(&world.tally);
+    let counts = world.check();
+    let mut sum = sum.lock().expect("the sum");
+    sum.tally.add(&world.tally);
+    sum.counts += counts;
+    drop(sum);
     world.trace()
 }
 
@@ -73,7 +85,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// On every core, one run after the other.
-fn run_all(seeds: u64, tally: &Mutex<Tally>) {
+fn run_all(seeds: u64, sum: &Mutex<Sum>) {
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -82,7 +94,7 @@ fn run_all(seeds: u64, tally: &Mutex<Tally>) {
                 while let seed = next.fetch_add(1, Ordering::Relaxed)
                     && seed < seeds
                 {
-                    run(seed, tally);
+                    run(seed, sum);
                 }
             });
         }
@@ -91,24 +103,22 @@ fn run_all(seeds: u64, tally: &Mutex<Tally>) {
 
 #[test]
 fn every_run_keeps_every_promise() {
-    let tally = Mutex::default();
+    let sum = Mutex::default();
     if let Some(seed) = number("LINESIDE_SIM_SEED") {
-        run(seed, &tally);
+        run(seed, &sum);
         return;
     }
     let seeds = number("LINESIDE_SIM_SEEDS").unwrap_or(SEEDS);
-    run_all(seeds, &tally);
-    println!("{seeds} runs: {:#?}", tally.lock().expect("a tally"));
-    tally
-        .lock()
-        .expect("a tally")
-        .assert_everything_happened(seeds);
+    run_all(seeds, &sum);
+    let Sum { tally, counts } = sum.into_inner().expect("the sum");
+    println!("{seeds} runs: {counts:?} {tally:#?}");
+    tally.assert_everything_happened(seeds);
 }
 
 #[test]
 fn a_run_is_the_same_when_it_is_repeated() {
-    let tally = Mutex::default();
+    let sum = Mutex::default();
     for seed in 0..REPEATED {
-        assert_eq!(run(seed, &tally), run(seed, &tally), "seed {seed}");
+        assert_eq!(run(seed, &sum), run(seed, &sum), "seed {seed}");
     }
 }

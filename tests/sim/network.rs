@@ -71,7 +71,7 @@ impl Wire {
     /// Writes some of the bytes.
     pub(crate) fn write(&mut self, side: Side, bytes: &[u8]) -> io::Result<usize> {
         let (out, back) = self.pipes(side);
-        let is_noticed = back.is_ended && !back.is_held;
+        let is_noticed = out.is_ended || back.is_ended && !back.is_held;
         let taken = out.flying.len() + out.arrived.len();
         if self.is_reset || is_noticed {
             return Err(ErrorKind::ConnectionReset.into());
@@ -148,6 +148,13 @@ impl Wire {
         back.flying.clear();
         back.arrived.clear();
         self.readable |= side == Side::Near;
+    }
+
+    /// Ends both directions behind what is on its way: something between the ends has closed it.
+    pub(crate) fn cut(&mut self) {
+        self.up.is_ended = true;
+        self.down.is_ended = true;
+        self.readable = true;
     }
 
     /// Ends it at once, with everything that is on its way.

@@ -1,17 +1,22 @@
 //! A tab of a browser: the page that it shows, with the browser module itself in it, and the socket below.
 
+mod hearing;
+mod saying;
+mod scripts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::ErrorKind;
 
-use lineside_tests::history::{Channel, Event};
+use lineside_tests::history::Event;
 use lineside_tests::page::{Act, Page, Tags};
 use lineside_tests::random::Random;
 use serde_json::Value;
 
 use crate::app::{PUBLIC, claims};
+use crate::client::{Client, Plain};
 use crate::network::{Shared, Side};
 use crate::tally::Tally;
-use crate::websocket::{self, Frames, Heard};
+use crate::websocket::{self, Frames};
 use crate::world::Time;
 
 const READ_BYTES: usize = 4096;
@@ -70,7 +75,9 @@ struct Line {
 pub(crate) struct Tab {
     pub(crate) name: String,
     pub(crate) profile: usize,
-    pub(crate) page: Page,
+    pub(crate) page: Box<dyn Client>,
+    /// It runs a client of its own.
+    pub(crate) is_plain: bool,
     tags: Tags,
     /// How many rows the state contains that it was rendered with.
     rows: usize,
@@ -105,12 +112,24 @@ impl Tab {
             ahead_ms
         };
         let seed = u32::try_from(random.between(0, u64::from(u32::MAX))).unwrap_or(0);
-        let mut page = Page::load(seed, time.ms + ahead_ms, &rendered.tags);
-        page.connect();
+        let date_ms = time.ms + ahead_ms;
+        let is_plain = random.percent(25);
+        let page: Box<dyn Client> = if is_plain {
+            Box::new(Plain::new(
+                date_ms,
+                &rendered.tags,
+                Random::new(random.number()),
+            ))
+        } else {
+            let mut page = Page::load(seed, date_ms, &rendered.tags);
+            page.connect();
+            Box::new(page)
+        };
         let mut tab = Self {
             name,
             profile: rendered.profile,
             page,
+            is_plain,
             tags: rendered.tags.clone(),
             rows: rendered.rows,
             next_listener: 0,
@@ -128,84 +147,10 @@ impl Tab {
             last: None,
             random,
         };
-        tab.listen(rendered);
+        if !is_plain {
+            tab.listen(rendered);
+        }
         tab
-    }
-
-    /// The scripts of a page that was rendered subscribe.
-    fn listen(&mut self, rendered: &Rendered) {
-        if rendered.user.is_some() && self.random.percent(70) {
-            self.subscribe(None, None, rendered);
-        }
-        for (channel, token, _) in &rendered.channel_tokens {
-            if self.random.percent(80) {
-                self.subscribe(Some(channel), Some(token), rendered);
-            }
-        }
-        for channel in ["news", "board", "orders:8", "scores:1"] {
-            if self.random.percent(50) {
-                self.subscribe(Some(channel), None, rendered);
-            }
-        }
-    }
-
-    fn subscribe(&mut self, channel: Option<&str>, token: Option<&str>, rendered: &Rendered) {
-        let id = self.next_listener;
-        self.next_listener += 1;
-        match channel {
-            Some(channel) => self.page.subscribe(id, channel, token),
-            None => self.page.user(id),
-        }
-        let name = match (channel, &rendered.user) {
-            (Some(channel), _) => Some(channel.to_owned()),
-            (None, user) => user.as_ref().map(|user| format!("user:{user}")),
-        };
-        self.applied.insert(
-            id,
-            Applied {
-                channel: channel.map(ToOwned::to_owned),
-                rows: name.into_iter().map(|name| (name, rendered.rows)).collect(),
-                ids: HashMap::new(),
-                is_refused: false,
-            },
-        );
-    }
-
-    /// Another script of the same page subscribes, a little later.
-    pub(crate) fn subscribe_more(&mut self) {
-        let channel = ["news", "board", "orders:7", "scores:1"][self.random.index(4)];
-        let token = self.channel_tokens.iter().find(|(of, ..)| of == channel);
-        let token = token.map(|(_, token, _)| token.clone());
-        let rendered = Rendered {
-            profile: self.profile,
-            user: None,
-            tags: self.tags.clone(),
-            rows: self.rows,
-            channel_tokens: Vec::new(),
-        };
-        self.subscribe(Some(channel), token.as_deref(), &rendered);
-    }
-
-    pub(crate) fn unsubscribe_one(&mut self) {
-        let ids: Vec<u32> = self.applied.keys().copied().collect();
-        if let Some(id) = self.random.pick(&ids) {
-            self.applied.remove(id);
-            self.page.unsubscribe(*id);
-        }
-    }
-
-    /// A Turbo visit: another page in the same document.
-    pub(crate) fn visit(&mut self, rendered: &Rendered) {
-        self.tags = rendered.tags.clone();
-        self.rows = rendered.rows;
-        self.channel_tokens.clone_from(&rendered.channel_tokens);
-        if self.random.percent(70) {
-            for id in std::mem::take(&mut self.applied).into_keys() {
-                self.page.unsubscribe(id);
-            }
-        }
-        self.page.visit(&rendered.tags);
-        self.listen(rendered);
     }
 
     /// What time it is in the browser.
@@ -308,53 +253,6 @@ impl Tab {
         }
     }
 
-    fn send(&mut self, sent: &str, log: &mut Vec<Event>, tally: &mut Tally) {
-        let frame: Value = serde_json::from_str(sent).expect("a page sends JSON");
-        let grants = grants(frame["token"].as_str());
-        let Some(line) = &mut self.line else {
-            return;
-        };
-        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
-        let browser = self.name.clone();
-        match frame["type"].as_str().unwrap_or_default() {
-            "connect" => {
-                line.is_told = true;
-                let token = frame["token"].as_str();
-                let claims = claims(token);
-                let entries = frame["subscribe"].as_array().into_iter().flatten();
-                log.push(Event::Connect {
-                    browser,
-                    user: text(&claims["sub"]),
-                    session: text(&claims["sid"]),
-                    issued_ms: claims["iat_ms"].as_u64().unwrap_or(0),
-                    grants,
-                    after: text(&frame["after"]),
-                    subscribe: entries
-                        .map(|entry| Channel {
-                            channel: text(&entry["channel"]).unwrap_or_default(),
-                            after: text(&entry["after"]),
-                        })
-                        .collect(),
-                });
-            }
-            "subscribe" => {
-                line.asked += 1;
-                log.push(Event::Subscribe {
-                    browser,
-                    channel: text(&frame["channel"]).unwrap_or_default(),
-                    after: text(&frame["after"]),
-                });
-            }
-            "refresh" => {
-                tally.note("a refresh");
-                let (number, token) = (frame["ref"].as_u64(), text(&frame["token"]));
-                line.refreshes.extend(number.zip(token));
-            }
-            _ => {}
-        }
-        line.unsent.extend(websocket::text(sent, &mut self.random));
-    }
-
     fn apply(&mut self, listener: u32, cursor: &str, data: &Value) {
         let Some(applied) = self.applied.get_mut(&listener) else {
             return;
@@ -429,155 +327,24 @@ impl Tab {
         }
     }
 
-    fn hear(&mut self, heard: Heard, log: &mut Vec<Event>, tally: &mut Tally) {
-        let Some(line) = &mut self.line else {
-            return;
-        };
-        match heard {
-            Heard::Ping(payload) => {
-                let pong = websocket::pong(&payload, &mut self.random);
-                line.unsent.extend(pong);
-            }
-            Heard::Close(code) => {
-                line.closed = Some(code);
-                tally_close(code, tally);
-                let answer = websocket::close(&mut self.random);
-                line.unsent.extend(answer);
-            }
-            Heard::Text(text) => {
-                let number = line.number;
-                let envelope: Value = serde_json::from_str(&text).expect("an envelope is JSON");
-                self.note(&envelope, log, tally);
-                self.page.received(number, &text);
-            }
-        }
-    }
-
-    fn note(&mut self, it: &Value, log: &mut Vec<Event>, tally: &mut Tally) {
-        let browser = self.name.clone();
-        let (channel, cursor) = (text(&it["channel"]), text(&it["cursor"]));
-        let recovered = it["recovered"].as_bool();
-        self.keep(it, tally);
-        let event = match it["type"].as_str().unwrap_or_default() {
-            "welcome" => Event::Welcome {
-                browser,
-                channels: list(&it["channels"]),
-                cursor,
-                recovered,
-                lost: it.get("lost").map(list),
-            },
-            "subscribed" => Event::Subscribed {
-                browser,
-                channel,
-                cursor,
-                recovered,
-            },
-            "message" => Event::Message {
-                browser,
-                channel,
-                cursor,
-                id: text(&it["data"]["id"]),
-                resent: it["resent"].as_bool().unwrap_or(false),
-            },
-            "caught_up" => Event::CaughtUp {
-                browser,
-                cursor,
-                channel: it.get("channel").map(text),
-            },
-            "unsubscribed" => Event::Unsubscribed {
-                browser,
-                channel,
-                unasked: it.get("code").is_some(),
-            },
-            "refreshed" => {
-                let refreshes = &mut self.line.as_mut().expect("a line").refreshes;
-                let token = it["ref"].as_u64().and_then(|it| refreshes.remove(&it));
-                Event::Refreshed {
-                    browser,
-                    issued_ms: claims(token.as_deref())["iat_ms"].as_u64().unwrap_or(0),
-                    grants: grants(token.as_deref()),
-                    channels: list(&it["channels"]),
-                }
-            }
-            "ping" => Event::Ping { browser, cursor },
-            "error" if it.get("channel").is_some() => Event::Forbidden { browser, channel },
-            "error" | "disconnect" => return,
-            other => panic!("an envelope of type {other}: {it}"),
-        };
-        log.push(event);
-    }
-
-    /// Keeps what the connection is subscribed to.
-    fn keep(&mut self, it: &Value, tally: &mut Tally) {
-        let Some(line) = &mut self.line else {
-            return;
-        };
-        let channel = text(&it["channel"]);
-        match it["type"].as_str().unwrap_or_default() {
-            "welcome" => {
-                // Everything was asked for again.
-                self.applied
-                    .values_mut()
-                    .for_each(|it| it.is_refused = false);
-                line.subscribed = list(&it["channels"]).into_iter().collect();
-                let refused = it["refused"].as_array().into_iter().flatten();
-                line.refused = refused.map(|it| text(&it["channel"])).collect();
-                line.user = it["user"].as_str().map(ToOwned::to_owned);
-                let lost = list(&it["lost"]).len();
-                let is_partly = lost < line.subscribed.len();
-                line.is_replaying = it["recovered"].is_boolean() && (lost == 0 || is_partly);
-                tally_welcome(it["recovered"].as_bool(), is_partly, tally);
-                let epoch = epoch(it["cursor"].as_str().unwrap_or_default());
-                if let Some((last, starts)) = &self.last {
-                    if *last != epoch {
-                        tally.note("a connect in a new epoch");
-                    } else if *starts < line.starts && it["recovered"] == true {
-                        tally.note("a connect recovered after a planned restart");
-                    }
-                }
-                self.last = Some((epoch, line.starts));
-            }
-            "subscribed" => {
-                line.asked -= 1;
-                match it["recovered"].as_bool() {
-                    Some(true) => tally.note("a subscribe recovered"),
-                    Some(false) => tally.note("a subscribe lost"),
-                    None => {}
-                }
-                line.is_replaying = it["recovered"] == true;
-                line.refused.remove(&channel);
-                line.subscribed.insert(channel);
-            }
-            "caught_up" => line.is_replaying = false,
-            "unsubscribed" => {
-                line.subscribed.remove(&channel);
-                if it.get("code").is_some() {
-                    tally.note("an unsubscribed unasked");
-                    line.refused.insert(channel);
-                }
-            }
-            "error" if it.get("channel").is_some() => {
-                line.asked -= 1;
-                line.refused.insert(channel);
-            }
-            "refreshed" => {
-                tally.note("a refreshed");
-                self.applied
-                    .values_mut()
-                    .for_each(|it| it.is_refused = false);
-                line.subscribed = list(&it["channels"]).into_iter().collect();
-            }
-            "message" => {
-                let replayed = line.is_replaying;
-                tally.note(if replayed {
-                    "a replayed message"
-                } else {
-                    "a live message"
-                });
-                tally.note_many("a resent message", u64::from(it["resent"] == true));
-            }
-            _ => {}
-        }
+    pub(crate) fn shown(&self) -> String {
+        let Self { name, page, .. } = self;
+        let wanted: BTreeSet<_> = self
+            .applied
+            .values()
+            .filter_map(|it| self.channel(it))
+            .collect();
+        let line = self.line.as_ref();
+        let line = line.map(|it| {
+            (
+                it.asked,
+                it.is_replaying,
+                &it.refreshes,
+                &it.subscribed,
+                &it.refused,
+            )
+        });
+        format!("{name} {} wants {wanted:?}, has {line:?}", page.status())
     }
 
     /// Whether it waits for nothing, and has an answer for each of its listeners.
@@ -613,27 +380,6 @@ fn grants(token: Option<&str>) -> Vec<String> {
     let listed = [&claims["channels"], &claims["allow"]].map(list);
     let public = [PUBLIC.to_owned()];
     listed.into_iter().flatten().chain(public).collect()
-}
-
-fn tally_welcome(recovered: Option<bool>, is_partly: bool, tally: &mut Tally) {
-    match recovered {
-        Some(true) => tally.note("a connect recovered"),
-        Some(false) if is_partly => tally.note("a connect lost in part"),
-        Some(false) => tally.note("a connect lost"),
-        None => {}
-    }
-}
-
-fn tally_close(code: u16, tally: &mut Tally) {
-    match code {
-        4002 => tally.note("a close for a sign-out"),
-        4003 => tally.note("a close for an expired token"),
-        4100 => tally.note("a close for a drain"),
-        4101 => tally.note("a close for slowness"),
-        4102 => tally.note("a close for a silence"),
-        4001 | 4004 | 4103 | 1000 => {}
-        other => panic!("closed with {other}"),
-    }
 }
 
 fn text(value: &Value) -> String {

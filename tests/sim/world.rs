@@ -55,6 +55,8 @@ enum Job {
     Render {
         profile: usize,
         name: String,
+        /// For a page that is open.
+        visits: bool,
         cursor: Option<String>,
         rows: Option<usize>,
     },
@@ -76,6 +78,8 @@ pub(crate) struct World {
     wires: Vec<Shared>,
     jobs: Vec<Job>,
     names: u64,
+    /// A shard that stands still, and so falls behind the others.
+    stalled: Option<usize>,
     /// Sidecars so far.
     starts: u64,
     onces: Vec<(String, String)>,
@@ -103,6 +107,7 @@ impl World {
             wires: Vec::new(),
             jobs: Vec::new(),
             names: 0,
+            stalled: None,
             starts: 1,
             onces: Vec::new(),
             random,
@@ -187,6 +192,9 @@ impl World {
             return;
         };
         let at = self.random.index(sidecar.shards());
+        if self.stalled == Some(at) {
+            return;
+        }
         sidecar.turn(at, self.time);
         if self.random.percent(3) {
             sidecar.look_after(self.time);

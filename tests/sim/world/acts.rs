@@ -82,6 +82,7 @@ impl World {
         self.jobs.push(Job::Render {
             profile,
             name,
+            visits: visits.is_some(),
             cursor: cursor.map(|cursor| cursor.to_string()),
             rows: None,
         });
@@ -111,6 +112,11 @@ impl World {
                     self.tally.note("a publication declined");
                 }
             }
+            Job::Render {
+                visits: true,
+                ref name,
+                ..
+            } if !self.tabs.iter().any(|tab| tab.name == *name) => {}
             Job::Render { rows: None, .. } => self.query(job),
             Job::Render {
                 profile,
@@ -181,6 +187,8 @@ impl World {
         if self.tabs.len() < TABS_MAX {
             let random = Random::new(self.random.number());
             let mut tab = Tab::new(name, &rendered, self.time, random);
+            self.tally
+                .note_many("a plain client", u64::from(tab.is_plain));
             tab.act(&mut self.log, &mut self.tally);
             self.tabs.push(tab);
         }
@@ -247,8 +255,8 @@ impl World {
         let awake = !tab.is_asleep && !tab.is_hidden;
         tab.page.advance(tab.date_ms(self.time.ms));
         match chance {
-            15..30 if awake => return self.begin_render(Some(&name)),
-            30..40 if awake && self.random.percent(80) => {
+            15..30 if awake && !tab.is_plain => return self.begin_render(Some(&name)),
+            30..40 if awake && !tab.is_plain && self.random.percent(80) => {
                 tab.subscribe_more();
             }
             40..50 if awake => tab.unsubscribe_one(),

@@ -2,16 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lineside_tests::history::{Event, judge};
+use lineside_tests::history::{Counts, Event, judge};
 
 use super::World;
 
 impl World {
     /// Nothing was lost, repeated, reordered or misdelivered, and every page shows what the database holds.
-    pub(crate) fn check(&mut self) {
+    ///
+    /// Gives how much was judged.
+    pub(crate) fn check(&self) -> Counts {
         let judgement = judge(&self.log);
         assert!(judgement.findings.is_empty(), "{judgement}");
         self.check_pages();
+        judgement.counts
     }
 
     /// Every listener that is live has, in its state or applied to that, everything of its channel that landed.

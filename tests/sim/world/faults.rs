@@ -11,6 +11,13 @@ impl World {
             12..25 => self.cut_link(),
             25..35 => self.step_clock(),
             35..38 => self.end_process(),
+            38..50 => {
+                self.stalled = match self.stalled {
+                    Some(_) => None,
+                    None => Some(self.random.index(2)),
+                };
+                self.tally.note("a shard that stands still");
+            }
             _ => self.disturb_tab(),
         }
     }
@@ -147,8 +154,7 @@ impl World {
             wire.borrow_mut().reset();
         } else {
             self.tally.note("a browser's connection cut");
-            wire.borrow_mut().close(crate::network::Side::Near);
-            wire.borrow_mut().close(crate::network::Side::Far);
+            wire.borrow_mut().cut();
         }
     }
 

@@ -47,6 +47,8 @@ impl World {
 
     /// Ends every fault.
     fn heal(&mut self) {
+        self.stalled = None;
+        self.app.give_long_lives();
         if let Host::Up(sidecar) = &self.host
             && sidecar.is_stopping
         {
@@ -65,6 +67,7 @@ impl World {
             let tab = &mut self.tabs[at];
             let date_ms = tab.date_ms(self.time.ms);
             tab.is_deaf = false;
+            tab.page.calm();
             if std::mem::take(&mut tab.is_asleep) {
                 tab.wake(date_ms, true);
             }
@@ -113,8 +116,9 @@ impl World {
     }
 
     fn unrest(&self) -> String {
+        self.leave_log();
         let tabs = self.tabs.iter().filter(|tab| !tab.is_at_rest());
-        let tabs = tabs.map(|tab| format!("{} {}", tab.name, tab.page.status()));
+        let tabs = tabs.map(super::Tab::shown);
         let processes = self.processes.iter().map(super::Process::shown);
         tabs.chain(processes).collect::<Vec<_>>().join("; ")
     }
