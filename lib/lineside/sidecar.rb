@@ -30,6 +30,18 @@ module Lineside
     DRAIN_SECONDS = 10
     STOP_SECONDS = 5
 
+    # From its start until it listens: the command boots the app for its settings, some seconds of it.
+    BOOT_SECONDS = 15
+
+    class << self
+      # When the one that was started last should be there, on the monotonic clock; nil while there is none.
+      attr_writer :booting_until
+
+      # @return [Boolean] whether this process, or the one that it was forked from, has just started one, so that
+      #   nothing is wrong yet when nobody answers
+      def booting? = !@booting_until.nil? && Process.clock_gettime(Process::CLOCK_MONOTONIC) < @booting_until
+    end
+
     # @yieldparam line [String] what an operator should know
     def initialize(&tell)
       @tell = tell
@@ -95,6 +107,7 @@ module Lineside
 
     # A process group of its own: Ctrl-C in a terminal is this process's to act on.
     def launch
+      self.class.booting_until = now + BOOT_SECONDS
       variables = { "LINESIDE_PARENT_PID" => Process.pid.to_s }
       command = [RbConfig.ruby, "-I", LIBRARY, COMMAND, "serve"]
       follow(Process.spawn(variables, *command, in: File::NULL, pgroup: true, close_others: true))

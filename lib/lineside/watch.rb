@@ -83,12 +83,14 @@ module Lineside
 
     def tell_link(status)
       linked = status[:linked]
-      # Without an error the first attempt is still under way.
-      return if linked == @linked || (!linked && status[:last_error].nil?)
+      return if linked == @linked || (!linked && under_way?(status))
 
       linked ? tell_up : tell_down(status[:last_error])
       @linked = linked
     end
+
+    # Without an error the first attempt is; and as long as Puma's plugin, where it is loaded, has just begun, all are.
+    def under_way?(status) = status[:last_error].nil? || (@linked.nil? && defined?(Sidecar) && Sidecar.booting?)
 
     def tell_up
       @config.logger.info("Lineside's link is up again") if @linked == false

@@ -23,4 +23,18 @@ RSpec.describe Lineside::Watch do
   ensure
     ActiveSupport::Notifications.unsubscribe(subscriber)
   end
+
+  it "says nothing of a sidecar that Puma's plugin has just started, until it should be there" do
+    require "lineside/sidecar"
+    status = { linked: false, last_error: "nobody answers", publications_aged: 0, publications_refused: 0 }
+    watch = described_class.new(Lineside.config)
+    Lineside::Sidecar.booting_until = clock + 60
+    watch.send(:look, status)
+    expect(log.string).to eq("")
+    Lineside::Sidecar.booting_until = clock
+    2.times { watch.send(:look, status) }
+    expect(log.string.scan("link is down: nobody answers").size).to eq(1)
+  ensure
+    Lineside::Sidecar.booting_until = nil
+  end
 end
