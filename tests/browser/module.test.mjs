@@ -285,6 +285,30 @@ fact("more channels than a connect may name are asked for behind it", async ({ s
   ]);
 });
 
+fact("what is asked for behind the connect continues where the connection was, too", async ({ server, open }) => {
+  const lineside = open();
+  for (let number = 0; number < 129; number++) lineside.subscribe(`c:${number}`, () => {});
+  const first = await server.peer();
+  await first.welcomes({ recovered: true, lost: [] });
+  const last = await first.hears();
+  first.says(subscribed(last), { type: "caught_up", channel: last.channel, cursor: "e.100" });
+  await first.isHeard("e.150");
+  await first.ends();
+  const second = await server.peer();
+  assert.equal((await second.welcomes({ cursor: "e.150" })).after, "e.150");
+  const { channel, after } = await second.hears();
+  assert.deepEqual([channel, after], ["c:128", "e.150"]);
+});
+
+fact("a page without a cursor continues where its welcome stood", async ({ server, open }) => {
+  open({ cursor: "unknown" });
+  const peer = await server.peer();
+  assert.equal((await peer.welcomes({ cursor: "e.120" })).after, "unknown");
+  await peer.isHeard();
+  await peer.ends();
+  assert.equal((await (await server.peer()).hears()).after, "e.120");
+});
+
 fact("in a new epoch what is listened to is lost, and small positions count again", async ({ server, open }) => {
   const heard = [];
   const lineside = open();
@@ -366,6 +390,35 @@ fact("pages that are lost one soon after the other are told later and later", as
   location.pathname = "/stock";
   await load("another page");
   assert.deepEqual(lost, [["much later", "news"], ["another page", "news"]]);
+});
+
+fact("a loss, or the end of a right, is none of who has asked and has no answer yet", async ({ server, open }) => {
+  const heard = [];
+  const lineside = open();
+  lineside.subscribe("orders", () => {}, { token: "old" });
+  const peer = await server.peer();
+  await peer.welcomes();
+  await peer.isHeard();
+  lineside.subscribe("orders", (data) => heard.push(data), { after: "e.50", token: "new" });
+  const request = await peer.hears();
+  peer.says({ type: "lost", channels: ["orders"], cursor: "e.110" });
+  peer.says({ type: "unsubscribed", channel: "orders", code: "expired" });
+  peer.says(subscribed(request));
+  peer.publishes("orders", 60);
+  await peer.isHeard();
+  assert.deepEqual([request.after, request.token, heard], ["e.50", "new", [60]]);
+});
+
+fact("who is unsubscribed by another listener does not hear what that one hears", async ({ server, open }) => {
+  const heard = [];
+  const lineside = open();
+  lineside.subscribe("news", () => second.unsubscribe());
+  const second = lineside.subscribe("news", (data) => heard.push(data));
+  const peer = await server.peer();
+  await peer.welcomes();
+  peer.publishes("news", 101);
+  await peer.isHeard();
+  assert.deepEqual(heard, []);
 });
 
 fact("whoever unsubscribes hears no more, and the last one tells the server", async ({ server, open }) => {
@@ -653,6 +706,41 @@ fact("a Turbo visit's token replaces an older one of the same user", async ({ se
   assert.equal((await (await server.peer()).hears()).token, token(12, "2"));
   assert.equal(server.requests.length, 1);
   assert.equal(lineside.status, "connecting");
+});
+
+fact("a token that comes after close opens nothing", async ({ t, server, open }) => {
+  const now = Math.floor(Date.now() / 1000);
+  const asked = async (count) => {
+    while (server.requests.length < count) await new Promise(setImmediate);
+  };
+  let answer;
+  const slowly = () => server.answers.push(new Promise((resolve) => (answer = resolve)));
+  const over = async (lineside) => {
+    lineside.close();
+    answer([200, { token: tokenOf({ sub: "2", iat: now, exp: now + 20 }) }]);
+    // Its answer is read before that of a later request, and its socket would come before a later one.
+    await fetch(server.tokenUrl, { method: "POST" });
+    open({ token: "later" });
+    assert.equal((await (await server.peer()).hears()).token, "later");
+    assert.deepEqual([lineside.status, server.unmet], ["closed", 0]);
+  };
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: now * 1000 });
+  slowly();
+  const renewing = open({ token: tokenOf({ sub: "1", iat: now, exp: now + 20 }) });
+  const peer = await server.peer();
+  await peer.welcomes({ user: "1" });
+  await peer.isHeard();
+  t.mock.timers.tick(14_000);
+  await asked(1);
+  await over(renewing);
+  slowly();
+  const connecting = open({ token: "refused" });
+  const waiting = until(connecting, "status", "waiting");
+  await (await server.peer()).ends(4003);
+  await waiting;
+  t.mock.timers.tick(1);
+  await asked(3);
+  await over(connecting);
 });
 
 fact("after close nothing is heard, and nothing comes back", async ({ t, server, page, open }) => {

@@ -85,7 +85,7 @@ class Peer {
 
 export class Server {
   #peers = new Arrivals();
-  // What the token endpoint was asked, and what it answers: [status, body].
+  // What the token endpoint was asked, and what it answers: [status, body], or a promise of that.
   requests = [];
   answers = [];
 
@@ -100,10 +100,10 @@ export class Server {
   }
 
   constructor() {
-    this.http = createServer((request, response) => {
+    this.http = createServer(async (request, response) => {
       const { method, headers, url } = request;
       this.requests.push({ method, url, csrf: headers["x-csrf-token"] });
-      const [status, body] = this.answers.shift() ?? [500, {}];
+      const [status, body] = (await this.answers.shift()) ?? [500, {}];
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     });
     this.sockets = new WebSocketServer({ server: this.http });

@@ -196,6 +196,17 @@ fn under_one_id_a_channel_is_published_to_once() {
 }
 
 #[test]
+fn the_receipt_of_a_duplicate_names_the_last_of_where_it_had_landed() {
+    let mut hub = hub();
+    let both = [("a", "1"), ("b", "1")];
+    hub.publish(PUBLISHER, 1, &once(1, "id", &both), 0);
+    assert_eq!(
+        landed(hub.publish(PUBLISHER, 1, &once(2, "id", &both), 0)),
+        (vec![], 2, true)
+    );
+}
+
+#[test]
 fn an_id_that_names_one_channel_twice_in_a_frame_lands_both_then_neither() {
     let mut hub = hub();
     let twice = [("a", "1"), ("a", "2")];

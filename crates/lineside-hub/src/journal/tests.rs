@@ -238,3 +238,38 @@ fn a_publication_larger_than_its_limit_is_published_and_at_once_forgotten() {
     assert_eq!(replay(&journal, "a", &at(&journal, 1)), Some(vec![]));
     assert_consistent(&journal);
 }
+
+#[test]
+fn what_is_too_old_is_forgotten_with_the_next_publication_whoever_that_is_for() {
+    let mut journal = journal(HistoryLimits {
+        age_ms_max: 100,
+        ..GENEROUS
+    });
+    append(&mut journal, "a", 0);
+    append(&mut journal, "b", 101);
+    assert_eq!(replay(&journal, "a", &at(&journal, 0)), None);
+    assert_consistent(&journal);
+}
+
+#[test]
+fn channels_that_share_a_bucket_share_the_newest_that_was_forgotten_of_either() {
+    let mut table = Forgotten::default();
+    table.raise("a", Position(1));
+    let mut names = (0..).map(|number| format!("b{number}"));
+    let neighbour = names.find(|name| table.of(name) == Position(1)).unwrap();
+    let mut journal = journal(HistoryLimits {
+        channel_bytes_max: 1_000,
+        age_ms_max: 100,
+        ..GENEROUS
+    });
+    append(&mut journal, "a", 0);
+    // Too large to be kept: it is forgotten before what is older.
+    journal.append(&neighbour, 0, |_| vec![b'x'; 1_000].into());
+    journal.expire(101);
+    assert!(journal.records.is_empty());
+    let missed = at(&journal, 1);
+    assert_eq!(replay(&journal, &neighbour, &missed), None);
+    assert_eq!(replay(&journal, "a", &missed), None, "a false alarm");
+    let seen = at(&journal, 2);
+    assert_eq!(replay(&journal, &neighbour, &seen), Some(vec![]));
+}

@@ -167,4 +167,11 @@ fn what_waits_behind_a_replay_has_an_end() {
         4,
         "with no replay under way it is counted at once"
     );
+    outbox.push_replay(vec![publication("a", "old")]);
+    outbox.push_publication(&large);
+    assert_eq!(
+        outbox.bytes(),
+        4,
+        "behind the next replay there is room again"
+    );
 }

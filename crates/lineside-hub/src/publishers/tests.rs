@@ -38,6 +38,18 @@ fn the_first_sequence_follows_what_the_publisher_has_done_with() {
 }
 
 #[test]
+fn a_publisher_that_has_done_with_more_than_is_known_of_it_is_believed() {
+    let mut publishers = Publishers::new(2);
+    publishers.hello(ONE, 0, 1, 0).unwrap();
+    publishers.admit(ONE, 1, 1);
+    publishers.unlink(ONE, 1, 0);
+    assert_eq!(publishers.hello(ONE, 7, 2, 0), greeting(7, None));
+    assert_eq!(publishers.admit(ONE, 2, 7), Admission::Known);
+    assert_eq!(publishers.admit(ONE, 2, 8), Admission::New);
+    assert_eq!(publishers.gaps(), 0);
+}
+
+#[test]
 fn a_newer_link_replaces_the_older_one_whichever_is_heard_first() {
     let mut publishers = Publishers::new(2);
     publishers.hello(ONE, 0, 1, 0).unwrap();

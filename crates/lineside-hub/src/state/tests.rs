@@ -416,6 +416,45 @@ fn a_publisher_that_was_linked_is_not_and_its_answers_are_kept() {
 }
 
 #[test]
+fn a_publisher_that_was_linked_at_the_stop_is_not_the_first_to_be_forgotten() {
+    let mut hub = Hub::new(Epoch::new("ours").unwrap(), SMALL, 2);
+    let (gone, linked, new) = ([1; 16], [2; 16], [3; 16]);
+    hub.publishers.hello(gone, 5, 1, 0).unwrap();
+    hub.publishers.unlink(gone, 1, 10);
+    hub.publishers.hello(linked, 7, 2, 0).unwrap();
+    let (mut hub, _) = Hub::restore(&*save(&hub), SMALL, 2).unwrap();
+    hub.publishers.hello(new, 0, 1, AT.now_ms).unwrap();
+    let again = hub.publishers.hello(linked, 0, 2, AT.now_ms).unwrap();
+    assert_eq!(again.last, 7);
+}
+
+#[test]
+fn what_was_forgotten_is_kept_of_every_bucket() {
+    let nothing_fits = HistoryLimits {
+        channel_bytes_max: 0,
+        ..SMALL
+    };
+    let mut hub = Hub::new(Epoch::new("ours").unwrap(), nothing_fits, 2);
+    // Two dozen for each of the 4,096 buckets, so that none is left out.
+    let names: Vec<_> = (0..100_000).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        hub.journal.append(name, 0, |_| "1".into());
+    }
+    let (restored, _) = Hub::restore(&*save(&hub), nothing_fits, 2).unwrap();
+    let start = After::Cursor(restored.journal.epoch().at(Position(0)));
+    for channel in &names {
+        let wanted = Wanted {
+            channel,
+            after: &start,
+        };
+        let replay = restored
+            .journal
+            .replay(&[wanted], restored.journal.newest());
+        assert_eq!(replay.lost, [true], "{channel}");
+    }
+}
+
+#[test]
 fn ids_keep_their_age() {
     let mut world = World::new(SMALL);
     let publish = Act::Publish {

@@ -174,3 +174,13 @@ fn nbf_is_kept_when_it_is_there() {
         })
     );
 }
+
+#[test]
+fn an_nbf_before_the_issue_makes_a_token_hold_no_earlier() {
+    let token = seal(HEADER, connection(json!({"nbf": NOW_S - 3600})));
+    let at = |now_ms| verify_connection(&token, &keys(), now_ms).map(|_| ());
+    assert_eq!(at(NOW_MS - LEEWAY_MS), Ok(()));
+    let now_ms = NOW_MS - LEEWAY_MS - 1;
+    let from_ms = NOW_MS;
+    assert_eq!(at(now_ms), Err(TokenError::NotYetValid { from_ms, now_ms }));
+}

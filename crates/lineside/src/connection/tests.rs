@@ -344,6 +344,27 @@ fn a_channel_token_opens_its_channel_for_its_user_until_it_ends() {
 }
 
 #[test]
+fn who_leaves_a_channel_needs_its_token_again() {
+    let mut stage = Stage::new();
+    stage.connect();
+    let token = stage.channel_token("orders", None, 10);
+    let again = json!({"type": "subscribe", "channel": "orders"});
+    stage
+        .say(&json!({"type": "subscribe", "channel": "orders", "token": token}))
+        .unwrap();
+    assert_eq!(stage.say(&again).unwrap()[0]["type"], "subscribed");
+    stage
+        .say(&json!({"type": "unsubscribe", "channel": "orders"}))
+        .unwrap();
+    assert_eq!(stage.say(&again).unwrap()[0]["code"], "forbidden");
+    assert_eq!(
+        stage.connection.expires_at_ms(),
+        Some(START_MS + 65_000),
+        "the end of the connection's own token"
+    );
+}
+
+#[test]
 fn the_connections_own_token_ends_the_connection() {
     let mut stage = Stage::new();
     stage.connect();
@@ -452,6 +473,27 @@ fn channels_and_requests_have_their_limits() {
     );
     assert!((0..REQUESTS_PER_SECOND_MAX).all(|_| connection.count_request(1).is_ok()));
     assert!(connection.count_request(1).is_err());
+    // An hour of silence saves up no more than one burst.
+    assert!((0..burst).all(|_| connection.count_request(3600).is_ok()));
+    assert!(connection.count_request(3600).is_err());
+}
+
+#[test]
+fn a_refresh_opens_no_more_channels_than_a_connection_may_hold() {
+    let mut stage = Stage::new();
+    stage.connect();
+    for number in 0..SUBSCRIPTIONS_MAX - 3 {
+        stage
+            .say(&json!({"type": "subscribe", "channel": format!("public:{number}")}))
+            .unwrap();
+    }
+    let token = stage.token(Some("42"), &["news", "first", "second"], 60);
+    let sent = stage
+        .say(&json!({"type": "refresh", "token": token}))
+        .unwrap();
+    let channels = sent[0]["channels"].as_array().unwrap();
+    assert_eq!(channels.len(), SUBSCRIPTIONS_MAX);
+    assert!(channels.contains(&json!("first")) && !channels.contains(&json!("second")));
 }
 
 #[test]
@@ -492,6 +534,20 @@ fn a_channel_that_is_named_twice_misses_nothing_that_either_would_bring() {
         json!([{"channel": "chat:1", "after": "e.0"}, {"channel": "chat:1", "after": "unknown"}]);
     let sent = stage.say(&json!({"type": "connect", "token": stage.token(None, &[], 60), "subscribe": subscribe})).unwrap();
     assert_eq!((&sent[0]["lost"], sent.len()), (&json!(["chat:1"]), 1));
+}
+
+#[test]
+fn a_channel_of_the_token_that_is_named_twice_continues_after_the_lower_cursor() {
+    let mut stage = Stage::new();
+    (0..3).for_each(|_| stage.deliver("news"));
+    let subscribe =
+        json!([{"channel": "news", "after": "e.1"}, {"channel": "news", "after": "e.2"}]);
+    let token = stage.token(Some("42"), &["news", "sports"], 60);
+    let connect =
+        json!({"type": "connect", "token": token, "after": "e.3", "subscribe": subscribe});
+    let sent = stage.say(&connect).unwrap();
+    let heard: Vec<_> = sent[1..].iter().map(|sent| &sent["cursor"]).collect();
+    assert_eq!(heard, ["e.2", "e.3", "e.3"], "two messages, and caught_up");
 }
 
 #[test]

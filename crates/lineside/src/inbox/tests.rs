@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-use lineside_hub::Revocation;
+use lineside_hub::{Publication, Revocation};
 use lineside_protocol::Position;
 
-use super::{Entry, Inbox};
+use super::{BYTES_MAX, Entry, Inbox};
 
 #[derive(Default)]
 struct Bell(AtomicU64);
@@ -68,6 +68,37 @@ fn shard_is_woken_once_and_only_while_it_sleeps() {
     inbox.drain();
     assert_eq!(bell.count(), 2);
     assert!(inbox.take(8).drain);
+}
+
+#[test]
+fn goodbye_comes_behind_the_last_entry() {
+    let (inbox, _) = inbox();
+    hand_over(&inbox, 1);
+    hand_over(&inbox, 2);
+    inbox.drain();
+    assert!(!inbox.take(1).drain);
+    assert!(inbox.take(1).drain);
+    assert!(!inbox.take(1).drain, "once");
+}
+
+#[test]
+fn bytes_leave_room_again_when_they_are_taken() {
+    let (inbox, _) = inbox();
+    let half = Arc::new(Publication {
+        position: Position(1),
+        channel: "a".into(),
+        body: vec![b'x'; BYTES_MAX / 2].into(),
+        at_ms: 0,
+    });
+    for _ in 0..3 {
+        inbox.publish(&[Arc::clone(&half)]);
+        assert!(inbox.has_room());
+        inbox.publish(&[Arc::clone(&half)]);
+        assert!(!inbox.has_room());
+        assert_eq!(positions(&inbox, 1), [1]);
+        assert!(inbox.has_room());
+        assert_eq!(positions(&inbox, 1), [1]);
+    }
 }
 
 /// Each step is one critical section, so threads can do nothing that is not one of these sequences.

@@ -169,6 +169,25 @@ fn what_came_before_a_bad_frame_is_dealt_with_and_acked() {
 }
 
 #[test]
+fn what_was_dropped_and_what_is_refused_is_acked_too() {
+    let world = World::new();
+    let mut session = world.open(1);
+    let skip = encoded(&ToSidecar::Skip(Skip { through: 3 }));
+    world.send(&mut session, &skip).unwrap();
+    assert_eq!(acked(&answers(&mut session)), [(3, 0)]);
+    world
+        .send(&mut session, &publication(4, "no JSON"))
+        .unwrap();
+    let answers = answers(&mut session);
+    assert!(
+        matches!(&answers[..1], [ToPublisher::Refusal(refusal)] if refusal.sequence == 4),
+        "{answers:?}"
+    );
+    assert_eq!(acked(&answers[1..]), [(4, 0)]);
+    assert_eq!(world.dispatched(), [[0_u64; 0]; 2]);
+}
+
+#[test]
 fn replaced_session_takes_and_acks_nothing_more() {
     let world = World::new();
     let mut older = world.open(1);
