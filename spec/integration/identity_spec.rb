@@ -97,7 +97,7 @@ end
 
 RSpec.describe "The identity cookie in an app" do
   # Asks an app for a page.
-  # @return [Array] the status, whether the cookie is set, and what the log says
+  # @return [Array] the status, whether the cookie is set, what the log says, and the seconds that the cookie lives
   def answer(path, controllers, settings: "")
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
       require "rails"
@@ -116,7 +116,8 @@ RSpec.describe "The identity cookie in an app" do
       Shop.initialize!
       #{controllers}
       answer = Array.new(2) { Rack::MockRequest.new(Shop).get("#{path}") }.last
-      print JSON.generate([answer.status, answer["Set-Cookie"].to_s.include?("lineside="), $log.string])
+      cookie = answer["Set-Cookie"].to_s
+      print JSON.generate([answer.status, cookie.include?("lineside="), $log.string, cookie[/max-age=(\\d+)/i, 1]])
     RUBY
   end
 
@@ -138,6 +139,11 @@ RSpec.describe "The identity cookie in an app" do
     expect(answer("/engine", signed_in).take(2)).to eq [200, false]
     settings = "config.lineside.identity_cookie = false"
     expect(answer("/page", signed_in, settings:).take(2)).to eq [200, false]
+  end
+
+  it "lives no longer than the app lets its tokens live" do
+    settings = "config.lineside.token_expires_in = 60"
+    expect(answer("/page", signed_in, settings:).last).to eq "60"
   end
 
   it "harms no page where nobody can tell who is signed in, and says so once" do

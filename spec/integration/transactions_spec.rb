@@ -189,6 +189,16 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(Thread.current.thread_variable_get(:lineside_held)).to be_empty
   end
 
+  it "is dropped with the connection of one of its databases, though the other one commits" do
+    stocks.connection.begin_transaction
+    orders.transaction do
+      publish("lost")
+      stocks.connection.reset_transaction
+    end
+    publish("next")
+    expect(delivered).to eq(["next"])
+  end
+
   # The seed is RSpec's.
   it "shows no phantom and misses nothing, in thousands of commits, rollbacks and savepoints" do
     random = Random.new(RSpec.configuration.seed)

@@ -186,6 +186,20 @@ fn pauses_between_connections_grow_to_a_second_and_start_again_after_an_ack() {
 }
 
 #[test]
+fn connections_that_bring_nothing_forward_come_ever_more_rarely() {
+    let mut world = World::new(settings());
+    let mut now_ms = 0;
+    for _ in 0..12 {
+        while !world.link.may_open(now_ms) {
+            now_ms += 1;
+        }
+        world.open(0, "a", now_ms);
+        world.cut(now_ms);
+    }
+    assert!(!world.link.may_open(now_ms + 499));
+}
+
+#[test]
 fn replaced_publisher_pauses_for_a_minute() {
     let mut world = World::new(settings());
     world.open(0, "a", 0);

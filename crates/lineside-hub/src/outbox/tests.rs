@@ -175,3 +175,12 @@ fn what_waits_behind_a_replay_has_an_end() {
         "behind the next replay there is room again"
     );
 }
+
+#[test]
+fn a_write_that_goes_on_with_a_publication_does_not_begin_with_one() {
+    let mut outbox = Outbox::default();
+    outbox.push_publication(&publication("a", "one"));
+    assert_eq!(outbox.begins_with_ms(), Some(0));
+    outbox.advance(1);
+    assert_eq!(outbox.begins_with_ms(), None);
+}

@@ -126,6 +126,18 @@ fn new_epoch_marks_what_was_sent_and_nothing_else() {
 }
 
 #[test]
+fn what_was_never_sent_is_not_marked_after_the_frames_before_it_have_gone() {
+    let mut backlog = backlog(&[4]);
+    send(&mut backlog, 2 * FRAME_BYTES + 1);
+    backlog.unlink();
+    assert_eq!(backlog.resume(2, &BTreeSet::new(), false).resent, 1);
+    backlog.unlink();
+    assert_eq!(backlog.resume(2, &BTreeSet::new(), true).resent, 1);
+    let wire = read(send(&mut backlog, usize::MAX));
+    assert_eq!(wire, [(3, "resent"), (4, "")]);
+}
+
+#[test]
 fn frame_whose_receipt_is_awaited_goes_out_again_though_it_landed() {
     let mut backlog = backlog(&[3, 2]);
     send(&mut backlog, usize::MAX);
