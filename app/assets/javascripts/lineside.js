@@ -89,7 +89,7 @@ class Lineside extends EventTarget {
   #url;
   #givenTokenUrl;
   #token;
-  // The token last seen in the page; undefined when the app gave one itself.
+  // The token last seen in the page, null for a page of nobody's; undefined when the app gave one itself.
   #pageToken;
   #user;
   #givenCursor;
@@ -120,7 +120,7 @@ class Lineside extends EventTarget {
     const { href } = new URL(url, globalThis.location?.href);
     this.#url = href.replace(/^http/, "ws");
     this.#givenTokenUrl = tokenUrl;
-    if (token === undefined) this.#pageToken = token = meta("lineside-token");
+    if (token === undefined) this.#pageToken = (token = meta("lineside-token")) ?? null;
     this.#takeToken(token);
     this.#givenCursor = cursor;
     this.#cursor = this.#pageCursor();

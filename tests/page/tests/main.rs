@@ -111,6 +111,28 @@ fn token(sub: &str) -> String {
 }
 
 #[test]
+fn a_visit_after_a_sign_in_connects_as_that_user() {
+    let mut page = Page::load(1, NOW_MS, &tags());
+    page.connect();
+    page.opened(1);
+    page.received(1, &welcome("e.7"));
+    page.acts();
+    page.visit(&Tags {
+        token: Some(token("1")),
+        token_url: Some("/lineside/token".into()),
+        ..tags()
+    });
+    page.user(1);
+    let fetches = |act: &Act| matches!(act, Act::Fetch { request: 1, .. });
+    assert!(page.acts().iter().any(fetches));
+    page.give_token(1, &token("1"));
+    page.opened(2);
+    let connect = &sent(&mut page)[0];
+    assert_eq!(connect["token"], token("1"));
+    assert_eq!(connect["subscribe"][0]["channel"], "user:1");
+}
+
+#[test]
 fn a_visit_rendered_for_another_user_than_the_app_then_knows_loses_what_it_shows() {
     let tags_of = |sub| Tags {
         token: Some(token(sub)),
