@@ -60,7 +60,7 @@ impl App {
             rights: vec![Rights::default(); USERS.len()],
             profiles: Vec::new(),
             sessions: 0,
-            life_s: random.between(10, 200),
+            life_s: random.between(8, 90),
         };
         for user in 0..USERS.len() {
             app.change_rights(user, random);

@@ -48,7 +48,7 @@ const EXPECTED: &[(&str, u64)] = &[
     ("a live message", 1_000),
     ("a resent message", 50),
     ("a plain client", 200),
-    ("a cut within a replay", 3),
+    ("a cut within a replay", 1),
     ("a refused channel", 50),
     ("an unsubscribed unasked", 5),
     ("a refreshed", 50),

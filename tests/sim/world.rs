@@ -36,6 +36,9 @@ impl Time {
     }
 }
 
+/// Rounds in which processes and sidecar have met.
+const BOOT_STEPS: u64 = 20;
+
 /// Where the sidecar runs, or does not.
 enum Host {
     Up(Box<Sidecar>),
@@ -115,6 +118,12 @@ impl World {
         for _ in 0..world.random.between(1, 3) {
             world.start_process();
         }
+        // The app is up before its first visitor.
+        for _ in 0..BOOT_STEPS {
+            world.run_process();
+            world.carry();
+            world.run_link();
+        }
         for _ in 0..world.random.between(1, 3) {
             world.begin_render(None);
         }
@@ -134,7 +143,7 @@ impl World {
             800..850 => self.pass_time(),
             850..910 => self.go_on(),
             910..955 => self.commit(),
-            955..985 => self.act_on_page(),
+            955..980 => self.act_on_page(),
             _ => self.break_something(),
         }
         self.trace.note(self.time.ms);
@@ -167,7 +176,12 @@ impl World {
     }
 
     fn wire(&mut self) -> Shared {
-        let room = self.random.size(200, 4_000);
+        // Some kernels keep less than one message, so that replays take their time.
+        let room = if self.random.percent(40) {
+            self.random.size(30, 300)
+        } else {
+            self.random.size(300, 4_000)
+        };
         let wire = Wire::new(room, Random::new(self.random.number()));
         self.wires.push(wire.clone());
         wire
@@ -283,7 +297,7 @@ impl World {
         let most_ms = if self.onces.is_empty() {
             u64::MAX
         } else {
-            80_000
+            45_000
         };
         let ms = match self.random.between(0, 99) {
             0..60 => self.random.between(1, 30),
@@ -299,12 +313,12 @@ impl World {
 
 /// Limits that are reached.
 fn settings(random: &mut Random) -> Settings {
-    let tight = random.percent(50);
+    let tight = random.percent(35);
     let history = if tight {
         HistoryLimits {
             channel_publications_max: random.size(0, 8),
             channel_bytes_max: random.size(500, 5_000),
-            age_ms_max: random.between(1_000, 60_000),
+            age_ms_max: random.between(3_000, 120_000),
             bytes_max: random.size(500, 20_000),
             channels_max: random.size(1, 8),
         }

@@ -53,7 +53,7 @@ impl World {
     /// Now and then an id under which something lands once, and sometimes one that was used already.
     fn once(&mut self) -> Option<(String, String)> {
         // Ids are known for two minutes: later a second landing would be right.
-        if !self.random.percent(10) || self.time.ms > 60_000 {
+        if !self.random.percent(10) || self.time.ms > 25_000 {
             return None;
         }
         if self.random.percent(50)
@@ -266,8 +266,8 @@ impl World {
                 self.tabs.remove(at);
                 return;
             }
-            55..75 => return self.sign_out(),
-            75..85 => {
+            55..68 => return self.sign_out(),
+            68..85 => {
                 self.tally.note("other rights");
                 return self.app.change_any_rights(&mut self.random);
             }
