@@ -7,15 +7,20 @@ RSpec.describe "An app that has handed browsers over", :app, :sidecar do
   # @yield does that, and returns what is true once it is up again
   def expect_browsers_to_stay
     before = Array.new(6) { browse(channels: ["news"]) }
-    up_again = yield
-    number = 0
-    eventually("the app's return") { Lineside.publish("news", number += 1) && up_again.call }
+    number = publish_until(yield)
     before.each { |browser| expect(browser.data_until(number)).to eq [*1..number] }
     # Only now: who comes while something is on its way may hear it.
     after = browse(channels: ["news"])
     expect_app_unharmed
     Lineside.publish!("news", "last")
     [*before, after].each { |browser| expect(browser.data_until("last")).to eq ["last"] }
+  end
+
+  # @return [Integer] how many
+  def publish_until(up_again)
+    number = 0
+    eventually("the app's return") { Lineside.publish("news", number += 1) && up_again.call }
+    number
   end
 
   # @return [Proc] whether the app has written that so often, and `more` times since
