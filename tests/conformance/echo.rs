@@ -9,8 +9,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lineside::head::Head;
-use lineside::websocket::{Inbound, Reader};
+use lineside::http::head::Head;
+use lineside::shard::websocket::{Inbound, Reader};
 use lineside_protocol::envelope;
 
 /// The largest message of the suite (cases 9.1.6 and 9.2.6), in bytes.
@@ -79,7 +79,7 @@ fn upgrade(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-fn refused(error: lineside::head::HeadError) -> io::Error {
+fn refused(error: lineside::http::head::HeadError) -> io::Error {
     io::Error::other(error.message)
 }
 

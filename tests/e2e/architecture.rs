@@ -131,7 +131,7 @@ fn the_ends_of_the_link_know_no_clock_no_thread_and_no_io() {
     let mut ends = [publisher.join("link"), publisher.join("spool")].map(|folder| sources(&folder));
     assert!(ends.iter().all(|files| files.len() > 1), "{ends:?}");
     ends[0].extend(["link.rs", "spool.rs"].map(|file| publisher.join(file)));
-    ends[1].push(root().join("crates/lineside/src/ingress/session.rs"));
+    ends[1].push(root().join("crates/lineside/src/link/ingress/session.rs"));
     for path in ends.concat() {
         knows_nothing_of_its_surroundings(&path);
     }

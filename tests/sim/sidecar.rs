@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use lineside::ingress::{End, Intake, Session};
 use lineside::keyring::Keyring;
+use lineside::link::ingress::{End, Intake, Session};
 use lineside::settings::Limits;
 use lineside::shard::{self, Arrival, Inbox, Now, Place, Plan, Rules, Worker};
 use lineside_hub::{ConnectionId, Hub, PUBLISHERS_MAX, SavedAt};

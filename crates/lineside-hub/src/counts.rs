@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::door::Passed;
-use crate::hub::PublishOutcome;
+use crate::outcome::PublishOutcome;
 
 /// Since the hub began. Plain numbers under the lock that guards the hub anyway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

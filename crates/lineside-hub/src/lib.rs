@@ -12,10 +12,12 @@
 
 mod counts;
 mod door;
+mod encoding;
 mod hub;
 mod journal;
 mod once;
 mod outbox;
+mod outcome;
 mod publishers;
 mod revocations;
 mod shard;
@@ -23,10 +25,12 @@ mod state;
 
 pub use counts::Counts;
 pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
-pub use hub::{Hub, PublishOutcome};
+pub use encoding::StateError;
+pub use hub::Hub;
 pub use journal::{HistoryLimits, Journal, Publication, Replay, Wanted};
 pub use once::OnceIds;
 pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
+pub use outcome::PublishOutcome;
 pub use publishers::{
     ANSWERS_MAX, Admission, Answer, Greeting, PUBLISHERS_MAX, Publishers, PublishersFull,
 };
@@ -37,4 +41,4 @@ pub use shard::{
     ConnectionId, DIRECT_SUBSCRIBERS_MAX, Outcome, PASS_PUBLICATIONS_MAX, Resume, Resumed,
     SLICE_CONNECTIONS, Shard, Verdict, Want,
 };
-pub use state::{SavedAt, StateError};
+pub use state::SavedAt;

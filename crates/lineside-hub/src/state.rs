@@ -15,22 +15,17 @@
 //! Numbers are big-endian. Names, ids and messages have their bytes counted in a u16 before them, bodies in a u32. The
 //! checksum covers everything before it, and nothing follows it.
 
-mod encoding;
-
 use std::io::{self, Read, Write};
 
 use crate::counts::Counts;
+use crate::encoding::{Reader, StateError, VERSION, Writer};
 use crate::hub::Hub;
 use crate::journal::{HistoryLimits, Journal};
 use crate::once::OnceIds;
 use crate::publishers::Publishers;
 use crate::revocations::Revocations;
-pub(crate) use encoding::{Reader, Writer};
 
 const MAGIC: [u8; 8] = *b"LNSSTATE";
-
-/// Counts up with every change of the form. Another one is refused: a new epoch costs a refetch, a wrong guess a lie.
-const VERSION: u16 = 1;
 
 /// What a state may hold beside history, in bytes: at their longest the `once` ids take 130 MB and the revocations 103 MB;
 /// the publishers some 10 MB, unless thousands of them are refused without end.
@@ -46,32 +41,6 @@ pub struct SavedAt {
     pub now_ms: u64,
     /// In milliseconds since the Unix epoch: what says how long nothing ran.
     pub wall_ms: u64,
-}
-
-/// Why bytes are not the state of a hub. Begin with an empty hub of a new epoch instead.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The reader failed.
-    #[error("it cannot be read: {0}")]
-    Read(io::Error),
-    /// It ends too early.
-    #[error("it is cut short")]
-    CutShort,
-    /// Something else than a state.
-    #[error("it does not begin as the state of a sidecar does")]
-    Magic,
-    /// It was saved by another version of the sidecar.
-    #[error("it is of version {0}; this sidecar reads version {VERSION}")]
-    Version(u16),
-    /// A value that no hub would have written.
-    #[error("it is damaged: {0} cannot be")]
-    Impossible(&'static str),
-    /// What was read is not what was written.
-    #[error("it is damaged: the checksum does not fit")]
-    Checksum,
-    /// More than a state.
-    #[error("it is damaged: something follows its end")]
-    Trailing,
 }
 
 impl Hub {

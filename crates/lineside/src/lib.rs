@@ -14,28 +14,16 @@
 
 #![forbid(unsafe_code)]
 
-mod admin;
-mod browsers;
 mod clock;
 pub mod command;
-mod connection;
-mod exchange;
-mod hand_off;
-pub mod head;
-mod inbox;
-pub mod ingress;
+pub mod http;
 pub mod keyring;
-mod link;
+pub mod link;
 mod listener;
 mod log;
 mod metrics;
 pub mod origin;
-mod random;
-mod reload;
 mod serve;
 pub mod settings;
 pub mod shard;
 mod state;
-mod stops;
-mod watches;
-pub mod websocket;

@@ -1,4 +1,4 @@
-//! What the sidecar tells of itself, for Prometheus: `/metrics` of the [admin listener](crate::admin).
+//! What the sidecar tells of itself, for Prometheus: `/metrics` of the [admin listener](crate::http::admin).
 //!
 //! Names follow Prometheus' conventions (<https://prometheus.io/docs/practices/naming/>). Everything counts from the start of
 //! the process. Looking costs the hub's lock for a moment, and the shards nothing.

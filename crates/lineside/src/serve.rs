@@ -1,5 +1,8 @@
 //! `lineside serve`: everything together, from the settings to the last goodbye.
 
+mod reload;
+mod stops;
+
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,23 +16,23 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::admin::Admin;
-use crate::browsers::Browsers;
 use crate::clock::Clock;
-use crate::connection::Rules;
-use crate::hand_off::HandOffs;
-use crate::inbox::Inbox;
-use crate::ingress::Ingress;
-use crate::link::{Link, first_kind};
+use crate::http::admin::Admin;
+use crate::http::upgrade::Browsers;
+use crate::link::hand_off::HandOffs;
+use crate::link::ingress::Ingress;
+use crate::link::socket::{Link, first_kind};
 use crate::listener::Listener;
 use crate::log::{self, Level, event};
 use crate::metrics::{Metrics, ShardCounts};
-use crate::random::Random;
-use crate::reload::reload_secrets;
+use crate::serve::reload::reload_secrets;
+use crate::serve::stops::Stops;
 use crate::settings::Settings;
+use crate::shard::connection::Rules;
+use crate::shard::inbox::Inbox;
+use crate::shard::random::Random;
 use crate::shard::{Plan, Reactor};
 use crate::state;
-use crate::stops::Stops;
 
 /// Descriptors that are no browsers: links, listeners, shards, the log.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;

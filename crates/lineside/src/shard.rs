@@ -25,13 +25,17 @@
 //! edge is never lost: a socket that refused a read or a write with `WouldBlock` is told of when it would not any more; so is a
 //! new one that has something to read.
 
+pub(crate) mod connection;
 mod ending;
+pub(crate) mod inbox;
 mod peer;
+pub(crate) mod random;
 mod reactor;
 mod reading;
 mod revoking;
 mod socket;
 mod timing;
+pub mod websocket;
 mod writing;
 
 use std::cmp::Reverse;
@@ -43,17 +47,17 @@ use lineside_hub::{ConnectionId, Hub, PASS_PUBLICATIONS_MAX, Resumed, SLICE_CONN
 use lineside_protocol::Position;
 use lineside_protocol::codes;
 
-use crate::connection::{Connection, Ending, Turn};
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
+use crate::shard::connection::{Connection, Ending, Turn};
 use peer::Peer;
 use revoking::Users;
 
 pub use crate::clock::Now;
-pub use crate::connection::Rules;
-pub use crate::inbox::{Arrival, Entry, Inbox, Place, Waiting};
-pub use crate::random::Random;
 pub use crate::settings::Limits;
+pub use crate::shard::connection::Rules;
+pub use crate::shard::inbox::{Arrival, Entry, Inbox, Place, Waiting};
+pub use crate::shard::random::Random;
 pub(crate) use reactor::Reactor;
 pub use socket::Socket;
 

@@ -21,7 +21,7 @@ use lineside_protocol::Epoch;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::clock::Clock;
-use crate::link::{Link, beside};
+use crate::link::socket::{Link, beside};
 use crate::log::{Level, event};
 
 /// Permission bits of a state: it holds what the app published.

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use lineside::head::{HEAD_BYTES_MAX, Head, Own};
+use lineside::http::head::{HEAD_BYTES_MAX, Head, Own};
 use lineside::settings::{Settings, Source};
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
 use lineside_protocol::{After, Cursor};

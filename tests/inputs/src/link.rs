@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
-use lineside::head::Head;
-use lineside::ingress::{End, Intake, Session};
+use lineside::http::head::Head;
 use lineside::keyring::Keyring;
+use lineside::link::ingress::{End, Intake, Session};
 use lineside::origin::Origin;
 use lineside::shard::Now;
 use lineside_hub::{HistoryLimits, Hub, SavedAt};

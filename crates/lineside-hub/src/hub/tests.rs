@@ -1,6 +1,7 @@
 use lineside_protocol::codes::LINK_BAD_PAYLOAD;
 
 use super::*;
+use crate::revocations::Revocation;
 
 const PUBLISHER: [u8; 16] = [7; 16];
 

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use lineside_protocol::Position;
 
-use crate::state::{Reader, StateError, Writer};
+use crate::encoding::{Reader, StateError, Writer};
 
 /// 4,096 buckets are 32 KiB. Channels that share a bucket share the newest position forgotten of any, so a collision
 /// can only make a cursor lost that is older than something forgotten; connections that are alive keep younger ones.

@@ -9,7 +9,7 @@ use lineside_protocol::{Epoch, Position};
 
 use super::forgotten::Forgotten;
 use super::{HistoryLimits, Journal, Publication};
-use crate::state::{Reader, StateError, Writer};
+use crate::encoding::{Reader, StateError, Writer};
 
 /// A channel of the state: its name, and what was forgotten of it, until it has a record.
 type Channel = (Arc<str>, Option<Position>);

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::OnceIds;
-use crate::state::{Reader, StateError, Writer};
+use crate::encoding::{Reader, StateError, Writer};
 
 impl OnceIds {
     pub(crate) fn save(&self, out: &mut Writer<impl Write>) -> io::Result<()> {

@@ -7,7 +7,7 @@ use lineside_protocol::codes::LINK_CODES;
 
 use super::{ANSWERS_MAX, Answer, Publisher, Publishers};
 use crate::door::Refused;
-use crate::state::{Reader, StateError, Writer};
+use crate::encoding::{Reader, StateError, Writer};
 
 const LANDED: u8 = 0;
 const REFUSED: u8 = 1;

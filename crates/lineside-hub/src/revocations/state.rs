@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::Revocations;
-use crate::state::{Reader, StateError, Writer};
+use crate::encoding::{Reader, StateError, Writer};
 
 impl Revocations {
     pub(crate) fn save(&self, out: &mut Writer<impl Write>) -> io::Result<()> {

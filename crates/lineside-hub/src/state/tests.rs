@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::PublishOutcome;
 use crate::door::{Checked, Passed, Refused};
-use crate::hub::PublishOutcome;
 use crate::journal::Wanted;
 use crate::revocations::{CheckedRevocation, Revocation};
 

@@ -6,8 +6,8 @@ use lineside_protocol::envelope::{Envelope, websocket_close};
 
 use super::peer::Peer;
 use super::{Socket, Worker, peer, timing};
-use crate::connection::Ending;
 use crate::log::{Level, event};
+use crate::shard::connection::Ending;
 
 /// Most that a browser is told to wait before it comes again, in milliseconds. Each is told another time, so that they
 /// do not all come back at once.

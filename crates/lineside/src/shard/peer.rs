@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use lineside_hub::ConnectionId;
 use lineside_protocol::codes::CloseCode;
 
-use crate::connection::Connection;
-use crate::inbox::Place;
 use crate::settings::Limits;
-use crate::websocket::Reader;
+use crate::shard::connection::Connection;
+use crate::shard::inbox::Place;
+use crate::shard::websocket::Reader;
 
 /// All times are in milliseconds of the sidecar's clock.
 #[derive(Debug)]

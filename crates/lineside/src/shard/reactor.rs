@@ -10,9 +10,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::{Arrival, Plan, Socket, Worker};
 use crate::clock::Clock;
-use crate::inbox::Inbox;
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
+use crate::shard::inbox::Inbox;
 
 /// Longest sleep without an event, in milliseconds: a bound on how late anything forgotten is noticed.
 const TICK_MS: u64 = 1000;

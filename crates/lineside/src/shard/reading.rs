@@ -6,7 +6,7 @@ use lineside_hub::{ConnectionId, Outbox};
 use lineside_protocol::codes::{CLOSE_UNSUPPORTED_DATA, CloseCode};
 
 use super::{Socket, Worker, peer};
-use crate::websocket::{Inbound, Reader};
+use crate::shard::websocket::{Inbound, Reader};
 
 /// What one read takes from a socket, in bytes: browsers send little.
 pub(super) const READ_BYTES: usize = 16 * 1024;

@@ -8,7 +8,7 @@ use lineside_protocol::envelope::websocket_ping;
 
 use super::{Socket, Worker, peer};
 use crate::clock::Now;
-use crate::connection::Connection;
+use crate::shard::connection::Connection;
 
 /// Time that a browser has for its connect, in milliseconds (docs/protocol.md).
 pub(super) const CONNECT_MS_MAX: u64 = 5000;

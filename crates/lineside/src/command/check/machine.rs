@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Finding, Found, fail, warn};
-use crate::link::check_folder;
+use crate::link::socket::check_folder;
 use crate::serve::DESCRIPTORS_RESERVED;
 use crate::settings::{SECRET_FILE, Settings, Source};
 

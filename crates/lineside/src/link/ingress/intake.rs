@@ -6,10 +6,10 @@ use lineside_protocol::Position;
 use tokio::sync::watch;
 
 use crate::clock::Now;
-use crate::inbox::Inbox;
 use crate::keyring::Keyring;
+use crate::link::tail::Watches;
 use crate::log::{Level, event};
-use crate::watches::Watches;
+use crate::shard::inbox::Inbox;
 
 /// Where all sessions put what they take: the hub, and the way into every shard.
 #[derive(Debug)]

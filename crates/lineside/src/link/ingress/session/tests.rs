@@ -12,9 +12,9 @@ use lineside_protocol::{Epoch, Position};
 use lineside_token::{Keys, LEEWAY_MS};
 
 use crate::clock::Now;
-use crate::inbox::{Entry, Inbox};
-use crate::ingress::{End, Intake, Session};
 use crate::keyring::Keyring;
+use crate::link::ingress::{End, Intake, Session};
+use crate::shard::inbox::{Entry, Inbox};
 
 const NOW: Now = Now {
     ms: 1000,

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::head::{HEAD_BYTES_MAX, Head, HeadError};
+use crate::http::head::{HEAD_BYTES_MAX, Head, HeadError};
 
 /// Time from the accept to a whole head, in milliseconds.
 const HEAD_MS_MAX: u64 = 5000;

@@ -38,8 +38,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
-use crate::inbox::Inbox;
 use crate::keyring::Keyring;
+use crate::shard::inbox::Inbox;
 pub use end::End;
 pub use intake::Intake;
 pub use session::Session;

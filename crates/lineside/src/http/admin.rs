@@ -9,9 +9,9 @@ use http::{Method, uri::Authority};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::browsers::Browsers;
-use crate::exchange::{Answer, read_head};
-use crate::head::{Head, HeadError};
+use crate::http::exchange::{Answer, read_head};
+use crate::http::head::{Head, HeadError};
+use crate::http::upgrade::Browsers;
 use crate::listener::Listener;
 use crate::log::{Level, event};
 use crate::metrics::{Metrics, exposition};

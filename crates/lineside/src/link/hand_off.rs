@@ -1,6 +1,6 @@
 //! Browsers whose sockets come from the app: over the link, as a descriptor (`SCM_RIGHTS`) beside the request's head.
 //!
-//! Such a link is told by the kind of its first frame, before anything of it is read ([`crate::link::first_kind`]).
+//! Such a link is told by the kind of its first frame, before anything of it is read ([`crate::link::socket::first_kind`]).
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,11 +20,11 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::browsers::Browsers;
-use crate::head::{HEAD_BYTES_MAX, Own};
+use crate::http::head::{HEAD_BYTES_MAX, Own};
+use crate::http::upgrade::Browsers;
 use crate::log::{Level, event};
 use crate::origin::Origin;
-use crate::websocket::MESSAGE_BYTES_MAX;
+use crate::shard::websocket::MESSAGE_BYTES_MAX;
 
 /// Hand-offs under way at one time; each holds two descriptors at most. An app has as many as it has threads.
 const HAND_OFFS_MAX: usize = 1024;

@@ -11,13 +11,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::exchange::{ANSWER_MS_MAX, Answer, CUT_OFF, read_head};
-use crate::head::{Head, HeadError, Own};
-use crate::inbox::{Arrival, Inbox, Place};
+use crate::http::exchange::{ANSWER_MS_MAX, Answer, CUT_OFF, read_head};
+use crate::http::head::{Head, HeadError, Own};
 use crate::listener::Listener;
 use crate::log::{Level, event};
 use crate::metrics::RequestCounts;
 use crate::settings::{HEALTH_PATH, Settings};
+use crate::shard::inbox::{Arrival, Inbox, Place};
 
 /// Upgrades under way at one time; each holds a head's buffer at most.
 const HANDSHAKES_MAX: usize = 4096;

@@ -483,7 +483,7 @@ fn end_subscription(channel: &str, turn: &mut Turn<'_>) {
 }
 
 const LIMITS: Limits = Limits {
-    message_bytes_max: crate::websocket::MESSAGE_BYTES_MAX,
+    message_bytes_max: crate::shard::websocket::MESSAGE_BYTES_MAX,
     subscriptions_max: SUBSCRIPTIONS_MAX,
     requests_per_second_max: REQUESTS_PER_SECOND_MAX,
 };

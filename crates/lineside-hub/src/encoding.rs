@@ -5,13 +5,40 @@ use std::io::{self, ErrorKind, Read, Write};
 use lineside_protocol::{PAYLOAD_BYTES_MAX, POSITION_MAX, Position};
 use sha2::{Digest as _, Sha256};
 
-use super::StateError;
-
 /// Largest body, in bytes: a payload, and ample room for the envelope and a channel's name with every byte escaped.
 const BODY_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// Bytes of a SHA-256.
 const CHECKSUM_BYTES: usize = 32;
+
+/// Counts up with every change of the form. Another one is refused: a new epoch costs a refetch, a wrong guess a lie.
+pub(crate) const VERSION: u16 = 1;
+
+/// Why bytes are not the state of a hub. Begin with an empty hub of a new epoch instead.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The reader failed.
+    #[error("it cannot be read: {0}")]
+    Read(io::Error),
+    /// It ends too early.
+    #[error("it is cut short")]
+    CutShort,
+    /// Something else than a state.
+    #[error("it does not begin as the state of a sidecar does")]
+    Magic,
+    /// It was saved by another version of the sidecar.
+    #[error("it is of version {0}; this sidecar reads version {VERSION}")]
+    Version(u16),
+    /// A value that no hub would have written.
+    #[error("it is damaged: {0} cannot be")]
+    Impossible(&'static str),
+    /// What was read is not what was written.
+    #[error("it is damaged: the checksum does not fit")]
+    Checksum,
+    /// More than a state.
+    #[error("it is damaged: something follows its end")]
+    Trailing,
+}
 
 /// Writes a state.
 pub(crate) struct Writer<W> {
@@ -22,7 +49,7 @@ pub(crate) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(out: W, bytes_max: u64) -> Self {
+    pub(crate) fn new(out: W, bytes_max: u64) -> Self {
         Self {
             out,
             checksum: Sha256::new(),
@@ -73,7 +100,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Seals it; returns the bytes in all.
-    pub(super) fn finish(mut self) -> io::Result<u64> {
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
         let checksum: [u8; CHECKSUM_BYTES] = self.checksum.finalize().into();
         self.out.write_all(&checksum)?;
         self.out.flush()?;
@@ -88,7 +115,7 @@ pub(crate) struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self {
             input,
             checksum: Sha256::new(),
@@ -145,7 +172,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Whether the checksum fits and nothing follows.
-    pub(super) fn finish(mut self) -> Result<(), StateError> {
+    pub(crate) fn finish(mut self) -> Result<(), StateError> {
         let expected: [u8; CHECKSUM_BYTES] = self.checksum.clone().finalize().into();
         if self.array()? != expected {
             return Err(StateError::Checksum);

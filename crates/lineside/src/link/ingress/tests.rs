@@ -12,8 +12,8 @@ use tokio::net::UnixStream;
 
 use super::Ingress;
 use crate::clock::Clock;
-use crate::inbox::Inbox;
 use crate::keyring::Keyring;
+use crate::shard::inbox::Inbox;
 
 /// Far more than kernel, session and inbox hold together, in bytes.
 const WRITTEN_MAX: usize = 2 * 1024 * 1024;
