@@ -1,43 +1,57 @@
-//! What became of the frames of publishers, in numbers.
+//! Counters and sizes of a hub.
 
 use std::collections::BTreeMap;
 
-use crate::door::Passed;
-use crate::outcome::PublishOutcome;
+use lineside_protocol::Position;
 
-/// Since the hub began. Plain numbers under the lock that guards the hub anyway.
+use crate::outcome::Outcome;
+use crate::validation::ValidPublication;
+
+/// Counters since the start of the process, and the sizes at the time of the call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Publications that landed in the journal.
     pub landed: u64,
     /// Bytes of their payloads.
     pub landed_bytes: u64,
-    /// Frames of which nothing landed, because it had before.
+    /// Frames of which nothing landed because it had landed before.
     pub duplicates: u64,
-    /// Sign-outs.
+    /// Revocations.
     pub revoked: u64,
-    /// Frames that were refused, by the name of the code: as many entries as there are codes.
-    pub refused: BTreeMap<&'static str, u64>,
+    /// Rejected frames by the name of the error code.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Linked publishers.
+    pub linked: usize,
+    /// Jumps in the sequences of publishers.
+    pub gaps: u64,
+    /// Publications in the journal.
+    pub journal_publications: usize,
+    /// Size of the journal as counted against [`HistoryLimits::bytes_max`](crate::HistoryLimits::bytes_max).
+    pub journal_bytes: usize,
+    /// Channels with a publication in the journal.
+    pub journal_channels: usize,
+    /// Newest position.
+    pub newest: Position,
 }
 
 impl Counts {
-    pub(crate) fn land(&mut self, passed: &Passed) {
+    pub(crate) fn land(&mut self, publication: &ValidPublication) {
         self.landed += 1;
-        self.landed_bytes += passed.payload.len() as u64;
+        self.landed_bytes += publication.payload.len() as u64;
     }
 
-    /// Counts the frames of which nothing landed. One that was refused before counts again: it was sent again.
-    pub(crate) fn note(&mut self, outcome: &PublishOutcome) {
+    /// Counts a frame that added no publication. A retransmission of a rejected frame counts again.
+    pub(crate) fn note(&mut self, outcome: &Outcome) {
         match outcome {
-            PublishOutcome::Landed {
+            Outcome::Landed {
                 duplicate: true, ..
             }
-            | PublishOutcome::Known { .. } => self.duplicates += 1,
-            PublishOutcome::Revoked { .. } => self.revoked += 1,
-            PublishOutcome::Refused(refused) => {
-                *self.refused.entry(refused.code.name).or_default() += 1;
+            | Outcome::Known { .. } => self.duplicates += 1,
+            Outcome::Revoked { .. } => self.revoked += 1,
+            Outcome::Rejected(rejection) => {
+                *self.rejected.entry(rejection.code.name).or_default() += 1;
             }
-            PublishOutcome::Landed { .. } | PublishOutcome::Replaced => {}
+            Outcome::Landed { .. } | Outcome::Skipped | Outcome::UnderWay | Outcome::Replaced => {}
         }
     }
 }

@@ -1,46 +1,47 @@
-//! Numbers, names and bodies to and from a state, under one checksum.
+//! Binary encoding of a snapshot, with a checksum.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use lineside_protocol::{PAYLOAD_BYTES_MAX, POSITION_MAX, Position};
 use sha2::{Digest as _, Sha256};
 
-/// Largest body, in bytes: a payload, and ample room for the envelope and a channel's name with every byte escaped.
+/// Maximum size of a body, in bytes: a payload, the envelope, and a channel name with every byte escaped.
 const BODY_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 
-/// Bytes of a SHA-256.
+/// Size of a SHA-256 digest, in bytes.
 const CHECKSUM_BYTES: usize = 32;
 
-/// Counts up with every change of the form. Another one is refused: a new epoch costs a refetch, a wrong guess a lie.
+/// Version of the format. Any other version is rejected: a new epoch makes pages refetch, but a misread snapshot would
+/// make them miss data.
 pub(crate) const VERSION: u16 = 1;
 
-/// Why bytes are not the state of a hub. Begin with an empty hub of a new epoch instead.
+/// Error of reading a snapshot. Start with an empty hub of a new epoch instead.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The reader failed.
-    #[error("it cannot be read: {0}")]
+pub enum SnapshotError {
+    /// The input failed.
+    #[error("reading failed: {0}")]
     Read(io::Error),
-    /// It ends too early.
-    #[error("it is cut short")]
+    /// The input ends too early.
+    #[error("the file is truncated")]
     CutShort,
-    /// Something else than a state.
-    #[error("it does not begin as the state of a sidecar does")]
+    /// The input is not a snapshot.
+    #[error("the file is not a snapshot")]
     Magic,
-    /// It was saved by another version of the sidecar.
-    #[error("it is of version {0}; this sidecar reads version {VERSION}")]
+    /// Another version of the sidecar wrote the snapshot.
+    #[error("the snapshot has version {0}; this sidecar reads version {VERSION}")]
     Version(u16),
-    /// A value that no hub would have written.
-    #[error("it is damaged: {0} cannot be")]
+    /// The snapshot holds an invalid value.
+    #[error("the snapshot is damaged: {0} is invalid")]
     Impossible(&'static str),
-    /// What was read is not what was written.
-    #[error("it is damaged: the checksum does not fit")]
+    /// The checksum does not match.
+    #[error("the snapshot is damaged: the checksum does not match")]
     Checksum,
-    /// More than a state.
-    #[error("it is damaged: something follows its end")]
+    /// The input goes on behind the snapshot.
+    #[error("the snapshot is damaged: there are bytes behind its end")]
     Trailing,
 }
 
-/// Writes a state.
+/// Writes a snapshot.
 pub(crate) struct Writer<W> {
     out: W,
     checksum: Sha256,
@@ -122,79 +123,79 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    pub(crate) fn array<const BYTES: usize>(&mut self) -> Result<[u8; BYTES], StateError> {
+    pub(crate) fn array<const BYTES: usize>(&mut self) -> Result<[u8; BYTES], SnapshotError> {
         let mut bytes = [0; BYTES];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, StateError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, SnapshotError> {
         self.array().map(u8::from_be_bytes)
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, StateError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, SnapshotError> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, StateError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, SnapshotError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, StateError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, SnapshotError> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(crate) fn position(&mut self) -> Result<Position, StateError> {
+    pub(crate) fn position(&mut self) -> Result<Position, SnapshotError> {
         let position = self.u64()?;
         if position > POSITION_MAX {
-            return Err(StateError::Impossible("a position from 2^53 on"));
+            return Err(SnapshotError::Impossible("a position from 2^53 on"));
         }
         Ok(Position(position))
     }
 
-    pub(crate) fn id(&mut self) -> Result<Vec<u8>, StateError> {
+    pub(crate) fn id(&mut self) -> Result<Vec<u8>, SnapshotError> {
         let length = self.u16()?;
         self.vec(length.into())
     }
 
-    pub(crate) fn text(&mut self) -> Result<String, StateError> {
+    pub(crate) fn text(&mut self) -> Result<String, SnapshotError> {
         let bytes = self.id()?;
-        String::from_utf8(bytes).map_err(|_| StateError::Impossible("a name that is not UTF-8"))
+        String::from_utf8(bytes).map_err(|_| SnapshotError::Impossible("a name that is not UTF-8"))
     }
 
     /// A buffer of its own, without room to spare.
-    pub(crate) fn body(&mut self) -> Result<Vec<u8>, StateError> {
+    pub(crate) fn body(&mut self) -> Result<Vec<u8>, SnapshotError> {
         let length = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
         if !(1..=BODY_BYTES_MAX).contains(&length) {
-            return Err(StateError::Impossible("a body of that size"));
+            return Err(SnapshotError::Impossible("a body of that size"));
         }
         self.vec(length)
     }
 
     /// Whether the checksum fits and nothing follows.
-    pub(crate) fn finish(mut self) -> Result<(), StateError> {
+    pub(crate) fn finish(mut self) -> Result<(), SnapshotError> {
         let expected: [u8; CHECKSUM_BYTES] = self.checksum.clone().finalize().into();
         if self.array()? != expected {
-            return Err(StateError::Checksum);
+            return Err(SnapshotError::Checksum);
         }
-        match self.input.read(&mut [0]).map_err(StateError::Read)? {
+        match self.input.read(&mut [0]).map_err(SnapshotError::Read)? {
             0 => Ok(()),
-            _ => Err(StateError::Trailing),
+            _ => Err(SnapshotError::Trailing),
         }
     }
 
-    fn vec(&mut self, length: usize) -> Result<Vec<u8>, StateError> {
+    fn vec(&mut self, length: usize) -> Result<Vec<u8>, SnapshotError> {
         let mut bytes = vec![0; length];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), StateError> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
         self.input
             .read_exact(bytes)
             .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => StateError::CutShort,
-                _ => StateError::Read(error),
+                ErrorKind::UnexpectedEof => SnapshotError::CutShort,
+                _ => SnapshotError::Read(error),
             })?;
         self.checksum.update(&*bytes);
         Ok(())

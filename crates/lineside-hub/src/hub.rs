@@ -1,35 +1,54 @@
-//! What takes publications in: sequences, `once` ids and the journal, changed together.
+//! State of one sidecar that all shards share: journal, publishers, `once` ids and revocations, changed together.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_protocol::{Epoch, Position, envelope};
+use lineside_protocol::{Cursor, Epoch, Position};
 
 use crate::counts::Counts;
-use crate::door::{Checked, Passed, Refused};
-use crate::journal::{HistoryLimits, Journal, Publication};
+use crate::journal::{HistoryLimits, Journal, Publication, ReplayAnswer, ReplayRequest, Unencoded};
 use crate::once::OnceIds;
-use crate::outcome::PublishOutcome;
-use crate::publishers::{Admission, Answer, Publishers};
-use crate::revocations::{CheckedRevocation, Revocations};
+use crate::outcome::{Outcome, Proposed};
+use crate::publishers::{
+    Admission, Answer, Greeting, Origin, PublisherId, Publishers, PublishersFull,
+};
+use crate::revocations::Revocations;
+use crate::validation::{Change, Proposal, ValidPublication};
 
-/// The part of the hub that a process has one of. Plain state; every change to it is one call.
+/// Encodes a publication as the frame that its subscribers receive. The result is never empty.
+pub type Encode = fn(&Unencoded<'_>) -> Bytes;
+
+/// A change that is not in the journal yet: the output of [`Hub::propose`], and the input of [`Hub::apply`] once an engine
+/// has ordered it.
+#[derive(Debug)]
+pub struct Entry {
+    publisher: PublisherId,
+    proposal: Proposal,
+}
+
+/// An entry with its place in the order of all entries.
+#[derive(Debug)]
+pub struct Ordered {
+    /// The entry.
+    pub entry: Entry,
+    /// Position of its first publication. Higher than every position that was applied before.
+    pub first: Position,
+    /// Time at which it was ordered, in milliseconds of the hub's clock.
+    pub at_ms: u64,
+}
+
+/// Shared state of one sidecar, without IO. Each change is one call.
 #[derive(Debug)]
 pub struct Hub {
-    /// What was published.
-    pub journal: Journal,
-    /// Who publishes, and how far each has come.
-    pub publishers: Publishers,
-    /// What must not land twice.
-    pub once: OnceIds,
-    /// Whose tokens are over before their time.
-    pub revocations: Revocations,
-    /// What became of all that came.
-    pub counts: Counts,
+    pub(crate) journal: Journal,
+    pub(crate) publishers: Publishers,
+    pub(crate) once: OnceIds,
+    pub(crate) revocations: Revocations,
+    pub(crate) counts: Counts,
 }
 
 impl Hub {
-    /// An empty hub. `epoch` must never have been the name of another journal.
+    /// Creates an empty hub. No other journal may ever have had this `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch, history: HistoryLimits, publishers_max: usize) -> Self {
         Self {
@@ -41,142 +60,235 @@ impl Hub {
         }
     }
 
-    /// Takes a frame that `publisher` sent on `link`: all of its publications, or none.
+    /// Registers a publisher's link. The publisher will not retransmit any sequence up to `done`.
     ///
-    /// Under a `once` id each publication lands unless its channel had that id before this frame; the frame is a
-    /// duplicate when none lands.
-    pub fn publish(
+    /// # Errors
+    /// When the table of publishers is full and every publisher is linked.
+    pub fn greet(
         &mut self,
-        publisher: [u8; 16],
-        link: u64,
-        frame: &Checked,
+        origin: Origin,
+        done: u64,
         now_ms: u64,
-    ) -> PublishOutcome {
-        let numbered = (frame.sequence, frame.wants_receipt);
-        self.take(publisher, link, numbered, |hub| match &frame.publications {
-            Ok(publications) => hub.land(frame, publications, now_ms),
-            Err(refused) => PublishOutcome::Refused(refused.clone()),
-        })
+    ) -> Result<Greeting, PublishersFull> {
+        self.publishers.hello(origin, done, now_ms)
     }
 
-    /// Takes a frame that signs somebody out: from here on the tokens that it means are revoked.
+    /// Registers the end of a publisher's link.
+    pub fn unlink(&mut self, origin: Origin, now_ms: u64) {
+        self.publishers.unlink(origin, now_ms);
+    }
+
+    /// First step of a frame: drops retransmissions and frames of replaced links. A new frame becomes an [`Entry`].
     ///
-    /// A connection that is registered by a shard before the shard passes the revocation's position is closed there; one
-    /// that comes later finds its token revoked. So none slips between, as long as revocations are asked for and the
-    /// connection is registered on the thread that also passes positions.
-    pub fn revoke(
-        &mut self,
-        publisher: [u8; 16],
-        link: u64,
-        frame: &CheckedRevocation,
-    ) -> PublishOutcome {
-        let numbered = (frame.sequence, frame.wants_receipt);
-        self.take(publisher, link, numbered, |hub| {
-            let landed = frame.revocation.as_ref().map_err(Refused::clone);
-            match landed.and_then(|it| hub.revocations.add(it).map(|()| it)) {
-                Ok(revocation) => PublishOutcome::Revoked {
-                    position: hub.journal.assign(),
-                    revocation: Arc::new(revocation.clone()),
-                },
-                Err(refused) => PublishOutcome::Refused(refused),
+    /// Entries of one publisher must be ordered in the order in which they were proposed.
+    pub fn propose(&mut self, origin: Origin, proposal: Proposal) -> Proposed {
+        let sequence = proposal.sequence;
+        let is_skip = matches!(proposal.change, Change::Skip);
+        let admission = if is_skip {
+            self.publishers.propose_skip(origin, sequence)
+        } else {
+            self.publishers.propose(origin, sequence)
+        };
+        let outcome = match admission {
+            Admission::New => {
+                return Proposed::New(Entry {
+                    publisher: origin.publisher,
+                    proposal,
+                });
             }
-        })
+            Admission::UnderWay => Outcome::UnderWay,
+            Admission::Landed if is_skip => Outcome::Skipped,
+            Admission::Landed => self.answer_again(origin.publisher, sequence),
+            Admission::Replaced => Outcome::Replaced,
+        };
+        self.counts.note(&outcome);
+        Proposed::Answered(outcome)
     }
 
-    /// Lets a frame that was not dealt with before `land`, and keeps its answer.
-    fn take(
-        &mut self,
-        publisher: [u8; 16],
-        link: u64,
-        (sequence, wants_receipt): (u64, bool),
-        land: impl FnOnce(&mut Self) -> PublishOutcome,
-    ) -> PublishOutcome {
-        let outcome = match self.publishers.admit(publisher, link, sequence) {
-            Admission::Replaced => PublishOutcome::Replaced,
-            Admission::Known => self.answer_again(publisher, sequence),
-            Admission::New => {
-                let outcome = land(self);
-                if let Some(answer) = answer(&outcome, wants_receipt) {
-                    self.publishers.remember(publisher, sequence, answer);
+    /// Second step of a frame: applies the entry, all of its publications or none.
+    ///
+    /// The outcome depends only on the entries applied so far and on `ordered`. An entry whose publisher and sequence
+    /// landed before changes nothing. Under a `once` id each publication lands unless its channel had that id before
+    /// this entry; the entry is a duplicate if none lands.
+    ///
+    /// A revocation that is applied before a shard registers a connection is visible to
+    /// [`is_revoked`](Self::is_revoked); one that is applied later reaches the shard as an entry of the journal. So no
+    /// connection escapes it if the shard calls `is_revoked` and registers the connection on the thread that also
+    /// receives entries.
+    pub fn apply(&mut self, ordered: Ordered, encode: Encode) -> Outcome {
+        let Ordered {
+            entry,
+            first,
+            at_ms,
+        } = ordered;
+        let Entry {
+            publisher,
+            proposal,
+        } = entry;
+        let Proposal {
+            sequence,
+            wants_receipt,
+            change,
+        } = proposal;
+        if !self.publishers.land(publisher, sequence) {
+            let outcome = self.answer_again(publisher, sequence);
+            self.counts.note(&outcome);
+            return outcome;
+        }
+        let outcome = match change {
+            Change::Publish {
+                resent,
+                once,
+                publications,
+            } => self.land(&publications, once.as_ref(), resent, (first, at_ms), encode),
+            Change::Revoke(revocation) => match self.revocations.add(&revocation) {
+                Ok(()) => {
+                    self.journal.pass(first);
+                    Outcome::Revoked {
+                        position: first,
+                        revocation,
+                    }
                 }
-                outcome
-            }
+                Err(rejection) => Outcome::Rejected(rejection),
+            },
+            Change::Skip => Outcome::Skipped,
+            Change::Reject(rejection) => Outcome::Rejected(rejection),
         };
+        if let Some(answer) = answer(&outcome, wants_receipt) {
+            self.publishers.remember(publisher, sequence, answer);
+        }
         self.counts.note(&outcome);
         outcome
     }
 
-    fn answer_again(&self, publisher: [u8; 16], sequence: u64) -> PublishOutcome {
+    /// Lowest position that an entry may be given next.
+    #[must_use]
+    pub fn next_position(&self) -> Position {
+        self.journal.newest().next()
+    }
+
+    /// Cursor of the newest entry.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.journal.cursor()
+    }
+
+    /// Whether a token of the user with this session and issue time (milliseconds since the Unix epoch) is revoked.
+    #[must_use]
+    pub fn is_revoked(&self, user: &str, session: Option<&str>, issued_ms: u64) -> bool {
+        self.revocations.is_revoked(user, session, issued_ms)
+    }
+
+    /// Collects the publications that a resume needs. See [`Journal::replay`].
+    #[must_use]
+    pub fn replay(&self, request: &ReplayRequest) -> ReplayAnswer {
+        self.journal.replay(request)
+    }
+
+    /// Removes history and revocations that are too old.
+    pub fn expire(&mut self, now_ms: u64, wall_ms: u64) {
+        self.journal.expire(now_ms);
+        self.revocations.expire(wall_ms);
+    }
+
+    /// Number of jumps in the sequences of publishers. Each one is a fault of a publisher.
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.publishers.gaps()
+    }
+
+    /// Counters since the start of the process, and the current sizes.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            linked: self.publishers.linked_count(),
+            gaps: self.gaps(),
+            journal_publications: self.journal.len(),
+            journal_bytes: self.journal.bytes(),
+            journal_channels: self.journal.channels(),
+            newest: self.journal.newest(),
+            ..self.counts.clone()
+        }
+    }
+
+    fn answer_again(&self, publisher: PublisherId, sequence: u64) -> Outcome {
         match self.publishers.answer(publisher, sequence) {
-            Some(Answer::Refused(refused)) => PublishOutcome::Refused(refused.clone()),
-            Some(Answer::Landed { receipt, duplicate }) => PublishOutcome::Known {
+            Some(Answer::Rejected(rejection)) => Outcome::Rejected(rejection.clone()),
+            Some(Answer::Landed { receipt, duplicate }) => Outcome::Known {
                 receipt: Some(*receipt),
                 duplicate: *duplicate,
             },
-            None => PublishOutcome::Known {
+            None => Outcome::Known {
                 receipt: None,
                 duplicate: false,
             },
         }
     }
 
-    fn land(&mut self, frame: &Checked, passed: &[Passed], now_ms: u64) -> PublishOutcome {
-        let earlier: Vec<Option<Position>> = passed
+    fn land(
+        &mut self,
+        publications: &[ValidPublication],
+        once: Option<&Bytes>,
+        resent: bool,
+        (first, at_ms): (Position, u64),
+        encode: Encode,
+    ) -> Outcome {
+        let earlier: Vec<Option<Position>> = publications
             .iter()
-            .map(|passed| {
-                self.once
-                    .landing(&passed.channel, frame.once.as_ref()?, now_ms)
-            })
+            .map(|publication| self.once.landing(&publication.channel, once?, at_ms))
             .collect();
-        let mut publications = Vec::with_capacity(passed.len());
-        for (passed, earlier) in passed.iter().zip(&earlier) {
+        let mut landed: Vec<Arc<Publication>> = Vec::with_capacity(publications.len());
+        let mut position = first;
+        for (publication, earlier) in publications.iter().zip(&earlier) {
             if earlier.is_none() {
-                publications.push(self.append(passed, frame.resent, now_ms));
+                self.counts.land(publication);
+                landed.push(self.journal.append(
+                    &publication.channel,
+                    (position, at_ms),
+                    |epoch| {
+                        encode(&Unencoded {
+                            channel: &publication.channel,
+                            epoch,
+                            position,
+                            payload: &publication.payload,
+                            resent,
+                        })
+                    },
+                ));
+                position = position.next();
             }
         }
-        if let Some(id) = &frame.once {
-            self.note_landings(id, &publications, now_ms);
+        if let Some(id) = once {
+            for publication in &landed {
+                self.once
+                    .land(&publication.channel, id, publication.position, at_ms);
+            }
         }
-        let newest = publications.last().map(|publication| publication.position);
+        let newest = landed.last().map(|publication| publication.position);
         let receipt = newest.max(earlier.into_iter().flatten().max());
-        PublishOutcome::Landed {
+        Outcome::Landed {
             receipt: receipt.unwrap_or(self.journal.newest()),
-            duplicate: publications.is_empty(),
-            publications,
-        }
-    }
-
-    fn append(&mut self, passed: &Passed, resent: bool, now_ms: u64) -> Arc<Publication> {
-        self.counts.land(passed);
-        let epoch = self.journal.epoch().clone();
-        self.journal.append(&passed.channel, now_ms, |position| {
-            envelope::message(&passed.channel, &epoch, position, &passed.payload, resent)
-        })
-    }
-
-    fn note_landings(&mut self, id: &Bytes, landed: &[Arc<Publication>], now_ms: u64) {
-        for publication in landed {
-            self.once
-                .land(&publication.channel, id, publication.position, now_ms);
+            duplicate: landed.is_empty(),
+            publications: landed,
         }
     }
 }
 
-/// What is to be answered when the frame comes again.
-fn answer(outcome: &PublishOutcome, wants_receipt: bool) -> Option<Answer> {
+/// Answer to store for a retransmission of the frame.
+fn answer(outcome: &Outcome, wants_receipt: bool) -> Option<Answer> {
     match outcome {
-        PublishOutcome::Refused(refused) => Some(Answer::Refused(refused.clone())),
-        PublishOutcome::Landed {
+        Outcome::Rejected(rejection) => Some(Answer::Rejected(rejection.clone())),
+        Outcome::Landed {
             receipt, duplicate, ..
         } => wants_receipt.then_some(Answer::Landed {
             receipt: *receipt,
             duplicate: *duplicate,
         }),
-        PublishOutcome::Revoked { position, .. } => wants_receipt.then_some(Answer::Landed {
+        Outcome::Revoked { position, .. } => wants_receipt.then_some(Answer::Landed {
             receipt: *position,
             duplicate: false,
         }),
-        PublishOutcome::Known { .. } | PublishOutcome::Replaced => None,
+        Outcome::Skipped | Outcome::Known { .. } | Outcome::UnderWay | Outcome::Replaced => None,
     }
 }
 

@@ -1,18 +1,22 @@
-//! The hub: the journal in memory, who is subscribed to what, and what each connection is yet to be sent.
+//! State of the sidecar without IO: journal, publishers, revocations, and the fan-out to connections.
 //!
-//! A publication takes one path: the [`Hub`] (one per process) checks who sent it and appends it to the [`Journal`];
-//! each [`Shard`] (one per thread) [dispatches](Shard::dispatch) it into the outboxes of its subscribers, and says which
-//! [outbox is written next](Shard::next_flush). A resume takes from the journal what lies before the shard's dispatched
-//! position and leaves the rest to the dispatch: that position is the seam.
+//! A frame of a publisher takes two steps. [`Hub::propose`] drops retransmissions; an engine orders what is new; and
+//! [`Hub::apply`] gives it a position in the [`Journal`]. Each shard has a [`FanOut`], which
+//! [dispatches](FanOut::dispatch) publications to the [`Outbox`] of each subscriber and says which connection is
+//! [written next](FanOut::next_flush).
 //!
-//! No IO, no async, no clock and no randomness: time is an argument, in milliseconds of a clock that should not go
-//! backwards. What comes out depends on the calls alone.
+//! A resume takes three calls: [`FanOut::resume`] says what to replay, [`Hub::replay`] collects it, and
+//! [`FanOut::complete`] subscribes the connection. The replay ends at the position that the shard has dispatched, the seam,
+//! and live publications begin there.
+//!
+//! No IO, no async, no clock and no randomness: time is an argument, in milliseconds of a clock that must not go back. The
+//! results depend on the calls alone.
 
 #![forbid(unsafe_code)]
 
 mod counts;
-mod door;
 mod encoding;
+mod fan_out;
 mod hub;
 mod journal;
 mod once;
@@ -20,25 +24,23 @@ mod outbox;
 mod outcome;
 mod publishers;
 mod revocations;
-mod shard;
-mod state;
+mod snapshot;
+mod validation;
 
 pub use counts::Counts;
-pub use door::{Checked, ONCE_ID_BYTES_MAX, Refused};
-pub use encoding::StateError;
-pub use hub::Hub;
-pub use journal::{HistoryLimits, Journal, Publication, Replay, Wanted};
-pub use once::OnceIds;
+pub use encoding::SnapshotError;
+pub use fan_out::{
+    ChannelVerdict, ConnectionId, DIRECT_SUBSCRIBERS_MAX, FanOut, PASS_PUBLICATIONS_MAX, Resume,
+    Resumed, SLICE_CONNECTIONS,
+};
+pub use hub::{Encode, Entry, Hub, Ordered};
+pub use journal::{
+    HistoryLimits, Journal, Publication, REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest,
+    Unencoded, Verdict, Want,
+};
 pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
-pub use outcome::PublishOutcome;
-pub use publishers::{
-    ANSWERS_MAX, Admission, Answer, Greeting, PUBLISHERS_MAX, Publishers, PublishersFull,
-};
-pub use revocations::{
-    CheckedRevocation, REVOCATION_MS, REVOCATIONS_MAX, Revocation, Revocations, SESSION_BYTES_MAX,
-};
-pub use shard::{
-    ConnectionId, DIRECT_SUBSCRIBERS_MAX, Outcome, PASS_PUBLICATIONS_MAX, Resume, Resumed,
-    SLICE_CONNECTIONS, Shard, Verdict, Want,
-};
-pub use state::SavedAt;
+pub use outcome::{Outcome, Proposed};
+pub use publishers::{ANSWERS_MAX, Greeting, Origin, PUBLISHERS_MAX, PublisherId, PublishersFull};
+pub use revocations::{REVOCATION_MS, REVOCATIONS_MAX, Revocation, SESSION_BYTES_MAX};
+pub use snapshot::SavedAt;
+pub use validation::{ONCE_ID_BYTES_MAX, Proposal, Rejection};

@@ -1,6 +1,6 @@
-//! Ids under which a publication lands once per channel, however often it is tried.
+//! `once` ids: a publication with such an id lands once per channel, however often it is published.
 
-mod state;
+mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,36 +8,36 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lineside_protocol::Position;
 
-/// How long an id is known, in milliseconds: longer than the retries of a job queue's first minute.
+/// Lifetime of an id, in milliseconds. Longer than the retries in a job queue's first minute.
 const AGE_MS_MAX: u64 = 120_000;
 
-/// Ids known at a time: 20 MB with names and ids of a common length, at most 150 MB.
+/// Maximum number of ids. They take 20 MB with names and ids of common length, and at most 150 MB.
 const IDS_MAX: usize = 100_000;
 
-/// A channel and an id within it. Two fields, so that no two pairs are ever spelled alike.
+/// A channel and an id within it. Two fields, because no separator is unambiguous.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     channel: Arc<str>,
     id: Bytes,
 }
 
-/// Where each `once` id landed, per channel: for two minutes, or until 100,000 newer ones.
+/// Positions of landed `once` ids by channel. An id is evicted after two minutes, or when 100,000 newer ones exist.
 #[derive(Debug, Default)]
-pub struct OnceIds {
+pub(crate) struct OnceIds {
     landed: HashMap<Arc<Key>, Position>,
-    /// Oldest first, with the time of landing.
+    /// Keys with their time of landing, oldest first.
     order: VecDeque<(u64, Arc<Key>)>,
 }
 
 impl OnceIds {
-    /// Where `id` landed in `channel`, if that is still known at `now_ms`.
-    pub fn landing(&mut self, channel: &str, id: &[u8], now_ms: u64) -> Option<Position> {
+    /// Position at which `id` landed in `channel`, unless it has been evicted.
+    pub(crate) fn landing(&mut self, channel: &str, id: &[u8], now_ms: u64) -> Option<Position> {
         self.expire(now_ms);
         self.landed.get(&key(channel.into(), id)).copied()
     }
 
-    /// Notes that `id` landed in `channel`.
-    pub fn land(&mut self, channel: &Arc<str>, id: &[u8], position: Position, now_ms: u64) {
+    /// Registers that `id` landed in `channel`.
+    pub(crate) fn land(&mut self, channel: &Arc<str>, id: &[u8], position: Position, now_ms: u64) {
         let key = Arc::new(key(Arc::clone(channel), id));
         if self.landed.insert(Arc::clone(&key), position).is_none() {
             self.order.push_back((now_ms, key));
@@ -64,7 +64,7 @@ impl OnceIds {
     }
 }
 
-/// Copies the id: a slice would keep the whole frame that it came in.
+/// Key with a copy of the id. A slice would keep the whole received frame in memory.
 fn key(channel: Arc<str>, id: &[u8]) -> Key {
     Key {
         channel,

@@ -1,4 +1,4 @@
-//! What one connection is yet to be sent, in order.
+//! Outbox of one connection: everything to send, in order.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -6,64 +6,109 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::journal::Publication;
+use crate::journal::{Publication, Replay};
 
-/// Frames in one write: a connection that fell behind catches up by this many at a time. Linux takes 1,024 (`IOV_MAX`).
+/// Maximum number of frames in one write. Linux takes 1,024 (`IOV_MAX`).
 pub const SLICES_MAX: usize = 64;
 
-/// Bytes after which a write takes no further frame, so that one connection does not hold up a slice of others: some
-/// 20 microseconds of copying.
+/// Number of bytes after which a write takes no further frame, so that one connection does not delay a slice of others:
+/// about 20 µs of copying.
 pub const WRITE_BYTES_MAX: usize = 64 * 1024;
 
-/// Items that may wait for a connection whose kernel buffer is full: at 64 bytes each, less than any message has, as many
-/// as the sidecar's default limit in bytes has room for. A replay is one item.
+/// Maximum number of items that wait for a connection with a full kernel buffer. The default limit in bytes has room for as
+/// many frames of 64 bytes, which is less than any message has. A replay is one item.
 pub const OUTBOX_ITEMS_MAX: usize = 16 * 1024;
 
-/// Items whose room an empty outbox keeps: 64 bytes spare a busy connection an allocation for each publication.
+/// Number of items for which an empty outbox keeps memory. 64 bytes save a busy connection one allocation per publication.
 const ITEMS_KEPT: usize = 4;
 
-/// Live publications that may wait behind replays without being counted, in bytes; more are counted. On a busy channel a
-/// reader of a long replay is not slow because of what was published meanwhile, but what it is owed has an end.
+/// Maximum size of live publications behind a replay that do not count as slowness, in bytes. Beyond it they count.
 const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Sixteen bytes each, as most are publications.
+/// One item of an outbox. Takes 16 bytes.
 #[derive(Debug)]
 enum Item {
+    /// A frame for this connection alone.
     Frame(Box<Bytes>),
+    /// A publication, whose body all subscribers share.
     Publication(Arc<Publication>),
-    /// Entries of a replay, and what was published while one was under way; never empty.
-    #[expect(
-        clippy::box_collection,
-        reason = "unboxed it would triple the size of every item"
-    )]
-    Replay(Box<VecDeque<Arc<Publication>>>),
+    /// A replay, and live publications behind it.
+    Backlog(Box<Backlog>),
 }
 
-impl Item {
-    /// The frames of the item, in order.
-    fn frames(&self) -> impl Iterator<Item = &Bytes> {
-        let (one, many) = match self {
-            Self::Frame(frame) => (Some(&**frame), None),
-            Self::Publication(publication) => (Some(&publication.body), None),
-            Self::Replay(entries) => (None, Some(entries.iter().map(|entry| &entry.body))),
+/// Publications that do not count as slowness: a replay, then live publications that arrived meanwhile. Never empty.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Next publications of the replay. Holds [`SLICES_MAX`] of them while the replay has as many.
+    staged: VecDeque<Arc<Publication>>,
+    replay: Replay,
+    live: VecDeque<Arc<Publication>>,
+}
+
+impl Backlog {
+    /// Takes publications out of the replay for the next write.
+    fn stage(&mut self) {
+        while self.staged.len() < SLICES_MAX
+            && let Some(next) = self.replay.take_next()
+        {
+            self.staged.push_back(next);
+        }
+    }
+
+    /// Publications of the next write, and whether these are all.
+    fn next(&self) -> (impl Iterator<Item = &Arc<Publication>>, bool) {
+        let is_all = self.replay.is_empty();
+        let live = is_all.then_some(&self.live).into_iter().flatten();
+        (self.staged.iter().chain(live), is_all)
+    }
+
+    fn pop(&mut self) {
+        if self.staged.pop_front().is_none() {
+            self.live.pop_front();
+        }
+        self.stage();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.staged.is_empty() && self.replay.is_empty() && self.live.is_empty()
+    }
+
+    /// Drops the publications of a channel, except the first one if `keep_first`.
+    fn forget(&mut self, channel: &str, mut keep_first: bool) {
+        self.replay.forget(channel);
+        let mut is_kept = |entry: &Arc<Publication>| {
+            std::mem::take(&mut keep_first) || *entry.channel != *channel
         };
-        one.into_iter().chain(many.into_iter().flatten())
+        self.staged.retain(&mut is_kept);
+        self.live.retain(&mut is_kept);
+        self.stage();
     }
 }
 
-/// The queue of one connection: frames of its own, publications and replays, first in, first out.
+impl Item {
+    /// First frame of the item.
+    fn first(&self) -> Option<&Bytes> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            Self::Publication(publication) => Some(&publication.body),
+            Self::Backlog(backlog) => backlog.next().0.next().map(|it| &it.body),
+        }
+    }
+}
+
+/// Queue of one connection: frames of its own, publications and replays, first in, first out.
 ///
-/// It is filled through its [`Shard`](crate::Shard), which then has it flushed. Empty, it holds 64 bytes at most.
+/// The connection's [`FanOut`](crate::FanOut) fills it and schedules its writes. An empty outbox holds at most 64 bytes.
 #[derive(Debug, Default)]
 pub struct Outbox {
     items: VecDeque<Item>,
-    /// Of the first frame, how many bytes are written.
+    /// Number of written bytes of the first frame.
     written: usize,
-    /// Unwritten bytes of all but replays.
+    /// Number of unwritten bytes outside backlogs.
     bytes: usize,
-    /// Items that are replays.
-    replays: usize,
-    /// Bytes of live publications that went behind replays since there was none.
+    /// Number of backlogs.
+    backlogs: usize,
+    /// Bytes of live publications that joined a backlog since there was none.
     behind: usize,
 }
 
@@ -74,27 +119,27 @@ impl Outbox {
         self.items.is_empty()
     }
 
-    /// Unwritten bytes, without replays and what waits behind them: what is owed from the past says nothing about how fast
-    /// a reader is.
+    /// Number of unwritten bytes, without replays and the live publications behind them: the length of a replay says
+    /// nothing about the speed of its reader.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many frames, publications and replays wait, or wait in part. A replay counts as one, with what waits behind it.
+    /// Number of items.
     #[must_use]
     pub fn items(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether a replay is not all sent yet, or what waited behind it.
+    /// Whether a replay, or a live publication behind one, is left to send.
     #[must_use]
     pub fn has_replay(&self) -> bool {
-        self.replays > 0
+        self.backlogs > 0
     }
 
-    /// When the publication was appended that the next write begins with; `None` when it goes on with, or begins with,
-    /// something else. A replay is of the past, and says nothing about how fast the present is.
+    /// Time at which the publication was appended with which the next write begins. `None` if the write begins with a
+    /// rest, another frame or a replay.
     #[must_use]
     pub fn begins_with_ms(&self) -> Option<u64> {
         match self.items.front() {
@@ -103,28 +148,34 @@ impl Outbox {
         }
     }
 
-    /// The bytes to write next, into `slices`; returns how many of these are filled. Zero only when nothing is left.
+    /// Fills `slices` with the next bytes to write, and returns the number of slices. Zero only if nothing is left.
     #[must_use]
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
-        let mut written = self.written;
-        let mut bytes = 0;
-        let mut count = 0;
-        let frames = self.items.iter().flat_map(Item::frames);
-        for (slice, frame) in slices.iter_mut().zip(frames) {
-            if bytes >= WRITE_BYTES_MAX {
+        let mut gather = Gather {
+            slices,
+            written: self.written,
+            bytes: 0,
+            count: 0,
+        };
+        for item in &self.items {
+            let has_room = match item {
+                Item::Frame(frame) => gather.add(frame),
+                Item::Publication(publication) => gather.add(&publication.body),
+                Item::Backlog(backlog) => {
+                    let (mut next, is_all) = backlog.next();
+                    next.all(|publication| gather.add(&publication.body)) && is_all
+                }
+            };
+            if !has_room {
                 break;
             }
-            *slice = IoSlice::new(&frame[written..]);
-            bytes += slice.len();
-            written = 0;
-            count += 1;
         }
-        count
+        gather.count
     }
 
-    /// Lets go of the first `written` bytes.
+    /// Removes the first `written` bytes.
     pub(crate) fn advance(&mut self, mut written: usize) {
-        while let Some(first) = self.items.front().and_then(|item| item.frames().next()) {
+        while let Some(first) = self.items.front().and_then(Item::first) {
             let left = first.len() - self.written;
             if written < left {
                 self.written += written;
@@ -133,14 +184,14 @@ impl Outbox {
             }
             self.discount(left);
             self.written = 0;
-            self.drop_first();
+            self.pop();
             written -= left;
         }
         debug_assert_eq!(written, 0, "more was written than there was");
         self.items.shrink_to(ITEMS_KEPT);
     }
 
-    /// Drops every publication of `channel` that no byte was written of, within replays too.
+    /// Drops every publication of `channel`, in replays too, except one that is partly written.
     pub(crate) fn forget(&mut self, channel: &str) {
         let mut partly_written = self.written > 0;
         let mut bytes = 0;
@@ -153,33 +204,33 @@ impl Outbox {
                     bytes += if kept { 0 } else { publication.body.len() };
                     kept
                 }
-                Item::Replay(entries) => {
-                    let mut is_first = is_first;
-                    entries.retain(|entry| {
-                        std::mem::take(&mut is_first) || *entry.channel != *channel
-                    });
-                    !entries.is_empty()
+                Item::Backlog(backlog) => {
+                    backlog.forget(channel, is_first);
+                    !backlog.is_empty()
                 }
             }
         });
         self.bytes -= bytes;
-        self.recount_replays();
+        self.recount_backlogs();
     }
 
-    /// Drops everything but the rest of a frame that is partly written.
+    /// Drops everything except the rest of a frame that is partly written.
     pub(crate) fn abandon(&mut self) {
         self.items.truncate(usize::from(self.written > 0));
         self.items.shrink_to(ITEMS_KEPT);
-        if let Some(Item::Replay(entries)) = self.items.front_mut() {
-            entries.truncate(1);
+        self.bytes = 0;
+        match self.items.front_mut() {
+            Some(Item::Backlog(backlog)) => {
+                let first = backlog.next().0.next().cloned();
+                **backlog = Backlog {
+                    staged: first.into_iter().collect(),
+                    ..Backlog::default()
+                };
+            }
+            Some(item) => self.bytes = item.first().map_or(0, |frame| frame.len() - self.written),
+            None => {}
         }
-        let rest = self
-            .items
-            .front()
-            .filter(|item| !matches!(item, Item::Replay(_)));
-        let rest = rest.and_then(|item| item.frames().next());
-        self.bytes = rest.map_or(0, |frame| frame.len() - self.written);
-        self.recount_replays();
+        self.recount_backlogs();
     }
 
     pub(crate) fn push_frame(&mut self, frame: Bytes) {
@@ -189,51 +240,90 @@ impl Outbox {
 
     pub(crate) fn push_publication(&mut self, publication: &Arc<Publication>) {
         let bytes = publication.body.len();
-        let entry = Arc::clone(publication);
-        if self.replays == 0 || self.behind + bytes > BEHIND_BYTES_MAX {
+        let publication = Arc::clone(publication);
+        if self.backlogs == 0 || self.behind + bytes > BEHIND_BYTES_MAX {
             self.bytes += bytes;
-            return self.items.push_back(Item::Publication(entry));
+            return self.items.push_back(Item::Publication(publication));
         }
         self.behind += bytes;
-        match self.items.back_mut() {
-            Some(Item::Replay(entries)) => entries.push_back(entry),
-            _ => self.push_replay(vec![entry]),
+        if let Some(Item::Backlog(backlog)) = self.items.back_mut() {
+            return backlog.live.push_back(publication);
+        }
+        self.push_backlog(Backlog {
+            live: [publication].into(),
+            ..Backlog::default()
+        });
+    }
+
+    pub(crate) fn push_replay(&mut self, replay: Replay) {
+        if !replay.is_empty() {
+            let mut backlog = Backlog {
+                replay,
+                ..Backlog::default()
+            };
+            backlog.stage();
+            self.push_backlog(backlog);
         }
     }
 
-    pub(crate) fn push_replay(&mut self, entries: Vec<Arc<Publication>>) {
-        if !entries.is_empty() {
-            self.replays += 1;
-            self.items.push_back(Item::Replay(Box::new(entries.into())));
-        }
+    fn push_backlog(&mut self, backlog: Backlog) {
+        self.backlogs += 1;
+        self.items.push_back(Item::Backlog(Box::new(backlog)));
     }
 
-    /// Takes bytes of the first frame out of the count, if they are in it.
+    /// Subtracts written bytes of the first frame, if they are counted.
     fn discount(&mut self, bytes: usize) {
-        if !matches!(self.items.front(), Some(Item::Replay(_))) {
+        if !matches!(self.items.front(), Some(Item::Backlog(_))) {
             self.bytes -= bytes;
         }
     }
 
-    fn drop_first(&mut self) {
-        if let Some(Item::Replay(entries)) = self.items.front_mut() {
-            entries.pop_front();
-            if !entries.is_empty() {
+    /// Removes the first frame.
+    fn pop(&mut self) {
+        if let Some(Item::Backlog(backlog)) = self.items.front_mut() {
+            backlog.pop();
+            if !backlog.is_empty() {
                 return;
             }
-            self.replays -= 1;
-            self.behind = if self.replays == 0 { 0 } else { self.behind };
+            self.backlogs -= 1;
+            self.behind = if self.backlogs == 0 { 0 } else { self.behind };
         }
         self.items.pop_front();
     }
 
-    fn recount_replays(&mut self) {
-        let replays = self
+    fn recount_backlogs(&mut self) {
+        let backlogs = self
             .items
             .iter()
-            .filter(|item| matches!(item, Item::Replay(_)));
-        self.replays = replays.count();
-        self.behind = if self.replays == 0 { 0 } else { self.behind };
+            .filter(|item| matches!(item, Item::Backlog(_)));
+        self.backlogs = backlogs.count();
+        self.behind = if self.backlogs == 0 { 0 } else { self.behind };
+    }
+}
+
+/// Slices of one write.
+struct Gather<'a, 'b> {
+    slices: &'b mut [IoSlice<'a>; SLICES_MAX],
+    /// Number of written bytes of the next frame.
+    written: usize,
+    bytes: usize,
+    count: usize,
+}
+
+impl<'a> Gather<'a, '_> {
+    /// Adds a frame. Returns false, and adds nothing, when the write is full.
+    fn add(&mut self, frame: &'a Bytes) -> bool {
+        let Some(slice) = self.slices.get_mut(self.count) else {
+            return false;
+        };
+        if self.bytes >= WRITE_BYTES_MAX {
+            return false;
+        }
+        let rest = &frame[std::mem::take(&mut self.written)..];
+        *slice = IoSlice::new(rest);
+        self.bytes += rest.len();
+        self.count += 1;
+        true
     }
 }
 

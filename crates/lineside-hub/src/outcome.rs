@@ -1,41 +1,56 @@
+//! Results of the two steps of a frame.
+
 use std::sync::Arc;
 
 use lineside_protocol::Position;
 
-use crate::door::Refused;
+use crate::hub::Entry;
 use crate::journal::Publication;
 use crate::revocations::Revocation;
+use crate::validation::Rejection;
 
-/// What became of a frame.
+/// Result of [`Hub::propose`](crate::Hub::propose).
+#[derive(Debug)]
+pub enum Proposed {
+    /// A new entry. The engine must order it; then it must be [applied](crate::Hub::apply).
+    New(Entry),
+    /// The frame needs no entry.
+    Answered(Outcome),
+}
+
+/// Final result of a frame, and the basis of its answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// It is in the journal. Ack it, and answer with the receipt if it wants one.
+pub enum Outcome {
+    /// The publications are in the journal. Ack, and send the receipt if one is wanted.
     Landed {
-        /// What is new there, in order: for every shard to dispatch. Empty for a duplicate.
+        /// New publications in order, for every shard. Empty for a duplicate.
         publications: Vec<Arc<Publication>>,
-        /// Where its last publication stands.
+        /// Position of the last publication.
         receipt: Position,
-        /// All of it had landed before, under its `once` id.
+        /// All of them had landed before, under their `once` id.
         duplicate: bool,
     },
-    /// It is in the journal. Ack it, and answer with the receipt if it wants one.
+    /// The revocation is in the journal. Ack, and send the receipt if one is wanted.
     Revoked {
-        /// Where it stands: for every shard to [pass](crate::Shard::pass).
+        /// Position of the entry, for every shard to [pass](crate::FanOut::pass).
         position: Position,
-        /// Whose connections are to be closed.
+        /// The revocation, for every shard to close the connections that it covers.
         revocation: Arc<Revocation>,
     },
-    /// It was sent before and has landed. Ack it, and answer with the receipt if it wants one.
+    /// The publisher dropped the frames before sending them. Ack.
+    Skipped,
+    /// A retransmission of a frame that landed before. Ack, and send the receipt if one is wanted and known.
     Known {
-        /// What it was answered the first time. After [`ANSWERS_MAX`](crate::ANSWERS_MAX) later answers to the same
-        /// publisher that is forgotten: then it is acked without a receipt, since a position that is too high would let
-        /// a page that resumes after it miss what lies between.
+        /// Receipt of the first transmission. `None` if [`ANSWERS_MAX`](crate::ANSWERS_MAX) later answers to the same
+        /// publisher have replaced it: a later position would make a page that resumes after it miss what lies between.
         receipt: Option<Position>,
-        /// As it was answered the first time.
+        /// The `duplicate` of the first transmission.
         duplicate: bool,
     },
-    /// It will never be taken, now or the first time it was sent. Say so, and ack it: it is dealt with.
-    Refused(Refused),
-    /// It came on a link that is not its publisher's newest. Discard it, and the rest of that link.
+    /// Permanently rejected, now or at the first transmission. Send a refusal, then ack.
+    Rejected(Rejection),
+    /// A retransmission of a frame that is not ordered yet. Its outcome follows when it is applied.
+    UnderWay,
+    /// The link is not the publisher's newest. Discard the frame and the rest of the link's input.
     Replaced,
 }

@@ -1,87 +1,103 @@
-//! Who publishes, and how far each has come: what makes a frame that is sent again land once.
+//! Per-publisher sequence numbers, used to drop retransmitted frames.
 
-mod state;
+mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
 
 use lineside_protocol::Position;
 
-use crate::door::Refused;
+use crate::validation::Rejection;
 
-/// Publishers remembered, linked or not: each is a Ruby process, and far fewer run on one machine. The rest is memory of
-/// processes that are gone, which a command that publishes once in a script fills too.
+/// Maximum number of publishers in the table, linked or not. Each is one Ruby process, and one machine runs far fewer.
+/// The rest are processes that ended, such as runs of `lineside publish` in a script.
 pub const PUBLISHERS_MAX: usize = 4_096;
 
-/// Answers remembered of one publisher. A thread that waits for a receipt has one frame under way, so this is how many
-/// threads of one process may wait while their link breaks.
+/// Maximum number of stored answers per publisher. A thread that waits for a receipt has one frame under way, so this is
+/// the number of threads of one process that may wait while their link breaks.
 pub const ANSWERS_MAX: usize = 256;
 
-/// What became of a frame that was dealt with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is in the journal.
-    Landed {
-        /// Where its last publication stands.
-        receipt: Position,
-        /// All of it had landed before, under its `once` id.
-        duplicate: bool,
-    },
-    /// It will never be taken.
-    Refused(Refused),
+/// Random id of one publisher process, from its hello.
+pub type PublisherId = [u8; 16];
+
+/// Sender of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The publisher.
+    pub publisher: PublisherId,
+    /// Number of the link on which the frame arrived.
+    pub link: u64,
 }
 
-/// What a link is told at its start.
+/// Answer to a frame, kept for its retransmission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The frame is in the journal.
+    Landed {
+        /// Position of its last entry.
+        receipt: Position,
+        /// All of its publications had landed before, under its `once` id.
+        duplicate: bool,
+    },
+    /// The frame was rejected permanently.
+    Rejected(Rejection),
+}
+
+/// Result of a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
-    /// The publisher's newest sequence that was dealt with.
+    /// Newest sequence of the publisher that has landed.
     pub last: u64,
-    /// The link that this one takes the place of: close it, and discard what it has not read.
+    /// Older link of the same publisher. Close it, and discard its unread input.
     pub replaces: Option<u64>,
 }
 
-/// As many publishers are linked as may be remembered.
+/// Error of a hello when the table is full of linked publishers.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0} publishers are linked, and no more are taken; raise publishers_max or end some")]
+#[error("{0} publishers are linked, which is the maximum; stop some of them")]
 pub struct PublishersFull(pub usize);
 
-/// What to do with a frame.
+/// State of a frame's sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is the publisher's newest; from here on it counts as dealt with.
+pub(crate) enum Admission {
+    /// Never proposed before. It counts as proposed from here on.
     New,
-    /// It was dealt with before.
-    Known,
-    /// It came on a link that is not the publisher's newest, or that never said hello: discard it.
+    /// Proposed before, and not ordered yet.
+    UnderWay,
+    /// Landed before.
+    Landed,
+    /// The link is not the publisher's newest, or sent no hello.
     Replaced,
 }
 
 #[derive(Debug)]
 struct Publisher {
-    /// All sequences up to here are dealt with.
-    last: u64,
-    /// The newest link, open or not.
+    /// All sequences up to this one are proposed.
+    proposed: u64,
+    /// All sequences up to this one have landed.
+    landed: u64,
+    /// Number of the newest link, open or closed.
     link: u64,
-    /// When that link ended; `None` while it is open.
+    /// End of that link. `None` while it is open.
     unlinked_ms: Option<u64>,
     /// Sequences and their answers, oldest first.
     answers: VecDeque<(u64, Answer)>,
 }
 
-/// The sequences of every publisher.
+/// Table of publishers with their sequence numbers.
 ///
-/// Links are numbered by the order in which they were accepted, so the higher of two is the newer, whichever is heard
-/// first. A publisher is identified by the 16 random bytes of its hello.
+/// Links are numbered in the order in which they were accepted, so of two links of one publisher the one with the higher
+/// number is the newer, whichever hello is processed first.
 #[derive(Debug)]
-pub struct Publishers {
-    publishers: HashMap<[u8; 16], Publisher>,
+pub(crate) struct Publishers {
+    publishers: HashMap<PublisherId, Publisher>,
     publishers_max: usize,
     gaps: u64,
 }
 
 impl Publishers {
-    /// No publisher yet; at most `publishers_max` are remembered at a time.
+    /// Creates an empty table for at most `publishers_max` publishers.
     #[must_use]
-    pub fn new(publishers_max: usize) -> Self {
+    pub(crate) fn new(publishers_max: usize) -> Self {
         Self {
             publishers: HashMap::new(),
             publishers_max,
@@ -89,21 +105,20 @@ impl Publishers {
         }
     }
 
-    /// Makes `link` the publisher's own. No sequence up to `done` will come again.
+    /// Makes `link` the publisher's newest link. The publisher will not retransmit any sequence up to `done`.
     ///
-    /// A hello that is heard after that of a newer link changes nothing: what follows on it is [`Admission::Replaced`].
-    /// When there is no room, the publisher whose link ended the longest ago is forgotten; what that one sends again
-    /// after yet another hello would land twice.
+    /// A hello of an older link than the newest changes nothing: its frames are answered [`Admission::Replaced`]. A full
+    /// table evicts the publisher whose link ended first. If that publisher comes back, what it retransmits lands twice.
     ///
     /// # Errors
-    /// When there is no room and every publisher is linked.
-    pub fn hello(
+    /// When the table is full and every publisher is linked.
+    pub(crate) fn hello(
         &mut self,
-        publisher: [u8; 16],
+        origin: Origin,
         done: u64,
-        link: u64,
         now_ms: u64,
     ) -> Result<Greeting, PublishersFull> {
+        let Origin { publisher, link } = origin;
         if !self.publishers.contains_key(&publisher) {
             self.make_room()?;
         }
@@ -111,78 +126,91 @@ impl Publishers {
             .publishers
             .entry(publisher)
             .or_insert_with(|| Publisher {
-                last: done,
+                proposed: done,
+                landed: done,
                 link,
                 unlinked_ms: Some(now_ms),
                 answers: VecDeque::new(),
             });
         if link < known.link {
             return Ok(Greeting {
-                last: known.last,
+                last: known.landed,
                 replaces: None,
             });
         }
         let replaces = (known.unlinked_ms.is_none() && known.link != link).then_some(known.link);
-        known.last = known.last.max(done);
+        known.landed = known.landed.max(done);
+        known.proposed = known.proposed.max(done);
         known.link = link;
         known.unlinked_ms = None;
         known.answers.retain(|(sequence, _)| *sequence > done);
         Ok(Greeting {
-            last: known.last,
+            last: known.landed,
             replaces,
         })
     }
 
-    /// Whether the frame `sequence` is to be dealt with, which it then counts as.
+    /// Registers a proposed sequence.
     ///
-    /// A sequence that jumps is taken, since refusing it would lose more; [`gaps`](Self::gaps) counts it.
-    pub fn admit(&mut self, publisher: [u8; 16], link: u64, sequence: u64) -> Admission {
-        let Some(known) = self.linked(publisher, link) else {
+    /// A sequence that jumps ahead is accepted, because rejecting it would lose more; [`gaps`](Self::gaps) counts it.
+    pub(crate) fn propose(&mut self, origin: Origin, sequence: u64) -> Admission {
+        self.register(origin, sequence, true)
+    }
+
+    /// Registers that the publisher dropped every frame up to `through`. This is not a gap.
+    pub(crate) fn propose_skip(&mut self, origin: Origin, through: u64) -> Admission {
+        self.register(origin, through, false)
+    }
+
+    fn register(&mut self, origin: Origin, sequence: u64, counts_gaps: bool) -> Admission {
+        let Some(known) = self.linked(origin) else {
             return Admission::Replaced;
         };
-        if sequence <= known.last {
-            return Admission::Known;
+        if sequence <= known.landed {
+            return Admission::Landed;
         }
-        let jumped = sequence - known.last > 1;
-        known.last = sequence;
-        self.gaps += u64::from(jumped);
+        if sequence <= known.proposed {
+            return Admission::UnderWay;
+        }
+        let is_gap = counts_gaps && sequence - known.proposed > 1;
+        known.proposed = sequence;
+        self.gaps += u64::from(is_gap);
         Admission::New
     }
 
-    /// Notes that nothing up to `through` will come, because the publisher dropped it. That is no gap.
-    pub fn skip(&mut self, publisher: [u8; 16], link: u64, through: u64) -> Admission {
-        let Some(known) = self.linked(publisher, link) else {
-            return Admission::Replaced;
+    /// Registers that a sequence has landed, and stores its answer. Returns false if it had landed before: then the entry
+    /// must not be applied. The newest [`ANSWERS_MAX`] answers are kept.
+    pub(crate) fn land(&mut self, publisher: PublisherId, sequence: u64) -> bool {
+        let Some(known) = self.publishers.get_mut(&publisher) else {
+            return true;
         };
-        if through <= known.last {
-            return Admission::Known;
-        }
-        known.last = through;
-        Admission::New
+        let is_new = sequence > known.landed;
+        known.landed = known.landed.max(sequence);
+        is_new
     }
 
-    /// Notes that `link` ended. Says nothing about a newer one.
-    pub fn unlink(&mut self, publisher: [u8; 16], link: u64, now_ms: u64) {
-        if let Some(known) = self.linked(publisher, link) {
+    /// Registers the end of `link`. Has no effect on a newer link of the publisher.
+    pub(crate) fn unlink(&mut self, origin: Origin, now_ms: u64) {
+        if let Some(known) = self.linked(origin) {
             known.unlinked_ms = Some(now_ms);
         }
     }
 
-    /// How many are linked. Costs a look at each that is remembered.
+    /// Number of publishers with an open link. Costs a pass over the table.
     #[must_use]
-    pub fn linked_count(&self) -> usize {
+    pub(crate) fn linked_count(&self) -> usize {
         let known = self.publishers.values();
         known.filter(|it| it.unlinked_ms.is_none()).count()
     }
 
-    /// How often a sequence jumped. Each is a fault of a publisher.
+    /// Number of jumps in sequences. Each one is a fault of a publisher.
     #[must_use]
-    pub fn gaps(&self) -> u64 {
+    pub(crate) fn gaps(&self) -> u64 {
         self.gaps
     }
 
-    /// Keeps the answer to an admitted frame, for when it is sent again; the last [`ANSWERS_MAX`] are kept.
-    pub(crate) fn remember(&mut self, publisher: [u8; 16], sequence: u64, answer: Answer) {
+    /// Stores the answer to a frame for its retransmission. The newest [`ANSWERS_MAX`] are kept.
+    pub(crate) fn remember(&mut self, publisher: PublisherId, sequence: u64, answer: Answer) {
         if let Some(known) = self.publishers.get_mut(&publisher) {
             if known.answers.len() >= ANSWERS_MAX {
                 known.answers.pop_front();
@@ -191,8 +219,8 @@ impl Publishers {
         }
     }
 
-    /// What `sequence` was answered, if that was kept.
-    pub(crate) fn answer(&self, publisher: [u8; 16], sequence: u64) -> Option<&Answer> {
+    /// Stored answer to a sequence.
+    pub(crate) fn answer(&self, publisher: PublisherId, sequence: u64) -> Option<&Answer> {
         let answers = &self.publishers.get(&publisher)?.answers;
         let at = answers
             .binary_search_by_key(&sequence, |(sequence, _)| *sequence)
@@ -200,10 +228,10 @@ impl Publishers {
         Some(&answers[at].1)
     }
 
-    /// The publisher, if `link` is its newest and still open.
-    fn linked(&mut self, publisher: [u8; 16], link: u64) -> Option<&mut Publisher> {
-        let known = self.publishers.get_mut(&publisher)?;
-        (known.link == link && known.unlinked_ms.is_none()).then_some(known)
+    /// The publisher, if the link is its newest and open.
+    fn linked(&mut self, origin: Origin) -> Option<&mut Publisher> {
+        let known = self.publishers.get_mut(&origin.publisher)?;
+        (known.link == origin.link && known.unlinked_ms.is_none()).then_some(known)
     }
 
     fn make_room(&mut self) -> Result<(), PublishersFull> {

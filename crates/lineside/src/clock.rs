@@ -1,32 +1,32 @@
-//! The two clocks: one that never goes back, for waits, and the one that tokens are dated by.
+//! Two clocks: a monotonic one for deadlines, and the wall clock for tokens.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lineside_hub::SavedAt;
 
-/// The longest time between a predecessor's end and our start that counts, in milliseconds: half of what a `once` id is
-/// known for, so that no step of the wall clock makes them all forgotten.
-const AWAY_MS_MAX: u64 = 60_000;
+/// Maximum time between the end of the previous sidecar and the start that is counted, in milliseconds: half of the lifetime
+/// of a `once` id, so that a step of the wall clock does not expire all of them.
+pub const AWAY_MS_MAX: u64 = 60_000;
 
-/// A moment, by both clocks.
+/// A time by both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds of the clock that never goes back.
+    /// Milliseconds of the monotonic clock.
     pub ms: u64,
     /// Milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
 
-/// Measures from when the sidecar started, or goes on from where its predecessor's clock stood.
+/// Monotonic clock. Starts at zero, or continues the clock of the previous sidecar.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started: Instant,
-    /// What it showed then.
+    /// Its value at that time, in milliseconds.
     from_ms: u64,
 }
 
 impl Clock {
-    /// A clock that stands at zero.
+    /// Starts a clock at zero.
     pub(crate) fn start() -> Self {
         Self {
             started: Instant::now(),
@@ -34,7 +34,7 @@ impl Clock {
         }
     }
 
-    /// This moment.
+    /// Current time.
     pub(crate) fn now(self) -> Now {
         Now {
             ms: self.now_ms(),
@@ -42,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// The predecessor's clock. The time since then counts too, as far as the wall clock can be trusted with it.
+    /// Continues the clock of the previous sidecar, and adds the time between the two, at most [`AWAY_MS_MAX`].
     pub(crate) fn go_on(saved: SavedAt) -> Self {
         let clock = Self::start();
         Self {
@@ -53,7 +53,7 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since the start of the first sidecar of this epoch; a step of the wall clock does not move it.
+    /// Milliseconds since the start of the first sidecar of this epoch.
     pub(crate) fn now_ms(self) -> u64 {
         self.from_ms.saturating_add(millis(self.started.elapsed()))
     }
@@ -70,7 +70,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What passed between two times of the wall clock: nothing when that went back, and [`AWAY_MS_MAX`] at most.
+/// Time between two readings of the wall clock, between zero and [`AWAY_MS_MAX`].
 fn away_ms(saved_ms: u64, now_ms: u64) -> u64 {
     now_ms.saturating_sub(saved_ms).min(AWAY_MS_MAX)
 }

@@ -1,6 +1,5 @@
-//! HTTP, as far as the sidecar speaks it: the upgrade to WebSocket, health and metrics.
+//! HTTP: the upgrade to WebSocket, the health check and the metrics.
 
 pub(crate) mod admin;
-pub(crate) mod exchange;
-pub mod head;
+mod response;
 pub(crate) mod upgrade;

@@ -1,22 +1,24 @@
 //! The sidecar and its command.
 //!
 //! ```text
-//! publishers ─ link ─▶ ingress ─▶ hub's journal ─▶ inbox ─▶ shard ─▶ browsers
-//!                                     (lock)       (per thread)
+//! publishers ─ link ─▶ session ─▶ broker ─▶ inbox ─▶ shard ─▶ browsers
+//!                                 (hub)    (per thread)
 //! ```
 //!
-//! [`serve`](crate::command) puts together: the [`link`]'s socket, [`ingress`] (one task a publisher), [`browsers`] (the
-//! listener and the upgrade: [`head`], [`origin`]), [`hand_off`] (sockets that come from the app), and the [`shard`]s, each a thread that owns its connections:
-//! [`websocket`] turns bytes into messages, [`connection`] knows what they mean. [`state`] is the file by which a planned stop
-//! hands all that to its successor.
+//! [`command`] reads the command line, and `serve` starts everything. The [`link`] receives frames from publishers and
+//! sockets from the app; the [`broker`] puts entries into the journal and hands them to each [`shard`], a thread with some of
+//! the connections; [`dialects`] are the protocols that connections speak; `http` upgrades browsers and serves operators.
 //!
-//! The command is all that anybody uses. What else is public is so for the tests in `tests/` and the targets in `fuzz/`.
+//! Only the command is an interface. Other items are public for the tests in `tests/` and the targets in `fuzz/`.
 
 #![forbid(unsafe_code)]
 
-mod clock;
+pub mod broker;
+pub mod clock;
 pub mod command;
-pub mod http;
+pub mod dialects;
+pub mod head;
+mod http;
 pub mod keyring;
 pub mod link;
 mod listener;
@@ -26,4 +28,3 @@ pub mod origin;
 mod serve;
 pub mod settings;
 pub mod shard;
-mod state;

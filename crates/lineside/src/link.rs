@@ -1,9 +1,10 @@
-//! The link: the Unix socket where the app's processes meet the sidecar, and the three things that come over it.
+//! The link: the Unix socket on which the app's processes reach the sidecar.
 //!
-//! [`socket`] is the listener and its lock; [`ingress`] serves publishers, [`hand_off`] takes browsers' sockets from the app,
-//! [`tail`] shows publications to an operator.
+//! [`socket`] is the listener and its lock. [`ingress`] serves publishers, [`hand_off`] receives browsers' sockets from the
+//! app, and [`tail`] sends publications to `lineside tail`.
 
+mod first_frame;
 pub(crate) mod hand_off;
 pub mod ingress;
 pub(crate) mod socket;
-pub(crate) mod tail;
+mod tail;

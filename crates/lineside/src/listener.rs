@@ -1,4 +1,4 @@
-//! Listening on TCP: for browsers, and for operators.
+//! TCP listeners for browsers and operators.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -8,56 +8,55 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::log::{Level, event};
 
-/// Connections that the kernel holds until they are accepted: after a restart all come back at once.
+/// Length of the kernel's accept queue. After a restart all browsers reconnect at once.
 const BACKLOG: u32 = 4096;
 
-/// How long is waited after a failed accept, in milliseconds: without descriptors it fails at once, again and again, and
-/// some are freed meanwhile.
-const ACCEPT_PAUSE_MS: u64 = 100;
+/// Delay after a failed accept, in milliseconds. Usually the process is out of file descriptors.
+pub(crate) const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Where to listen.
+/// Value of a bind setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// `none`.
-    Nowhere,
-    /// An address, of which port 0 is any.
+pub(crate) enum BindAddress {
+    /// `none`: no listener.
+    None,
+    /// An address. Port 0 is any free port.
     At(SocketAddr),
 }
 
-impl FromStr for Place {
+impl FromStr for BindAddress {
     type Err = std::net::AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "none" => Ok(Self::Nowhere),
+            "none" => Ok(Self::None),
             address => address.parse().map(Self::At),
         }
     }
 }
 
-/// Where to listen, and who says so.
+/// Bind setting of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bind {
-    /// The setting that decides it.
+    /// Name of the setting.
     pub(crate) setting: &'static str,
-    /// What it is.
-    pub(crate) place: Place,
-    /// Somebody chose it, so nothing else will do.
+    /// Value of the setting.
+    pub(crate) address: BindAddress,
+    /// The value is not the default.
     pub(crate) is_chosen: bool,
 }
 
-/// A listener, or none where there is to be none.
+/// A listener, or none.
 #[derive(Debug)]
 pub(crate) struct Listener(Option<TcpListener>);
 
 impl Bind {
-    /// Listens. Where nobody chose the address and another process has it, it is done without, and said so: a second app
-    /// on one machine runs all the same. Must be called inside the runtime.
+    /// Listens. If the default address is in use, logs a warning and runs without this listener, so that a second app on
+    /// one machine can start. Must be called inside the runtime.
     ///
     /// # Errors
     /// One line that names the setting.
     pub(crate) fn listen(self) -> Result<Listener, String> {
-        let Place::At(address) = self.place else {
+        let BindAddress::At(address) = self.address else {
             return Ok(Listener(None));
         };
         let setting = self.setting;
@@ -65,7 +64,7 @@ impl Bind {
             Ok(listener) => Ok(Listener(Some(listener))),
             Err(error) if error.kind() == ErrorKind::AddrInUse && !self.is_chosen => {
                 let remedy = format!(
-                    "another process has it, so this one does without; set {setting} to another address, or to none"
+                    "the address is in use, so this listener does not run; set {setting} to another address, or to none"
                 );
                 event(
                     Level::Warn,
@@ -82,7 +81,7 @@ impl Bind {
 }
 
 impl Listener {
-    /// Where it listens, in words.
+    /// Address, for the log.
     pub(crate) fn shown(&self) -> Result<String, String> {
         match &self.0 {
             None => Ok("none".to_owned()),
@@ -93,7 +92,7 @@ impl Listener {
         }
     }
 
-    /// The next who connects.
+    /// Next accepted connection.
     pub(crate) async fn accept(&self) -> (TcpStream, SocketAddr) {
         let Some(listener) = &self.0 else {
             return std::future::pending().await;
@@ -116,7 +115,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     } else {
         TcpSocket::new_v6()
     }?;
-    // A successor may listen while connections of its predecessor still linger in TIME_WAIT.
+    // Allows to listen while connections of the previous sidecar are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

@@ -1,37 +1,37 @@
 //! What the sidecar tells of itself, for Prometheus: `/metrics` of the [admin listener](crate::http::admin).
 //!
-//! Names follow Prometheus' conventions (<https://prometheus.io/docs/practices/naming/>). Everything counts from the start of
-//! the process. Looking costs the hub's lock for a moment, and the shards nothing.
+//! Names follow Prometheus' conventions (<https://prometheus.io/docs/practices/naming/>). Counters start with the process.
+//! Rendering takes the hub's lock for a moment, and does not disturb the shards.
 
 mod counts;
 pub(crate) mod exposition;
 mod process;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use lineside_hub::Hub;
+use crate::broker::Broker;
 
 pub(crate) use counts::{Counter, RequestCounts, ShardCounts};
 use counts::{Gauge, LATENCY_MS};
 use exposition::{Exposition, Family, Kind, Seconds};
 
-/// Where the numbers are.
+/// Sources of the metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    /// The journal, and what came over the link.
-    pub(crate) hub: Arc<Mutex<Hub>>,
-    /// What each shard counts.
+    /// Door to the hub.
+    pub(crate) broker: Arc<Broker>,
+    /// Counters of each shard.
     pub(crate) shards: Vec<Arc<ShardCounts>>,
-    /// What is counted of requests.
+    /// Counters of requests.
     pub(crate) requests: Arc<RequestCounts>,
-    /// Browsers that may be connected at one time.
+    /// Maximum number of connections.
     pub(crate) connections_max: usize,
-    /// When the process started, in milliseconds since the Unix epoch.
+    /// Start of the process, in milliseconds since the Unix epoch.
     pub(crate) started_ms: u64,
 }
 
 impl Metrics {
-    /// The page, as it is now.
+    /// Renders the page.
     pub(crate) fn render(&self) -> String {
         let mut page = Exposition::default();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -57,7 +57,7 @@ impl Metrics {
             }
         }
         let all_closed: u64 = closed.iter().map(|(_, count)| count).sum();
-        // Two looks at numbers that move: what closed in between was open in the first.
+        // The counters move in between, so the difference may be negative.
         let open = opened.saturating_sub(all_closed);
         page.family("lineside_connections", Kind::Gauge, "Browsers connected.")
             .value(open);
@@ -154,21 +154,9 @@ impl Metrics {
         family.suffixed("_count", &[], count);
     }
 
-    /// Gives the newest position.
+    /// Describes the journal and the publishers, and returns the newest position.
     fn describe_journal(&self, page: &mut Exposition) -> u64 {
-        let hub = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
-        let (counts, journal, linked) = (
-            hub.counts.clone(),
-            [
-                hub.journal.len() as u64,
-                hub.journal.bytes() as u64,
-                hub.journal.channels() as u64,
-                hub.journal.newest().0,
-            ],
-            hub.publishers.linked_count(),
-        );
-        let gaps = hub.publishers.gaps();
-        drop(hub);
+        let counts = self.broker.counts();
         let mut add = |name, kind, help, value: u64| page.family(name, kind, help).value(value);
         for (name, help, value) in [
             (
@@ -194,32 +182,32 @@ impl Metrics {
             (
                 "lineside_sequence_gaps_total",
                 "Frames lost between a publisher and the sidecar.",
-                gaps,
+                counts.gaps,
             ),
         ] {
             add(name, Kind::Counter, help, value);
         }
-        let [entries, bytes, channels, newest] = journal;
+        let newest = counts.newest.0;
         for (name, help, value) in [
             (
                 "lineside_publishers",
                 "Processes on the link.",
-                linked as u64,
+                counts.linked as u64,
             ),
             (
                 "lineside_journal_publications",
                 "Publications that the journal holds.",
-                entries,
+                counts.journal_publications as u64,
             ),
             (
                 "lineside_journal_bytes",
                 "What they count against LINESIDE_HISTORY_BYTES_MAX.",
-                bytes,
+                counts.journal_bytes as u64,
             ),
             (
                 "lineside_journal_channels",
                 "Channels of which it holds any.",
-                channels,
+                counts.journal_channels as u64,
             ),
             ("lineside_journal_position", "Its newest position.", newest),
         ] {
@@ -230,7 +218,7 @@ impl Metrics {
             Kind::Counter,
             "Frames of publishers that were refused, by code.",
         );
-        for (code, count) in counts.refused {
+        for (code, count) in counts.rejected {
             family.sample(&[("code", code)], count);
         }
         newest

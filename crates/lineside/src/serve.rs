@@ -1,11 +1,12 @@
-//! `lineside serve`: everything together, from the settings to the last goodbye.
+//! `lineside serve`: starts the link, the listeners and the shards, and stops them in order.
 
 mod reload;
-mod stops;
+mod signals;
+mod snapshot;
 
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,38 +17,33 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::broker::{Broker, Inbox};
 use crate::clock::Clock;
+use crate::dialects::{self, Rules};
 use crate::http::admin::Admin;
-use crate::http::upgrade::Browsers;
+use crate::http::upgrade::Upgrades;
 use crate::link::hand_off::HandOffs;
 use crate::link::ingress::Ingress;
-use crate::link::socket::{Link, first_kind};
-use crate::listener::Listener;
+use crate::link::socket::{LinkListener, first_kind};
+use crate::listener::{ACCEPT_PAUSE_MS, Listener};
 use crate::log::{self, Level, event};
 use crate::metrics::{Metrics, ShardCounts};
-use crate::serve::reload::reload_secrets;
-use crate::serve::stops::Stops;
 use crate::settings::Settings;
-use crate::shard::connection::Rules;
-use crate::shard::inbox::Inbox;
-use crate::shard::random::Random;
-use crate::shard::{Plan, Reactor};
-use crate::state;
+use crate::shard::{Arrivals, Plan, Random, Reactor};
+use reload::reload_secrets;
+use signals::StopSignals;
 
-/// Descriptors that are no browsers: links, listeners, shards, the log.
+/// File descriptors reserved for links, listeners, shards and the log.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 
-/// How often what is too old is forgotten, and the link's socket looked for, in milliseconds.
+/// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
 
-/// Without descriptors an accept fails at once, again and again; so long is waited in between, in milliseconds.
-const ACCEPT_PAUSE_MS: u64 = 10;
-
-/// Serves until SIGTERM, SIGINT or the end of the process that it belongs to, then drains, and leaves its state to the
-/// successor. A second signal cuts the drain.
+/// Serves until SIGTERM, SIGINT or the end of the parent process, then drains and writes a snapshot. A second signal cuts the
+/// drain.
 ///
 /// # Errors
-/// One line that says what stood in the way of starting.
+/// One line with the reason why the sidecar cannot start.
 pub(crate) fn serve(settings: Settings) -> Result<(), String> {
     log::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,46 +59,40 @@ pub(crate) fn serve(settings: Settings) -> Result<(), String> {
 async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let unwatched = |error| format!("signals cannot be watched: {error}");
     let in_terminal = std::io::stdin().is_terminal();
-    let mut stops = Stops::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
+    let mut stops = StopSignals::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
     let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
     let connections_max = connections_max(&settings);
-    let mut link = Link::open(&settings.link)?;
+    let mut link = LinkListener::open(&settings.link)?;
     let listeners = Listeners::open(&settings)?;
-    // What can keep us from serving comes before this: the state is gone once it is taken.
-    let (hub, clock) = state::take(&settings.link, settings.limits.history)?;
-    let epoch = hub.journal.epoch().clone();
-    let hub = Arc::new(Mutex::new(hub));
+    // Last, because the snapshot is gone once it is restored: everything above may fail.
+    let (hub, clock) = snapshot::restore(&settings.link, settings.limits.history)?;
+    let epoch = hub.cursor().epoch;
 
-    let shards = Shards::start(&settings, &hub, clock)?;
-    let inboxes = || shards.inboxes.clone();
-    let browsers = Arc::new(Browsers::new(
+    let (shards, broker) = Shards::start(&settings, hub, clock)?;
+    let upgrades = Arc::new(Upgrades::new(
         Arc::clone(&settings),
-        inboxes(),
+        shards.arrivals.clone(),
         connections_max,
     ));
     let metrics = Metrics {
-        hub: Arc::clone(&hub),
+        broker: Arc::clone(&broker),
         shards: shards.counts.clone(),
-        requests: browsers.counts(),
+        requests: upgrades.counts(),
         connections_max,
         started_ms: clock.now().wall_ms,
     };
     let hosts = settings.admin_hosts.clone();
-    let admin = Arc::new(Admin::new(metrics, Arc::clone(&browsers), hosts));
-    let ingress = Ingress::new(
-        Arc::clone(&hub),
-        inboxes(),
-        Arc::clone(&settings.keys),
-        clock,
-    );
-    let ingress = Arc::new(ingress);
-    let hand_offs = Arc::new(HandOffs::new(Arc::clone(&browsers)));
+    let admin = Arc::new(Admin::new(metrics, Arc::clone(&upgrades), hosts));
+    let keys = Arc::clone(&settings.keys);
+    let ingress = Arc::new(Ingress::new(Arc::clone(&broker), keys, clock));
+    let hand_offs = Arc::new(HandOffs::new(Arc::clone(&upgrades)));
     announce(&settings, &listeners, &epoch)?;
 
     let mut publishers = JoinSet::new();
     let signal = tokio::select! {
-        never = admit(&mut link, (&ingress, &hand_offs), &mut publishers) => match never {},
-        never = listeners.accept(&browsers, &admin) => match never {},
+        never = accept_links(&mut link, (&ingress, &hand_offs), &mut publishers) => match never {},
+        never = expire(&broker, clock) => match never {},
+        never = listeners.accept(&upgrades, &admin) => match never {},
         signal = stops.next() => signal,
         never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},
     };
@@ -112,7 +102,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         "draining",
         &[("signal", &signal), ("seconds_max", &seconds)],
     );
-    browsers.drain();
+    upgrades.drain();
     ingress.stop();
     let stop = async {
         tokio::select! {
@@ -122,19 +112,19 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
             }
             signal = stops.next() => event(Level::Warn, "drain_cut", &[("signal", &signal)]),
         }
-        // Without publishers nothing is acked and no position given away any more.
+        // Without publishers no position is assigned.
         publishers.shutdown().await;
-        state::leave(&link, &hub, clock).await;
+        snapshot::save(&link, &broker, clock).await;
     };
     tokio::select! {
         () = stop => {}
-        never = admit_browsers(&link, &hand_offs) => match never {},
-        never = listeners.accept(&browsers, &admin) => match never {},
+        never = accept_hand_offs(&link, &hand_offs) => match never {},
+        never = listeners.accept(&upgrades, &admin) => match never {},
     }
     Ok(())
 }
 
-/// The effective configuration, once, and where we are to be found.
+/// Logs the effective settings and the addresses.
 fn announce(settings: &Settings, listeners: &Listeners, epoch: &Epoch) -> Result<(), String> {
     for name in &settings.unknown {
         event(Level::Warn, "unknown_setting", &[("name", name)]);
@@ -162,7 +152,7 @@ fn announce(settings: &Settings, listeners: &Listeners, epoch: &Epoch) -> Result
     Ok(())
 }
 
-/// The two listeners, either of which may be none.
+/// The two listeners. Each may be none.
 struct Listeners {
     browsers: Listener,
     operators: Listener,
@@ -176,18 +166,18 @@ impl Listeners {
         })
     }
 
-    /// Accepts for ever.
-    async fn accept(&self, browsers: &Arc<Browsers>, admin: &Arc<Admin>) -> Infallible {
+    /// Accepts until the sidecar stops.
+    async fn accept(&self, upgrades: &Arc<Upgrades>, admin: &Arc<Admin>) -> Infallible {
         tokio::select! {
-            never = browsers.accept(&self.browsers) => never,
+            never = upgrades.accept(&self.browsers) => never,
             never = admin.accept(&self.operators) => never,
         }
     }
 }
 
-/// Accepts publishers and hand-offs for ever, and keeps the journal and the link in order meanwhile.
-async fn admit(
-    link: &mut Link,
+/// Accepts publishers, tails and hand-offs until the sidecar stops, and restores a lost socket of the link.
+async fn accept_links(
+    link: &mut LinkListener,
     (ingress, hand_offs): (&Arc<Ingress>, &Arc<HandOffs>),
     publishers: &mut JoinSet<()>,
 ) -> Infallible {
@@ -202,8 +192,8 @@ async fn admit(
                     publishers.spawn(async move {
                         match first_kind(&stream).await {
                             Some(HAND_OFF) => hand_offs.serve(stream).await,
-                            Some(WATCH) => ingress.show(stream).await,
-                            // Who says nothing, or fails, is told so as a publisher.
+                            Some(WATCH) => ingress.serve_tail(stream).await,
+                            // A link without a valid first frame gets its error as a publisher.
                             _ => ingress.serve(number, stream).await,
                         }
                     });
@@ -214,12 +204,11 @@ async fn admit(
                 }
             },
             _ = tick.tick() => {
-                ingress.look_after();
                 if link.is_lost() {
                     match link.reopen() {
                         Ok(()) => {
                             event(Level::Warn, "link_restored", &[]);
-                            state::discard(link.path());
+                            snapshot::discard(link.path());
                         }
                         Err(message) => event(Level::Error, "link_lost", &[("message", &message)]),
                     }
@@ -230,9 +219,17 @@ async fn admit(
     }
 }
 
-/// Answers browsers that the app hands over while the sidecar stops: they are told when to come back. Publishers find
-/// the link closed, and keep what they have.
-async fn admit_browsers(link: &Link, hand_offs: &Arc<HandOffs>) -> Infallible {
+/// Expires history and revocations until the sidecar stops.
+async fn expire(broker: &Broker, clock: Clock) -> Infallible {
+    let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+    loop {
+        tick.tick().await;
+        broker.expire(clock.now());
+    }
+}
+
+/// Serves hand-offs while the sidecar stops: their browsers are told when to reconnect. Publishers find the link closed.
+async fn accept_hand_offs(link: &LinkListener, hand_offs: &Arc<HandOffs>) -> Infallible {
     loop {
         let Ok(stream) = link.accept().await else {
             tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
@@ -247,52 +244,52 @@ async fn admit_browsers(link: &Link, hand_offs: &Arc<HandOffs>) -> Infallible {
     }
 }
 
-/// The threads that own the browsers.
+/// Threads of the shards.
 struct Shards {
     inboxes: Vec<Arc<Inbox>>,
+    arrivals: Vec<Arc<Arrivals>>,
     counts: Vec<Arc<ShardCounts>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Shards {
-    fn start(settings: &Settings, hub: &Arc<Mutex<Hub>>, clock: Clock) -> Result<Self, String> {
-        let cursor = hub
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .journal
-            .cursor();
+    /// Starts the shards, with the broker that feeds them.
+    fn start(settings: &Settings, hub: Hub, clock: Clock) -> Result<(Self, Arc<Broker>), String> {
+        let start = hub.cursor();
         let rules = Arc::new(Rules {
             keys: Arc::clone(&settings.keys),
             public_channels: settings.public_channels.clone(),
             heartbeat_seconds: settings.limits.heartbeat_seconds,
-            epoch: cursor.epoch,
         });
+        let fail = |error: std::io::Error| format!("the shards cannot start: {error}");
+        let reactors: Vec<Reactor> = (0..settings.limits.shards)
+            .map(|_| Reactor::new(clock))
+            .collect::<Result<_, _>>()
+            .map_err(fail)?;
+        let inboxes: Vec<_> = reactors.iter().map(Reactor::inbox).collect();
+        let broker = Arc::new(Broker::new(hub, inboxes.clone(), dialects::encode));
         let mut shards = Self {
-            inboxes: Vec::new(),
-            counts: Vec::new(),
+            inboxes,
+            arrivals: reactors.iter().map(Reactor::arrivals).collect(),
+            counts: reactors.iter().map(Reactor::counts).collect(),
             threads: Vec::new(),
         };
-        for number in 0..settings.limits.shards {
+        for (number, reactor) in reactors.into_iter().enumerate() {
             let plan = Plan {
-                hub: Arc::clone(hub),
+                broker: Arc::clone(&broker),
+                start: start.clone(),
                 rules: Arc::clone(&rules),
                 limits: settings.limits,
                 random: Random::of_the_system(),
-                dispatched: cursor.position,
             };
-            let fail = |error: std::io::Error| format!("shard {number} cannot start: {error}");
-            let reactor = Reactor::new(plan, clock).map_err(fail)?;
-            shards.inboxes.push(reactor.inbox());
-            shards.counts.push(reactor.counts());
             let thread = std::thread::Builder::new().name(format!("shard-{number}"));
-            shards
-                .threads
-                .push(thread.spawn(move || reactor.run()).map_err(fail)?);
+            let thread = thread.spawn(move || reactor.run(plan)).map_err(fail)?;
+            shards.threads.push(thread);
         }
-        Ok(shards)
+        Ok((shards, broker))
     }
 
-    /// Publishers first, so that nothing is acked that no browser can still be sent; then the browsers.
+    /// Waits until every publisher has ended, then drains the shards. In this order everything acked is still sent.
     async fn drain(&self, publishers: &mut JoinSet<()>) {
         while publishers.join_next().await.is_some() {}
         for inbox in &self.inboxes {
@@ -304,7 +301,7 @@ impl Shards {
     }
 }
 
-/// As many connections as the settings and the process's descriptors allow.
+/// Maximum number of connections by the settings and the limit of file descriptors.
 fn connections_max(settings: &Settings) -> usize {
     let wanted = settings.limits.connections_max;
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {

@@ -15,7 +15,7 @@ use lineside_token::{Grant, Keys};
 
 use crate::keyring::Keyring;
 use crate::listener::Bind;
-use crate::origin::OriginRule;
+use crate::origin::{Origin, OriginRule};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) holds 108 with the closing NUL.
 const LINK_PATH_BYTES_MAX: usize = 107;
@@ -196,7 +196,7 @@ impl<S: Source> Reader<'_, S> {
         Ok(Bind {
             setting,
             is_chosen: self.source.get(setting)?.is_some(),
-            place: self.parsed((setting, ADDRESS), default)?,
+            address: self.parsed((setting, ADDRESS), default)?,
         })
     }
 
@@ -218,7 +218,12 @@ impl<S: Source> Reader<'_, S> {
 }
 
 impl Settings {
-    /// Whether what a proxy at this address says counts.
+    /// Whether pages of this origin may connect from another site.
+    pub(crate) fn allows_origin(&self, origin: &Origin) -> bool {
+        self.allowed_origins.iter().any(|rule| rule.allows(origin))
+    }
+
+    /// Whether the proxy at this address is trusted.
     pub(crate) fn trusts(&self, proxy: IpAddr) -> bool {
         self.trusted_proxies
             .iter()

@@ -1,35 +1,33 @@
-//! What one thread does for its connections: their time-outs, and the turn in which they are read and written.
+//! Shard: one thread with some of the connections. Reads, dispatches, writes, and keeps their time-outs.
 //!
-//! One loop, no tasks and no locks per delivery. Each turn offers publications to outboxes and writes one slice of
-//! connections, each with one gathering write of frames that all share. What is delivered and in which order is decided in
-//! [`lineside_hub`]; what a browser's words mean, in the connection.
+//! One loop, no tasks, and no locks per delivery. Each turn offers publications to outboxes and writes one slice of
+//! connections, each with one gathered write of shared frames. Order of delivery is decided by [`FanOut`], and the meaning of
+//! requests by the connection's [dialect](crate::dialects).
 //!
-//! A [`Worker`] opens no socket, waits for nothing and asks no clock: sockets are its own but of a kind that its driver
-//! chooses ([`Socket`]), and the driver says what time it is and which sockets are ready. In the sidecar that is a thread with
-//! mio's poll (`reactor.rs`). With sockets in memory, a clock that is turned by hand and seeded names a run can be repeated to
-//! the byte (docs/decisions/0017-worker-over-sockets.md):
+//! A [`Worker`] opens no socket, waits for nothing and reads no clock. Its driver chooses the kind of [`Socket`], sets the time,
+//! and says which sockets are ready. In the sidecar the driver is a thread with mio's poll (`reactor.rs`). With sockets in
+//! memory, a manual clock and seeded names, a run can be repeated to the byte
+//! (docs/decisions/0017-worker-over-sockets.md):
 //!
 //! ```text
-//! let mut worker = Worker::new(Plan { hub, rules, limits, random: Random::from_fn(seeded), dispatched });
+//! let mut worker = Worker::new(Plan { broker, start, rules, limits, random: Random::from_fn(seeded) });
 //! loop {
-//!     worker.set_time(Now { ms, wall_ms });           // it stands still until it is set again
-//!     worker.admit(Arrival { socket, … });            // returns the connection's id, and id.slot() names the socket below
-//!     worker.readable(slot); worker.writable(slot);   // edges: once for each time a socket becomes ready
-//!     worker.take(entries);                           // in journal order, at most worker.room() of them
+//!     worker.set_time(Now { ms, wall_ms });           // stays until it is set again
+//!     worker.admit(Arrival { socket, … });            // returns the connection's id; id.slot() names the socket below
+//!     worker.readable(slot); worker.writable(slot);   // edges: once each time a socket becomes ready
+//!     worker.enqueue(entries);                        // in journal order, at most worker.room() of them
 //!     worker.turn();
-//!     worker.due_ms();                                // when it wants its next turn, if nothing happens before
+//!     worker.due_ms();                                // latest time of the next turn
 //! }
 //! ```
 //!
-//! Two duties go with it. What [`Hub::publish`] lands is given to every worker in one order, as is each revocation. And an
-//! edge is never lost: a socket that refused a read or a write with `WouldBlock` is told of when it would not any more; so is a
-//! new one that has something to read.
+//! The driver has two duties. Every worker must receive every applied entry, in journal order. And no edge may be lost: the
+//! driver reports when a socket that returned `WouldBlock` is ready again, and when a new socket is readable.
 
-pub(crate) mod connection;
+mod arrivals;
 mod ending;
-pub(crate) mod inbox;
 mod peer;
-pub(crate) mod random;
+mod random;
 mod reactor;
 mod reading;
 mod revoking;
@@ -41,60 +39,60 @@ mod writing;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, Hub, PASS_PUBLICATIONS_MAX, Resumed, SLICE_CONNECTIONS, Shard};
-use lineside_protocol::Position;
+use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+use lineside_protocol::Cursor;
 use lineside_protocol::codes;
 
+use crate::broker::{Broker, InboxEntry};
+use crate::clock::Now;
+use crate::dialects::{Connection, Ending, Rules, Turn};
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
-use crate::shard::connection::{Connection, Ending, Turn};
+use crate::settings::Limits;
 use peer::Peer;
 use revoking::Users;
 
-pub use crate::clock::Now;
-pub use crate::settings::Limits;
-pub use crate::shard::connection::Rules;
-pub use crate::shard::inbox::{Arrival, Entry, Inbox, Place, Waiting};
-pub use crate::shard::random::Random;
+pub(crate) use arrivals::Arrivals;
+pub use arrivals::{Arrival, Place};
+pub use random::Random;
 pub(crate) use reactor::Reactor;
 pub use socket::Socket;
 
-/// What a worker needs from the start.
+/// Inputs of a new worker.
 #[derive(Debug)]
 pub struct Plan {
-    /// The journal, for replays, and who is signed out.
-    pub hub: Arc<Mutex<Hub>>,
-    /// What connections are judged by.
+    /// Door to the hub.
+    pub broker: Arc<Broker>,
+    /// Cursor of the newest entry when the broker was created. The worker receives every later entry.
+    pub start: Cursor,
+    /// Rules for all connections.
     pub rules: Arc<Rules>,
-    /// What bounds them.
+    /// Limits of a connection.
     pub limits: Limits,
-    /// Names connections, and spreads the times at which they come back.
+    /// Source of connection names and reconnect delays.
     pub random: Random,
-    /// The journal's newest position when the worker begins.
-    pub dispatched: Position,
 }
 
-/// The connections of one thread, over sockets of the kind `S`.
+/// Event loop of one shard, over sockets of the kind `S`.
 #[derive(Debug)]
 pub struct Worker<S> {
     plan: Plan,
-    /// The time of this turn.
+    /// Time of this turn.
     now: Now,
-    shard: Shard,
+    fan_out: FanOut,
     /// By slot.
     peers: Vec<Option<Box<Peer<S>>>>,
     connections: usize,
-    /// Who they belong to.
     users: Users,
-    /// When to look at a connection again, in milliseconds. Entries that no longer agree with their peer are stale.
+    /// Next timer of each connection, in milliseconds. An entry that differs from its peer's timer is stale.
     timers: BinaryHeap<Reverse<(u64, ConnectionId)>>,
-    /// Taken, not yet dispatched.
-    entries: VecDeque<Entry>,
-    /// Connections that the kernel holds more bytes of than one turn reads.
+    /// Entries to dispatch.
+    entries: VecDeque<InboxEntry>,
+    /// Connections with more received bytes than one turn reads.
     unread: Vec<ConnectionId>,
-    /// What a read fills.
+    /// Buffer of one read.
     scratch: Box<[u8]>,
     drain: bool,
     draining: bool,
@@ -102,16 +100,20 @@ pub struct Worker<S> {
 }
 
 impl<S: Socket> Worker<S> {
-    /// A worker without connections, at time zero.
+    /// Creates a worker without connections, at time zero.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        let shard = Shard::new(plan.dispatched, plan.limits.outbox_bytes_max);
-        let counts = Arc::new(ShardCounts::default());
-        counts.dispatched.set(plan.dispatched.0);
+        Self::with_counts(plan, Arc::default())
+    }
+
+    /// Creates a worker that counts in `counts`.
+    pub(crate) fn with_counts(plan: Plan, counts: Arc<ShardCounts>) -> Self {
+        counts.dispatched.set(plan.start.position.0);
+        let fan_out = FanOut::new(plan.start.clone(), plan.limits.outbox_bytes_max);
         Self {
             plan,
             now: Now::default(),
-            shard,
+            fan_out,
             peers: Vec::new(),
             connections: 0,
             users: Users::default(),
@@ -125,31 +127,27 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// What it counts, for whoever wants to look.
-    pub(crate) fn counts(&self) -> Arc<ShardCounts> {
-        Arc::clone(&self.counts)
-    }
-
-    /// Says what time it is. Until the next call, everything happens at this moment.
+    /// Sets the time. Everything until the next call happens at this time.
     pub fn set_time(&mut self, now: Now) {
         self.now = now;
     }
 
-    /// Takes a browser over: its connect, and what came behind the request. It may be gone again at once.
+    /// Adds a connection, and handles its opening and the bytes behind its request. It may be closed again at once.
     pub fn admit(&mut self, arrival: Arrival<S>) -> ConnectionId {
         let Arrival {
             socket,
             peer: address,
             received,
-            connect,
-            identity,
+            opening,
             place,
         } = arrival;
-        let id = self.shard.open();
+        let id = self.fan_out.open();
         let now_ms = self.now.ms;
-        let connection = Connection::new(self.plan.random.bytes(), identity);
+        let connection = Connection::new(opening, self.plan.random.bytes());
+        let connect_by_ms = now_ms + connection.connect_ms_max();
+        let ping_at_ms = now_ms + connection.ping_interval_ms(&self.plan.rules);
         let mut peer = Peer::new(id, (socket, address, place), connection, now_ms);
-        peer.ping_at_ms = now_ms + self.plan.limits.heartbeat_seconds * 1000;
+        peer.ping_at_ms = ping_at_ms;
         if !received.is_empty() {
             peer.reader.receive(&received);
         }
@@ -159,67 +157,66 @@ impl<S: Socket> Worker<S> {
         self.peers[id.slot()] = Some(Box::new(peer));
         self.connections += 1;
         self.counts.opened.add(1);
-        self.look_again(id, now_ms + timing::CONNECT_MS_MAX);
-        if let Some(connect) = connect {
-            self.act(id, |connection, turn| connection.connect(connect, turn));
-        }
-        self.guarded(id, Self::listen);
+        self.set_timer(id, connect_by_ms);
+        self.act(id, Connection::begin);
+        self.guarded(id, Self::receive);
         if self.draining {
             self.end(id, &codes::CLOSE_DRAIN.into());
         }
         id
     }
 
-    /// The socket of a connection, as long as it is not gone.
+    /// Socket of an open connection.
     pub fn socket(&mut self, id: ConnectionId) -> Option<&mut S> {
         peer(&mut self.peers, id).map(|peer| &mut peer.socket)
     }
 
-    /// Notes that the socket in a slot has bytes, has ended or has failed.
+    /// Reports that the socket in a slot is readable, has ended or has failed.
     pub fn readable(&mut self, slot: usize) {
         if let Some(id) = self.at(slot) {
             self.guarded(id, Self::note_readable);
         }
     }
 
-    /// Notes that the socket in a slot takes bytes again.
+    /// Reports that the socket in a slot is writable again.
     pub fn writable(&mut self, slot: usize) {
         if let Some(id) = self.at(slot) {
             self.guarded(id, Self::note_writable);
         }
     }
 
-    /// How many entries may be taken now. None when it is behind, so that a backlog stays where publishers notice it.
+    /// Number of entries that may be enqueued now. Zero when the worker is behind, so that the backlog stays where publishers
+    /// notice it.
     #[must_use]
     pub fn room(&self) -> usize {
         let pass = usize::try_from(PASS_PUBLICATIONS_MAX).unwrap_or(usize::MAX);
         pass.saturating_sub(self.entries.len())
     }
 
-    /// Takes the next entries of the journal, in its order.
-    pub fn take(&mut self, entries: impl IntoIterator<Item = Entry>) {
+    /// Enqueues the next entries, in journal order.
+    pub fn enqueue(&mut self, entries: impl IntoIterator<Item = InboxEntry>) {
         self.entries.extend(entries);
     }
 
-    /// Asks it to say goodbye to everybody, who comes later too, once all that it took is dispatched.
+    /// Starts the drain: ends all present and future connections once every enqueued entry is dispatched.
     pub fn drain(&mut self) {
         self.drain = true;
     }
 
-    /// Whether it was drained, and nobody is left.
+    /// Whether the drain is complete.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.draining && self.connections == 0
     }
 
-    /// How many connections it has.
+    /// Number of connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections
     }
 
-    /// One round of its work: what was not all read, the offer, one slice of writes, and what is due. Of the sockets that
-    /// became ready before [now](Self::set_time) all have been told by then, or the silent are judged too early.
+    /// Does one round of work: continues reads, dispatches, writes one slice, and runs timers. Report every socket that
+    /// became ready before [now](Self::set_time) first, or connections may seem silent that are not.
     pub fn turn(&mut self) {
         for id in std::mem::take(&mut self.unread) {
             self.guarded(id, Self::read);
@@ -227,32 +224,31 @@ impl<S: Socket> Worker<S> {
         self.dispatch();
         self.flush();
         self.end_slow();
-        self.keep_time();
+        self.run_timers();
         self.begin_drain();
-        self.show();
+        self.update_gauges();
     }
 
-    /// When its next turn is due, in milliseconds of its clock, if nothing is taken and no socket becomes ready before:
-    /// zero when there is work left, `u64::MAX` when there is nothing to wait for.
+    /// Latest time of the next turn, in milliseconds: zero if there is work left, `u64::MAX` if there is no timer.
     #[must_use]
     pub fn due_ms(&self) -> u64 {
-        if !self.entries.is_empty() || !self.unread.is_empty() || self.shard.has_flush() {
+        if !self.entries.is_empty() || !self.unread.is_empty() || self.fan_out.has_flush() {
             return 0;
         }
         let next = self.timers.peek();
         next.map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms)
     }
 
-    /// Whether the next turn looks at a connection because its time has come.
+    /// Whether a timer is due.
     #[must_use]
     pub fn has_due(&self) -> bool {
         let next = self.timers.peek();
         next.is_some_and(|Reverse((at_ms, _))| *at_ms <= self.now.ms)
     }
 
-    /// Lets go of a connection: its socket closes with it.
+    /// Closes a connection and its socket.
     pub fn close(&mut self, id: ConnectionId) {
-        self.shard.close(id);
+        self.fan_out.close(id);
         self.forget_user(id);
         if let Some(peer) = peer(&mut self.peers, id) {
             self.counts.close(peer.close_code);
@@ -261,31 +257,35 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Sets what is shown of the state that this turn leaves.
-    fn show(&self) {
-        let Self { shard, counts, .. } = self;
-        counts.subscriptions.set(shard.subscription_count() as u64);
-        counts.channels.set(shard.channel_count() as u64);
-        counts.dispatched.set(shard.dispatched().0);
+    /// Updates the gauges.
+    fn update_gauges(&self) {
+        let Self {
+            fan_out, counts, ..
+        } = self;
+        counts.subscriptions.set(fan_out.subscription_count() as u64);
+        counts.channels.set(fan_out.channel_count() as u64);
+        counts.dispatched.set(fan_out.dispatched().0);
     }
 
-    /// The offer: pointers into outboxes, as long as nobody lies too far behind for our own sake. A revocation takes its
-    /// turn between them, so that nothing behind it reaches whom it means.
+    /// Dispatches entries until a connection has waited too long for its write. Revocations are handled in journal order, so
+    /// that no later publication reaches a revoked connection.
     fn dispatch(&mut self) {
-        while self.shard.offered_since_pass() < PASS_PUBLICATIONS_MAX {
+        while self.fan_out.offered_since_pass() < PASS_PUBLICATIONS_MAX {
             match self.entries.pop_front() {
                 None => break,
-                Some(Entry::Publication(publication)) => {
-                    let offered = self.shard.dispatch(&publication);
+                Some(InboxEntry::Publication(publication)) => {
+                    let offered = self.fan_out.dispatch(&publication);
                     self.counts.deliveries.add(offered as u64);
                 }
-                Some(Entry::Revocation(position, revocation)) => {
-                    self.shard.pass(position);
+                Some(InboxEntry::Revocation(position, revocation)) => {
+                    self.fan_out.pass(position);
                     self.revoke(&revocation);
                 }
             }
         }
-        while let Some((id, resumed)) = self.next_resumed() {
+        while let Some((id, request)) = self.fan_out.next_ready() {
+            let answer = self.plan.broker.replay(&request);
+            let resumed = self.fan_out.complete(id, request, answer);
             self.act(id, |connection, turn| {
                 connection.resumed(resumed, turn);
                 Ok(())
@@ -293,32 +293,24 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    fn next_resumed(&mut self) -> Option<(ConnectionId, Resumed)> {
-        if !self.shard.has_ready() {
-            return None;
-        }
-        let hub = self.plan.hub.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shard.ready(&hub.journal)
-    }
-
-    /// The flush: one slice of connections, one write each.
+    /// Writes one slice of connections, one write each.
     fn flush(&mut self) {
         for _ in 0..SLICE_CONNECTIONS {
-            let Some(id) = self.shard.next_flush() else {
+            let Some(id) = self.fan_out.next_flush() else {
                 break;
             };
             self.guarded(id, Self::write);
         }
     }
 
-    /// Ends those to whom too much is owed, and the kernel takes nothing of it.
+    /// Ends slow connections.
     fn end_slow(&mut self) {
-        while let Some(id) = self.shard.next_slow() {
+        while let Some(id) = self.fan_out.next_slow() {
             self.end(id, &codes::CLOSE_SLOW.into());
         }
     }
 
-    /// Once nothing is left to dispatch, says goodbye to everybody.
+    /// Ends all connections of a drain once everything is dispatched.
     fn begin_drain(&mut self) {
         if self.drain && !self.draining && self.entries.is_empty() {
             self.draining = true;
@@ -330,7 +322,7 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Lets a connection act, and ends it if it must end.
+    /// Runs an event handler of a connection, and ends the connection if it returns an error.
     fn act(
         &mut self,
         id: ConnectionId,
@@ -342,8 +334,8 @@ impl<S: Socket> Worker<S> {
             };
             let mut turn = Turn {
                 id,
-                shard: &mut worker.shard,
-                hub: &worker.plan.hub,
+                fan_out: &mut worker.fan_out,
+                broker: &worker.plan.broker,
                 rules: &worker.plan.rules,
                 wall_ms: worker.now.wall_ms,
                 counts: &worker.counts,
@@ -352,11 +344,11 @@ impl<S: Socket> Worker<S> {
                 return worker.end(id, &ending);
             }
             worker.note_user(id);
-            worker.watch(id);
+            worker.set_next_timer(id);
         });
     }
 
-    /// Runs what concerns one connection; if that panics, it ends this connection only.
+    /// Runs code for one connection. A panic ends this connection only.
     fn guarded(&mut self, id: ConnectionId, run: impl FnOnce(&mut Self, ConnectionId)) {
         if catch_unwind(AssertUnwindSafe(|| run(self, id))).is_err() {
             event(Level::Error, "connection_panicked", &[("slot", &id.slot())]);
@@ -364,13 +356,13 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// The connection in a slot.
+    /// Connection in a slot.
     fn at(&self, slot: usize) -> Option<ConnectionId> {
         self.peers.get(slot)?.as_ref().map(|peer| peer.id)
     }
 }
 
-/// The peer of a connection that still lives. Not a method, so that the shard can be borrowed beside it.
+/// Peer of an open connection. A function, so that other fields of the worker can be borrowed beside it.
 fn peer<S>(peers: &mut [Option<Box<Peer<S>>>], id: ConnectionId) -> Option<&mut Peer<S>> {
     peers
         .get_mut(id.slot())?

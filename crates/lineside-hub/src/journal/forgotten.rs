@@ -1,16 +1,16 @@
-//! What was forgotten of channels that the journal holds nothing of: a table that never grows.
+//! Evicted positions of channels without a history, in a table of fixed size.
 
 use std::io::{self, Read, Write};
 
 use lineside_protocol::Position;
 
-use crate::encoding::{Reader, StateError, Writer};
+use crate::encoding::{Reader, SnapshotError, Writer};
 
-/// 4,096 buckets are 32 KiB. Channels that share a bucket share the newest position forgotten of any, so a collision
-/// can only make a cursor lost that is older than something forgotten; connections that are alive keep younger ones.
+/// Number of buckets. 4,096 take 32 KiB. Channels in one bucket share the newest evicted position, so a collision can make
+/// an old cursor resume as lost, but never hides a loss. Open connections keep newer cursors.
 const BUCKETS: usize = 4_096;
 
-/// Per bucket of channel names the newest position that was forgotten.
+/// Newest evicted position by bucket of channel names.
 #[derive(Debug)]
 pub(super) struct Forgotten(Box<[Position]>);
 
@@ -21,12 +21,12 @@ impl Default for Forgotten {
 }
 
 impl Forgotten {
-    /// Of `channel`, nothing up to here can be replayed.
+    /// Newest evicted position of `channel`. Nothing up to here can be replayed.
     pub(super) fn of(&self, channel: &str) -> Position {
         self.0[bucket(channel)]
     }
 
-    /// Notes that `channel` lost its entry at `position`.
+    /// Registers that the publication of `channel` at `position` was evicted.
     pub(super) fn raise(&mut self, channel: &str, position: Position) {
         let newest = &mut self.0[bucket(channel)];
         *newest = position.max(*newest);
@@ -34,7 +34,6 @@ impl Forgotten {
 
     pub(super) fn save(&self, out: &mut Writer<impl Write>) -> io::Result<()> {
         let used = || (0_u16..).zip(&self.0).filter(|(_, newest)| newest.0 > 0);
-        // No more than there are buckets.
         out.u16(u16::try_from(used().count()).map_err(io::Error::other)?)?;
         for (bucket, newest) in used() {
             out.u16(bucket)?;
@@ -43,18 +42,18 @@ impl Forgotten {
         Ok(())
     }
 
-    pub(super) fn restore(input: &mut Reader<impl Read>) -> Result<Self, StateError> {
+    pub(super) fn restore(input: &mut Reader<impl Read>) -> Result<Self, SnapshotError> {
         let mut table = Self::default();
         for _ in 0..input.u16()? {
             let bucket = table.0.get_mut(usize::from(input.u16()?));
-            *bucket.ok_or(StateError::Impossible("a bucket beyond the last"))? =
+            *bucket.ok_or(SnapshotError::Impossible("a bucket beyond the last"))? =
                 input.position()?;
         }
         Ok(table)
     }
 }
 
-/// FNV-1a, 64 bits (draft-eastlake-fnv): the same in every process, so that the table can outlive one.
+/// Bucket of a channel by FNV-1a, 64 bits (draft-eastlake-fnv), which gives the same result in every process.
 fn bucket(channel: &str) -> usize {
     let hash = channel
         .bytes()

@@ -1,4 +1,4 @@
-//! The listener for operators: `/metrics` and `/up`. It reads nothing but a head, changes nothing, and shows no payload.
+//! Admin listener: `/metrics` and `/up`. Read-only, and shows no payload.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -9,41 +9,41 @@ use http::{Method, uri::Authority};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::http::exchange::{Answer, read_head};
-use crate::http::head::{Head, HeadError};
-use crate::http::upgrade::Browsers;
+use super::response::{Response, read_head};
+use super::upgrade::Upgrades;
+use crate::head::{Head, HeadError};
 use crate::listener::Listener;
 use crate::log::{Level, event};
 use crate::metrics::{Metrics, exposition};
 use crate::settings::HEALTH_PATH;
 
-/// Requests under way at one time; more wait.
+/// Maximum number of requests under way. Further ones wait.
 const REQUESTS_MAX: usize = 16;
 
-/// Where the metrics are.
+/// Path of the metrics.
 const METRICS_PATH: &str = "/metrics";
 
-/// What every request needs.
+/// Admin listener's pages.
 #[derive(Debug)]
 pub(crate) struct Admin {
     metrics: Arc<Metrics>,
-    browsers: Arc<Browsers>,
+    upgrades: Arc<Upgrades>,
     hosts: Vec<String>,
     under_way: Arc<Semaphore>,
 }
 
 impl Admin {
-    /// `hosts` are names that it may be asked by, beside localhost and addresses.
-    pub(crate) fn new(metrics: Metrics, browsers: Arc<Browsers>, hosts: Vec<String>) -> Self {
+    /// `hosts` are the allowed names in `Host`, beside localhost and addresses.
+    pub(crate) fn new(metrics: Metrics, upgrades: Arc<Upgrades>, hosts: Vec<String>) -> Self {
         Self {
             metrics: Arc::new(metrics),
-            browsers,
+            upgrades,
             hosts,
             under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
 
-    /// Answers for ever.
+    /// Serves requests until the sidecar stops.
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
             let under_way = Arc::clone(&self.under_way);
@@ -58,38 +58,38 @@ impl Admin {
     }
 
     async fn serve(&self, mut stream: TcpStream) {
-        let (method, answer) = match read_head(&mut stream).await {
+        let (method, response) = match read_head(&mut stream).await {
             Ok(None) => return,
             Ok(Some((head, _))) => {
-                let answer = self.answer(&head).await;
-                (head.request.method().clone(), answer)
+                let response = self.response(&head).await;
+                (head.request.method().clone(), response)
             }
             Err(error) => (Method::GET, Err(error)),
         };
-        let answer = answer.unwrap_or_else(|error| {
+        let response = response.unwrap_or_else(|error| {
             event(
                 Level::Warn,
                 "admin_refused",
                 &[("status", &error.status), ("message", &error.message)],
             );
-            Answer::from(&error)
+            Response::from(&error)
         });
-        answer.send(stream, &method).await;
+        response.send(stream, &method).await;
     }
 
-    async fn answer(&self, head: &Head) -> Result<Answer, HeadError> {
+    async fn response(&self, head: &Head) -> Result<Response, HeadError> {
         self.check_host(head)?;
         if !matches!(*head.request.method(), Method::GET | Method::HEAD) {
             return Err(HeadError::new(405, "this can only be read, by GET or HEAD"));
         }
         match head.request.uri().path() {
-            HEALTH_PATH => Ok(self.browsers.health()),
+            HEALTH_PATH => Ok(self.upgrades.health()),
             METRICS_PATH => {
                 let metrics = Arc::clone(&self.metrics);
-                // Counting descriptors takes a while where there are many.
+                // Counting many file descriptors takes a while.
                 let text = tokio::task::spawn_blocking(move || metrics.render()).await;
                 let text = text.map_err(|error| HeadError::new(500, error.to_string()))?;
-                Ok(Answer::page(200, exposition::CONTENT_TYPE, text))
+                Ok(Response::page(200, exposition::CONTENT_TYPE, text))
             }
             path => Err(HeadError::new(
                 404,
@@ -98,8 +98,7 @@ impl Admin {
         }
     }
 
-    /// A page that a browser on this machine shows may ask here by a name of its own, which it lets point here (DNS
-    /// rebinding). It could then read the answer, so names count only where they are known.
+    /// Refuses unknown hosts. A web page could point its own name at this address (DNS rebinding) and read the response.
     fn check_host(&self, head: &Head) -> Result<(), HeadError> {
         let text = head.only(&HOST)?.unwrap_or_default();
         let authority: Option<Authority> = text.parse().ok();

@@ -1,4 +1,5 @@
-//! Browsers: from a socket, accepted here or handed over by the app, to a shard, or to an HTTP answer that says why not.
+//! Upgrade of browsers to WebSocket: from a socket, accepted or handed off, to a shard, or to an HTTP response with the
+//! reason.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,22 +12,23 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::http::exchange::{ANSWER_MS_MAX, Answer, CUT_OFF, read_head};
-use crate::http::head::{Head, HeadError, Own};
+use super::response::{RESPONSE_MS_MAX, Response, TRUNCATED, read_head};
+use crate::dialects::Opening;
+use crate::head::{Head, HeadError, ServerOrigin};
 use crate::listener::Listener;
 use crate::log::{Level, event};
 use crate::metrics::RequestCounts;
 use crate::settings::{HEALTH_PATH, Settings};
-use crate::shard::inbox::{Arrival, Inbox, Place};
+use crate::shard::{Arrival, Arrivals, Place};
 
-/// Upgrades under way at one time; each holds a head's buffer at most.
+/// Maximum number of upgrades under way. Each holds at most one head.
 const HANDSHAKES_MAX: usize = 4096;
 
-/// What every upgrade needs.
+/// Upgrades of browsers, and the health check.
 #[derive(Debug)]
-pub(crate) struct Browsers {
+pub(crate) struct Upgrades {
     settings: Arc<Settings>,
-    shards: Vec<Arc<Inbox>>,
+    shards: Vec<Arc<Arrivals>>,
     connections_max: usize,
     connections: Arc<AtomicUsize>,
     next_shard: AtomicUsize,
@@ -35,25 +37,24 @@ pub(crate) struct Browsers {
     counts: Arc<RequestCounts>,
 }
 
-/// What a request becomes.
-enum Judged {
+/// Decision on a request.
+enum Decision {
     Upgrade(Upgrade),
-    /// A look at `/up`.
-    Look(Method),
+    /// A health check with this method.
+    Health(Method),
 }
 
-/// A request that may become a connection.
+/// A request that becomes a connection.
 struct Upgrade {
     answer: Vec<u8>,
-    connect: Option<lineside_protocol::request::Connect>,
-    identity: Option<Box<str>>,
+    opening: Opening,
     place: Place,
 }
 
-impl Browsers {
+impl Upgrades {
     pub(crate) fn new(
         settings: Arc<Settings>,
-        shards: Vec<Arc<Inbox>>,
+        shards: Vec<Arc<Arrivals>>,
         connections_max: usize,
     ) -> Self {
         Self {
@@ -68,74 +69,79 @@ impl Browsers {
         }
     }
 
-    /// Accepts browsers for ever.
+    /// Accepts browsers until the sidecar stops.
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
             let handshakes = Arc::clone(&self.handshakes);
             let permit = handshakes.acquire_owned().await.expect("nobody closes it");
             let (stream, peer) = listener.accept().await;
-            let browsers = Arc::clone(self);
+            let upgrades = Arc::clone(self);
             tokio::spawn(async move {
-                browsers.greet(stream, peer).await;
+                upgrades.read_request(stream, peer).await;
                 drop(permit);
             });
         }
     }
 
-    /// From now on nobody comes in, and `/up` says so, that a balancer looks elsewhere.
+    /// Refuses further browsers, and reports it at `/up`, so that load balancers choose another server.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The answer to a health check.
-    pub(crate) fn health(&self) -> Answer {
+    /// Response to a health check.
+    pub(crate) fn health(&self) -> Response {
         if self.draining.load(Ordering::Relaxed) {
-            Answer::line(503, "draining")
+            Response::line(503, "draining")
         } else {
-            Answer::line(200, "up")
+            Response::line(200, "up")
         }
     }
 
-    /// What is counted of requests.
+    /// Counters of requests.
     pub(crate) fn counts(&self) -> Arc<RequestCounts> {
         Arc::clone(&self.counts)
     }
 
-    async fn greet(&self, mut stream: TcpStream, peer: SocketAddr) {
+    async fn read_request(&self, mut stream: TcpStream, peer: SocketAddr) {
         let Some(read) = read_head(&mut stream).await.transpose() else {
             return;
         };
-        let own = Own::Asked(peer.ip());
+        let server = ServerOrigin::OfRequest(peer.ip());
         let peer = read
             .as_ref()
             .map_or(peer, |(head, _)| head.client(peer, &self.settings));
-        self.receive(stream, (peer, own), read).await;
+        self.respond(stream, (peer, server), read).await;
     }
 
-    /// Serves a browser whose request the app has read, with what came behind the head.
-    pub(crate) async fn adopt(&self, stream: TcpStream, from: (SocketAddr, Own), request: Vec<u8>) {
+    /// Serves a socket that the app handed over. `request` holds the head, and bytes behind it.
+    pub(crate) async fn adopt(
+        &self,
+        stream: TcpStream,
+        from: (SocketAddr, ServerOrigin),
+        request: Vec<u8>,
+    ) {
         self.counts.hand_offs.add(1);
         let read = Head::parse(&request).and_then(|head| {
-            let head = head.ok_or_else(|| HeadError::new(400, CUT_OFF))?;
+            let head = head.ok_or_else(|| HeadError::new(400, TRUNCATED))?;
             let behind = request[head.bytes..].to_vec();
             Ok((head, behind))
         });
-        self.receive(stream, from, read).await;
+        self.respond(stream, from, read).await;
     }
 
-    /// Gives a browser to a shard, or its answer.
-    async fn receive(
+    /// Hands a browser to a shard, or sends a response.
+    async fn respond(
         &self,
         stream: TcpStream,
-        (peer, own): (SocketAddr, Own),
+        (peer, server): (SocketAddr, ServerOrigin),
         read: Result<(Head, Vec<u8>), HeadError>,
     ) {
-        let outcome = read.and_then(|(head, rest)| Ok((self.judge(&head, &own)?, rest)));
+        let outcome = read.and_then(|(head, rest)| Ok((self.decide(&head, &server)?, rest)));
         match outcome {
-            Ok((Judged::Upgrade(upgrade), rest)) => {
+            Ok((Decision::Upgrade(upgrade), rest)) => {
                 self.hand_over(stream, (peer, rest), upgrade).await;
             }
-            Ok((Judged::Look(method), _)) => {
+            Ok((Decision::Health(method), _)) => {
                 self.health().send(stream, &method).await;
             }
             Err(error) => {
@@ -146,16 +152,15 @@ impl Browsers {
                     &[("peer", &peer), ("status", status), ("message", message)],
                 );
                 self.counts.refuse(*status);
-                Answer::from(&error).send(stream, &Method::GET).await;
+                Response::from(&error).send(stream, &Method::GET).await;
             }
         }
     }
 
-    /// Decides what a request becomes.
-    fn judge(&self, head: &Head, own: &Own) -> Result<Judged, HeadError> {
+    fn decide(&self, head: &Head, server: &ServerOrigin) -> Result<Decision, HeadError> {
         let path = head.request.uri().path();
         if path == HEALTH_PATH && matches!(*head.request.method(), Method::GET | Method::HEAD) {
-            return Ok(Judged::Look(head.request.method().clone()));
+            return Ok(Decision::Health(head.request.method().clone()));
         }
         if path != self.settings.path {
             return Err(HeadError::new(
@@ -178,23 +183,20 @@ impl Browsers {
                 "this server is stopping as planned; connect again",
             ));
         }
-        head.check_origin(own, &self.settings)?;
-        let answer = head.upgrade()?;
-        let connect = head.connect()?;
-        let identity = head.identity().map(Box::from);
+        let opening = Opening::of_request(head, server, &self.settings)?;
+        let answer = head.upgrade(opening.subprotocol())?;
         let place = Place::take(&self.connections, self.connections_max).ok_or_else(|| {
             let most = self.connections_max;
             HeadError::new(
                 503,
                 format!(
-                    "{most} connections are open, and no more may be (LINESIDE_CONNECTIONS_MAX)"
+                    "{most} connections are open, which is the maximum (LINESIDE_CONNECTIONS_MAX)"
                 ),
             )
         })?;
-        Ok(Judged::Upgrade(Upgrade {
+        Ok(Decision::Upgrade(Upgrade {
             answer,
-            connect,
-            identity,
+            opening,
             place,
         }))
     }
@@ -208,26 +210,24 @@ impl Browsers {
     ) {
         let Upgrade {
             answer,
-            connect,
-            identity,
+            opening,
             place,
         } = upgrade;
-        let deadline = Duration::from_millis(ANSWER_MS_MAX);
+        let deadline = Duration::from_millis(RESPONSE_MS_MAX);
         let Ok(Ok(())) = tokio::time::timeout(deadline, stream.write_all(&answer)).await else {
             return;
         };
-        // Frames are written whole; waiting for more would only delay them. A Unix socket never waits, and refuses.
+        // Frames are written whole, so Nagle's algorithm would only delay them. A Unix socket has none, and returns an error.
         let _undelayed = stream.set_nodelay(true);
         let Ok(socket) = stream.into_std() else {
             return;
         };
         let turn = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        self.shards[turn].arrive(Arrival {
+        self.shards[turn].push(Arrival {
             socket,
             peer,
             received,
-            connect,
-            identity,
+            opening,
             place,
         });
     }

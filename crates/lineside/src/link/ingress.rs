@@ -1,29 +1,28 @@
-//! From the link into the journal: one task a publisher around its [`Session`], and what all of them share.
+//! Ingress: one task per publisher around its [`Session`], which splits and validates frames and proposes them to the
+//! [`Broker`].
 //!
-//! Everything that one read brought is inspected outside the hub's lock, taken into the journal under it, put into every
-//! shard's inbox under it too, and acked at once. A publisher whose link we cannot read (a shard is behind) or write (it
-//! reads no acks) waits in its own spool, and nobody else does.
+//! A link is not read while a shard is behind, or while its publisher does not read answers. Its frames then wait in the
+//! publisher's own spool, and other links are not affected.
 //!
-//! [`Session`] and [`Intake`] decide everything and do no IO. The tasks here own the sockets and the clock; a simulation does
-//! the same with bytes and times of its own (docs/decisions/0016-link-without-io.md):
+//! A [`Session`] does no IO. The tasks here own the sockets and the clock; a simulation uses bytes and times of its own
+//! (docs/decisions/0016-link-without-io.md):
 //!
 //! ```text
-//! let intake = Intake::new(hub, inboxes, keys);            // each inbox: Inbox::new(waker), emptied by inbox.take(most)
-//! let mut session = Session::new(number, now.ms);          // numbers grow in the order in which links are accepted
+//! let broker = Broker::new(hub, inboxes, encode);          // each inbox: Inbox::new(waker), emptied by inbox.take(max)
+//! let mut session = Session::new(number, keys, now.ms);    // numbers grow in the order in which links are accepted
 //! loop {
-//!     session.received().extend_from_slice(bytes);         // whatever the link brought
-//!     if intake.has_room() {                               // otherwise later: nothing is read from the link meanwhile
-//!         session.take(&intake, now)?;                     // an error is the end, after what came before it was dealt with
+//!     session.received().extend_from_slice(bytes);         // bytes that the link received
+//!     if broker.has_room() {                               // do not read the link otherwise
+//!         session.process(&broker, now)?;                  // an error ends the link, after the frames before it
 //!     }
-//!     session.replaces();                                  // the number of a session that is to end with End::replaced()
+//!     session.replaces();                                  // number of the session to close with End::replaced()
 //!     session.unsent(); session.sent(count);               // acks and other answers
-//!     session.tick(&intake, now.ms)?;                      // at session.due_ms(), and when the journal has moved
+//!     session.tick(&broker, now.ms)?;                      // at session.due_ms(), and when a position was announced
 //! }
-//! session.close(&intake, end, now.ms);                     // what is unsent then says why, if the link still takes it
+//! session.close(&broker, end, now.ms);                     // then send what is unsent: the reason
 //! ```
 
 mod end;
-mod intake;
 mod session;
 
 use std::collections::HashMap;
@@ -33,27 +32,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
-use lineside_hub::Hub;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, watch};
 
+use super::tail;
+use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keyring::Keyring;
-use crate::shard::inbox::Inbox;
 pub use end::End;
-pub use intake::Intake;
 pub use session::Session;
 
-/// What one read takes from a link, in bytes: what a publisher's kernel buffer holds by default (212,992).
+/// Size of one read, in bytes: the default kernel buffer of a publisher holds 212,992.
 const READ_BYTES: usize = 256 * 1024;
 
-/// How long the last words to a publisher may take, in milliseconds. One that does not read gets none.
-const LAST_WORDS_MS_MAX: u64 = 1000;
+/// Deadline for sending the reason to a publisher whose link ends, in milliseconds.
+const REASON_MS_MAX: u64 = 1000;
 
-/// The tasks that serve links.
+/// Tasks that serve links.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    intake: Intake,
+    broker: Arc<Broker>,
+    keys: Arc<Keyring>,
     clock: Clock,
     stop: watch::Sender<bool>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
@@ -61,14 +60,10 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    pub(crate) fn new(
-        hub: Arc<Mutex<Hub>>,
-        shards: Vec<Arc<Inbox>>,
-        keys: Arc<Keyring>,
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(broker: Arc<Broker>, keys: Arc<Keyring>, clock: Clock) -> Self {
         Self {
-            intake: Intake::new(hub, shards, keys),
+            broker,
+            keys,
             clock,
             stop: watch::Sender::new(false),
             links: Mutex::default(),
@@ -76,8 +71,8 @@ impl Ingress {
         }
     }
 
-    /// The next link's number. A publisher's newest link is the one with the highest, so they are given in the order in
-    /// which links are accepted.
+    /// Number of the next link. Call it in the order in which links are accepted: the highest number is a publisher's
+    /// newest link.
     pub(crate) fn number_link(&self) -> u64 {
         self.next_link.fetch_add(1, Ordering::Relaxed)
     }
@@ -86,50 +81,44 @@ impl Ingress {
     pub(crate) async fn serve(&self, number: u64, stream: Stream) {
         let replaced = Arc::new(Notify::new());
         self.links().insert(number, Arc::clone(&replaced));
-        let mut session = Session::new(number, self.clock.now_ms());
+        let keys = Arc::clone(&self.keys);
+        let mut session = Session::new(number, keys, self.clock.now_ms());
         let end = tokio::select! {
             end = self.run(&mut session, &stream) => end,
             () = replaced.notified() => End::replaced(),
         };
         self.links().remove(&number);
-        session.close(&self.intake, end, self.clock.now_ms());
-        let last_words = flush(&mut session, &stream);
-        let _told =
-            tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS_MAX), last_words).await;
+        session.close(&self.broker, end, self.clock.now_ms());
+        let reason = flush(&mut session, &stream);
+        let _sent = tokio::time::timeout(Duration::from_millis(REASON_MS_MAX), reason).await;
     }
 
-    /// Serves the link of an operator who watches.
-    pub(crate) async fn show(&self, stream: Stream) {
-        let Intake { hub, watches, .. } = &self.intake;
+    /// Serves a link of `lineside tail` until it ends.
+    pub(crate) async fn serve_tail(&self, stream: Stream) {
         let stop = self.stop.subscribe();
-        watches.serve(&stream, hub, self.clock, stop).await;
+        tail::serve(&stream, &self.broker, self.clock, stop).await;
     }
 
-    /// Ends every link after what was read from it, and takes no more.
+    /// Ends every link after the frames that were read from it.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Forgets what is too old, and reports what was never received; to be called now and then.
-    pub(crate) fn look_after(&self) {
-        self.intake.look_after(self.clock.now());
-    }
-
     async fn run(&self, session: &mut Session, stream: &Stream) -> End {
-        let mut newest = self.intake.subscribe();
+        let mut newest = self.broker.announcements();
         let mut stop = self.stop.subscribe();
         loop {
-            let taken = session.take(&self.intake, self.clock.now());
+            let processed = session.process(&self.broker, self.clock.now());
             if let Some(older) = session.replaces() {
                 self.replace(older);
             }
             if let Err(error) = flush(session, stream).await {
                 return error.into();
             }
-            if let Err(end) = taken {
+            if let Err(end) = processed {
                 return end;
             }
-            // A publisher that never pauses must not keep the others, the browsers and the signals waiting.
+            // Without this a publisher that never pauses would delay other links, browsers and signals.
             tokio::task::yield_now().await;
             let due_ms = session.due_ms();
             tokio::select! {
@@ -137,26 +126,26 @@ impl Ingress {
                 () = stopped(&mut stop) => return End::drain(),
                 () = self.until(due_ms) => {}
                 read = read(session, stream) => match read {
-                    Ok(()) if session.is_open() => self.intake.room().await,
+                    Ok(()) if session.is_open() => self.broker.room().await,
                     Ok(()) => {}
                     Err(error) => return error.into(),
                 },
                 Ok(()) = newest.changed(), if due_ms.is_none() => {}
             }
-            if let Err(end) = session.tick(&self.intake, self.clock.now_ms()) {
+            if let Err(end) = session.tick(&self.broker, self.clock.now_ms()) {
                 return end;
             }
         }
     }
 
-    /// Ends the link that another one takes the place of.
+    /// Ends a link that a newer one replaces.
     fn replace(&self, older: u64) {
         if let Some(older) = self.links().remove(&older) {
             older.notify_one();
         }
     }
 
-    /// Returns at that time, if there is one.
+    /// Waits until a time, or for ever without one.
     async fn until(&self, due_ms: Option<u64>) {
         match due_ms {
             Some(due_ms) => {
@@ -192,9 +181,9 @@ async fn flush(session: &mut Session, mut stream: &Stream) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns when the links are to end.
+/// Waits until the links must end.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Without a sender the whole sidecar has ended.
+    // An error means that the sender, and so the sidecar, is gone.
     let _ended = stop.wait_for(|stop| *stop).await.map(drop);
 }
 

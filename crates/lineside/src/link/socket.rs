@@ -32,14 +32,14 @@ const KIND_MS_MAX: u64 = 1000;
 
 /// The listening end of the link. Removes its socket when dropped, if it is still its own.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct LinkListener {
     path: PathBuf,
     listener: Listener,
     identity: (u64, u64),
     lock: File,
 }
 
-impl Link {
+impl LinkListener {
     /// Takes the path over and listens. Must be called inside the runtime.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for LinkListener {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             // The successor removes it if this fails.

@@ -1,6 +1,6 @@
-//! SIGHUP: the secret is read again from its file, and keys rotate while everybody stays connected.
+//! SIGHUP: reads the secret's file again and replaces the keys. Connections stay open.
 //!
-//! The environment of a process cannot be changed from outside, so the file is all that there is to read again.
+//! Only the file can change: the environment of a running process cannot be changed from outside.
 
 use std::convert::Infallible;
 
@@ -10,10 +10,10 @@ use crate::keyring::Keyring;
 use crate::log::{Level, event};
 use crate::settings::{Environment, SECRET_FILE, Source as _, secret};
 
-/// For an operator whose reload changed nothing.
-const REMEDY: &str = "mend the file and send SIGHUP again; until then the keys from before go on";
+/// Remedy for a failed reload.
+const REMEDY: &str = "correct the file and send SIGHUP again; the previous keys stay in use";
 
-/// Reads the secret anew at each of these signals, for ever.
+/// Reads the secret again at each SIGHUP, until the sidecar stops.
 pub(crate) async fn reload_secrets(mut hangups: Signal, keys: &Keyring) -> Infallible {
     loop {
         if hangups.recv().await.is_none() {

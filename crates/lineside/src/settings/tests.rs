@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::listener::Place;
+use crate::listener::BindAddress;
 
 #[derive(Default)]
 struct Table(HashMap<&'static str, String>);
@@ -32,9 +32,9 @@ fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
 #[test]
 fn the_defaults_are_those_of_the_readme() {
     let settings = read(&[]).unwrap();
-    let at = |text: &str| Place::At(text.parse().unwrap());
-    assert_eq!(settings.bind.place, at("127.0.0.1:8090"));
-    assert_eq!(settings.admin_bind.place, at("127.0.0.1:8091"));
+    let at = |text: &str| BindAddress::At(text.parse().unwrap());
+    assert_eq!(settings.bind.address, at("127.0.0.1:8090"));
+    assert_eq!(settings.admin_bind.address, at("127.0.0.1:8091"));
     assert!(!settings.bind.is_chosen && !settings.admin_bind.is_chosen);
     assert_eq!(settings.path, "/lineside");
     assert!(settings.link.ends_with("tmp/sockets/lineside.sock") && settings.link.is_absolute());

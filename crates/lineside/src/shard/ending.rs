@@ -1,23 +1,21 @@
-//! How a connection ends: told why, given up, or simply let go.
+//! End of a connection: the closing frames, the wait for the browser's close, and the reset of slow connections.
 
 use lineside_hub::ConnectionId;
 use lineside_protocol::codes::{self, CloseCode};
-use lineside_protocol::envelope::{Envelope, websocket_close};
 
 use super::peer::Peer;
 use super::{Socket, Worker, peer, timing};
 use crate::log::{Level, event};
-use crate::shard::connection::Ending;
+use crate::dialects::Ending;
 
-/// Most that a browser is told to wait before it comes again, in milliseconds. Each is told another time, so that they
-/// do not all come back at once.
+/// Maximum reconnect delay that a browser is told, in milliseconds. The delays are random, to spread reconnects.
 const AFTER_MS_MAX: u64 = 5000;
 
-/// Least that one is told who was signed out. The browser's session holds until the answer to the sign-out has reached it,
-/// and would get a fresh token for whoever has just left; few answers take as long as this.
+/// Minimum reconnect delay after a revocation, in milliseconds. Until the browser has the answer to its sign-out, its session
+/// cookie would still get a fresh token. Few answers take this long.
 const REVOKED_AFTER_MS_MIN: u64 = 2000;
 
-/// Endings behind which nothing of the outbox is sent.
+/// Codes whose connections are sent nothing more from their outbox.
 const ABANDONED: [CloseCode; 3] = [
     codes::CLOSE_TOKEN_EXPIRED,
     codes::CLOSE_TOKEN_REVOKED,
@@ -25,8 +23,8 @@ const ABANDONED: [CloseCode; 3] = [
 ];
 
 impl<S: Socket> Worker<S> {
-    /// Tells a browser why it must go, behind all that it is yet to be sent, and waits a little for its answer. One that is
-    /// slow, signed out or expired is sent nothing but that.
+    /// Ends a connection: appends the reason to its outbox, and waits a little for the browser's close. A slow, revoked or
+    /// expired connection is sent nothing but the reason.
     pub(super) fn end(&mut self, id: ConnectionId, ending: &Ending) {
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
@@ -38,20 +36,20 @@ impl<S: Socket> Worker<S> {
         let until_ms = self.now.ms + timing::CLOSE_MS_MAX;
         peer.closing_until_ms = Some(until_ms);
         peer.close_code = Some(ending.code);
-        // Who has not answered for so long answers no close either: its place is free once the kernel has the last frames.
+        // A silent browser will not answer the close. Its slot is released once the kernel has the last frames.
         peer.has_left |= ending.code == codes::CLOSE_HEARTBEAT;
         // Nothing may follow the close frame.
-        self.shard.leave(id);
-        // Whole, with every cursor in it: a ping or a `caught_up` that outlived the messages before it would take the
-        // page's cursor past them, and its resume would leave them out.
+        self.fan_out.leave(id);
+        // The whole outbox: a ping or `caught_up` without the messages before it would move the page's cursor past them, and
+        // the next resume would skip them.
         if ABANDONED.contains(&ending.code) {
-            self.shard.abandon(id);
+            self.fan_out.abandon(id);
         }
-        self.push_goodbye(id, ending);
-        self.look_again(id, until_ms);
+        self.push_closing_frames(id, ending);
+        self.set_timer(id, until_ms);
     }
 
-    /// Ends a connection whose time to close is over. What a slow one was sent and never read goes with it.
+    /// Closes a connection whose browser did not close in time. A slow one is reset, which drops its kernel buffer.
     pub(super) fn time_out(&mut self, id: ConnectionId) {
         let slow = Some(codes::CLOSE_SLOW);
         if let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.close_code == slow) {
@@ -60,9 +58,8 @@ impl<S: Socket> Worker<S> {
         self.close(id);
     }
 
-    fn push_goodbye(&mut self, id: ConnectionId, ending: &Ending) {
-        let CloseCode { number, name, .. } = ending.code;
-        let comes_again = (4000..4500).contains(&number);
+    fn push_closing_frames(&mut self, id: ConnectionId, ending: &Ending) {
+        let may_reconnect = (4000..4500).contains(&ending.code.number);
         let least_ms = if ending.code == codes::CLOSE_TOKEN_REVOKED {
             REVOKED_AFTER_MS_MIN
         } else {
@@ -70,18 +67,17 @@ impl<S: Socket> Worker<S> {
         };
         let after_ms =
             least_ms + u64::from_ne_bytes(self.plan.random.bytes()) % (AFTER_MS_MAX - least_ms);
-        let goodbye = Envelope::Disconnect {
-            code: number,
-            reason: name,
-            message: ending.message.as_deref(),
-            after_ms: comes_again.then_some(after_ms),
+        let Some(peer) = peer(&mut self.peers, id) else {
+            return;
         };
-        self.shard.push_frame(id, goodbye.frame());
-        self.shard.push_frame(id, websocket_close(ending.code));
+        let after_ms = may_reconnect.then_some(after_ms);
+        for frame in peer.connection.closing_frames(ending, after_ms) {
+            self.fan_out.push_frame(id, frame);
+        }
     }
 }
 
-/// One line for the operator: who went, and why.
+/// Logs the end of a connection.
 fn log<S>(peer: &Peer<S>, ending: &Ending) {
     let is_fault_of_the_client = !(4000..4500).contains(&ending.code.number);
     let level = if is_fault_of_the_client {

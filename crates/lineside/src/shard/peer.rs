@@ -1,47 +1,47 @@
-//! One browser as its shard sees it: the socket, and what must be remembered of it.
+//! Socket and state of one connection in its shard.
 
 use std::net::SocketAddr;
 
 use lineside_hub::ConnectionId;
 use lineside_protocol::codes::CloseCode;
 
+use super::arrivals::Place;
+use super::websocket::Reader;
+use crate::dialects::Connection;
 use crate::settings::Limits;
-use crate::shard::connection::Connection;
-use crate::shard::inbox::Place;
-use crate::shard::websocket::Reader;
 
-/// All times are in milliseconds of the sidecar's clock.
+/// Socket and state of one connection. Times are in milliseconds of the sidecar's clock.
 #[derive(Debug)]
 pub(super) struct Peer<S> {
     pub(super) id: ConnectionId,
     pub(super) socket: S,
-    /// The other end, for the log.
+    /// Client address, for the log.
     pub(super) address: SocketAddr,
-    /// Its end gives it back.
+    /// Place among `connections_max`, released when dropped.
     _place: Place,
     pub(super) connection: Connection,
-    /// It stands among the connections of its user.
+    /// The connection is in the table of users.
     pub(super) is_noted: bool,
     pub(super) reader: Reader,
-    /// The kernel may hold bytes: it tells only when more come.
+    /// The kernel may hold received bytes. Its edge-triggered events report only new ones.
     pub(super) is_readable: bool,
-    /// Since when the kernel has taken nothing.
+    /// Time since which the kernel buffer is full.
     pub(super) blocked_since_ms: Option<u64>,
-    /// Since when the kernel has refused some of the replay that is owed.
+    /// Time since which the kernel buffer has been full during a replay.
     pub(super) replay_since_ms: Option<u64>,
     pub(super) opened_ms: u64,
     pub(super) ping_at_ms: u64,
-    /// The newest ping that nothing has answered.
+    /// Time of the oldest ping since which nothing was received.
     pub(super) pinged_ms: Option<u64>,
-    /// It was told to go, and has until then.
+    /// Deadline of a connection that has been told to close.
     pub(super) closing_until_ms: Option<u64>,
-    /// What it was told when it was told to go.
+    /// Close code that it was told.
     pub(super) close_code: Option<CloseCode>,
-    /// It broke the protocol: nothing that it says is understood any more.
+    /// It violated the WebSocket protocol. Further bytes are ignored.
     pub(super) is_broken: bool,
-    /// It said goodbye itself, or nothing for too long: nothing is owed but what is in the outbox.
+    /// The browser has closed, or was silent for too long. Only the outbox is left to write.
     pub(super) has_left: bool,
-    /// The one entry of the timers that counts.
+    /// Time of its valid timer.
     pub(super) timer_at_ms: u64,
 }
 
@@ -74,8 +74,8 @@ impl<S> Peer<S> {
         }
     }
 
-    /// When it will have been slow for too long, if the kernel takes nothing before. A reader that takes a little of a long
-    /// replay now and then has an end too: what the replay promised lives as long as that.
+    /// Time at which the connection counts as slow, unless the kernel takes bytes before. During a replay a second limit
+    /// applies to readers that take a little now and then, because the replay keeps its publications in memory.
     pub(super) fn slow_at_ms(&self, limits: &Limits) -> Option<u64> {
         let blocked_ms = self.blocked_since_ms? + limits.slow_seconds_max * 1000;
         let replay_ms = self

@@ -1,12 +1,12 @@
-//! Bytes that nobody can foresee, and nothing secret hangs on.
+//! Non-cryptographic random source.
 
 use std::fmt;
 
-/// Where random bytes come from: the system, or, for a run that is to be repeated, a function with a seed.
+/// Random source: the operating system, or a seeded function in runs that must be repeatable.
 pub struct Random(Box<dyn FnMut() -> [u8; 8] + Send>);
 
 impl Random {
-    /// The system's; zeros where it has none.
+    /// Source of the operating system. Returns zeros if that fails.
     #[must_use]
     pub fn of_the_system() -> Self {
         Self::from_fn(|| {
@@ -18,7 +18,7 @@ impl Random {
         })
     }
 
-    /// What the function gives.
+    /// Source that calls a function.
     #[must_use]
     pub fn from_fn(next: impl FnMut() -> [u8; 8] + Send + 'static) -> Self {
         Self(Box::new(next))

@@ -1,104 +1,135 @@
-//! The thread around a worker: it sleeps until the kernel or the inbox has something, and tells what it is.
+//! Thread around a worker: waits for the kernel, the inbox and new connections, and drives the worker.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Arrival, Plan, Socket, Worker};
+use super::{Arrival, Arrivals, Plan, Socket, Worker};
+use crate::broker::Inbox;
 use crate::clock::Clock;
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
-use crate::shard::inbox::Inbox;
 
-/// Longest sleep without an event, in milliseconds: a bound on how late anything forgotten is noticed.
+/// Maximum sleep without an event, in milliseconds.
 const TICK_MS: u64 = 1000;
 
-/// Events taken from the kernel at a time; more wait for the next turn.
+/// Maximum number of events taken from the kernel at a time.
 const EVENTS_MAX: usize = 256;
 
-/// The token of the waker; connections have the number of their slot.
+/// Token of the waker. Connections have the number of their slot.
 const WAKER: Token = Token(usize::MAX);
 
 impl Socket for TcpStream {
     fn reset_on_close(&mut self) {
-        // Without this the kernel would keep megabytes for a reader that never comes. If it fails, it does.
+        // Otherwise the kernel would keep megabytes for a browser that does not read. If this fails, it does.
         let _kept = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));
     }
 }
 
-/// Ends the sleep of a thread in its poll.
-struct Bell(mio::Waker);
+/// Wakes a thread that waits in its poll.
+struct PollWaker(mio::Waker);
 
-impl Wake for Bell {
+impl Wake for PollWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // The shard looks again within its next tick even if this should fail.
+        // If this fails, the shard wakes up at its next tick.
         let _late = self.0.wake();
     }
 }
 
-/// A worker over the kernel's sockets, with its inbox and the real clock.
+/// One shard before its thread starts: its poll, its inbox and its queue of new connections.
 #[derive(Debug)]
 pub(crate) struct Reactor {
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    arrivals: Arc<Arrivals>,
+    arrived: Receiver<Arrival<std::net::TcpStream>>,
+    counts: Arc<ShardCounts>,
+    clock: Clock,
+}
+
+/// A running shard.
+struct Running {
     worker: Worker<TcpStream>,
     poll: Poll,
     inbox: Arc<Inbox>,
+    arrived: Receiver<Arrival<std::net::TcpStream>>,
     clock: Clock,
 }
 
 impl Reactor {
-    /// Prepares a shard and the way into it.
-    pub(crate) fn new(plan: Plan, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn new(clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let bell = Bell(mio::Waker::new(poll.registry(), WAKER)?);
-        let inbox = Arc::new(Inbox::new(Waker::from(Arc::new(bell))));
+        let waker = Waker::from(Arc::new(PollWaker(mio::Waker::new(
+            poll.registry(),
+            WAKER,
+        )?)));
+        let (arrivals, arrived) = Arrivals::new(waker.clone());
         Ok(Self {
-            worker: Worker::new(plan),
             poll,
-            inbox,
+            inbox: Arc::new(Inbox::new(waker)),
+            arrivals: Arc::new(arrivals),
+            arrived,
+            counts: Arc::default(),
             clock,
         })
     }
 
-    /// The way into it.
+    /// Queue of entries for this shard.
     pub(crate) fn inbox(&self) -> Arc<Inbox> {
         Arc::clone(&self.inbox)
     }
 
-    /// What it counts.
-    pub(crate) fn counts(&self) -> Arc<ShardCounts> {
-        self.worker.counts()
+    /// Queue of new connections for this shard.
+    pub(crate) fn arrivals(&self) -> Arc<Arrivals> {
+        Arc::clone(&self.arrivals)
     }
 
-    /// Runs until it is drained.
-    pub(crate) fn run(mut self) {
+    /// Counters of this shard.
+    pub(crate) fn counts(&self) -> Arc<ShardCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Runs the shard on the calling thread until it has drained.
+    pub(crate) fn run(self, plan: Plan) {
+        let mut running = Running {
+            worker: Worker::with_counts(plan, self.counts),
+            poll: self.poll,
+            inbox: self.inbox,
+            arrived: self.arrived,
+            clock: self.clock,
+        };
         let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.worker.is_drained() {
-            self.hear(&mut events);
-            self.take_inbox();
-            self.worker.turn();
+        while !running.worker.is_drained() {
+            running.report(&mut events);
+            running.take_inbox();
+            running.worker.turn();
         }
     }
+}
 
-    /// Waits, and tells the worker what came. Before it judges anybody by the time, it is told all that came until then:
-    /// after a pause of our own, which may have begun anywhere in here, the events at hand are old.
-    fn hear(&mut self, events: &mut Events) {
+impl Running {
+    /// Waits for events, and reports them to the worker. If a timer is due, reports every event that is ready by now first:
+    /// the process may have been suspended, and then the events at hand are older than the clock.
+    fn report(&mut self, events: &mut Events) {
         self.poll(events, self.sleep_ms());
         self.inbox.woke();
         self.worker.set_time(self.clock.now());
-        self.tell(events);
+        self.report_events(events);
         if self.worker.has_due() {
-            // In as many batches as all connections fill, each that is ready comes once.
+            // Each ready connection appears once, in as many batches as all connections fill.
             for _ in 0..=self.worker.connections() / EVENTS_MAX {
                 self.poll(events, 0);
-                self.tell(events);
+                self.report_events(events);
                 if events.iter().count() < EVENTS_MAX {
                     break;
                 }
@@ -112,12 +143,12 @@ impl Reactor {
             if error.kind() != io::ErrorKind::Interrupted {
                 return event(Level::Error, "shard_poll_failed", &[("error", &error)]);
             }
-            // By a signal: what came before it is still to be heard.
+            // Interrupted by a signal. Collect the events that came before it.
             sleep = Duration::ZERO;
         }
     }
 
-    fn tell(&mut self, events: &Events) {
+    fn report_events(&mut self, events: &Events) {
         for event in events {
             let slot = event.token().0;
             if event.is_writable() {
@@ -129,7 +160,7 @@ impl Reactor {
         }
     }
 
-    /// How long there is nothing to do, in milliseconds.
+    /// Time until there is work, in milliseconds.
     fn sleep_ms(&self) -> u64 {
         let sleep_ms = self.worker.due_ms().saturating_sub(self.clock.now_ms());
         if sleep_ms == 0 || !self.inbox.may_sleep() {
@@ -139,12 +170,12 @@ impl Reactor {
     }
 
     fn take_inbox(&mut self) {
-        let waiting = self.inbox.take(self.worker.room());
-        self.worker.take(waiting.entries);
-        if waiting.drain {
+        let taken = self.inbox.take(self.worker.room());
+        self.worker.enqueue(taken.entries);
+        if taken.drain {
             self.worker.drain();
         }
-        for arrival in waiting.arrivals {
+        while let Ok(arrival) = self.arrived.try_recv() {
             self.admit(arrival);
         }
     }
@@ -161,9 +192,16 @@ impl Reactor {
             .registry()
             .register(socket, Token(id.slot()), both);
         if let Err(error) = registered {
-            let fields: [(_, &dyn std::fmt::Display); 2] = [("peer", &address), ("error", &error)];
-            event(Level::Error, "connection_lost", &fields);
+            log_lost(address, &error);
             self.worker.close(id);
         }
     }
+}
+
+fn log_lost(peer: SocketAddr, error: &io::Error) {
+    event(
+        Level::Error,
+        "connection_lost",
+        &[("peer", &peer), ("error", error)],
+    );
 }

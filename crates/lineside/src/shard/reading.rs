@@ -1,21 +1,21 @@
-//! From the kernel's bytes to a connection's words.
+//! Reading: from received bytes to messages for the dialect.
 
 use std::io::ErrorKind;
 
 use lineside_hub::{ConnectionId, Outbox};
 use lineside_protocol::codes::{CLOSE_UNSUPPORTED_DATA, CloseCode};
 
+use super::websocket::{Inbound, Reader};
 use super::{Socket, Worker, peer};
-use crate::shard::websocket::{Inbound, Reader};
 
-/// What one read takes from a socket, in bytes: browsers send little.
+/// Size of one read, in bytes. Browsers send little.
 pub(super) const READ_BYTES: usize = 16 * 1024;
 
-/// Reads of one connection in one turn, so that one that sends much does not hold up the others.
+/// Maximum number of reads per connection and turn, so that one that sends much does not delay others.
 const READS_MAX: usize = 4;
 
 impl<S: Socket> Worker<S> {
-    /// Reads what came.
+    /// Marks a connection as readable, and reads it.
     pub(super) fn note_readable(&mut self, id: ConnectionId) {
         if let Some(peer) = peer(&mut self.peers, id) {
             peer.is_readable = true;
@@ -23,7 +23,7 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Reads until the kernel has nothing, the connection must wait, or its share of this turn is spent.
+    /// Reads until the kernel has no more bytes, the connection must wait, or [`READS_MAX`] is reached.
     pub(super) fn read(&mut self, id: ConnectionId) {
         for _ in 0..READS_MAX {
             if self.must_wait(id) {
@@ -41,7 +41,7 @@ impl<S: Socket> Worker<S> {
                     peer.pinged_ms = None;
                     if !peer.is_broken {
                         peer.reader.receive(&self.scratch[..bytes]);
-                        self.listen(id);
+                        self.receive(id);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => peer.is_readable = false,
@@ -52,40 +52,40 @@ impl<S: Socket> Worker<S> {
         self.unread.push(id);
     }
 
-    /// Hears every message that was received, as long as the connection may go on.
-    pub(super) fn listen(&mut self, id: ConnectionId) {
+    /// Handles received messages while the connection may continue.
+    pub(super) fn receive(&mut self, id: ConnectionId) {
         while !self.must_wait(id) {
             let Some(peer) = peer(&mut self.peers, id) else {
                 return;
             };
             let is_closing = peer.closing_until_ms.is_some();
-            let shard = &mut self.shard;
+            let fan_out = &mut self.fan_out;
             let inbound = peer.reader.next(|reply| {
                 if !is_closing {
-                    shard.push_frame(id, reply);
+                    fan_out.push_frame(id, reply);
                 }
             });
             match inbound {
                 Inbound::Empty => return,
-                Inbound::Broken(code) => return self.give_up(id, code),
-                Inbound::Binary(_) => return self.give_up(id, CLOSE_UNSUPPORTED_DATA),
+                Inbound::Broken(code) => return self.reject(id, code),
+                Inbound::Binary(_) => return self.reject(id, CLOSE_UNSUPPORTED_DATA),
                 Inbound::Closed if is_closing => return self.close(id),
                 _ if is_closing => {}
-                Inbound::Closed => return self.see_off(id),
+                Inbound::Closed => return self.finish(id),
                 Inbound::Control => {
-                    self.count_request(id);
+                    self.count_message(id);
                 }
                 Inbound::Text(text) => {
-                    if self.count_request(id) {
-                        self.act(id, |connection, turn| connection.hear(&text, turn));
+                    if self.count_message(id) {
+                        self.act(id, |connection, turn| connection.receive(&text, turn));
                     }
                 }
             }
         }
     }
 
-    /// Ends a connection whose further bytes mean nothing.
-    fn give_up(&mut self, id: ConnectionId, code: CloseCode) {
+    /// Ends a connection that violated the WebSocket protocol. Its further bytes are ignored.
+    fn reject(&mut self, id: ConnectionId, code: CloseCode) {
         if let Some(peer) = peer(&mut self.peers, id) {
             peer.is_broken = true;
             peer.reader = Reader::default();
@@ -93,13 +93,13 @@ impl<S: Socket> Worker<S> {
         self.end(id, &code.into());
     }
 
-    /// Counts a message; false when it was one too many, and the connection ends.
-    fn count_request(&mut self, id: ConnectionId) -> bool {
+    /// Counts a message. Returns false, and ends the connection, if it exceeds the rate limit.
+    fn count_message(&mut self, id: ConnectionId) -> bool {
         let now_s = self.now.ms / 1000;
         let Some(peer) = peer(&mut self.peers, id) else {
             return false;
         };
-        match peer.connection.count_request(now_s) {
+        match peer.connection.count_message(now_s) {
             Ok(()) => true,
             Err(ending) => {
                 self.end(id, &ending);
@@ -108,18 +108,18 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// The browser closed: what is in the outbox, its answer last, is still written.
-    fn see_off(&mut self, id: ConnectionId) {
+    /// Closes a connection after the browser's close: the outbox is still written, with the answer to the close at its end.
+    fn finish(&mut self, id: ConnectionId) {
         let until_ms = self.now.ms + super::timing::CLOSE_MS_MAX;
         if let Some(peer) = peer(&mut self.peers, id) {
             peer.has_left = true;
             peer.closing_until_ms = Some(until_ms);
         }
-        self.look_again(id, until_ms);
+        self.set_timer(id, until_ms);
     }
 
-    /// Whether the connection's next words must wait: for an answer that is under way, or until it has read what it was
-    /// sent. So what it can make us keep is bounded, and everything is answered in order.
+    /// Whether requests of a connection must wait: for the reply under way, for its replay, or for room in the kernel buffer.
+    /// This bounds what a connection can make the sidecar store, and keeps replies in order.
     pub(super) fn must_wait(&mut self, id: ConnectionId) -> bool {
         let Some(peer) = peer(&mut self.peers, id) else {
             return true;
@@ -127,9 +127,9 @@ impl<S: Socket> Worker<S> {
         if peer.has_left {
             return true;
         }
-        let owed = self.shard.outbox(id).is_some_and(Outbox::has_replay);
-        // One that is told to go is heard to the end: its close is awaited.
+        let has_replay = self.fan_out.outbox(id).is_some_and(Outbox::has_replay);
+        // A connection that was told to close is read to the end, because its close is awaited.
         peer.closing_until_ms.is_none()
-            && (peer.connection.is_busy() || owed || peer.blocked_since_ms.is_some())
+            && (peer.connection.is_busy() || has_replay || peer.blocked_since_ms.is_some())
     }
 }

@@ -1,4 +1,4 @@
-//! Sign-out: which connections belong to whom, and the end of those whose tokens are revoked.
+//! Revocation: the connections of each user, and the end of those whose tokens are revoked.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use lineside_hub::{ConnectionId, Revocation};
 
 use super::{Socket, Worker, peer};
 
-/// The connections of each user who has any here: a sign-out must not cost a look at all connections.
+/// Connections of each user, so that a revocation does not visit all connections.
 ///
-/// Some 100 bytes for each user, and 16 for each connection more.
+/// Takes about 100 bytes per user, and 16 per further connection.
 #[derive(Debug, Default)]
 pub(super) struct Users(pub(super) HashMap<Box<str>, Vec<ConnectionId>>);
 
 impl<S: Socket> Worker<S> {
-    /// Notes whose a connection is, once it has said so. That never changes.
+    /// Adds a connected connection to the table of users. Its user never changes.
     pub(super) fn note_user(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id).filter(|peer| !peer.is_noted) else {
             return;
@@ -30,7 +30,7 @@ impl<S: Socket> Worker<S> {
         peer.is_noted = true;
     }
 
-    /// Forgets whose a connection was.
+    /// Removes a connection from the table of users.
     pub(super) fn forget_user(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.is_noted) else {
             return;
@@ -48,14 +48,13 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Ends what a revocation means: connections by their own token, channels by their channel tokens. What was not
-    /// written of them yet stays unwritten.
+    /// Ends connections and subscriptions that a revocation covers. Their unsent publications are dropped.
     pub(super) fn revoke(&mut self, revocation: &Revocation) {
         let ids = self.users.0.get(revocation.user.as_str()).cloned();
         for id in ids.into_iter().flatten() {
-            let is_going =
+            let is_closing =
                 peer(&mut self.peers, id).is_none_or(|peer| peer.closing_until_ms.is_some());
-            if !is_going {
+            if !is_closing {
                 self.act(id, |connection, turn| connection.revoke(revocation, turn));
             }
         }

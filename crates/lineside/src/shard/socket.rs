@@ -1,10 +1,10 @@
-//! What a worker wants of a browser's socket.
+//! Interface of a connection's socket.
 
 use std::io::{Read, Write};
 
-/// A browser's socket. It never waits: what would have to wait fails with [`WouldBlock`](std::io::ErrorKind::WouldBlock).
-/// Dropped, it is closed, and what it took is still sent.
+/// Non-blocking socket of a connection: calls that would block fail with [`WouldBlock`](std::io::ErrorKind::WouldBlock).
+/// Dropping it closes the connection after all written bytes are sent.
 pub trait Socket: Read + Write {
-    /// Has the close be a reset that throws away what the other end was not sent yet.
+    /// Makes the close a reset that drops written bytes which are not sent yet.
     fn reset_on_close(&mut self);
 }

@@ -1,27 +1,20 @@
-//! What happens because time passed: connects that never come, heartbeats, rights that end, readers that do not read.
+//! Timers of connections: deadline for the connect, heartbeats, expiry of rights, slow readers.
 
 use std::cmp::Reverse;
 
 use lineside_hub::ConnectionId;
 use lineside_protocol::codes;
-use lineside_protocol::envelope::websocket_ping;
 
 use super::{Socket, Worker, peer};
 use crate::clock::Now;
-use crate::shard::connection::Connection;
+use crate::dialects::Connection;
 
-/// Time that a browser has for its connect, in milliseconds (docs/protocol.md).
-pub(super) const CONNECT_MS_MAX: u64 = 5000;
-
-/// Time after a ping within which something must be heard, in milliseconds (docs/protocol.md).
-const SILENCE_MS_MAX: u64 = 10_000;
-
-/// Time that a browser has to read its last frames and answer the close, in milliseconds.
+/// Deadline for the browser's close after it was told to close, in milliseconds.
 pub(super) const CLOSE_MS_MAX: u64 = 2000;
 
 impl<S: Socket> Worker<S> {
-    /// Sees to every connection whose time has come.
-    pub(super) fn keep_time(&mut self) {
+    /// Runs every due timer.
+    pub(super) fn run_timers(&mut self) {
         let now_ms = self.now.ms;
         while let Some(&Reverse((at_ms, id))) = self
             .timers
@@ -40,16 +33,16 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Has the connection looked at no later than `at_ms`.
-    pub(super) fn look_again(&mut self, id: ConnectionId, at_ms: u64) {
+    /// Sets a connection's timer to `at_ms`, unless it is set to an earlier time.
+    pub(super) fn set_timer(&mut self, id: ConnectionId, at_ms: u64) {
         if let Some(peer) = peer(&mut self.peers, id).filter(|peer| at_ms < peer.timer_at_ms) {
             peer.timer_at_ms = at_ms;
             self.timers.push(Reverse((at_ms, id)));
         }
     }
 
-    /// Has a connected browser looked at when its next ping is due or its next right ends.
-    pub(super) fn watch(&mut self, id: ConnectionId) {
+    /// Sets the timer of a connected connection for its next ping or the next expiry of a right.
+    pub(super) fn set_next_timer(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.connection.is_connected())
         else {
             return;
@@ -57,9 +50,9 @@ impl<S: Socket> Worker<S> {
         let Now { ms, wall_ms } = self.now;
         let expires_ms = peer.connection.expires_at_ms();
         let over_ms = expires_ms.map_or(u64::MAX, |it| ms + it.saturating_sub(wall_ms));
-        // One that is due is seen to in this turn.
+        // A ping that is due is sent in this turn.
         let ping_at_ms = Some(peer.ping_at_ms).filter(|it| *it > ms);
-        self.look_again(id, over_ms.min(ping_at_ms.unwrap_or(u64::MAX)));
+        self.set_timer(id, over_ms.min(ping_at_ms.unwrap_or(u64::MAX)));
     }
 
     fn tick(&mut self, id: ConnectionId, now_ms: u64) {
@@ -70,23 +63,23 @@ impl<S: Socket> Worker<S> {
             if until_ms <= now_ms {
                 self.time_out(id);
             } else {
-                self.look_again(id, until_ms);
+                self.set_timer(id, until_ms);
             }
             return;
         }
-        let connect_by_ms = peer.opened_ms + CONNECT_MS_MAX;
+        let connect_by_ms = peer.opened_ms + peer.connection.connect_ms_max();
         if !peer.connection.is_connected() {
             return if connect_by_ms <= now_ms {
                 self.end(id, &codes::CLOSE_CONNECT_TIMEOUT.into());
             } else {
-                self.look_again(id, connect_by_ms);
+                self.set_timer(id, connect_by_ms);
             };
         }
         if let Some(until_ms) = peer.slow_at_ms(&self.plan.limits) {
             if until_ms <= now_ms {
                 return self.end(id, &codes::CLOSE_SLOW.into());
             }
-            self.look_again(id, until_ms);
+            self.set_timer(id, until_ms);
         }
         self.act(id, Connection::expire);
         let goes_on =
@@ -97,24 +90,24 @@ impl<S: Socket> Worker<S> {
     }
 
     fn keep_heartbeat(&mut self, id: ConnectionId, now_ms: u64) {
-        // What is not read cannot be heard; then the limits of a slow reader hold instead.
-        let is_deaf = self.must_wait(id);
-        let heartbeat_ms = self.plan.limits.heartbeat_seconds * 1000;
+        // A connection that is not read cannot answer a ping. The limits of slow readers apply instead.
+        let is_unread = self.must_wait(id);
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
         };
+        let interval_ms = peer.connection.ping_interval_ms(&self.plan.rules);
+        let silence_ms_max = peer.connection.silence_ms_max();
         if peer
             .pinged_ms
-            .is_some_and(|pinged_ms| pinged_ms + SILENCE_MS_MAX <= now_ms)
-            && !is_deaf
+            .is_some_and(|pinged_ms| pinged_ms + silence_ms_max <= now_ms)
+            && !is_unread
         {
             return self.end(id, &codes::CLOSE_HEARTBEAT.into());
         }
         if peer.ping_at_ms <= now_ms {
-            peer.ping_at_ms = now_ms + heartbeat_ms;
-            if !is_deaf {
+            peer.ping_at_ms = now_ms + interval_ms;
+            if !is_unread {
                 peer.pinged_ms.get_or_insert(now_ms);
-                self.shard.push_frame(id, websocket_ping());
                 self.act(id, |connection, turn| {
                     connection.ping(turn);
                     Ok(())
@@ -126,8 +119,8 @@ impl<S: Socket> Worker<S> {
         };
         let next_ms = peer.pinged_ms.map_or(peer.ping_at_ms, |pinged_ms| {
             peer.ping_at_ms
-                .min((pinged_ms + SILENCE_MS_MAX).max(now_ms + 1000))
+                .min((pinged_ms + silence_ms_max).max(now_ms + 1000))
         });
-        self.look_again(id, next_ms);
+        self.set_timer(id, next_ms);
     }
 }

@@ -1,9 +1,9 @@
-//! Bytes from a browser to messages, by tungstenite, with nothing kept for an idle connection.
+//! WebSocket reader: from received bytes to messages, by tungstenite, without memory for an idle connection.
 //!
-//! A `WebSocketContext` lives only while a frame or a fragmented message is incomplete, or messages wait to be handled;
-//! most of the time a connection owns none (figures in docs/decisions/0003-shards-without-tasks.md).
+//! A `WebSocketContext` exists only while a frame or a fragmented message is incomplete, or while messages wait. Most of the
+//! time a connection has none (figures in docs/decisions/0003-shards-without-tasks.md).
 //!
-//! It is held to RFC 6455 by the Autobahn test suite (`bin/test conformance`), with a limit that the suite's messages fit.
+//! The Autobahn test suite checks its conformance to RFC 6455 (`bin/test conformance`).
 
 use std::io::{self, Read, Write};
 
@@ -15,43 +15,41 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// Largest message from a browser, in bytes: a connect that names 256 channels, each with its name, cursor and channel
-/// token in some 400 bytes.
-pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+use crate::dialects::MESSAGE_BYTES_MAX;
 
-/// What tungstenite reads at a time, in bytes. Its default of 128 KiB is zeroed at every read.
+/// Size of tungstenite's read buffer, in bytes. Its default of 128 KiB is zeroed at every read.
 const READ_BYTES: usize = 4 * 1024;
 
-/// Longest head of a frame (RFC 6455 §5.2): two bytes, a length of eight and a mask of four.
+/// Maximum size of a frame's head, in bytes (RFC 6455 §5.2): two bytes, a length of eight and a mask of four.
 const FRAME_HEAD_BYTES_MAX: usize = 14;
 
-/// Smallest mean size of a message's fragments, in bytes, for one of the largest size: browsers send one fragment, and
-/// empty ones would go on for ever under the limit of bytes.
+/// Minimum mean size of the fragments of a message of maximum size, in bytes. Bounds the number of fragments, which may be
+/// empty. Browsers send one fragment.
 const FRAGMENT_BYTES_MIN: usize = 128;
 
-/// What one step of reading gave.
+/// Result of one read step.
 #[derive(Debug)]
 pub enum Inbound {
-    /// A whole text message.
+    /// A complete text message.
     Text(Utf8Bytes),
-    /// A whole binary message.
+    /// A complete binary message.
     Binary(Bytes),
-    /// A ping or pong, already dealt with.
+    /// A ping or pong. A ping has been answered.
     Control,
-    /// The browser closes; our half of the closing handshake is among the replies.
+    /// The browser closed. The answer is among the replies.
     Closed,
-    /// Nothing more without more bytes.
+    /// No complete message.
     Empty,
-    /// The browser broke the protocol and must be told so.
+    /// The browser violated the protocol.
     Broken(CloseCode),
 }
 
-/// The reading half of one connection, for messages of at most `BYTES_MAX` bytes; a null pointer while nothing is under way.
+/// Reader of one connection, for messages of at most `BYTES_MAX` bytes. A null pointer while it is idle.
 pub struct Reader<const BYTES_MAX: usize = MESSAGE_BYTES_MAX>(Option<Box<Busy>>);
 
 struct Busy {
     context: WebSocketContext,
-    /// Received, and not yet taken by the context.
+    /// Received bytes that the context has not read.
     unread: Vec<u8>,
     boundary: Boundary,
 }
@@ -65,16 +63,16 @@ impl<const BYTES_MAX: usize> Default for Reader<BYTES_MAX> {
 impl<const BYTES_MAX: usize> std::fmt::Debug for Reader<BYTES_MAX> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
-            .field("resting", &self.0.is_none())
+            .field("idle", &self.0.is_none())
             .finish()
     }
 }
 
 impl<const BYTES_MAX: usize> Reader<BYTES_MAX> {
-    /// Most fragments of one message.
+    /// Maximum number of fragments of one message.
     const FRAGMENTS_MAX: usize = BYTES_MAX / FRAGMENT_BYTES_MIN;
 
-    /// Takes what the socket gave.
+    /// Adds received bytes.
     pub fn receive(&mut self, bytes: &[u8]) {
         let busy = self.0.get_or_insert_with(|| {
             let context = WebSocketContext::new(Role::Server, Some(config(BYTES_MAX)));
@@ -88,13 +86,13 @@ impl<const BYTES_MAX: usize> Reader<BYTES_MAX> {
         busy.boundary.pass(bytes);
     }
 
-    /// Whether nothing is under way: no part of a frame, and no message that waits to be taken.
+    /// Whether there is neither a part of a frame nor a waiting message.
     #[must_use]
-    pub fn is_resting(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The next message. `reply` takes what tungstenite answers by itself: pongs, and the answer to a close.
+    /// Returns the next message. `reply` receives tungstenite's own answers: pongs, and the answer to a close.
     pub fn next(&mut self, reply: impl FnMut(Bytes)) -> Inbound {
         let Some(busy) = &mut self.0 else {
             return Inbound::Empty;
@@ -119,7 +117,7 @@ impl Busy {
         };
         let read = self.context.read(&mut memory);
         if matches!(read, Ok(Message::Close(_))) {
-            // Writes the answer; that it ends the context is no news.
+            // Writes the answer. The error says that the context has ended, which is expected.
             let _ended = self.context.flush(&mut memory);
         }
         let Memory { input, output } = memory;
@@ -141,7 +139,7 @@ impl Busy {
     }
 }
 
-/// Every limit that tungstenite has; its defaults bound neither a message nor the memory that waits to be written.
+/// Sets every limit of tungstenite. Its defaults bound neither messages nor buffered writes.
 fn config(bytes_max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
@@ -152,7 +150,7 @@ fn config(bytes_max: usize) -> WebSocketConfig {
         .accept_unmasked_frames(false)
 }
 
-/// The socket as tungstenite sees it: what was received, and what it would write.
+/// In-memory stream for tungstenite: received bytes, and the bytes that it writes.
 struct Memory<'a> {
     input: &'a [u8],
     output: Vec<u8>,
@@ -178,12 +176,12 @@ impl Write for Memory<'_> {
     }
 }
 
-/// Follows the bytes of frames, to know when none is cut and no fragmented message is open.
+/// Detects whether received bytes end at a frame boundary outside a fragmented message.
 #[derive(Default)]
 struct Boundary {
     head: Vec<u8>,
     payload_left: u64,
-    /// Of the message that is open; none when no message is.
+    /// Number of fragments of the unfinished message. Zero without one.
     fragments: usize,
     is_lost: bool,
 }
@@ -215,7 +213,7 @@ impl Boundary {
                     self.head = Vec::new();
                 }
                 Ok(None) if self.head.len() < FRAME_HEAD_BYTES_MAX => {}
-                // The context will say what is wrong with it.
+                // The context reports the error.
                 Ok(None) | Err(_) => self.is_lost = true,
             }
         }

@@ -1,4 +1,4 @@
-//! From outboxes to the kernel.
+//! Writing: from outboxes to the kernel.
 
 use std::io::{ErrorKind, IoSlice};
 
@@ -7,20 +7,20 @@ use lineside_hub::{ConnectionId, Outbox, SLICES_MAX};
 use super::{Socket, Worker, peer};
 
 impl<S: Socket> Worker<S> {
-    /// Has a connection written again whose bytes were refused.
+    /// Marks a connection's kernel buffer as writable again.
     pub(super) fn note_writable(&mut self, id: ConnectionId) {
         let peer = peer(&mut self.peers, id);
         if peer.is_some_and(|peer| peer.blocked_since_ms.take().is_some()) {
-            self.shard.unblock(id);
+            self.fan_out.unblock(id);
         }
     }
 
-    /// One gathering write of what the connection is owed.
+    /// Writes a connection's outbox with one gathered write.
     pub(super) fn write(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
         };
-        let Some(outbox) = self.shard.outbox(id) else {
+        let Some(outbox) = self.fan_out.outbox(id) else {
             return;
         };
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -30,13 +30,13 @@ impl<S: Socket> Worker<S> {
             Ok(bytes) => {
                 self.counts.sent_bytes.add(bytes as u64);
                 if let Some(at_ms) = begins_with_ms {
-                    // Both moments are cut to whole milliseconds, so one more is what it took at most.
+                    // Both times are rounded down to milliseconds, so adding one gives an upper bound.
                     self.counts
                         .latency
                         .observe(self.now.ms.saturating_sub(at_ms) + 1);
                 }
-                self.shard.advance(id, bytes);
-                let outbox = self.shard.outbox(id);
+                self.fan_out.advance(id, bytes);
+                let outbox = self.fan_out.outbox(id);
                 if !outbox.is_some_and(Outbox::has_replay) {
                     peer.replay_since_ms = None;
                 }
@@ -44,9 +44,9 @@ impl<S: Socket> Worker<S> {
                 if is_drained && peer.has_left {
                     return self.close(id);
                 }
-                // What waited for the outbox may go on; a resting connection has nothing that waits.
-                if !peer.reader.is_resting() || peer.is_readable {
-                    self.listen(id);
+                // Requests that waited for the outbox may continue.
+                if !peer.reader.is_idle() || peer.is_readable {
+                    self.receive(id);
                     self.read(id);
                 }
             }
@@ -56,10 +56,10 @@ impl<S: Socket> Worker<S> {
                     peer.replay_since_ms.get_or_insert(self.now.ms);
                 }
                 let slow_at_ms = peer.slow_at_ms(&self.plan.limits).unwrap_or(u64::MAX);
-                self.shard.block(id);
-                self.look_again(id, slow_at_ms);
+                self.fan_out.block(id);
+                self.set_timer(id, slow_at_ms);
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.shard.advance(id, 0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fan_out.advance(id, 0),
             Err(_) => self.close(id),
         }
     }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
 use super::{Finding, Found, fail, warn};
-use crate::listener::{Bind, Place};
+use crate::listener::{Bind, BindAddress};
 use crate::settings::{Settings, Source};
 
 /// Pages at another origin than the socket, of which none is allowed.
@@ -56,7 +56,7 @@ pub(super) fn admin(settings: &Settings) -> Found {
 /// A port that another process has.
 pub(super) fn port(settings: &Settings) -> Found {
     for bind in [settings.bind, settings.admin_bind] {
-        let Place::At(address) = bind.place else {
+        let BindAddress::At(address) = bind.address else {
             continue;
         };
         let Err(error) = TcpListener::bind(address) else {
@@ -77,8 +77,8 @@ pub(super) fn port(settings: &Settings) -> Found {
 
 /// The address, if other machines may reach it.
 fn exposed(bind: Bind) -> Option<SocketAddr> {
-    match bind.place {
-        Place::At(address) if !address.ip().is_loopback() => Some(address),
+    match bind.address {
+        BindAddress::At(address) if !address.ip().is_loopback() => Some(address),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lineside_publisher::{Publisher, Status};
 
 use super::{Found, fail, warn};
-use crate::listener::Place;
+use crate::listener::BindAddress;
 use crate::settings::{Settings, Source, secret};
 
 /// How long it has to answer.
@@ -76,7 +76,7 @@ impl Running {
 
 /// A sidecar that was started before an update.
 pub(super) fn version(settings: &Settings) -> Found {
-    let Some(address) = local(settings.admin_bind.place) else {
+    let Some(address) = local(settings.admin_bind.address) else {
         return Ok(());
     };
     // Where it shows no metrics it shows no version.
@@ -98,7 +98,7 @@ pub(super) fn version(settings: &Settings) -> Found {
 
 /// A port that a proxy would find closed, or somebody else's, and a path that is not served there.
 pub(super) fn port_and_path(settings: &Settings) -> Found {
-    let Some(address) = local(settings.bind.place) else {
+    let Some(address) = local(settings.bind.address) else {
         return Ok(());
     };
     let path = &settings.path;
@@ -120,11 +120,11 @@ pub(super) fn port_and_path(settings: &Settings) -> Found {
 }
 
 /// Where to find on this machine what listens there.
-fn local(place: Place) -> Option<SocketAddr> {
-    match place {
-        Place::Nowhere => None,
-        Place::At(address) if address.port() == 0 => None,
-        Place::At(mut address) => {
+fn local(address: BindAddress) -> Option<SocketAddr> {
+    match address {
+        BindAddress::None => None,
+        BindAddress::At(address) if address.port() == 0 => None,
+        BindAddress::At(mut address) => {
             match address.ip() {
                 IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
                 IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

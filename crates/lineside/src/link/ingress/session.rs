@@ -1,59 +1,64 @@
-//! One publisher's link, from its hello to its end.
+//! Session of one publisher's link, without IO.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use lineside_hub::{Admission, Checked, CheckedRevocation, PublishOutcome, Refused};
+use lineside_hub::{Origin, Outcome, Proposal, Rejection, Revocation};
 use lineside_protocol::codes;
 use lineside_protocol::frame::{
-    Ack, Disconnect, Fault, Frame, FrameError, Hello, Moved, PROTOCOL_VERSION, Receipt, Refusal,
-    ToPublisher, ToSidecar, Welcome,
+    Ack, Fault, Frame, FrameError, Hello, Moved, PROTOCOL_VERSION, Receipt, Refusal, ToPublisher,
+    ToSidecar, Welcome,
 };
 use lineside_protocol::{PAYLOAD_BYTES_MAX, Position};
 use lineside_token::LEEWAY_MS;
 
-use super::{End, Intake};
+use super::End;
+use crate::broker::Broker;
 use crate::clock::Now;
+use crate::keyring::Keyring;
 use crate::log::{Level, event};
 
-/// Time for a hello, in milliseconds.
+/// Deadline for the hello, in milliseconds.
 const HELLO_MS_MAX: u64 = 5000;
 
-/// A publisher hears of a new position at the latest after this time, in milliseconds; a page's cursor is that fresh.
+/// Maximum delay before a publisher is told a new position, in milliseconds. The cursors of its pages are at most this old.
 const MOVED_MS_MAX: u64 = 20;
 
-/// For an app whose tokens this sidecar will refuse.
+/// Remedy for a publisher whose tokens this sidecar will reject.
 const KEY_REMEDY: &str = "publisher and sidecar sign with different keys: start the sidecar with `bundle exec lineside` \
                           inside the app, or give both the same LINESIDE_SECRET";
 
-/// The sidecar's end of one link: bytes come in, publications and sign-outs go into the [`Intake`], and answers out.
+/// Session of one link: splits and validates frames, proposes them to the [`Broker`], and encodes the answers.
 ///
-/// It does no IO and asks no clock; the [module](super) shows how it is driven.
+/// It does no IO and reads no clock. The [module](super) shows how to drive it.
 #[derive(Debug)]
 pub struct Session {
     number: u64,
+    keys: Arc<Keyring>,
     publisher: [u8; 16],
     name: String,
-    /// When the hello must have come; nothing once it has.
+    /// Deadline for the hello. `None` once it came.
     hello_by_ms: Option<u64>,
     received: BytesMut,
     replies: Vec<u8>,
-    /// The session that this one takes the place of, until somebody has asked.
+    /// Number of the session that this one replaces, until it is asked for.
     replaces: Option<u64>,
-    /// The newest position that the publisher was told.
+    /// Newest position that the publisher was told.
     told: Position,
-    /// When it is told a newer one.
+    /// Time at which it is told a newer one.
     tells_at_ms: Option<u64>,
-    /// The newest sequence that was dealt with, and not acked yet.
-    dealt: Option<u64>,
+    /// Newest sequence with an outcome that is not acked yet.
+    settled: Option<u64>,
 }
 
 impl Session {
-    /// The link that was accepted as the `number`th.
+    /// Session of the link with this number. The publisher is told the fingerprint of one of `keys`.
     #[must_use]
-    pub fn new(number: u64, now_ms: u64) -> Self {
+    pub fn new(number: u64, keys: Arc<Keyring>, now_ms: u64) -> Self {
         Self {
             number,
+            keys,
             publisher: [0; 16],
             name: String::new(),
             hello_by_ms: Some(now_ms + HELLO_MS_MAX),
@@ -62,60 +67,59 @@ impl Session {
             replaces: None,
             told: Position::default(),
             tells_at_ms: None,
-            dealt: None,
+            settled: None,
         }
     }
 
-    /// Where bytes that came are to be appended. What stays there after [`take`](Self::take) is less than one frame.
+    /// Buffer for received bytes. After [`process`](Self::process) it holds less than one frame.
     pub fn received(&mut self) -> &mut BytesMut {
         &mut self.received
     }
 
-    /// Whether the publisher has said who it is.
+    /// Whether the hello came.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.hello_by_ms.is_none()
     }
 
-    /// Deals with every frame that has come whole, and answers them together.
+    /// Processes every complete frame, and acks them together.
     ///
     /// # Errors
-    /// Says why the link is to end. What came before the offending frame has been dealt with, and its answers are to be sent.
-    pub fn take(&mut self, intake: &Intake, now: Now) -> Result<(), End> {
-        let taken = self.act_on_all(intake, now);
-        self.ack(intake);
-        taken
+    /// The reason why the link must end. Frames before the offending one have been processed; send their answers first.
+    pub fn process(&mut self, broker: &Broker, now: Now) -> Result<(), End> {
+        let processed = self.process_frames(broker, now);
+        self.ack(broker);
+        processed
     }
 
-    /// The number of the session that this one takes the place of: it is to [close](Self::close) as [`End::replaced`].
-    /// Says so once.
+    /// Number of the session that this one replaces, once. [Close](Self::close) it with [`End::replaced`].
     pub fn replaces(&mut self) -> Option<u64> {
         self.replaces.take()
     }
 
-    /// Answers that are to be sent: those to what one [`take`](Self::take) was given, if they are sent before the next.
+    /// Answers to send.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         &self.replies
     }
 
-    /// The link took `count` bytes of [`unsent`](Self::unsent).
+    /// Removes the first `count` bytes of [`unsent`](Self::unsent).
     pub fn sent(&mut self, count: usize) {
         self.replies.drain(..count.min(self.replies.len()));
     }
 
-    /// When to [`tick`](Self::tick) at the latest, if nothing happens before.
+    /// Latest time for the next [`tick`](Self::tick).
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
         self.hello_by_ms.or(self.tells_at_ms)
     }
 
-    /// What time brings: the end of the wait for a hello, and word of a newer position. To be called when it is
-    /// [due](Self::due_ms), and after other sessions have taken something.
+    /// Checks the deadline for the hello, and tells the publisher a newer position. Call it when it is
+    /// [due](Self::due_ms), and when a position was announced.
     ///
     /// # Errors
-    /// Says why the link is to end.
-    pub fn tick(&mut self, intake: &Intake, now_ms: u64) -> Result<(), End> {
+    /// The reason why the link must end.
+    pub fn tick(&mut self, broker: &Broker, now_ms: u64) -> Result<(), End> {
         if let Some(hello_by_ms) = self.hello_by_ms {
             if hello_by_ms <= now_ms {
                 let message = format!("no hello came within {HELLO_MS_MAX} ms");
@@ -123,7 +127,7 @@ impl Session {
             }
             return Ok(());
         }
-        let position = intake.newest();
+        let position = broker.announced();
         if position <= self.told {
             self.tells_at_ms = None;
         } else if *self.tells_at_ms.get_or_insert(now_ms + MOVED_MS_MAX) <= now_ms {
@@ -134,12 +138,9 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session. A publisher that is still there is told why: send what is [unsent](Self::unsent).
-    pub fn close(&mut self, intake: &Intake, end: End, now_ms: u64) {
-        intake
-            .hub()
-            .publishers
-            .unlink(self.publisher, self.number, now_ms);
+    /// Closes the session. Send what is [unsent](Self::unsent) afterwards: it tells the publisher the reason.
+    pub fn close(&mut self, broker: &Broker, end: End, now_ms: u64) {
+        broker.unlink(self.origin(), now_ms);
         let (reason, detail) = match end {
             End::Closed => ("closed", String::new()),
             End::Broken(message) => ("broken", message),
@@ -177,18 +178,18 @@ impl Session {
         );
     }
 
-    fn act_on_all(&mut self, intake: &Intake, now: Now) -> Result<(), End> {
+    fn process_frames(&mut self, broker: &Broker, now: Now) -> Result<(), End> {
         while let Some(frame) = Frame::split(&mut self.received)? {
             if self.is_open() {
-                self.act(intake, &frame, now)?;
+                self.propose(broker, &frame, now)?;
             } else {
-                self.greet(intake, &frame, now.ms)?;
+                self.greet(broker, &frame, now.ms)?;
             }
         }
         Ok(())
     }
 
-    fn greet(&mut self, intake: &Intake, frame: &Frame, now_ms: u64) -> Result<(), End> {
+    fn greet(&mut self, broker: &Broker, frame: &Frame, now_ms: u64) -> Result<(), End> {
         let ToSidecar::Hello(hello) = ToSidecar::decode(frame)? else {
             let message = "the first frame must be a hello".into();
             return Err(End::Fault(codes::LINK_BAD_FRAME, message));
@@ -202,18 +203,13 @@ impl Session {
         }
         self.publisher = hello.publisher;
         self.name.clone_from(&hello.name);
-        let (greeting, cursor) = {
-            let mut hub = intake.hub();
-            let greeting = hub
-                .publishers
-                .hello(hello.publisher, hello.done, self.number, now_ms)
-                .map_err(|_| End::Fault(codes::LINK_FULL, codes::LINK_FULL.meaning.into()))?;
-            (greeting, hub.journal.cursor())
-        };
+        let (greeting, cursor) = broker
+            .greet(self.origin(), hello.done, now_ms)
+            .map_err(|_| End::Fault(codes::LINK_FULL, codes::LINK_FULL.meaning.into()))?;
         self.hello_by_ms = None;
         self.replaces = greeting.replaces;
         self.told = cursor.position;
-        let fingerprint = self.agree_on_key(intake, &hello);
+        let fingerprint = self.agree_on_key(&hello);
         event(
             Level::Info,
             "publisher_linked",
@@ -230,10 +226,10 @@ impl Session {
         Ok(())
     }
 
-    /// The fingerprint to answer with. Within a rotation any of the keys is good, so theirs is named back where it is one
-    /// of ours.
-    fn agree_on_key(&self, intake: &Intake, hello: &Hello) -> [u8; 8] {
-        let fingerprints = intake.fingerprints();
+    /// Fingerprint for the welcome: the publisher's own if it is one of ours, because during a rotation several keys are
+    /// valid.
+    fn agree_on_key(&self, hello: &Hello) -> [u8; 8] {
+        let fingerprints = self.keys.current().fingerprints();
         let shared = fingerprints.iter().find(|it| **it == hello.fingerprint);
         if shared.is_none() && hello.fingerprint != [0; 8] {
             let fields: &[(_, &dyn Display)] =
@@ -243,19 +239,16 @@ impl Session {
         shared.or(fingerprints.first()).copied().unwrap_or_default()
     }
 
-    fn act(&mut self, intake: &Intake, frame: &Frame, now: Now) -> Result<(), End> {
-        match ToSidecar::decode(frame) {
-            Ok(ToSidecar::Publish(publish)) => {
-                let checked = Checked::inspect(&publish, PAYLOAD_BYTES_MAX);
-                let outcome = intake.publish(self.names(), &checked, now.ms);
-                self.answer((publish.sequence, publish.wants_receipt), outcome)
+    /// Validates a frame, proposes it, and answers it once its outcome is known.
+    fn propose(&mut self, broker: &Broker, frame: &Frame, now: Now) -> Result<(), End> {
+        let proposal = match ToSidecar::decode(frame) {
+            Ok(ToSidecar::Publish(publish)) => Proposal::publish(&publish, PAYLOAD_BYTES_MAX),
+            Ok(ToSidecar::Disconnect(revoke)) => {
+                Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS)
             }
-            Ok(ToSidecar::Disconnect(disconnect)) => {
-                self.revoke(intake, &disconnect, now.wall_ms + LEEWAY_MS)
-            }
-            Ok(ToSidecar::Skip(skip)) => self.skip(intake, skip.through),
+            Ok(ToSidecar::Skip(skip)) => Proposal::skip(&skip),
             Ok(ToSidecar::Hello(_)) => {
-                Err(End::Fault(codes::LINK_BAD_FRAME, "a second hello".into()))
+                return Err(End::Fault(codes::LINK_BAD_FRAME, "a second hello".into()));
             }
             Err(FrameError::UnknownOption {
                 tag,
@@ -265,74 +258,54 @@ impl Session {
                     tag,
                     sequence: None,
                 };
-                let refused = Refused {
+                let rejection = Rejection {
                     code: codes::LINK_UNKNOWN_OPTION,
                     message: unnumbered.to_string(),
                 };
-                let refused = Checked::refused(sequence, refused);
-                let outcome = intake.publish(self.names(), &refused, now.ms);
-                self.answer((sequence, false), outcome)
+                Proposal::rejected(sequence, rejection)
             }
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => return Err(error.into()),
+        };
+        let (sequence, wants_receipt) = (proposal.sequence(), proposal.wants_receipt());
+        let outcome = broker.propose(self.origin(), proposal, now.ms);
+        self.answer(sequence, wants_receipt, outcome)
     }
 
-    /// Whose frames these are, and on which link they came.
-    fn names(&self) -> ([u8; 16], u64) {
-        (self.publisher, self.number)
-    }
-
-    fn skip(&mut self, intake: &Intake, through: u64) -> Result<(), End> {
-        let publishers = &mut intake.hub().publishers;
-        if publishers.skip(self.publisher, self.number, through) == Admission::Replaced {
-            return Err(End::replaced());
-        }
-        event(
-            Level::Warn,
-            "publications_skipped",
-            &[("publisher", &self.name), ("through", &through)],
-        );
-        self.dealt = self.dealt.max(Some(through));
-        Ok(())
-    }
-
-    fn revoke(&mut self, intake: &Intake, frame: &Disconnect, latest_ms: u64) -> Result<(), End> {
-        let checked = CheckedRevocation::inspect(frame, latest_ms);
-        let outcome = intake.revoke(self.names(), &checked);
-        if let PublishOutcome::Revoked { revocation, .. } = &outcome {
-            let whole = revocation.session.is_none();
-            event(
-                Level::Info,
-                "user_signed_out",
-                &[
-                    ("user", &revocation.user),
-                    ("sessions", if whole { &"all" } else { &"one" }),
-                    ("publisher", &self.name),
-                ],
-            );
-        }
-        self.answer((frame.sequence, frame.wants_receipt), outcome)
-    }
-
+    /// Answers a frame with its outcome.
     fn answer(
         &mut self,
-        (sequence, wants_receipt): (u64, bool),
-        outcome: PublishOutcome,
+        sequence: u64,
+        wants_receipt: bool,
+        outcome: Outcome,
     ) -> Result<(), End> {
         let (position, duplicate) = match outcome {
-            PublishOutcome::Landed {
+            Outcome::Landed {
                 receipt, duplicate, ..
             } => (Some(receipt), duplicate),
-            PublishOutcome::Known { receipt, duplicate } => (receipt, duplicate),
-            PublishOutcome::Revoked { position, .. } => (Some(position), false),
-            PublishOutcome::Refused(refused) => {
-                self.dealt = self.dealt.max(Some(sequence));
-                self.refuse(sequence, refused);
-                return Ok(());
+            Outcome::Known { receipt, duplicate } => (receipt, duplicate),
+            Outcome::Revoked {
+                position,
+                revocation,
+            } => {
+                self.log_revocation(&revocation);
+                (Some(position), false)
             }
-            PublishOutcome::Replaced => return Err(End::replaced()),
+            Outcome::Skipped => {
+                event(
+                    Level::Warn,
+                    "publications_skipped",
+                    &[("publisher", &self.name), ("through", &sequence)],
+                );
+                (None, false)
+            }
+            Outcome::Rejected(rejection) => {
+                self.refuse(sequence, rejection);
+                (None, false)
+            }
+            Outcome::UnderWay => return Ok(()),
+            Outcome::Replaced => return Err(End::replaced()),
         };
-        self.dealt = self.dealt.max(Some(sequence));
+        self.settled = self.settled.max(Some(sequence));
         if let Some(position) = position.filter(|_| wants_receipt) {
             self.reply(&ToPublisher::Receipt(Receipt {
                 sequence,
@@ -343,27 +316,52 @@ impl Session {
         Ok(())
     }
 
-    fn refuse(&mut self, sequence: u64, refused: Refused) {
-        let name = refused.code.name;
+    /// Sender of the frames of this session.
+    fn origin(&self) -> Origin {
+        Origin {
+            publisher: self.publisher,
+            link: self.number,
+        }
+    }
+
+    fn log_revocation(&self, revocation: &Revocation) {
+        let sessions = if revocation.session.is_none() {
+            "all"
+        } else {
+            "one"
+        };
+        event(
+            Level::Info,
+            "user_revoked",
+            &[
+                ("user", &revocation.user),
+                ("sessions", &sessions),
+                ("publisher", &self.name),
+            ],
+        );
+    }
+
+    fn refuse(&mut self, sequence: u64, rejection: Rejection) {
+        let name = rejection.code.name;
         event(
             Level::Warn,
             "publication_refused",
             &[
                 ("publisher", &self.name),
                 ("code", &name),
-                ("message", &refused.message),
+                ("message", &rejection.message),
             ],
         );
         self.reply(&ToPublisher::Refusal(Refusal {
             sequence,
-            code: refused.code.number,
-            message: refused.message,
+            code: rejection.code.number,
+            message: rejection.message,
         }));
     }
 
-    fn ack(&mut self, intake: &Intake) {
-        if let Some(sequence) = self.dealt.take() {
-            let position = intake.announce();
+    fn ack(&mut self, broker: &Broker) {
+        if let Some(sequence) = self.settled.take() {
+            let position = broker.announce();
             self.told = position;
             self.reply(&ToPublisher::Ack(Ack { sequence, position }));
         }

@@ -26,13 +26,13 @@ impl Drop for Folder {
     }
 }
 
-/// `Link::open` inside a runtime, as `serve` calls it.
-fn open(path: &Path) -> Result<Link, String> {
+/// `LinkListener::open` inside a runtime, as `serve` calls it.
+fn open(path: &Path) -> Result<LinkListener, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async { Link::open(path) })
+    runtime.block_on(async { LinkListener::open(path) })
 }
 
 fn mode(path: &Path) -> u32 {
@@ -136,7 +136,7 @@ fn a_socket_that_was_removed_is_put_back() {
         .build()
         .unwrap();
     let _inside = runtime.enter();
-    let mut link = Link::open(&folder.link()).unwrap();
+    let mut link = LinkListener::open(&folder.link()).unwrap();
     assert!(!link.is_lost());
     for and_lock in [false, true] {
         std::fs::remove_file(folder.link()).unwrap();
@@ -163,7 +163,7 @@ fn what_took_the_place_of_a_lost_socket_stays() {
         .build()
         .unwrap();
     let _inside = runtime.enter();
-    let mut link = Link::open(&folder.link()).unwrap();
+    let mut link = LinkListener::open(&folder.link()).unwrap();
     std::fs::remove_file(folder.link()).unwrap();
     std::fs::write(folder.link(), "precious").unwrap();
     assert!(link.is_lost() && link.reopen().unwrap_err().contains("no socket"));

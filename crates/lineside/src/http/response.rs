@@ -1,4 +1,4 @@
-//! One HTTP/1.1 exchange of a listener: the head of a request in, one answer out, and the end.
+//! HTTP/1.1 on a listener: reads the head of one request, sends one response, and closes.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http::head::{HEAD_BYTES_MAX, Head, HeadError};
+use crate::head::{HEAD_BYTES_MAX, Head, HeadError};
 
-/// Time from the accept to a whole head, in milliseconds.
+/// Deadline for a complete head after the accept, in milliseconds.
 const HEAD_MS_MAX: u64 = 5000;
 
-/// Time for an answer, in milliseconds.
-pub(crate) const ANSWER_MS_MAX: u64 = 1000;
+/// Deadline for sending a response, in milliseconds.
+pub(crate) const RESPONSE_MS_MAX: u64 = 1000;
 
-/// Seconds after which one that finds no place may try again.
+/// Value of `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
-/// What is wrong with a request without an empty line.
-pub(crate) const CUT_OFF: &str = "the request ends before its head does";
+/// Error of a request that ends within its head.
+pub(crate) const TRUNCATED: &str = "the request ends before its head does";
 
-/// The media type of a line for people.
+/// Media type of a line of text.
 const LINE: &str = "text/plain; charset=utf-8";
 
-/// What is answered to a request that opens no socket.
+/// Response to a request that is not upgraded.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     status: u16,
     content_type: &'static str,
     body: String,
 }
 
-impl Answer {
-    /// One line that says what is the case.
+impl Response {
+    /// Response with one line of text.
     pub(crate) fn line(status: u16, text: &str) -> Self {
         Self::page(status, LINE, format!("{text}\n"))
     }
 
-    /// A text of this media type.
+    /// Response with a body of this media type.
     pub(crate) fn page(status: u16, content_type: &'static str, body: String) -> Self {
         Self {
             status,
@@ -46,20 +46,20 @@ impl Answer {
         }
     }
 
-    /// Sends it, a HEAD's without its body, and closes. Who does not wait for it gets none.
+    /// Sends the response (without its body for HEAD) and closes. A client that disconnects early gets none.
     pub(crate) async fn send(self, mut stream: TcpStream, method: &Method) {
         let text = self.text(method);
         let finish = async {
             stream.write_all(text.as_bytes()).await?;
             stream.shutdown().await?;
-            // Unread bytes would turn the close into a reset that takes the answer with it.
+            // Unread bytes would turn the close into a reset, which drops the response.
             tokio::io::copy(
                 &mut stream.take(HEAD_BYTES_MAX as u64),
                 &mut tokio::io::sink(),
             )
             .await
         };
-        let _told = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), finish).await;
+        let _sent = tokio::time::timeout(Duration::from_millis(RESPONSE_MS_MAX), finish).await;
     }
 
     fn text(&self, method: &Method) -> String {
@@ -91,7 +91,7 @@ impl Answer {
     }
 }
 
-impl From<&HeadError> for Answer {
+impl From<&HeadError> for Response {
     fn from(error: &HeadError) -> Self {
         Self::line(error.status, &error.message)
     }
@@ -121,7 +121,7 @@ async fn read_whole_head(stream: &mut TcpStream) -> Result<Option<(Head, Vec<u8>
             Ok(1..) => {}
             Ok(0) | Err(_) if bytes.is_empty() => return Ok(None),
             Ok(0) | Err(_) => {
-                return Err(HeadError::new(400, CUT_OFF));
+                return Err(HeadError::new(400, TRUNCATED));
             }
         }
     }

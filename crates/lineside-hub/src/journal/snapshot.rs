@@ -1,4 +1,4 @@
-//! The journal as part of a [state](crate::state): every entry in order, and what was forgotten.
+//! The journal's part of a [snapshot](crate::snapshot): every publication in order, and the evicted positions.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -9,9 +9,9 @@ use lineside_protocol::{Epoch, Position};
 
 use super::forgotten::Forgotten;
 use super::{HistoryLimits, Journal, Publication};
-use crate::encoding::{Reader, StateError, Writer};
+use crate::encoding::{Reader, SnapshotError, Writer};
 
-/// A channel of the state: its name, and what was forgotten of it, until it has a record.
+/// A channel of the snapshot: its name, and its evicted position until its first publication is read.
 type Channel = (Arc<str>, Option<Position>);
 
 impl Journal {
@@ -25,15 +25,15 @@ impl Journal {
         out.u64(self.now_ms)?;
         self.forgotten.save(out)?;
         out.count(self.order.len())?;
-        let mut numbers = HashMap::with_capacity(self.records.len());
+        let mut numbers = HashMap::with_capacity(self.histories.len());
         for entry in self.order.values() {
             let next = numbers.len();
             let number = *numbers.entry(&entry.channel).or_insert(next);
             out.count(number)?;
             if number == next {
                 out.text(entry.channel.as_bytes())?;
-                let record = self.records.get(&entry.channel);
-                out.u64(record.map_or(0, |record| record.forgotten.0))?;
+                let history = self.histories.get(&entry.channel);
+                out.u64(history.map_or(0, |history| history.forgotten().0))?;
             }
             out.u64(entry.position.0)?;
             out.u64(entry.at_ms)?;
@@ -45,8 +45,9 @@ impl Journal {
     pub(crate) fn restore(
         input: &mut Reader<impl Read>,
         limits: HistoryLimits,
-    ) -> Result<Self, StateError> {
-        let epoch = Epoch::new(&input.text()?).map_err(|_| StateError::Impossible("that epoch"))?;
+    ) -> Result<Self, SnapshotError> {
+        let epoch =
+            Epoch::new(&input.text()?).map_err(|_| SnapshotError::Impossible("that epoch"))?;
         let mut journal = Self::new(epoch, limits);
         journal.newest = input.position()?;
         journal.now_ms = input.u64()?;
@@ -57,7 +58,7 @@ impl Journal {
             let (entry, forgotten) = read_entry(input, &mut channels)?;
             let in_order = entry.position > last.0 && entry.at_ms >= last.1;
             if !in_order || entry.position > journal.newest || entry.at_ms > journal.now_ms {
-                return Err(StateError::Impossible("an entry out of order"));
+                return Err(SnapshotError::Impossible("an entry out of order"));
             }
             last = (entry.position, entry.at_ms);
             let channel = Arc::clone(&entry.channel);
@@ -68,18 +69,18 @@ impl Journal {
     }
 }
 
-/// An entry, and what was forgotten of its channel if it is the first of that.
+/// Reads a publication, and the evicted position of its channel if it is the channel's first.
 fn read_entry(
     input: &mut Reader<impl Read>,
     channels: &mut Vec<Channel>,
-) -> Result<(Publication, Option<Position>), StateError> {
+) -> Result<(Publication, Option<Position>), SnapshotError> {
     let number = usize::try_from(input.u32()?).unwrap_or(usize::MAX);
     if number == channels.len() {
         channels.push((input.text()?.into(), Some(input.position()?)));
     }
     let (channel, forgotten) = channels
         .get_mut(number)
-        .ok_or(StateError::Impossible("an entry of no channel"))?;
+        .ok_or(SnapshotError::Impossible("an entry of no channel"))?;
     let entry = Publication {
         position: input.position()?,
         channel: Arc::clone(channel),

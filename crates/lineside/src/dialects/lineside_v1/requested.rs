@@ -1,20 +1,20 @@
-//! What a connect asks for: each channel once, with the cursor that it resumes after.
+//! Channels that a connect asks for, each once, with its cursor.
 
 use std::sync::Arc;
 
 use lineside_hub::Want;
 use lineside_protocol::After;
 
-/// The wants of one connect, in the order in which they came.
+/// Channels of one connect, in the order of the request.
 #[derive(Debug, Default)]
-pub(super) struct Wants {
+pub(super) struct Requested {
     wants: Vec<Want>,
-    /// How many of them the token brought; the rest were named.
-    brought: usize,
+    /// Number of channels from the token. The rest were named.
+    from_token: usize,
 }
 
-impl Wants {
-    /// The channels that the token brings, each after the connection's cursor.
+impl Requested {
+    /// Begins with the channels of the token, each after the connection's cursor.
     pub(super) fn of_token(
         channels: impl Iterator<Item = Arc<str>>,
         after: Option<&After>,
@@ -25,25 +25,24 @@ impl Wants {
         };
         let wants: Vec<Want> = channels.map(want).collect();
         Self {
-            brought: wants.len(),
+            from_token: wants.len(),
             wants,
         }
     }
 
-    /// Adds a channel that is asked for by name; false when that would make more than `most`.
+    /// Adds a named channel. Returns false if there would be more than `most`.
     ///
-    /// Its own cursor is nearer than the connection's. Of a channel that is named twice the lower cursor counts: nothing
-    /// that either would bring is left out.
-    pub(super) fn name(&mut self, channel: &str, after: Option<After>, most: usize) -> bool {
+    /// The cursor of a named channel replaces the connection's. If a channel is named twice, the lower cursor counts.
+    pub(super) fn add(&mut self, channel: &str, after: Option<After>, most: usize) -> bool {
         match self.wants.iter().position(|want| *want.channel == *channel) {
             None if self.wants.len() >= most => return false,
             None => self.wants.push(Want {
                 channel: channel.into(),
                 after,
             }),
-            Some(at) if at < self.brought => {
+            Some(at) if at < self.from_token => {
                 self.wants.remove(at);
-                self.brought -= 1;
+                self.from_token -= 1;
                 self.wants.push(Want {
                     channel: channel.into(),
                     after,
@@ -57,12 +56,12 @@ impl Wants {
         true
     }
 
-    pub(super) fn into_vec(self) -> Vec<Want> {
+    pub(super) fn into_wants(self) -> Vec<Want> {
         self.wants
     }
 }
 
-/// The cursor that leaves out less. One that cannot be compared resumes as lost, and so does the whole.
+/// The lower of two cursors. Cursors that cannot be compared become unknown, which resumes as lost.
 fn lower(one: Option<After>, other: Option<After>) -> Option<After> {
     match (one, other) {
         (None, after) | (after, None) => after,

@@ -1,4 +1,4 @@
-//! What one connection may see, and until when.
+//! Rights of one connection: its verified tokens, the channels that they open, and their expiry.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use lineside_token::{
     verify_channel, verify_connection, verify_identity,
 };
 
-use super::{Rules, Turn};
+use crate::dialects::{Rules, Turn};
 
-// A revocation outlives every token that it means, and any session that a token may name can be revoked.
+// A revocation lives as long as every token that it covers, and every session of a token can be revoked.
 const _: () = assert!(REVOCATION_MS == TTL_SECONDS_MAX * 1000 + LEEWAY_MS);
 const _: () = assert!(SESSION_BYTES_MAX == SID_BYTES_MAX);
 
-/// Why something is not allowed.
+/// Reason for refusing a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// What the browser is told.
+    /// Code for the browser.
     pub(crate) code: ErrorCode,
-    /// For people.
+    /// Details for people.
     pub(crate) message: String,
 }
 
@@ -37,7 +37,7 @@ impl Refusal {
         Self::new(codes::TOKEN_REVOKED, codes::TOKEN_REVOKED.meaning)
     }
 
-    /// The code that ends a connection whose own token is at fault.
+    /// Close code for a connection whose own token is refused.
     pub(super) fn close_code(&self) -> CloseCode {
         match self.code {
             codes::TOKEN_EXPIRED => codes::CLOSE_TOKEN_EXPIRED,
@@ -59,27 +59,27 @@ impl From<TokenError> for Refusal {
     }
 }
 
-/// The verified token of a connection, and the channel tokens that it used.
+/// Verified token of a connection, and the channel tokens that it used.
 #[derive(Debug)]
 pub(super) struct Rights {
-    /// None: anonymous, and only public channels and channel tokens open anything.
+    /// `None` for an anonymous connection, which only public rules and channel tokens give rights.
     claims: Option<ConnectionClaims>,
-    /// Channels that only a channel token opened.
+    /// Rights from channel tokens.
     channel_tokens: Vec<ChannelRight>,
 }
 
-/// What remains of a channel token.
+/// Right from a channel token.
 #[derive(Debug)]
 struct ChannelRight {
     channel: Box<str>,
-    /// Its end in seconds since the Unix epoch.
+    /// Expiry, in seconds since the Unix epoch.
     exp: u64,
-    /// When it was made, in milliseconds since the Unix epoch, if it is for one user alone: the connection's.
+    /// Issue time of a token for one user, in milliseconds since the Unix epoch.
     issued_ms: Option<u64>,
 }
 
 impl Rights {
-    /// Takes the connection's token, or else the identity that its browser brought in a cookie.
+    /// Verifies the connection's token, or without one the identity from the cookie.
     pub(super) fn verify(
         token: Option<&str>,
         identity: Option<&str>,
@@ -100,12 +100,12 @@ impl Rights {
         self.claims.as_ref()?.sub.as_deref()
     }
 
-    /// End of the connection's token, in seconds since the Unix epoch.
+    /// Expiry of the connection's token, in seconds since the Unix epoch.
     pub(super) fn exp(&self) -> Option<u64> {
         self.claims.as_ref().map(|claims| claims.exp)
     }
 
-    /// The user's channel and those that the token names: subscribed by themselves.
+    /// The user's channel and the channels of the token, which are subscribed without a request.
     pub(super) fn own_channels(&self) -> impl Iterator<Item = Arc<str>> {
         let user = self
             .user()
@@ -118,7 +118,7 @@ impl Rights {
         user.into_iter().chain(named)
     }
 
-    /// Whether the connection's own token, or nobody's leave, opens the channel.
+    /// Whether the token or a public-channel rule allows this channel.
     fn covers_by_itself(&self, channel: &str, rules: &Rules) -> bool {
         let public = || {
             rules
@@ -132,18 +132,18 @@ impl Rights {
             || public()
     }
 
-    /// Whether anything opens the channel now.
+    /// Whether the channel is allowed now.
     pub(super) fn covers(&self, channel: &str, rules: &Rules) -> bool {
         self.covers_by_itself(channel, rules) || self.holds(channel)
     }
 
-    /// Whether a channel token opened the channel.
+    /// Whether a channel token allows the channel.
     fn holds(&self, channel: &str) -> bool {
         let mut held = self.channel_tokens.iter();
         held.any(|held| *held.channel == *channel)
     }
 
-    /// Opens a channel that is asked for, with a channel token where it takes one.
+    /// Checks a requested channel, and verifies its channel token if it needs one.
     pub(super) fn open(
         &mut self,
         channel: &str,
@@ -198,15 +198,15 @@ impl Rights {
                 "the channel token is for another user",
             ));
         }
-        // It names no session: who signs out of one alone keeps what was made for the user.
+        // A channel token names no session, so only a revocation of all sessions covers it.
         let sub = claims.sub.as_deref();
-        if sub.is_some_and(|sub| turn.is_revoked(sub, None, claims.iat_ms)) {
+        if sub.is_some_and(|sub| turn.broker.is_revoked(sub, None, claims.iat_ms)) {
             return Err(Refusal::revoked());
         }
         Ok(claims)
     }
 
-    /// Puts a fresh token of the same user in the place of the old one.
+    /// Replaces the token by a fresh one of the same user.
     pub(super) fn refresh(&mut self, token: &str, turn: &Turn<'_>) -> Result<(), Refusal> {
         let claims = verify_unrevoked(verify_connection, token, turn)?;
         if claims.sub.as_deref() != self.user() {
@@ -216,31 +216,31 @@ impl Rights {
         Ok(())
     }
 
-    /// Drops the channel token of a channel that is left.
+    /// Removes the channel token of a channel.
     pub(super) fn forget(&mut self, channel: &str) {
         self.channel_tokens.retain(|held| *held.channel != *channel);
     }
 
-    /// Whether the connection's own token is over.
+    /// Whether the connection's token has expired.
     pub(super) fn is_expired(&self, wall_ms: u64) -> bool {
         self.exp().is_some_and(|exp| end_ms(exp) <= wall_ms)
     }
 
-    /// Drops the channel tokens that are over, and names their channels.
+    /// Removes expired channel tokens, and returns their channels.
     pub(super) fn expire(&mut self, wall_ms: u64) -> Vec<Box<str>> {
         self.drop_channel_tokens(|held| end_ms(held.exp) <= wall_ms)
     }
 
-    /// Whether a revocation of this connection's user means its own token.
+    /// Whether a revocation of this connection's user covers its token.
     pub(super) fn is_ended_by(&self, revocation: &Revocation) -> bool {
         self.claims
             .as_ref()
-            .is_some_and(|claims| revocation.ends(claims.sid.as_deref(), claims.iat_ms))
+            .is_some_and(|claims| revocation.covers(claims.sid.as_deref(), claims.iat_ms))
     }
 
-    /// Drops the channel tokens that a revocation of this connection's user means, and names their channels.
+    /// Removes the channel tokens that a revocation of this connection's user covers, and returns their channels.
     pub(super) fn revoke(&mut self, revocation: &Revocation) -> Vec<Box<str>> {
-        self.drop_channel_tokens(|held| held.issued_ms.is_some_and(|it| revocation.ends(None, it)))
+        self.drop_channel_tokens(|held| held.issued_ms.is_some_and(|it| revocation.covers(None, it)))
     }
 
     fn drop_channel_tokens(&mut self, is_over: impl Fn(&ChannelRight) -> bool) -> Vec<Box<str>> {
@@ -248,28 +248,28 @@ impl Rights {
         over.map(|held| held.channel).collect()
     }
 
-    /// When the next of them is over, in milliseconds since the Unix epoch.
+    /// Time of the next expiry, in milliseconds since the Unix epoch.
     pub(super) fn expires_at_ms(&self) -> Option<u64> {
         let channels = self.channel_tokens.iter().map(|held| held.exp);
         self.exp().into_iter().chain(channels).min().map(end_ms)
     }
 }
 
-/// What a token says, unless its user signed out after it was made.
+/// Verifies a token, and rejects it if it is revoked.
 fn verify_unrevoked(
     verify: fn(&str, &Keys, u64) -> Result<ConnectionClaims, TokenError>,
     token: &str,
     turn: &Turn<'_>,
 ) -> Result<ConnectionClaims, Refusal> {
     let claims = verify(token, &turn.rules.keys.current(), turn.wall_ms)?;
-    let is_revoked = |sub: &str| turn.is_revoked(sub, claims.sid.as_deref(), claims.iat_ms);
+    let is_revoked = |sub: &str| turn.broker.is_revoked(sub, claims.sid.as_deref(), claims.iat_ms);
     if claims.sub.as_deref().is_some_and(is_revoked) {
         return Err(Refusal::revoked());
     }
     Ok(claims)
 }
 
-/// The end of a right with the leeway that its beginning was granted too.
+/// Expiry with the leeway that also applies to the issue time, in milliseconds since the Unix epoch.
 fn end_ms(exp: u64) -> u64 {
     exp.saturating_mul(1000).saturating_add(LEEWAY_MS)
 }

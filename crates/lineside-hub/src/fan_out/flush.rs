@@ -1,55 +1,55 @@
-//! Which connection is written next, and which is given up.
+//! Order in which connections are written, and detection of slow ones.
 
 use std::collections::VecDeque;
 
 use super::{Connection, ConnectionId};
 use crate::outbox::OUTBOX_ITEMS_MAX;
 
-/// Writes that a lane gets before the other one's turn: under a millisecond at the 2.7 microseconds that a write to a
-/// local socket was measured at.
+/// Number of writes in one lane before the other lane's turn: less than a millisecond at 2.7 µs per write to a local
+/// socket (measured).
 pub const SLICE_CONNECTIONS: usize = 256;
 
-/// Publications that a shard offers while the longest waiting connection is not written. Beyond it, taking more in would
-/// only move the backlog from the link, where publishers notice it, into outboxes. As many as go into one write.
+/// Maximum number of publications that a shard offers while the longest waiting connection is not written. Offering more
+/// would only move the backlog from the link, where publishers notice it, into outboxes. One write takes as many.
 pub const PASS_PUBLICATIONS_MAX: u64 = 64;
 
-/// Why a connection is written.
+/// Queue of connections to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Something concerns it and few others: at most half of the slices while both lanes wait.
+    /// Publications with few subscribers. Gets at most half of the writes while both lanes wait.
     Direct,
-    /// Something concerns it and many others, or more is owed to it than one write takes.
+    /// Publications with many subscribers, and connections with more in the outbox than one write takes.
     Bulk,
 }
 
-/// Where a connection stands in the flush; kept in the connection.
+/// State of one connection in the flush.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct FlushState {
     in_direct: bool,
     in_bulk: bool,
-    /// The kernel takes none of its bytes.
+    /// The kernel buffer is full.
     pub(super) blocked: bool,
-    /// It is to be closed, and is offered nothing more.
+    /// The connection is about to be closed and receives no more publications.
     pub(super) slow: bool,
 }
 
 /// A connection in a lane.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct Queued {
     pub(super) id: ConnectionId,
     lane: Lane,
-    /// How many publications had been offered when it came.
+    /// Number of publications offered before it was queued.
     since: u64,
 }
 
-/// The two lanes. Each holds a connection once at most, and is first in, first out; a connection may stand in both, and
-/// is then written from whichever comes first.
+/// The two lanes, each first in, first out. A lane holds a connection at most once. A connection in both lanes is written
+/// from whichever comes first.
 #[derive(Debug)]
 pub(super) struct Flush {
-    direct: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
+    direct: VecDeque<Queued>,
+    bulk: VecDeque<Queued>,
     turn: Lane,
-    /// Writes left in this turn.
+    /// Number of writes left in this turn.
     left: usize,
     offered: u64,
     outbox_bytes_max: usize,
@@ -70,76 +70,76 @@ impl Flush {
         }
     }
 
-    /// Counts one publication more.
+    /// Counts a publication.
     pub(super) fn count_offered(&mut self) {
         self.offered += 1;
     }
 
-    /// Publications offered since the longest waiting connection came.
+    /// Number of publications offered since the longest waiting connection was queued.
     pub(super) fn offered_since_pass(&self) -> u64 {
         let oldest = self.direct.front().into_iter().chain(self.bulk.front());
         oldest
-            .map(|waiting| self.offered - waiting.since)
+            .map(|queued| self.offered - queued.since)
             .max()
             .unwrap_or(0)
     }
 
-    /// Has a connection written after its outbox grew, from the lane or from a better one that it stands in; or gives it
-    /// up, if the kernel refuses its bytes and too many have gathered.
+    /// Queues a connection whose outbox grew, unless it waits in this lane or a faster one. A blocked connection whose
+    /// outbox exceeds a limit becomes slow instead.
     pub(super) fn enqueue(&mut self, connection: &mut Connection, lane: Lane) {
         let Connection {
             id,
-            standing,
+            flush: state,
             outbox,
             ..
         } = connection;
-        if standing.blocked {
+        if state.blocked {
             let is_full =
                 outbox.bytes() > self.outbox_bytes_max || outbox.items() > OUTBOX_ITEMS_MAX;
-            if is_full && !standing.slow {
-                standing.slow = true;
+            if is_full && !state.slow {
+                state.slow = true;
                 self.slow.push_back(*id);
             }
             return;
         }
-        let waits = standing.in_direct || (lane == Lane::Bulk && standing.in_bulk);
-        if !waits {
-            let waiting = Waiting {
+        let is_queued = state.in_direct || (lane == Lane::Bulk && state.in_bulk);
+        if !is_queued {
+            let queued = Queued {
                 id: *id,
                 lane,
                 since: self.offered,
             };
-            self.lane(lane).push_back(waiting);
-            standing.set(lane, true);
+            self.lane(lane).push_back(queued);
+            state.set(lane, true);
         }
     }
 
-    /// Has a connection that was just written go on: ahead of the bulk if it came from there, so that one pass empties
-    /// every outbox or finds the kernel full.
-    pub(super) fn requeue(&mut self, written: Waiting, connection: &mut Connection) {
-        let Standing {
+    /// Queues a connection that was just written and has more to send. One from the bulk lane goes to its front, so that one
+    /// pass over the lane empties every outbox or fills the kernel buffer.
+    pub(super) fn requeue(&mut self, written: Queued, connection: &mut Connection) {
+        let FlushState {
             in_bulk, blocked, ..
-        } = connection.standing;
+        } = connection.flush;
         if written.lane == Lane::Bulk && !in_bulk && !blocked {
             self.bulk.push_front(written);
-            connection.standing.set(Lane::Bulk, true);
+            connection.flush.set(Lane::Bulk, true);
         } else {
             self.enqueue(connection, Lane::Bulk);
         }
     }
 
-    /// Whether any connection stands in a lane.
-    pub(super) fn is_waiting(&self) -> bool {
+    /// Whether a connection is queued.
+    pub(super) fn has_queued(&self) -> bool {
         !self.direct.is_empty() || !self.bulk.is_empty()
     }
 
-    /// The next connection that was given up. It may be gone.
+    /// Next slow connection. It may be closed.
     pub(super) fn next_slow(&mut self) -> Option<ConnectionId> {
         self.slow.pop_front()
     }
 
-    /// The next in turn. It may be gone, blocked or have nothing left to send.
-    pub(super) fn dequeue(&mut self) -> Option<Waiting> {
+    /// Removes the next connection. It may be closed, blocked or have an empty outbox.
+    pub(super) fn dequeue(&mut self) -> Option<Queued> {
         let other = match self.turn {
             Lane::Direct => Lane::Bulk,
             Lane::Bulk => Lane::Direct,
@@ -153,7 +153,7 @@ impl Flush {
         self.lane(self.turn).pop_front()
     }
 
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Waiting> {
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Queued> {
         match lane {
             Lane::Direct => &mut self.direct,
             Lane::Bulk => &mut self.bulk,
@@ -161,10 +161,10 @@ impl Flush {
     }
 }
 
-impl Standing {
-    /// Notes that the connection left the lane.
-    pub(super) fn leave(&mut self, waiting: Waiting) {
-        self.set(waiting.lane, false);
+impl FlushState {
+    /// Marks the connection as no longer in the lane.
+    pub(super) fn leave(&mut self, queued: Queued) {
+        self.set(queued.lane, false);
     }
 
     fn set(&mut self, lane: Lane, stands: bool) {

@@ -325,11 +325,14 @@ fn a_state_that_is_cut_anywhere_is_refused() {
     let saved = save(&full().hub);
     for length in 0..saved.len() {
         let error = Hub::restore(&saved[..length], SMALL, 10).unwrap_err();
-        assert!(matches!(error, StateError::CutShort), "{length}: {error}");
+        assert!(
+            matches!(error, SnapshotError::CutShort),
+            "{length}: {error}"
+        );
     }
     let longer = [&saved[..], &[0]].concat();
     let error = Hub::restore(&*longer, SMALL, 10).unwrap_err();
-    assert!(matches!(error, StateError::Trailing), "{error}");
+    assert!(matches!(error, SnapshotError::Trailing), "{error}");
 }
 
 #[test]

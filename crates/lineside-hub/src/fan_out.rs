@@ -1,5 +1,4 @@
-//! One thread's share of the connections: what they are subscribed to, what they are yet to be sent, and in which order
-//! they are written.
+//! Fan-out of one thread: the subscriptions and outboxes of its connections, and the order in which they are written.
 
 mod channels;
 mod flush;
@@ -9,33 +8,33 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_protocol::Position;
+use lineside_protocol::{Cursor, Epoch, Position};
 use slab::Slab;
 
-use crate::journal::Publication;
+use crate::journal::{Publication, Replay};
 use crate::outbox::Outbox;
 
 use channels::{Channels, Subscription};
-use flush::{Flush, Lane, Standing, Waiting};
-use resume::Pending;
+use flush::{Flush, FlushState, Lane, Queued};
+use resume::PendingResume;
 
 pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
-pub use resume::{Outcome, Resume, Resumed, Verdict, Want};
+pub use resume::{ChannelVerdict, Resume, Resumed};
 
-/// Subscribers up to which a publication counts as small, and those it concerns are written first: the devices of one
-/// user.
+/// Maximum number of subscribers of a publication in the direct lane, whose connections are written first: the devices of
+/// one user.
 pub const DIRECT_SUBSCRIBERS_MAX: usize = 16;
 
-/// One connection of one shard, for as long as the shard lives: slots are used again, numbers are not.
+/// Id of a connection, unique for the lifetime of its shard. Slots are reused, numbers are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     slot: usize,
-    /// How many connections the shard had opened before.
+    /// Number of connections opened before this one.
     number: u64,
 }
 
 impl ConnectionId {
-    /// Its place among the connections that are open: small numbers, for a table beside the shard.
+    /// Index of the connection among the open ones. Small, for use in a table beside the shard.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot
@@ -45,42 +44,45 @@ impl ConnectionId {
 #[derive(Debug)]
 struct Connection {
     id: ConnectionId,
-    /// In the order in which they were made.
+    /// In the order of subscribing.
     subscriptions: Vec<Subscription>,
     outbox: Outbox,
-    standing: Standing,
-    /// A resume that the shard has not come to yet.
-    pending: Option<Box<Pending>>,
+    flush: FlushState,
+    /// Resume that waits for the shard to dispatch more.
+    pending: Option<Box<PendingResume>>,
 }
 
-/// The connections of one thread.
+/// Subscriptions and outboxes of the connections of one thread.
 ///
-/// Whoever owns it bounds how many are open and how many channels each may want; their outboxes are bounded here. Calls
-/// that name a closed connection do nothing.
+/// The caller bounds the number of connections and of subscriptions per connection. Outboxes are bounded here. Calls for
+/// a closed connection have no effect.
 ///
-/// An idle connection costs 245 bytes on a shared channel and 368 on a channel of its own, and an offer about 10 ns
-/// (resident memory of 100,000 connections and the time of 10,000 offers, x86-64, glibc 2.36, optimized).
+/// An idle connection takes 245 bytes with a shared channel and 368 bytes with a channel of its own, and an offer takes
+/// about 10 ns (100,000 connections and 10,000 offers, x86-64, glibc 2.36, optimized).
 #[derive(Debug)]
-pub struct Shard {
+pub struct FanOut {
+    epoch: Epoch,
     dispatched: Position,
     opened: u64,
     connections: Slab<Connection>,
     channels: Channels,
     flush: Flush,
-    /// What [`next_flush`](Self::next_flush) returned last.
-    written: Option<Waiting>,
-    /// Connections with a pending resume, by the position that completes it.
+    /// Result of the latest [`next_flush`](Self::next_flush).
+    written: Option<Queued>,
+    /// Connections with a waiting resume, by the position that completes it.
     pending: BTreeSet<(Position, ConnectionId)>,
 }
 
-impl Shard {
-    /// A shard that will be given every publication after `dispatched`. A connection whose kernel buffer is full, and to
-    /// which more than `outbox_bytes_max` bytes, replays not counted, or [`OUTBOX_ITEMS_MAX`](crate::OUTBOX_ITEMS_MAX) items
-    /// are owed, is [slow](Self::next_slow).
+impl FanOut {
+    /// Creates a fan-out that will be given every entry after `start`.
+    ///
+    /// A connection with a full kernel buffer is [slow](Self::next_slow) when more than `outbox_bytes_max` bytes (replays
+    /// not counted) or [`OUTBOX_ITEMS_MAX`](crate::OUTBOX_ITEMS_MAX) items wait for it.
     #[must_use]
-    pub fn new(dispatched: Position, outbox_bytes_max: usize) -> Self {
+    pub fn new(start: Cursor, outbox_bytes_max: usize) -> Self {
         Self {
-            dispatched,
+            epoch: start.epoch,
+            dispatched: start.position,
             opened: 0,
             connections: Slab::new(),
             channels: Channels::default(),
@@ -90,13 +92,19 @@ impl Shard {
         }
     }
 
-    /// The position of the newest entry that was dispatched.
+    /// Position of the newest dispatched entry.
     #[must_use]
     pub fn dispatched(&self) -> Position {
         self.dispatched
     }
 
-    /// A new connection, subscribed to nothing.
+    /// Cursor of a position in this shard's epoch.
+    #[must_use]
+    pub fn cursor_at(&self, position: Position) -> Cursor {
+        self.epoch.at(position)
+    }
+
+    /// Opens a connection without subscriptions.
     pub fn open(&mut self) -> ConnectionId {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId {
@@ -108,13 +116,13 @@ impl Shard {
             id,
             subscriptions: Vec::new(),
             outbox: Outbox::default(),
-            standing: Standing::default(),
+            flush: FlushState::default(),
             pending: None,
         });
         id
     }
 
-    /// Ends every subscription of a connection, and its pending resume. What is in the outbox stays there.
+    /// Ends all subscriptions of a connection and its waiting resume. The outbox stays as it is.
     pub fn leave(&mut self, id: ConnectionId) {
         let Some(connection) = self.connection(id) else {
             return;
@@ -129,7 +137,7 @@ impl Shard {
         }
     }
 
-    /// Forgets a connection: its subscriptions, its pending resume and what it was not sent.
+    /// Removes a connection with its subscriptions, waiting resume and outbox.
     pub fn close(&mut self, id: ConnectionId) {
         self.leave(id);
         if self.connection(id).is_some() {
@@ -137,8 +145,8 @@ impl Shard {
         }
     }
 
-    /// Offers a publication to every subscriber of its channel: a pointer into each outbox. Publications come in journal
-    /// order, each once. Gives how many were offered it.
+    /// Puts a publication into the outbox of every subscriber of its channel, and returns their number. Publications must
+    /// come in journal order, each once.
     pub fn dispatch(&mut self, publication: &Arc<Publication>) -> usize {
         debug_assert!(
             publication.position > self.dispatched,
@@ -158,7 +166,7 @@ impl Shard {
         let mut offered = 0;
         for &slot in subscribers {
             let connection = &mut self.connections[slot];
-            if !connection.standing.slow {
+            if !connection.flush.slow {
                 connection.outbox.push_publication(publication);
                 self.flush.enqueue(connection, lane);
                 offered += 1;
@@ -167,23 +175,23 @@ impl Shard {
         offered
     }
 
-    /// Notes the position of an entry that is no publication. It comes in journal order, between the publications.
+    /// Moves on to the position of an entry without a publication. It must come in journal order.
     pub fn pass(&mut self, position: Position) {
         debug_assert!(position > self.dispatched, "entries come in journal order");
         self.dispatched = position;
     }
 
-    /// Puts a frame of the connection's own behind all that it is yet to be sent.
+    /// Appends a frame to a connection's outbox.
     pub fn push_frame(&mut self, id: ConnectionId, frame: Bytes) {
         self.push(id, |outbox| outbox.push_frame(frame));
     }
 
-    /// Puts the entries of a resume behind all that the connection is yet to be sent.
-    pub fn push_replay(&mut self, id: ConnectionId, entries: Vec<Arc<Publication>>) {
-        self.push(id, |outbox| outbox.push_replay(entries));
+    /// Appends a replay to a connection's outbox.
+    pub fn push_replay(&mut self, id: ConnectionId, replay: Replay) {
+        self.push(id, |outbox| outbox.push_replay(replay));
     }
 
-    /// What the connection is yet to be sent.
+    /// Outbox of a connection.
     #[must_use]
     pub fn outbox(&self, id: ConnectionId) -> Option<&Outbox> {
         self.connections
@@ -192,24 +200,23 @@ impl Shard {
             .map(|connection| &connection.outbox)
     }
 
-    /// Drops publications of `channel` that the connection was not sent, except one that is partly written: its right
-    /// to the channel has ended.
+    /// Drops unsent publications of `channel` from a connection's outbox, except one that is partly written.
     pub fn forget(&mut self, id: ConnectionId, channel: &str) {
         if let Some(connection) = self.connection(id) {
             connection.outbox.forget(channel);
         }
     }
 
-    /// Drops all that the connection was not sent, except the rest of a frame that is partly written, and offers it
-    /// nothing more: what is pushed from here on is a goodbye.
+    /// Drops everything unsent from a connection's outbox, except the rest of a frame that is partly written. From then on
+    /// only [`push_frame`](Self::push_frame) adds to the outbox.
     pub fn abandon(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connection(id) {
-            connection.standing.slow = true;
+            connection.flush.slow = true;
             connection.outbox.abandon();
         }
     }
 
-    /// Ends a subscription; false when there was none. What is in the outbox stays there.
+    /// Ends a subscription. Returns false if there was none. The outbox stays as it is.
     pub fn unsubscribe(&mut self, id: ConnectionId, channel: &str) -> bool {
         let Some(key) = self.channels.key(channel) else {
             return false;
@@ -226,7 +233,7 @@ impl Shard {
         true
     }
 
-    /// The connection's channels, in the order in which it came to them.
+    /// Names of a connection's channels, in the order of subscribing.
     pub fn subscriptions(&self, id: ConnectionId) -> impl Iterator<Item = &Arc<str>> {
         let connection = self.connections.get(id.slot).filter(|it| it.id == id);
         let subscriptions = connection.map_or(&[][..], |connection| &connection.subscriptions);
@@ -235,19 +242,19 @@ impl Shard {
             .map(|subscription| self.channels.name(subscription.channel))
     }
 
-    /// How many subscriptions its connections hold in all.
+    /// Number of subscriptions of all connections.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
         self.channels.subscriptions()
     }
 
-    /// How many channels have a subscriber.
+    /// Number of channels with a subscriber.
     #[must_use]
     pub fn channel_count(&self) -> usize {
         self.channels.len()
     }
 
-    /// Whether the connection is subscribed to `channel`. Costs a look at each of its subscriptions.
+    /// Whether a connection is subscribed to `channel`. Costs a pass over its subscriptions.
     #[must_use]
     pub fn is_subscribed(&self, id: ConnectionId, channel: &str) -> bool {
         self.channels.key(channel).is_some_and(|key| {
@@ -256,28 +263,27 @@ impl Shard {
         })
     }
 
-    /// The connection to write next: its [outbox](Self::outbox) holds something and its kernel buffer may take some.
-    /// After the write comes [`advance`](Self::advance), [`block`](Self::block) or [`close`](Self::close).
+    /// Next connection to write: its [outbox](Self::outbox) is not empty, and its kernel buffer is not known to be full.
+    /// Call [`advance`](Self::advance), [`block`](Self::block) or [`close`](Self::close) after the write.
     ///
-    /// After every [`SLICE_CONNECTIONS`] of these the owner sees to its other work.
+    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections.
     pub fn next_flush(&mut self) -> Option<ConnectionId> {
-        while let Some(waiting) = self.flush.dequeue() {
-            let Some(connection) = self.connection(waiting.id) else {
+        while let Some(queued) = self.flush.dequeue() {
+            let Some(connection) = self.connection(queued.id) else {
                 continue;
             };
-            connection.standing.leave(waiting);
-            if !connection.standing.blocked && !connection.outbox.is_empty() {
-                self.written = Some(waiting);
-                return Some(waiting.id);
+            connection.flush.leave(queued);
+            if !connection.flush.blocked && !connection.outbox.is_empty() {
+                self.written = Some(queued);
+                return Some(queued.id);
             }
         }
         None
     }
 
-    /// Notes that the first `written` bytes of the outbox are on their way. If more is left, the connection is written
-    /// again in turn.
+    /// Removes the first `written` bytes from a connection's outbox. If more is left, the connection is queued again.
     pub fn advance(&mut self, id: ConnectionId, written: usize) {
-        let waiting = self.written.take_if(|waiting| waiting.id == id);
+        let queued = self.written.take_if(|queued| queued.id == id);
         let Some(connection) = get(&mut self.connections, id) else {
             return;
         };
@@ -285,34 +291,34 @@ impl Shard {
         if connection.outbox.is_empty() {
             return;
         }
-        match waiting {
-            Some(waiting) => self.flush.requeue(waiting, connection),
+        match queued {
+            Some(queued) => self.flush.requeue(queued, connection),
             None => self.flush.enqueue(connection, Lane::Bulk),
         }
     }
 
-    /// Notes that the kernel takes no more of the connection's bytes: it is not written until [`unblock`](Self::unblock).
+    /// Marks a connection's kernel buffer as full. The connection is not written until [`unblock`](Self::unblock).
     pub fn block(&mut self, id: ConnectionId) {
         let Some(connection) = get(&mut self.connections, id) else {
             return;
         };
-        connection.standing.blocked = true;
+        connection.flush.blocked = true;
         self.flush.enqueue(connection, Lane::Bulk);
     }
 
-    /// Notes that the kernel takes bytes of the connection again.
+    /// Marks a connection's kernel buffer as writable again.
     pub fn unblock(&mut self, id: ConnectionId) {
         let Some(connection) = get(&mut self.connections, id) else {
             return;
         };
-        connection.standing.blocked = false;
+        connection.flush.blocked = false;
         if !connection.outbox.is_empty() {
             self.flush.enqueue(connection, Lane::Bulk);
         }
     }
 
-    /// The next connection that is blocked with too much owed to it. It is offered nothing more:
-    /// [abandon](Self::abandon) it, push it why, and close it.
+    /// Next blocked connection whose outbox exceeds its limit. It receives no more publications: [abandon](Self::abandon)
+    /// it, push the reason, and close it.
     pub fn next_slow(&mut self) -> Option<ConnectionId> {
         while let Some(id) = self.flush.next_slow() {
             if self.connection(id).is_some() {
@@ -322,14 +328,14 @@ impl Shard {
         None
     }
 
-    /// Whether [`next_flush`](Self::next_flush) may have a connection to write.
+    /// Whether [`next_flush`](Self::next_flush) may return a connection.
     #[must_use]
     pub fn has_flush(&self) -> bool {
-        self.flush.is_waiting()
+        self.flush.has_queued()
     }
 
-    /// How many publications the longest waiting connection is behind. From [`PASS_PUBLICATIONS_MAX`] on, flush before
-    /// dispatching more.
+    /// Number of publications offered since the longest waiting connection was queued. From [`PASS_PUBLICATIONS_MAX`] on,
+    /// flush before dispatching more.
     #[must_use]
     pub fn offered_since_pass(&self) -> u64 {
         self.flush.offered_since_pass()
@@ -357,7 +363,7 @@ impl Shard {
         }
     }
 
-    /// Ends a subscription that its connection no longer holds.
+    /// Removes a subscription that its connection no longer holds from the channel.
     fn end(&mut self, subscription: Subscription) {
         let Some(slot) = self.channels.remove(subscription) else {
             return;

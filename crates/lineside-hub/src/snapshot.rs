@@ -1,4 +1,4 @@
-//! The hub as plain data: what a planned stop leaves, and its successor goes on with.
+//! Snapshot of the hub: what a planned stop writes and the next sidecar restores.
 //!
 //! ```text
 //!  "LNSSTATE" | version u16 | now_ms u64 | wall_ms u64 | journal | publishers | once ids | revocations | SHA-256
@@ -18,7 +18,7 @@
 use std::io::{self, Read, Write};
 
 use crate::counts::Counts;
-use crate::encoding::{Reader, StateError, VERSION, Writer};
+use crate::encoding::{Reader, SnapshotError, VERSION, Writer};
 use crate::hub::Hub;
 use crate::journal::{HistoryLimits, Journal};
 use crate::once::OnceIds;
@@ -27,27 +27,27 @@ use crate::revocations::Revocations;
 
 const MAGIC: [u8; 8] = *b"LNSSTATE";
 
-/// What a state may hold beside history, in bytes: at their longest the `once` ids take 130 MB and the revocations 103 MB;
-/// the publishers some 10 MB, unless thousands of them are refused without end.
+/// Maximum size of a snapshot beside its history, in bytes. The `once` ids take at most 130 MB, the revocations at most
+/// 103 MB, and the publishers about 10 MB.
 const BESIDE_HISTORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Latest time that is taken for one, in milliseconds: as far from any overflow as from any clock.
+/// Latest valid time, in milliseconds. Sums of times cannot overflow below it.
 const TIME_MS_MAX: u64 = 1 << 53;
 
-/// When a state was saved, by two clocks.
+/// Time of a snapshot by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavedAt {
-    /// In milliseconds of the hub's clock, in which all its times are: the successor's goes on from here.
+    /// Milliseconds of the hub's clock. The next sidecar's clock continues from here.
     pub now_ms: u64,
-    /// In milliseconds since the Unix epoch: what says how long nothing ran.
+    /// Milliseconds since the Unix epoch, for measuring the time between the two sidecars.
     pub wall_ms: u64,
 }
 
 impl Hub {
-    /// Writes all that a successor needs to go on in this epoch, and returns the bytes it took: at most
-    /// `history.bytes_max` of its limits and 256 MiB. The same hub gives the same bytes. Buffer `out`.
+    /// Writes a snapshot, and returns its size in bytes: at most [`HistoryLimits::bytes_max`] and 256 MiB. The same hub
+    /// gives the same bytes. Pass a buffered `out`.
     ///
-    /// Whoever calls this must give no position away afterwards: the epoch is the successor's.
+    /// Nothing may be applied to this hub afterwards, because the next sidecar continues its epoch.
     ///
     /// # Errors
     /// Those of `out`, and [`io::ErrorKind::FileTooLarge`] beyond that limit.
@@ -66,32 +66,32 @@ impl Hub {
         out.finish()
     }
 
-    /// The hub that was [saved](Self::save), within these limits: what exceeds them is forgotten. No publisher is linked,
-    /// and links may be numbered from 1 again. Buffer `input`.
+    /// Reads a hub that was [saved](Self::save), and evicts what exceeds `history`. No publisher is linked, and links may be
+    /// numbered from 1 again. Pass a buffered `input`.
     ///
-    /// The caller sees to it that of one state one hub is restored at most, before anything of it is served.
+    /// A snapshot must be restored at most once.
     ///
     /// # Errors
-    /// When `input` is not the whole of a state, unchanged, in this version; costs no more memory than the limits allow.
+    /// When `input` is not one complete, undamaged snapshot of this version. Takes no more memory than the limits allow.
     pub fn restore(
         input: impl Read,
         history: HistoryLimits,
         publishers_max: usize,
-    ) -> Result<(Self, SavedAt), StateError> {
+    ) -> Result<(Self, SavedAt), SnapshotError> {
         let mut input = Reader::new(input);
         if input.array()? != MAGIC {
-            return Err(StateError::Magic);
+            return Err(SnapshotError::Magic);
         }
         let version = input.u16()?;
         if version != VERSION {
-            return Err(StateError::Version(version));
+            return Err(SnapshotError::Version(version));
         }
         let at = SavedAt {
             now_ms: input.u64()?,
             wall_ms: input.u64()?,
         };
         if at.now_ms.max(at.wall_ms) > TIME_MS_MAX {
-            return Err(StateError::Impossible("that time"));
+            return Err(SnapshotError::Impossible("that time"));
         }
         let hub = Self {
             journal: Journal::restore(&mut input, history)?,

@@ -1,9 +1,9 @@
-//! `once` ids as part of a [state](crate::state).
+//! The `once` ids' part of a [snapshot](crate::snapshot).
 
 use std::io::{self, Read, Write};
 
 use super::OnceIds;
-use crate::encoding::{Reader, StateError, Writer};
+use crate::encoding::{Reader, SnapshotError, Writer};
 
 impl OnceIds {
     pub(crate) fn save(&self, out: &mut Writer<impl Write>) -> io::Result<()> {
@@ -17,7 +17,7 @@ impl OnceIds {
         Ok(())
     }
 
-    pub(crate) fn restore(input: &mut Reader<impl Read>) -> Result<Self, StateError> {
+    pub(crate) fn restore(input: &mut Reader<impl Read>) -> Result<Self, SnapshotError> {
         let mut once = Self::default();
         for _ in 0..input.u32()? {
             let at_ms = input.u64()?;

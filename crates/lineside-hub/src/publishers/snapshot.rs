@@ -1,4 +1,4 @@
-//! Publishers as part of a [state](crate::state): how far each has come, and what it was answered.
+//! The publishers' part of a [snapshot](crate::snapshot): landed sequences and stored answers.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -6,21 +6,21 @@ use std::io::{self, Read, Write};
 use lineside_protocol::codes::LINK_CODES;
 
 use super::{ANSWERS_MAX, Answer, Publisher, Publishers};
-use crate::door::Refused;
-use crate::encoding::{Reader, StateError, Writer};
+use crate::encoding::{Reader, SnapshotError, Writer};
+use crate::validation::Rejection;
 
 const LANDED: u8 = 0;
 const REFUSED: u8 = 1;
 
 impl Publishers {
-    /// Whoever is linked counts as unlinked at `now_ms`.
+    /// Linked publishers are written as unlinked at `now_ms`.
     pub(crate) fn save(&self, out: &mut Writer<impl Write>, now_ms: u64) -> io::Result<()> {
         let mut publishers: Vec<_> = self.publishers.iter().collect();
         publishers.sort_unstable_by_key(|(id, _)| **id);
         out.count(publishers.len())?;
         for (id, known) in publishers {
             out.bytes(id)?;
-            out.u64(known.last)?;
+            out.u64(known.landed)?;
             out.u64(known.unlinked_ms.unwrap_or(now_ms))?;
             out.u16(u16::try_from(known.answers.len()).map_err(io::Error::other)?)?;
             for (sequence, answer) in &known.answers {
@@ -31,16 +31,18 @@ impl Publishers {
         Ok(())
     }
 
-    /// No gaps are counted yet: each process counts its own.
+    /// The count of gaps starts at zero, because each process counts its own.
     pub(crate) fn restore(
         input: &mut Reader<impl Read>,
         publishers_max: usize,
-    ) -> Result<Self, StateError> {
+    ) -> Result<Self, SnapshotError> {
         let mut publishers = Self::new(publishers_max);
         for _ in 0..input.u32()? {
             let id = input.array()?;
+            let landed = input.u64()?;
             let mut known = Publisher {
-                last: input.u64()?,
+                proposed: landed,
+                landed,
                 link: 0,
                 unlinked_ms: Some(input.u64()?),
                 answers: VecDeque::new(),
@@ -51,14 +53,14 @@ impl Publishers {
                     .answers
                     .back()
                     .is_none_or(|(before, _)| *before < sequence);
-                if !in_order || sequence > known.last || known.answers.len() >= ANSWERS_MAX {
-                    return Err(StateError::Impossible("an answer out of order"));
+                if !in_order || sequence > known.landed || known.answers.len() >= ANSWERS_MAX {
+                    return Err(SnapshotError::Impossible("an answer out of order"));
                 }
                 known.answers.push_back((sequence, restore_answer(input)?));
             }
             publishers
                 .make_room()
-                .map_err(|_| StateError::Impossible("a publisher"))?;
+                .map_err(|_| SnapshotError::Impossible("a publisher"))?;
             publishers.publishers.insert(id, known);
         }
         Ok(publishers)
@@ -72,7 +74,7 @@ fn save_answer(answer: &Answer, out: &mut Writer<impl Write>) -> io::Result<()> 
             out.u64(receipt.0)?;
             out.u8(u8::from(*duplicate))
         }
-        Answer::Refused(refused) => {
+        Answer::Rejected(refused) => {
             out.u8(REFUSED)?;
             out.u16(refused.code.number)?;
             out.text(refused.message.as_bytes())
@@ -80,7 +82,7 @@ fn save_answer(answer: &Answer, out: &mut Writer<impl Write>) -> io::Result<()> 
     }
 }
 
-fn restore_answer(input: &mut Reader<impl Read>) -> Result<Answer, StateError> {
+fn restore_answer(input: &mut Reader<impl Read>) -> Result<Answer, SnapshotError> {
     match input.u8()? {
         LANDED => Ok(Answer::Landed {
             receipt: input.position()?,
@@ -89,11 +91,11 @@ fn restore_answer(input: &mut Reader<impl Read>) -> Result<Answer, StateError> {
         REFUSED => {
             let number = input.u16()?;
             let code = LINK_CODES.iter().find(|code| code.number == number);
-            Ok(Answer::Refused(Refused {
-                code: *code.ok_or(StateError::Impossible("that code of a refusal"))?,
+            Ok(Answer::Rejected(Rejection {
+                code: *code.ok_or(SnapshotError::Impossible("that code of a refusal"))?,
                 message: input.text()?,
             }))
         }
-        _ => Err(StateError::Impossible("that kind of answer")),
+        _ => Err(SnapshotError::Impossible("that kind of answer")),
     }
 }

@@ -1,4 +1,4 @@
-//! Who is subscribed to what, within one shard.
+//! Subscriptions of one shard by channel.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use slab::Slab;
 /// One subscription, as its connection holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
-    /// The key of the channel.
+    /// Key of the channel.
     pub(super) channel: usize,
-    /// The connection's place among the channel's subscribers.
+    /// Index of the connection among the channel's subscribers.
     pub(super) place: usize,
 }
 
 #[derive(Debug)]
 struct Channel {
     name: Arc<str>,
-    /// Slots of connections, in no order that means anything.
+    /// Slots of connections, in no particular order.
     subscribers: Vec<usize>,
 }
 
-/// The channels of one shard that have a subscriber.
+/// Channels of one shard that have a subscriber.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     keys: HashMap<Arc<str>, usize>,
@@ -30,12 +30,12 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// The key of a channel with subscribers.
+    /// Key of a channel with subscribers.
     pub(super) fn key(&self, name: &str) -> Option<usize> {
         self.keys.get(name).copied()
     }
 
-    /// Whether nobody is subscribed to anything.
+    /// Whether there is no subscription.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.channels.is_empty()
@@ -45,7 +45,7 @@ impl Channels {
         self.channels.len()
     }
 
-    /// Subscriptions of all channels.
+    /// Number of subscriptions of all channels.
     pub(super) fn subscriptions(&self) -> usize {
         self.subscriptions
     }
@@ -54,13 +54,13 @@ impl Channels {
         &self.channels[key].name
     }
 
-    /// The slots of the channel's subscribers.
+    /// Slots of the channel's subscribers.
     pub(super) fn subscribers(&self, name: &str) -> &[usize] {
         self.key(name)
             .map_or(&[], |key| &self.channels[key].subscribers)
     }
 
-    /// Adds the connection at `slot`, which is not subscribed yet.
+    /// Subscribes the connection at `slot`, which must not be subscribed.
     pub(super) fn add(&mut self, name: &Arc<str>, slot: usize) -> Subscription {
         let key = *self.keys.entry(Arc::clone(name)).or_insert_with(|| {
             self.channels.insert(Channel {
@@ -77,7 +77,7 @@ impl Channels {
         }
     }
 
-    /// Ends a subscription. The last subscriber takes its place: the slot of that one is returned, if there is one.
+    /// Ends a subscription. The channel's last subscriber moves to its index; returns the slot of that one, if any.
     pub(super) fn remove(&mut self, subscription: Subscription) -> Option<usize> {
         let Subscription {
             channel: key,

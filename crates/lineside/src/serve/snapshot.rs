@@ -1,43 +1,44 @@
-//! The file by which a planned stop hands the hub to its successor, beside the link.
+//! File beside the link with the snapshot of the hub: a planned stop writes it, and the next sidecar restores it.
 //!
 //! ```text
 //! stop:   write <link>.state.new, fsync, rename to <link>.state, fsync the folder
 //! start:  rename <link>.state to <link>.state.taken, fsync the folder, read, remove
 //! ```
 //!
-//! Both happen while this process holds the link's lock: the stop when no position is given away any more, the start before
-//! anybody is served. So one state is gone on from once at most, however a sidecar ends, and no epoch gives a position
-//! away twice. What is no good stays behind as `.state.taken`, which nobody reads.
+//! Both happen while this process holds the link's lock: the stop after the last position was assigned, the start before
+//! anything is served. So a snapshot is restored at most once, however a sidecar ends, and no epoch assigns a position twice.
+//! A damaged snapshot stays behind as `.state.taken`, which no sidecar reads.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, SavedAt};
 use lineside_protocol::Epoch;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
+use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::link::socket::{Link, beside};
+use crate::link::socket::{LinkListener, beside};
 use crate::log::{Level, event};
 
-/// Permission bits of a state: it holds what the app published.
+/// Permission bits of the file. It holds what the app published.
 const MODE: u32 = 0o600;
 
-/// How long a state may take to be written, in milliseconds: the largest one, 512 MiB by default, on a disk of 50 MB/s.
+/// Deadline for writing a snapshot, in milliseconds: the largest one, 512 MiB by default, at 50 MB/s.
 const WRITE_MS_MAX: u64 = 10_000;
 
-/// Bytes that go to the file, and come from it, at a time.
+/// Size of the file's buffer, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// What it means that there is no state.
+/// Consequence of a missing snapshot, for the log.
 const NEW_EPOCH: &str =
     "the next start begins a new epoch: every page is told lost, and sign-outs are forgotten";
 
-/// The names that a state has in its life.
+/// Paths of the file while it is written, complete and restored.
 #[derive(Clone)]
 struct Files {
     new: PathBuf,
@@ -54,27 +55,27 @@ impl Files {
         }
     }
 
-    /// Makes renames in the folder outlast a loss of power.
+    /// Syncs the folder, so that renames survive a power loss.
     fn sync_folder(&self) -> io::Result<()> {
         let folder = self.state.parent().unwrap_or(Path::new("/"));
         File::open(folder)?.sync_all()
     }
 }
 
-/// The hub to begin with, and the clock that its times are of: the predecessor's if that stopped as planned, otherwise an
-/// empty one of a new epoch. The caller holds the link's lock and serves nobody yet.
+/// Restores the hub and its clock from the snapshot of a planned stop, or creates an empty hub of a new epoch. The caller
+/// holds the link's lock, and does not serve yet.
 ///
 /// # Errors
-/// One line, when a state can be neither taken nor moved out of the way: a later start would go on from it.
-pub(crate) fn take(link: &Path, history: HistoryLimits) -> Result<(Hub, Clock), String> {
+/// One line if a snapshot can be neither restored nor moved away, because a later start would restore it.
+pub(crate) fn restore(link: &Path, history: HistoryLimits) -> Result<(Hub, Clock), String> {
     let files = Files::beside(link);
-    // Whatever a stop that was killed had written so far.
+    // Left over from a stop that was killed.
     let _none = fs::remove_file(&files.new);
     if move_aside(&files)? {
         let began = Instant::now();
         match read(&files, history) {
             Ok((hub, saved)) => {
-                // If it stays, it is merely in the way of nobody.
+                // No sidecar reads it if it stays.
                 let _left = fs::remove_file(&files.taken);
                 tell_restored(&hub, began.elapsed());
                 return Ok((hub, Clock::go_on(saved)));
@@ -87,7 +88,7 @@ pub(crate) fn take(link: &Path, history: HistoryLimits) -> Result<(Hub, Clock), 
     Ok((hub, Clock::start()))
 }
 
-/// Removes the state of another sidecar, which had the link for a while and has ended: this one's went on meanwhile.
+/// Moves away the snapshot of another sidecar that had the link for a while: this sidecar's journal went on meanwhile.
 pub(crate) fn discard(link: &Path) {
     let files = Files::beside(link);
     match move_aside(&files) {
@@ -101,12 +102,12 @@ pub(crate) fn discard(link: &Path) {
     }
 }
 
-/// Leaves the hub to the successor. No position may be given away from before this on. It always ends; when the state
-/// cannot be written there is none, and the log says so.
-pub(crate) async fn leave(link: &Link, hub: &Arc<Mutex<Hub>>, clock: Clock) {
+/// Saves the hub for the next sidecar. No position may be assigned from here on. If this fails, the log says so, and the
+/// next sidecar begins a new epoch.
+pub(crate) async fn save(link: &LinkListener, broker: &Arc<Broker>, clock: Clock) {
     let files = Files::beside(link.path());
     let began = Instant::now();
-    match write_and_rename(link, &files, hub, clock).await {
+    match write_and_rename(link, &files, broker, clock).await {
         Ok(bytes) => event(
             Level::Info,
             "state_saved",
@@ -128,19 +129,19 @@ pub(crate) async fn leave(link: &Link, hub: &Arc<Mutex<Hub>>, clock: Clock) {
 }
 
 async fn write_and_rename(
-    link: &Link,
+    link: &LinkListener,
     files: &Files,
-    hub: &Arc<Mutex<Hub>>,
+    broker: &Arc<Broker>,
     clock: Clock,
 ) -> io::Result<u64> {
     let at = SavedAt {
         now_ms: clock.now_ms(),
         wall_ms: clock.wall_ms(),
     };
-    // Of its own thread, since a disk may hang. That thread never renames: a state must not appear after the lock is gone.
+    // In a thread, because a disk may hang. The thread does not rename, so that no snapshot appears after the lock is gone.
     let writing = tokio::task::spawn_blocking({
-        let (files, hub) = (files.clone(), Arc::clone(hub));
-        move || write(&files, &hub, at)
+        let (files, broker) = (files.clone(), Arc::clone(broker));
+        move || write(&files, &broker, at)
     });
     let written = tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), writing).await;
     let bytes = written.map_err(|_| {
@@ -149,7 +150,7 @@ async fn write_and_rename(
     })???;
     if !link.is_held() {
         return Err(io::Error::other(
-            "the link's lock is gone, and another sidecar may serve there",
+            "the lock of the link is gone, so another sidecar may serve there",
         ));
     }
     fs::rename(&files.new, &files.state)?;
@@ -160,7 +161,7 @@ async fn write_and_rename(
     Ok(bytes)
 }
 
-fn write(files: &Files, hub: &Mutex<Hub>, at: SavedAt) -> io::Result<u64> {
+fn write(files: &Files, broker: &Broker, at: SavedAt) -> io::Result<u64> {
     let mut options = OpenOptions::new();
     options
         .write(true)
@@ -168,17 +169,14 @@ fn write(files: &Files, hub: &Mutex<Hub>, at: SavedAt) -> io::Result<u64> {
         .mode(MODE)
         .custom_flags(O_NOFOLLOW);
     let file = options.open(&files.new)?;
-    // Whatever the process's umask took away.
+    // The umask may have removed bits.
     file.set_permissions(Permissions::from_mode(MODE))?;
-    let hub = hub
-        .lock()
-        .map_err(|_| io::Error::other("a fault of Lineside itself left the hub in doubt"))?;
-    let bytes = hub.save(at, BufWriter::with_capacity(BUFFER_BYTES, &file))?;
+    let bytes = broker.save(at, BufWriter::with_capacity(BUFFER_BYTES, &file))?;
     file.sync_all()?;
     Ok(bytes)
 }
 
-/// Moves a state to where no start looks for one; false when there is none.
+/// Moves a snapshot to the path that no start reads. Returns false if there is none.
 fn move_aside(files: &Files) -> Result<bool, String> {
     let moved = match fs::rename(&files.state, &files.taken) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
@@ -195,7 +193,7 @@ fn move_aside(files: &Files) -> Result<bool, String> {
 
 fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String> {
     let mut options = OpenOptions::new();
-    // A pipe without a writer would keep us waiting.
+    // Opening a pipe without a writer would block.
     options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
     let file = options
         .open(&files.taken)
@@ -222,7 +220,7 @@ fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String>
 }
 
 fn tell_restored(hub: &Hub, took: Duration) {
-    let cursor = hub.journal.cursor();
+    let cursor = hub.cursor();
     event(
         Level::Info,
         "state_restored",

@@ -1,127 +1,71 @@
-//! One browser's side of `lineside-v1`: who it is, what it may see, and the answers to its requests.
+//! Dialect `lineside-v1`: protocol state of one connection, and the answers to its requests (docs/protocol.md).
 //!
-//! Knows no socket and no clock: requests and times come in, frames go into the connection's outbox. What is delivered in
-//! which order is the hub's ([`lineside_hub::Shard`]); what is allowed is the tokens' ([`lineside_token`]).
+//! Rights come from tokens ([`rights`]), order and replay from the hub. Requests and times come in, and frames go into the
+//! connection's outbox.
 
+mod opening;
+mod requested;
 mod rights;
-mod wants;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, Hub, Resume, Resumed, Revocation, Shard, Verdict, Want};
+use bytes::Bytes;
+use lineside_hub::{Resumed, Revocation, Unencoded, Verdict, Want};
+use lineside_protocol::channel;
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
-use lineside_protocol::envelope::{Envelope, Limits, Refused, Welcome};
+use lineside_protocol::envelope::{
+    self, Envelope, Limits, Refused, Welcome, websocket_close, websocket_ping,
+};
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
-use lineside_protocol::{Epoch, channel};
-use lineside_token::Grant;
 
-use crate::keyring::Keyring;
-use crate::metrics::ShardCounts;
+use super::{Ending, Turn};
 
-pub(crate) use rights::Refusal;
-use rights::Rights;
-use wants::Wants;
+pub use opening::Opening;
+pub(super) use opening::SUBPROTOCOL;
+use requested::Requested;
+use rights::{Refusal, Rights};
 
-/// Channels of one connection at one time: what a token can bring (129), and as many again.
-pub(crate) const SUBSCRIPTIONS_MAX: usize = 256;
+/// Maximum size of a message from a browser, in bytes: a connect that names 256 channels, each with its name, cursor and
+/// channel token in about 400 bytes.
+pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
-/// Requests a second that a connection may make, on average.
-pub(crate) const REQUESTS_PER_SECOND_MAX: u32 = 50;
+/// Maximum number of subscriptions per connection: the 129 that a token can bring, and as many again.
+const SUBSCRIPTIONS_MAX: usize = 256;
 
-/// Seconds over which that average is taken: a page that opens may ask for many channels at once.
+/// Maximum number of requests per second and connection, on average.
+const REQUESTS_PER_SECOND_MAX: u32 = 50;
+
+/// Period of that average, in seconds. A page may subscribe to many channels when it opens.
 const REQUEST_BURST_SECONDS: u32 = 10;
 
-/// What every connection of a shard is judged by.
-#[derive(Debug)]
-pub struct Rules {
-    /// What tokens are verified with.
-    pub keys: Arc<Keyring>,
-    /// Channels that need no token.
-    pub public_channels: Vec<Grant>,
-    /// Seconds between pings, as the welcome tells.
-    pub heartbeat_seconds: u64,
-    /// The journal's epoch.
-    pub epoch: Epoch,
-}
+/// Deadline for the connect, in milliseconds (docs/protocol.md).
+pub(super) const CONNECT_MS_MAX: u64 = 5000;
 
-/// What a connection may touch while it acts.
-pub(crate) struct Turn<'a> {
-    /// Its own number.
-    pub(crate) id: ConnectionId,
-    /// The shard that owns it.
-    pub(crate) shard: &'a mut Shard,
-    /// The journal, for replays, and who is signed out.
-    pub(crate) hub: &'a Mutex<Hub>,
-    /// What it is judged by.
-    pub(crate) rules: &'a Rules,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) wall_ms: u64,
-    /// What its shard counts.
-    pub(crate) counts: &'a ShardCounts,
-}
+/// Maximum silence after a ping, in milliseconds (docs/protocol.md).
+pub(super) const SILENCE_MS_MAX: u64 = 10_000;
 
-impl Turn<'_> {
-    /// Queues an envelope.
-    pub(crate) fn send(&mut self, envelope: &Envelope<'_>) {
-        self.shard.push_frame(self.id, envelope.frame());
-    }
+const LIMITS: Limits = Limits {
+    message_bytes_max: MESSAGE_BYTES_MAX,
+    subscriptions_max: SUBSCRIPTIONS_MAX,
+    requests_per_second_max: REQUESTS_PER_SECOND_MAX,
+};
 
-    /// Whether a token of the user, with this session and made at that time, is revoked.
-    ///
-    /// A revocation that lands after this was asked reaches the shard after this turn, and finds the connection there.
-    fn is_revoked(&self, user: &str, session: Option<&str>, issued_ms: u64) -> bool {
-        let hub = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
-        hub.revocations.is_revoked(user, session, issued_ms)
-    }
-
-    fn resume(&mut self, wants: Vec<Want>) -> Resume {
-        let hub = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shard.resume(self.id, &hub.journal, wants)
-    }
-
-    fn refuse(&mut self, refusal: &Refusal, reference: Option<&Ref>, channel: Option<&str>) {
-        let (code, message) = (refusal.code, refusal.message.as_str());
-        self.send(&Envelope::Error {
-            code,
-            reference,
-            channel,
-            message,
-        });
-    }
-}
-
-/// Why a connection must end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// What the browser acts on.
-    pub(crate) code: CloseCode,
-    /// For people, where there is more to say.
-    pub(crate) message: Option<String>,
-}
-
-impl From<CloseCode> for Ending {
-    fn from(code: CloseCode) -> Self {
-        Self {
-            code,
-            message: None,
-        }
-    }
-}
-
-/// One browser.
+/// Protocol state of one connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Random; names it in the welcome and in logs.
+    /// Random name for the welcome and logs.
     name: [u8; 8],
-    /// What its browser brought in a cookie, until it connects.
-    identity: Option<Box<str>>,
+    /// What the upgrade request asked for, until the connect.
+    opening: Option<Box<Opening>>,
+    /// Rights of a connected browser.
     rights: Option<Box<Rights>>,
-    /// An answer that waits for its resume.
+    /// Reply that waits for its resume.
     pending: Option<Box<Pending>>,
-    /// Requests that may come at once, and when that was counted, in seconds.
+    /// Remaining requests, and the time at which they were counted, in seconds.
     allowance: (u32, u64),
 }
 
+/// A reply that waits for its resume.
 #[derive(Debug)]
 enum Pending {
     Connect {
@@ -135,39 +79,34 @@ enum Pending {
 }
 
 impl Connection {
-    /// A connection that has not said anything, with the identity of its cookie.
-    pub(crate) fn new(name: [u8; 8], identity: Option<Box<str>>) -> Self {
+    pub(super) fn new(opening: Opening, name: [u8; 8]) -> Self {
+        let is_empty = opening.connect.is_none() && opening.identity.is_none();
         Self {
             name,
-            identity,
+            opening: (!is_empty).then(|| Box::new(opening)),
             rights: None,
             pending: None,
             allowance: (REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS, 0),
         }
     }
 
-    /// Whether `connect` was heard.
-    pub(crate) fn is_connected(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         self.rights.is_some()
     }
 
-    /// Whether requests must wait, so that they are answered in order.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// The name in the welcome and in logs.
-    pub(crate) fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.name.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Who it is, once connected and unless anonymous.
-    pub(crate) fn user(&self) -> Option<&str> {
+    pub(super) fn user(&self) -> Option<&str> {
         self.rights.as_ref()?.user()
     }
 
-    /// Counts one message of any kind against the allowance. `now_s` is monotonic.
-    pub(crate) fn count_request(&mut self, now_s: u64) -> Result<(), Ending> {
+    pub(super) fn count_message(&mut self, now_s: u64) -> Result<(), Ending> {
         let most = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
         let (left, counted_s) = self.allowance;
         let passed = u32::try_from(now_s.saturating_sub(counted_s)).unwrap_or(u32::MAX);
@@ -182,8 +121,12 @@ impl Connection {
         }
     }
 
-    /// Acts on a text message.
-    pub(crate) fn hear(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
+    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let connect = self.opening.as_mut().and_then(|it| it.connect.take());
+        connect.map_or(Ok(()), |connect| self.connect(connect, turn))
+    }
+
+    pub(super) fn receive(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match Request::parse(text) {
             Ok(Request::Connect(connect)) if !self.is_connected() => self.connect(connect, turn),
             Ok(request) if self.is_connected() => {
@@ -196,7 +139,7 @@ impl Connection {
                     reference,
                     message,
                 } = error;
-                turn.refuse(&Refusal::new(code, message), reference.as_ref(), None);
+                refuse(&Refusal::new(code, message), reference.as_ref(), None, turn);
                 Ok(())
             }
             not_a_connect => {
@@ -212,9 +155,8 @@ impl Connection {
         }
     }
 
-    /// Acts on a connect, from the first message or the URL.
-    pub(crate) fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let identity = self.identity.take();
+    fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let identity = self.opening.take().and_then(|opening| opening.identity);
         let rights = Rights::verify(connect.token.as_deref(), identity.as_deref(), turn);
         let rights = rights.map_err(|refusal| Ending {
             code: refusal.close_code(),
@@ -223,7 +165,7 @@ impl Connection {
         let rights = self.rights.insert(Box::new(rights));
         let any_after =
             connect.after.is_some() || connect.subscribe.iter().any(|entry| entry.after.is_some());
-        let mut wants = Wants::of_token(rights.own_channels(), connect.after.as_ref());
+        let mut requested = Requested::of_token(rights.own_channels(), connect.after.as_ref());
         let mut refused = Vec::new();
         for Subscribe {
             channel,
@@ -234,13 +176,12 @@ impl Connection {
             let after = after.or_else(|| connect.after.clone());
             match rights.open(&channel, token.as_deref(), turn) {
                 Err(refusal) => refused.push((channel, refusal.code)),
-                Ok(()) if wants.name(&channel, after, SUBSCRIPTIONS_MAX) => {}
+                Ok(()) if requested.add(&channel, after, SUBSCRIPTIONS_MAX) => {}
                 Ok(()) => refused.push((channel, codes::TOO_MANY_SUBSCRIPTIONS)),
             }
         }
-        let resume = turn.resume(wants.into_vec());
         self.pending = Some(Box::new(Pending::Connect { refused, any_after }));
-        self.settle(resume, turn);
+        self.resume(requested.into_wants(), turn);
         Ok(())
     }
 
@@ -249,17 +190,17 @@ impl Connection {
             Request::Connect(Connect { reference, .. }) => {
                 let refusal =
                     Refusal::new(codes::ALREADY_CONNECTED, codes::ALREADY_CONNECTED.meaning);
-                turn.refuse(&refusal, reference.as_ref(), None);
+                refuse(&refusal, reference.as_ref(), None, turn);
             }
             Request::Subscribe { entry, reference } => self.subscribe(entry, reference, turn),
             Request::Unsubscribe { channel, reference } => {
                 if let Err(error) = channel::check(&channel) {
                     let refusal = Refusal::new(codes::BAD_CHANNEL, error.to_string());
-                    return turn.refuse(&refusal, reference.as_ref(), None);
+                    return refuse(&refusal, reference.as_ref(), None, turn);
                 }
-                turn.shard.unsubscribe(turn.id, &channel);
+                turn.fan_out.unsubscribe(turn.id, &channel);
                 self.forget(&channel);
-                turn.send(&Envelope::Unsubscribed {
+                send(turn, &Envelope::Unsubscribed {
                     channel: &channel,
                     code: None,
                     reference: reference.as_ref(),
@@ -274,8 +215,8 @@ impl Connection {
         let Some(rights) = &mut self.rights else {
             return;
         };
-        let full = turn.shard.subscriptions(turn.id).count() >= SUBSCRIPTIONS_MAX;
-        let granted = if full && !turn.shard.is_subscribed(turn.id, &entry.channel) {
+        let full = turn.fan_out.subscriptions(turn.id).count() >= SUBSCRIPTIONS_MAX;
+        let granted = if full && !turn.fan_out.is_subscribed(turn.id, &entry.channel) {
             let message = format!(
                 "the connection holds {SUBSCRIPTIONS_MAX} channels already; unsubscribe first"
             );
@@ -284,48 +225,41 @@ impl Connection {
             rights.open(&entry.channel, entry.token.as_deref(), turn)
         };
         if let Err(refusal) = granted {
-            return turn.refuse(&refusal, reference.as_ref(), Some(&entry.channel));
+            return refuse(&refusal, reference.as_ref(), Some(&entry.channel), turn);
         }
         let any_after = entry.after.is_some();
-        let resume = turn.resume(vec![Want {
-            channel: entry.channel.into(),
-            after: entry.after,
-        }]);
         self.pending = Some(Box::new(Pending::Subscribe {
             reference,
             any_after,
         }));
-        self.settle(resume, turn);
+        let want = Want {
+            channel: entry.channel.into(),
+            after: entry.after,
+        };
+        self.resume(vec![want], turn);
     }
 
-    fn settle(&mut self, resume: Resume, turn: &mut Turn<'_>) {
-        match resume {
-            Resume::Ready(resumed) => self.resumed(resumed, turn),
-            Resume::Waiting => {}
+    fn resume(&mut self, wants: Vec<Want>, turn: &mut Turn<'_>) {
+        if let Some(resumed) = turn.resume(wants) {
+            self.resumed(resumed, turn);
         }
     }
 
-    /// Gives the answer that waited for its resume.
-    pub(crate) fn resumed(&mut self, resumed: Resumed, turn: &mut Turn<'_>) {
+    pub(super) fn resumed(&mut self, resumed: Resumed, turn: &mut Turn<'_>) {
         let Some(pending) = self.pending.take() else {
             return;
         };
-        let epoch = &turn.rules.epoch;
-        let (cursor, seam) = (epoch.at(resumed.floor), epoch.at(resumed.seam));
-        let verdicts = resumed.outcomes.iter().map(|outcome| outcome.verdict);
-        let recovered = verdicts.filter(|it| *it == Verdict::Recovered).count();
-        let lost: Vec<&str> = resumed
-            .outcomes
-            .iter()
-            .filter(|outcome| outcome.verdict == Verdict::Lost)
-            .map(|outcome| &*outcome.channel)
-            .collect();
+        let cursor = turn.fan_out.cursor_at(resumed.floor);
+        let seam = turn.fan_out.cursor_at(resumed.seam);
+        let of = |verdict| resumed.verdicts.iter().filter(move |it| it.verdict == verdict);
+        let recovered = of(Verdict::Recovered).count();
+        let lost: Vec<&str> = of(Verdict::Lost).map(|it| &*it.channel).collect();
         let is_caught_up = recovered > 0 || lost.is_empty();
         turn.counts.lost.add(lost.len() as u64);
         turn.counts.recovered.add(recovered as u64);
         let (any_after, only) = match *pending {
             Pending::Connect { refused, any_after } => {
-                let channels: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
+                let channels: Vec<Arc<str>> = turn.fan_out.subscriptions(turn.id).cloned().collect();
                 let welcome = Welcome {
                     connection: &self.name(),
                     user: self.user(),
@@ -344,31 +278,31 @@ impl Connection {
                     limits: LIMITS,
                     features: &[],
                 };
-                turn.send(&Envelope::Welcome(welcome));
+                send(turn, &Envelope::Welcome(welcome));
                 (any_after, None)
             }
             Pending::Subscribe {
                 reference,
                 any_after,
             } => {
-                let Some(outcome) = resumed.outcomes.first() else {
+                let Some(only) = resumed.verdicts.first() else {
                     return;
                 };
-                let channel = &*outcome.channel;
+                let channel = &*only.channel;
                 let recovered = any_after.then_some(lost.is_empty());
-                turn.send(&Envelope::Subscribed {
+                send(turn, &Envelope::Subscribed {
                     channel,
                     cursor,
                     recovered,
                     reference: reference.as_ref(),
                 });
-                (any_after, Some(Arc::clone(&outcome.channel)))
+                (any_after, Some(Arc::clone(&only.channel)))
             }
         };
         turn.counts.replayed.add(resumed.replay.len() as u64);
-        turn.shard.push_replay(turn.id, resumed.replay);
+        turn.fan_out.push_replay(turn.id, resumed.replay);
         if any_after && is_caught_up {
-            turn.send(&Envelope::CaughtUp {
+            send(turn, &Envelope::CaughtUp {
                 cursor: seam,
                 channel: only.as_deref(),
             });
@@ -380,10 +314,10 @@ impl Connection {
             return;
         };
         if let Err(refusal) = rights.refresh(token, turn) {
-            return turn.refuse(&refusal, reference, None);
+            return refuse(&refusal, reference, None, turn);
         }
         let exp = rights.exp().unwrap_or_default();
-        let held: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
+        let held: Vec<Arc<str>> = turn.fan_out.subscriptions(turn.id).cloned().collect();
         let wanted: Vec<Arc<str>> = rights
             .own_channels()
             .filter(|channel| !held.contains(channel))
@@ -394,7 +328,7 @@ impl Connection {
         {
             end_subscription(channel, turn);
         }
-        let room = SUBSCRIPTIONS_MAX.saturating_sub(turn.shard.subscriptions(turn.id).count());
+        let room = SUBSCRIPTIONS_MAX.saturating_sub(turn.fan_out.subscriptions(turn.id).count());
         let wants = wanted
             .into_iter()
             .take(room)
@@ -403,19 +337,18 @@ impl Connection {
                 after: None,
             })
             .collect();
-        // Without a cursor there is nothing to wait for.
-        let _ready = turn.resume(wants);
-        let channels: Vec<Arc<str>> = turn.shard.subscriptions(turn.id).cloned().collect();
+        // A resume without cursors never waits.
+        let _resumed = turn.resume(wants);
+        let channels: Vec<Arc<str>> = turn.fan_out.subscriptions(turn.id).cloned().collect();
         let channels = channels.iter().map(|channel| &**channel).collect();
-        turn.send(&Envelope::Refreshed {
+        send(turn, &Envelope::Refreshed {
             exp,
             channels,
             reference,
         });
     }
 
-    /// Ends what has expired; an error when that is the connection itself.
-    pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
+    pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
         let Some(rights) = &mut self.rights else {
             return Ok(());
         };
@@ -430,8 +363,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends what a revocation of its user means; an error when that is the connection itself.
-    pub(crate) fn revoke(
+    pub(super) fn revoke(
         &mut self,
         revocation: &Revocation,
         turn: &mut Turn<'_>,
@@ -450,16 +382,16 @@ impl Connection {
         Ok(())
     }
 
-    /// When `expire` has something to do next, in milliseconds since the Unix epoch.
-    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
+    pub(super) fn expires_at_ms(&self) -> Option<u64> {
         self.rights.as_ref()?.expires_at_ms()
     }
 
-    /// Sends the application's ping; none while a resume is under way, whose cursor would run ahead.
-    pub(crate) fn ping(&self, turn: &mut Turn<'_>) {
+    pub(super) fn ping(&self, turn: &mut Turn<'_>) {
+        turn.push(websocket_ping());
+        // While a resume is under way, the cursor would be ahead of what was sent.
         if self.is_connected() && !self.is_busy() {
-            let cursor = turn.rules.epoch.at(turn.shard.dispatched());
-            turn.send(&Envelope::Ping { cursor });
+            let cursor = turn.fan_out.cursor_at(turn.fan_out.dispatched());
+            send(turn, &Envelope::Ping { cursor });
         }
     }
 
@@ -470,11 +402,11 @@ impl Connection {
     }
 }
 
-/// Ends one subscription unasked; what of it was not sent yet stays unsent.
+/// Ends a subscription whose right ended, and drops its unsent publications.
 fn end_subscription(channel: &str, turn: &mut Turn<'_>) {
-    if turn.shard.unsubscribe(turn.id, channel) {
-        turn.shard.forget(turn.id, channel);
-        turn.send(&Envelope::Unsubscribed {
+    if turn.fan_out.unsubscribe(turn.id, channel) {
+        turn.fan_out.forget(turn.id, channel);
+        send(turn, &Envelope::Unsubscribed {
             channel,
             code: Some(codes::EXPIRED),
             reference: None,
@@ -482,11 +414,44 @@ fn end_subscription(channel: &str, turn: &mut Turn<'_>) {
     }
 }
 
-const LIMITS: Limits = Limits {
-    message_bytes_max: crate::shard::websocket::MESSAGE_BYTES_MAX,
-    subscriptions_max: SUBSCRIPTIONS_MAX,
-    requests_per_second_max: REQUESTS_PER_SECOND_MAX,
-};
+/// Frames that tell the browser why the connection ends.
+pub(super) fn closing_frames(ending: &Ending, after_ms: Option<u64>) -> [Bytes; 2] {
+    let CloseCode { number, name, .. } = ending.code;
+    let disconnect = Envelope::Disconnect {
+        code: number,
+        reason: name,
+        message: ending.message.as_deref(),
+        after_ms,
+    };
+    [disconnect.frame(), websocket_close(ending.code)]
+}
+
+/// Encodes a publication as the frame that all its subscribers receive.
+pub(super) fn encode(publication: &Unencoded<'_>) -> Bytes {
+    let Unencoded {
+        channel,
+        epoch,
+        position,
+        payload,
+        resent,
+    } = *publication;
+    envelope::message(channel, epoch, position, payload, resent)
+}
+
+fn send(turn: &mut Turn<'_>, envelope: &Envelope<'_>) {
+    turn.push(envelope.frame());
+}
+
+fn refuse(refusal: &Refusal, reference: Option<&Ref>, channel: Option<&str>, turn: &mut Turn<'_>) {
+    let (code, message) = (refusal.code, refusal.message.as_str());
+    let error = Envelope::Error {
+        code,
+        reference,
+        channel,
+        message,
+    };
+    send(turn, &error);
+}
 
 #[cfg(test)]
 mod tests;

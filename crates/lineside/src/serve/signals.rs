@@ -1,4 +1,4 @@
-//! What asks the sidecar to end: signals, and the loss of the process that it belongs to.
+//! Reasons to stop: signals, and the end of the parent process.
 
 use std::io;
 use std::os::unix::process::parent_id;
@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How often the parent is looked for, in milliseconds.
+/// Interval of checking the parent process, in milliseconds.
 const PARENT_MS: u64 = 500;
 
-pub(crate) struct Stops {
+/// Signals that stop the sidecar.
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// A terminal that closes sends a hangup to end what runs there; elsewhere it asks for a reload.
+    /// A closing terminal sends SIGHUP to stop its processes. Elsewhere SIGHUP reloads the secret.
     in_terminal: bool,
-    /// Whose child this process has to be, by its id.
+    /// Id of the required parent process.
     parent: Option<u32>,
 }
 
-impl Stops {
-    pub(crate) fn new(in_terminal: bool, parent: Option<u32>) -> io::Result<Self> {
+impl StopSignals {
+    pub(super) fn new(in_terminal: bool, parent: Option<u32>) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -30,19 +31,19 @@ impl Stops {
         })
     }
 
-    /// Waits for a reason to end.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for a reason to stop.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "TERM",
             _ = self.interrupt.recv() => "INT",
             _ = self.hangup.recv(), if self.in_terminal => "HUP",
-            () = lost(&mut self.parent) => "parent ended",
+            () = parent_ended(&mut self.parent) => "parent ended",
         }
     }
 }
 
-/// Waits for the end of the parent, which is a reason once. An orphan belongs to another process from then on.
-async fn lost(parent: &mut Option<u32>) {
+/// Waits for the end of the parent process, which counts once.
+async fn parent_ended(parent: &mut Option<u32>) {
     let Some(id) = *parent else {
         return std::future::pending().await;
     };

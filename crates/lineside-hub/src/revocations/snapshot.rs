@@ -1,10 +1,10 @@
-//! Revocations as part of a [state](crate::state).
+//! The revocations' part of a [snapshot](crate::snapshot).
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::Revocations;
-use crate::encoding::{Reader, StateError, Writer};
+use crate::encoding::{Reader, SnapshotError, Writer};
 
 impl Revocations {
     pub(crate) fn save(&self, out: &mut Writer<impl Write>) -> io::Result<()> {
@@ -16,20 +16,20 @@ impl Revocations {
         Ok(())
     }
 
-    pub(crate) fn restore(input: &mut Reader<impl Read>) -> Result<Self, StateError> {
+    pub(crate) fn restore(input: &mut Reader<impl Read>) -> Result<Self, SnapshotError> {
         let mut revocations = Self::default();
         for _ in 0..input.u32()? {
             let until_ms = input.u64()?;
             let key: Arc<str> = input.text()?.into();
             if revocations.order.len() >= revocations.max {
-                return Err(StateError::Impossible("so many revocations"));
+                return Err(SnapshotError::Impossible("so many revocations"));
             }
             if revocations
                 .until_ms
                 .insert(Arc::clone(&key), until_ms)
                 .is_some()
             {
-                return Err(StateError::Impossible("a revocation twice"));
+                return Err(SnapshotError::Impossible("a revocation twice"));
             }
             revocations.order.insert((until_ms, key));
         }

@@ -1,58 +1,47 @@
-//! The head of a browser's HTTP request, and what of it opens a WebSocket.
+//! Head of an HTTP request, and the answer that upgrades it to a WebSocket.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, Request as HttpRequest};
-use lineside_protocol::After;
-use lineside_protocol::request::{Connect, Subscribe};
 use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 
 use crate::origin::Origin;
 use crate::settings::Settings;
 
-/// Largest head of a request, in bytes: a token of 8 KiB in the URL, a cookie of 4 KiB, and the rest.
+/// Maximum size of a head, in bytes: a token of 8 KiB in the URL, a cookie of 4 KiB, and other fields.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Most header fields; browsers and proxies send some 30.
+/// Maximum number of header fields. Browsers and proxies send about 30.
 const HEADERS_MAX: usize = 100;
 
-/// The subprotocol that this sidecar speaks.
-const SUBPROTOCOL: &str = "lineside-v1";
-
-/// The cookie in which a browser brings its user's identity.
-const IDENTITY_COOKIE: &str = "lineside";
-
-/// Where proxies write who asked them, each behind the others.
+/// Header to which each proxy appends the client address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// A token may come as a second subprotocol behind this prefix.
-const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
-
-/// A request head that was read whole.
+/// A complete request head.
 #[derive(Debug)]
 pub struct Head {
     /// Method, target and header fields.
     pub request: HttpRequest<()>,
-    /// Its length in bytes; what follows belongs to the WebSocket.
+    /// Size of the head, in bytes. The bytes behind it belong to the WebSocket.
     pub bytes: usize,
 }
 
-/// Where this server is, for the page whose origin must equal it.
+/// Source of the server's own origin, with which the origin of a page is compared.
 #[derive(Debug)]
-pub enum Own {
-    /// As the request says, and its proxy, if the one at this address is trusted.
-    Asked(IpAddr),
-    /// As the app says, which knows its proxies itself.
-    Told(Origin),
+pub enum ServerOrigin {
+    /// The request's `Host`, and the X-Forwarded fields if the peer at this address is a trusted proxy.
+    OfRequest(IpAddr),
+    /// The app, which handed the socket over and knows its own proxies.
+    OfApp(Origin),
 }
 
-/// Why a head does not open a socket: an HTTP status and a sentence for people.
+/// Reason for refusing a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HeadError {
-    /// The status to answer with.
+    /// HTTP status of the answer.
     pub status: u16,
-    /// What is wrong and what to do.
+    /// The problem and the remedy, for people.
     pub message: String,
 }
 
@@ -66,10 +55,10 @@ impl HeadError {
 }
 
 impl Head {
-    /// Reads a head from the front of `bytes`; `None` when it is not whole yet.
+    /// Reads a head from the front of `bytes`. `None` if it is incomplete.
     ///
     /// # Errors
-    /// 400 for what is not HTTP, 431 when it is larger than [`HEAD_BYTES_MAX`].
+    /// 400 if the bytes are not HTTP, 431 if the head is larger than [`HEAD_BYTES_MAX`].
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HeadError> {
         let bad = |error: &dyn std::fmt::Display| {
             HeadError::new(400, format!("not an HTTP request: {error}"))
@@ -81,7 +70,7 @@ impl Head {
             httparse::Status::Partial if bytes.len() >= HEAD_BYTES_MAX => {
                 return Err(HeadError::new(
                     431,
-                    format!("the head is over {HEAD_BYTES_MAX} bytes"),
+                    format!("the head is larger than {HEAD_BYTES_MAX} bytes"),
                 ));
             }
             httparse::Status::Partial => return Ok(None),
@@ -114,42 +103,8 @@ impl Head {
         upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
     }
 
-    /// Tests who asks: a page whose origin may not, or that cannot be told, is refused.
-    ///
-    /// # Errors
-    /// 403 with the origin and the remedy; 400 when the fields that decide it come twice or are not text.
-    pub fn check_origin(&self, own: &Own, settings: &Settings) -> Result<(), HeadError> {
-        let Some(text) = self.only(&ORIGIN)? else {
-            return Ok(());
-        };
-        let own = match own {
-            Own::Asked(peer) => self.own_origin(*peer, settings)?,
-            Own::Told(origin) => Some(origin.clone()),
-        };
-        let origin = Origin::parse(text);
-        if origin.is_some() && origin == own {
-            return Ok(());
-        }
-        if origin.is_some_and(|origin| {
-            settings
-                .allowed_origins
-                .iter()
-                .any(|rule| rule.allows(&origin))
-        }) {
-            return Ok(());
-        }
-        let own = own.map_or_else(|| "unknown".to_owned(), |own| own.to_string());
-        Err(HeadError::new(
-            403,
-            format!(
-                "the origin {text:?} is not allowed here: this server is {own}; name the page's origin in \
-                 LINESIDE_ALLOWED_ORIGINS, or let the proxy pass Host and X-Forwarded-Proto"
-            ),
-        ))
-    }
-
-    /// Where the browser is that asks through `peer`: the nearest address that is no trusted proxy's, as X-Forwarded-For
-    /// tells. Its port, which no proxy tells, is zero then. For the log: nobody is let in or refused by it.
+    /// Address of the client behind `peer`, for the log: the nearest address in X-Forwarded-For that is not a trusted
+    /// proxy's. Its port is zero if it comes from the header. No decision depends on it.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, settings: &Settings) -> SocketAddr {
         let fields = self.request.headers().get_all(FORWARDED_FOR).iter();
@@ -167,8 +122,27 @@ impl Head {
         client
     }
 
-    /// This server's origin, as the request and trusted proxies name it.
-    fn own_origin(&self, peer: IpAddr, settings: &Settings) -> Result<Option<Origin>, HeadError> {
+    /// Origin of the page that sent the request, as text. `None` if the client is not a browser.
+    ///
+    /// # Errors
+    /// 400 if the field comes twice or is not text.
+    pub fn origin(&self) -> Result<Option<&str>, HeadError> {
+        self.only(&ORIGIN)
+    }
+
+    /// Origin of this server.
+    ///
+    /// # Errors
+    /// 400 if a field that decides it comes twice or is not text.
+    pub(crate) fn server_origin(
+        &self,
+        source: &ServerOrigin,
+        settings: &Settings,
+    ) -> Result<Option<Origin>, HeadError> {
+        let peer = match source {
+            ServerOrigin::OfApp(origin) => return Ok(Some(origin.clone())),
+            ServerOrigin::OfRequest(peer) => *peer,
+        };
         let trusted = settings.trusts(peer);
         let forwarded = |name: &'static str| {
             let name = HeaderName::from_static(name);
@@ -181,18 +155,18 @@ impl Head {
         Ok(Origin::of(scheme, host))
     }
 
-    /// The answer that makes a WebSocket of the connection. It names our subprotocol if the client does.
+    /// Answer that upgrades the connection to a WebSocket. It names `subprotocol` if the client offered it.
     ///
     /// # Errors
-    /// 400 for what RFC 6455 §4.2.1 asks of a client and is missing.
-    pub fn upgrade(&self) -> Result<Vec<u8>, HeadError> {
+    /// 400 if a field is missing that RFC 6455 §4.2.1 requires.
+    pub fn upgrade(&self, subprotocol: &'static str) -> Result<Vec<u8>, HeadError> {
         let mut response = create_response(&self.request).map_err(|error| {
             HeadError::new(400, format!("not an upgrade to WebSocket: {error}"))
         })?;
-        if self.subprotocols().any(|offered| offered == SUBPROTOCOL) {
+        if self.subprotocols().any(|offered| offered == subprotocol) {
             response.headers_mut().insert(
                 SEC_WEBSOCKET_PROTOCOL,
-                HeaderValue::from_static(SUBPROTOCOL),
+                HeaderValue::from_static(subprotocol),
             );
         }
         let mut answer = Vec::new();
@@ -201,60 +175,31 @@ impl Head {
         Ok(answer)
     }
 
-    /// The connect that URL or subprotocol make, if they do.
-    ///
-    /// # Errors
-    /// 400 when the URL is not encoded as URLs are.
-    pub fn connect(&self) -> Result<Option<Connect>, HeadError> {
-        let mut connect = Connect::default();
-        let mut found = false;
-        for pair in self.request.uri().query().unwrap_or_default().split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match name {
-                "token" => connect.token = Some(percent_decode(value)?),
-                "after" => connect.after = Some(After::parse(&percent_decode(value)?)),
-                "channel" => {
-                    let channel = percent_decode(value)?;
-                    connect.subscribe.push(Subscribe {
-                        channel,
-                        token: None,
-                        after: None,
-                    });
-                }
-                _ => continue,
-            }
-            found |= name != "after";
-        }
-        if let Some(token) = self
-            .subprotocols()
-            .find_map(|offered| offered.strip_prefix(TOKEN_SUBPROTOCOL))
-        {
-            connect.token = Some(token.to_owned());
-            found = true;
-        }
-        Ok(found.then_some(connect))
+    /// Names and raw values of the query. [`percent_decode`] decodes a value.
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+        let query = self.request.uri().query().unwrap_or_default();
+        query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
-    /// The identity that a browser's page brings in its cookie, not verified yet. Ask after [`check_origin`](Self::check_origin).
-    ///
-    /// `None` without an `Origin`: that is no page, and whoever can write a cookie can write a token. `None`, too, when the
-    /// cookie comes more than once: another site of the domain may have set one, and which is whose cannot be told.
-    pub fn identity(&self) -> Option<&str> {
-        self.request.headers().get(ORIGIN)?;
+    /// Value of a cookie. `None` if it comes more than once, because another site of the domain may have set one of them.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
         let fields = self.request.headers().get_all(COOKIE);
         let pairs = fields
             .iter()
             .filter_map(|field| field.to_str().ok())
             .flat_map(|field| field.split(';'))
             .filter_map(|pair| pair.trim().split_once('='));
-        let mut found = pairs.filter(|(name, _)| *name == IDENTITY_COOKIE);
+        let mut found = pairs.filter(|(found, _)| *found == name);
         match (found.next(), found.next()) {
-            (Some((_, identity)), None) => Some(identity),
+            (Some((_, value)), None) => Some(value),
             _ => None,
         }
     }
 
-    fn subprotocols(&self) -> impl Iterator<Item = &str> {
+    /// Subprotocols that the client offers.
+    pub(crate) fn subprotocols(&self) -> impl Iterator<Item = &str> {
         let fields = self.request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         fields
             .iter()
@@ -262,7 +207,7 @@ impl Head {
             .flat_map(|field| field.split(',').map(str::trim))
     }
 
-    /// The value of a field that may come once.
+    /// Value of a field that must not come twice.
     pub(crate) fn only(&self, name: &HeaderName) -> Result<Option<&str>, HeadError> {
         let mut values = self.request.headers().get_all(name).iter();
         match (values.next(), values.next()) {
@@ -276,8 +221,11 @@ impl Head {
     }
 }
 
-/// Decodes `%41` and `+` of a query's value (application/x-www-form-urlencoded, as `URLSearchParams` writes).
-fn percent_decode(text: &str) -> Result<String, HeadError> {
+/// Decodes a value of the query (application/x-www-form-urlencoded, as `URLSearchParams` writes).
+///
+/// # Errors
+/// 400 if it is malformed or not UTF-8.
+pub(crate) fn percent_decode(text: &str) -> Result<String, HeadError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes().iter();
     while let Some(&byte) = rest.next() {

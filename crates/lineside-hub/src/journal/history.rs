@@ -1,0 +1,189 @@
+//! History of one channel, in chunks that replays share.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use lineside_protocol::Position;
+
+use super::Publication;
+
+/// Publications per sealed chunk. A resume copies one pointer per sealed chunk while it holds the journal, and one per
+/// publication of the open chunk.
+pub(super) const CHUNK_PUBLICATIONS: usize = 64;
+
+pub(super) type Chunk = VecDeque<Arc<Publication>>;
+
+/// Publications of one channel, oldest first.
+#[derive(Debug)]
+pub(super) struct History {
+    /// Full chunks, oldest first. Only the first one shrinks, from its front.
+    sealed: Option<Box<VecDeque<Arc<Chunk>>>>,
+    /// Publications behind the sealed chunks.
+    open: Chunk,
+    bytes: usize,
+    /// Newest evicted position. Nothing up to here can be replayed.
+    forgotten: Position,
+}
+
+/// Publications of one channel that a replay still has to send, oldest first.
+#[derive(Debug)]
+pub(super) struct Run {
+    chunks: VecDeque<Arc<Chunk>>,
+    /// Index of the next publication in the first chunk.
+    next: usize,
+    left: usize,
+    /// Memory that the run holds, in pointers.
+    pub(super) pointers: usize,
+}
+
+impl History {
+    pub(super) fn new(forgotten: Position) -> Self {
+        Self {
+            sealed: None,
+            open: Chunk::new(),
+            bytes: 0,
+            forgotten,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn forgotten(&self) -> Position {
+        self.forgotten
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sealed_len() + self.open.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.sealed.is_none()
+    }
+
+    pub(super) fn push(&mut self, publication: Arc<Publication>) {
+        self.bytes += publication.cost();
+        self.open.push_back(publication);
+        if self.open.len() == CHUNK_PUBLICATIONS {
+            let next = Chunk::with_capacity(CHUNK_PUBLICATIONS);
+            let full = std::mem::replace(&mut self.open, next);
+            self.sealed
+                .get_or_insert_default()
+                .push_back(Arc::new(full));
+        }
+    }
+
+    /// Removes the oldest publication.
+    pub(super) fn pop(&mut self) -> Option<Arc<Publication>> {
+        let oldest = match &mut self.sealed {
+            None => self.open.pop_front()?,
+            Some(sealed) => {
+                // Copies the pointers of a chunk that a replay shares.
+                let first = Arc::make_mut(sealed.front_mut()?);
+                let oldest = first.pop_front()?;
+                if first.is_empty() {
+                    sealed.pop_front();
+                }
+                if sealed.is_empty() {
+                    self.sealed = None;
+                }
+                oldest
+            }
+        };
+        self.bytes -= oldest.cost();
+        self.forgotten = oldest.position;
+        Some(oldest)
+    }
+
+    /// Publications after `after`, up to and including `through`. `None` if there are none.
+    pub(super) fn run(&self, after: Position, through: Position) -> Option<Run> {
+        let start = self.count_through(after);
+        let left = self.count_through(through).saturating_sub(start);
+        if left == 0 {
+            return None;
+        }
+        let (first, next) = self.locate(start);
+        let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
+        let mut chunks: VecDeque<_> = sealed.skip(first).cloned().collect();
+        let mut pointers = chunks.len();
+        let end = start + left;
+        if end > self.sealed_len() {
+            let open: Chunk = self.open.iter().cloned().collect();
+            pointers += open.len();
+            chunks.push_back(Arc::new(open));
+        }
+        Some(Run {
+            chunks,
+            next,
+            left,
+            pointers,
+        })
+    }
+
+    /// Number of publications up to and including `position`.
+    fn count_through(&self, position: Position) -> usize {
+        let up_to = |chunk: &Chunk| chunk.partition_point(|it| it.position <= position);
+        let Some(sealed) = self.sealed.as_deref() else {
+            return up_to(&self.open);
+        };
+        let whole = sealed.partition_point(|chunk| {
+            let last = chunk.back();
+            last.is_some_and(|it| it.position <= position)
+        });
+        match sealed.get(whole) {
+            None => self.sealed_len() + up_to(&self.open),
+            Some(chunk) => len_of(sealed, whole) + up_to(chunk),
+        }
+    }
+
+    /// Index of the chunk that holds the publication with this index, and the publication's index in that chunk.
+    fn locate(&self, index: usize) -> (usize, usize) {
+        let Some(first) = self.sealed.as_deref().and_then(|sealed| sealed.front()) else {
+            return (0, index);
+        };
+        match index.checked_sub(first.len()) {
+            None => (0, index),
+            Some(rest) => (1 + rest / CHUNK_PUBLICATIONS, rest % CHUNK_PUBLICATIONS),
+        }
+    }
+
+    fn sealed_len(&self) -> usize {
+        let sealed = self.sealed.as_deref();
+        sealed.map_or(0, |sealed| len_of(sealed, sealed.len()))
+    }
+}
+
+/// Number of publications in the first `count` sealed chunks.
+fn len_of(sealed: &VecDeque<Arc<Chunk>>, count: usize) -> usize {
+    match (sealed.front(), count) {
+        (None, _) | (_, 0) => 0,
+        (Some(first), count) => first.len() + (count - 1) * CHUNK_PUBLICATIONS,
+    }
+}
+
+impl Run {
+    /// The next publication.
+    pub(super) fn head(&self) -> Option<&Arc<Publication>> {
+        self.chunks.front()?.get(self.next)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.left
+    }
+
+    /// Removes the next publication. Returns false when none is left.
+    pub(super) fn advance(&mut self) -> bool {
+        self.left -= 1;
+        self.next += 1;
+        if self
+            .chunks
+            .front()
+            .is_some_and(|chunk| chunk.len() == self.next)
+        {
+            self.chunks.pop_front();
+            self.next = 0;
+        }
+        self.left > 0
+    }
+}

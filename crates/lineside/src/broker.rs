@@ -1,0 +1,222 @@
+//! The broker: the one door to the hub. It alone owns the hub's lock, the inboxes of the shards, the tails and the signal of
+//! the newest position.
+//!
+//! Links, connections, the admin listener and the snapshot hold one [`Broker`] and call it. An entry passes through
+//! [`Broker::propose`], whoever proposes it: the hub [accepts](Hub::propose) it, the engine orders it, and the hub
+//! [applies](Hub::apply) it. The engine in memory orders each entry at once, so all of this happens under one lock. Inboxes
+//! and tails are filled under the same lock, so all of them receive entries in one order.
+//!
+//! No call does IO, encodes or merges a replay, or waits for anything but the lock, except [`Broker::save`].
+
+mod inbox;
+mod tails;
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lineside_hub::{
+    Counts, Encode, Greeting, Hub, Ordered, Origin, Outcome, Proposal, Proposed, PublishersFull,
+    ReplayAnswer, ReplayRequest, SavedAt,
+};
+use lineside_protocol::{Cursor, Position};
+use tokio::sync::watch;
+
+use crate::clock::Now;
+use crate::log::{Level, event};
+use tails::Tails;
+
+pub use inbox::{Inbox, InboxEntry, Taken};
+pub(crate) use tails::{Filter, Tail, TailsFull};
+
+/// The one door to the hub. Shared by links, connections, the admin listener and the snapshot.
+#[derive(Debug)]
+pub struct Broker {
+    hub: Mutex<Hub>,
+    shards: Vec<Arc<Inbox>>,
+    tails: Tails,
+    newest: watch::Sender<Position>,
+    encode: Encode,
+    reported_gaps: AtomicU64,
+}
+
+impl Broker {
+    /// Creates a broker that hands every applied entry to each of the shards. `encode` makes the body of a publication.
+    #[must_use]
+    pub fn new(hub: Hub, shards: Vec<Arc<Inbox>>, encode: Encode) -> Self {
+        Self {
+            hub: Mutex::new(hub),
+            shards,
+            tails: Tails::default(),
+            newest: watch::Sender::new(Position::default()),
+            encode,
+            reported_gaps: AtomicU64::new(0),
+        }
+    }
+
+    /// Registers a publisher's link, and returns the newest cursor with its greeting.
+    ///
+    /// # Errors
+    /// When the table of publishers is full.
+    pub(crate) fn greet(
+        &self,
+        origin: Origin,
+        done: u64,
+        now_ms: u64,
+    ) -> Result<(Greeting, Cursor), PublishersFull> {
+        let mut hub = self.hub();
+        let greeting = hub.greet(origin, done, now_ms)?;
+        Ok((greeting, hub.cursor()))
+    }
+
+    /// Registers the end of a publisher's link.
+    pub(crate) fn unlink(&self, origin: Origin, now_ms: u64) {
+        self.hub().unlink(origin, now_ms);
+    }
+
+    /// Proposes an entry, and returns its outcome once it is applied.
+    pub(crate) fn propose(&self, origin: Origin, proposal: Proposal, now_ms: u64) -> Outcome {
+        let mut hub = self.hub();
+        match hub.propose(origin, proposal) {
+            Proposed::Answered(outcome) => outcome,
+            Proposed::New(entry) => {
+                let first = hub.next_position();
+                let ordered = Ordered {
+                    entry,
+                    first,
+                    at_ms: now_ms,
+                };
+                self.apply(&mut hub, ordered)
+            }
+        }
+    }
+
+    /// Applies an ordered entry, and hands it to every shard and tail. Takes the locked hub, so that all receive entries in
+    /// one order.
+    fn apply(&self, hub: &mut Hub, ordered: Ordered) -> Outcome {
+        let outcome = hub.apply(ordered, self.encode);
+        match &outcome {
+            Outcome::Landed { publications, .. } => {
+                for shard in &self.shards {
+                    shard.publish(publications);
+                }
+                self.tails.offer(publications);
+            }
+            Outcome::Revoked {
+                position,
+                revocation,
+            } => {
+                for shard in &self.shards {
+                    shard.revoke(*position, revocation);
+                }
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Whether every inbox has room. Links must not be read otherwise.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.shards.iter().all(|shard| shard.has_room())
+    }
+
+    /// Waits until every inbox has room.
+    pub(crate) async fn room(&self) {
+        for shard in &self.shards {
+            shard.room().await;
+        }
+    }
+
+    /// Collects the publications that a resume needs.
+    pub(crate) fn replay(&self, request: &ReplayRequest) -> ReplayAnswer {
+        self.hub().replay(request)
+    }
+
+    /// Whether a token of the user with this session and issue time (milliseconds since the Unix epoch) is revoked.
+    ///
+    /// A revocation that is applied after this call reaches the calling shard as a later entry of its inbox.
+    pub(crate) fn is_revoked(&self, user: &str, session: Option<&str>, issued_ms: u64) -> bool {
+        self.hub().is_revoked(user, session, issued_ms)
+    }
+
+    /// Cursor of the newest entry.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.hub().cursor()
+    }
+
+    /// Tells every session the newest position, and returns it.
+    pub(crate) fn announce(&self) -> Position {
+        let position = self.cursor().position;
+        self.newest.send_replace(position);
+        position
+    }
+
+    /// The newest announced position.
+    pub(crate) fn announced(&self) -> Position {
+        *self.newest.borrow()
+    }
+
+    /// Receiver of newly announced positions.
+    pub(crate) fn announcements(&self) -> watch::Receiver<Position> {
+        self.newest.subscribe()
+    }
+
+    /// Removes history and revocations that are too old, and logs new gaps in the sequences of publishers. Call it every
+    /// second or so.
+    pub fn expire(&self, now: Now) {
+        let gaps = {
+            let mut hub = self.hub();
+            hub.expire(now.ms, now.wall_ms);
+            hub.gaps()
+        };
+        if self.reported_gaps.swap(gaps, Ordering::Relaxed) != gaps {
+            let meaning =
+                "the sequence of a publisher jumped: frames were lost on the way to this sidecar";
+            event(
+                Level::Error,
+                "sequence_gap",
+                &[("gaps", &gaps), ("meaning", &meaning)],
+            );
+        }
+    }
+
+    /// Counters since the start of the process, and the current sizes.
+    pub(crate) fn counts(&self) -> Counts {
+        self.hub().counts()
+    }
+
+    /// Opens a tail that receives every publication after the returned cursor that passes the filter.
+    ///
+    /// # Errors
+    /// When the maximum number of tails is open.
+    pub(crate) fn open_tail(&self, filter: Filter) -> Result<(Arc<Tail>, Cursor), TailsFull> {
+        // Nothing is applied while the hub is locked, so the tail misses nothing after the cursor.
+        let hub = self.hub();
+        let tail = self.tails.open(filter)?;
+        Ok((tail, hub.cursor()))
+    }
+
+    /// Closes a tail.
+    pub(crate) fn close_tail(&self, tail: &Arc<Tail>) {
+        self.tails.close(tail);
+    }
+
+    /// Writes a snapshot of the hub, and returns its size in bytes. Holds the hub's lock while it writes: call it only
+    /// when every link has ended.
+    ///
+    /// # Errors
+    /// Those of `out`; and when a thread panicked while it changed the hub, because the hub may be inconsistent then.
+    pub fn save(&self, at: SavedAt, out: impl Write) -> io::Result<u64> {
+        let inconsistent = |_| io::Error::other("an internal error left the hub inconsistent");
+        self.hub.lock().map_err(inconsistent)?.save(at, out)
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Bounded queue of entries from the broker to one shard.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use lineside_hub::{Publication, Revocation};
+use lineside_protocol::Position;
+use tokio::sync::Notify;
+
+/// Maximum number of waiting entries. Beyond it links are not read. With payloads of 128 bytes they take about 4 MiB.
+const ENTRIES_MAX: usize = 8 * 1024;
+
+/// Maximum size of waiting publications, in bytes. Beyond it links are not read.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// One entry of the journal, as a shard receives it.
+#[derive(Debug)]
+pub enum InboxEntry {
+    /// A publication for its subscribers.
+    Publication(Arc<Publication>),
+    /// A revocation with its position. Closes the connections that it covers.
+    Revocation(Position, Arc<Revocation>),
+}
+
+impl InboxEntry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.body.len(),
+            // All shards share it.
+            Self::Revocation(..) => 0,
+        }
+    }
+}
+
+/// Entries taken from an inbox.
+#[derive(Debug)]
+pub struct Taken {
+    /// Entries in journal order.
+    pub entries: VecDeque<InboxEntry>,
+    /// The sidecar drains, and the inbox is empty.
+    pub drain: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// In journal order.
+    entries: VecDeque<InboxEntry>,
+    bytes: usize,
+    /// The shard must drain once `entries` is empty.
+    drain: bool,
+    /// The shard sleeps until something is added.
+    asleep: bool,
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.entries.len() >= ENTRIES_MAX || self.bytes >= BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && !self.drain
+    }
+}
+
+/// Bounded queue from the broker to one shard.
+#[derive(Debug)]
+pub struct Inbox {
+    queue: Mutex<Queue>,
+    waker: Waker,
+    room: Notify,
+}
+
+impl Inbox {
+    /// Creates an empty inbox. `waker` is called when something is added while the shard [sleeps](Self::may_sleep).
+    #[must_use]
+    pub fn new(waker: Waker) -> Self {
+        Self {
+            queue: Mutex::default(),
+            waker,
+            room: Notify::new(),
+        }
+    }
+
+    /// Adds publications. The caller holds the hub's lock.
+    pub(super) fn publish(&self, publications: &[Arc<Publication>]) {
+        self.add(|queue| {
+            let bytes = publications.iter().map(|one| one.body.len());
+            queue.bytes += bytes.sum::<usize>();
+            let entries = publications.iter().cloned().map(InboxEntry::Publication);
+            queue.entries.extend(entries);
+        });
+    }
+
+    /// Adds a revocation. The caller holds the hub's lock.
+    pub(super) fn revoke(&self, position: Position, revocation: &Arc<Revocation>) {
+        let entry = InboxEntry::Revocation(position, Arc::clone(revocation));
+        self.add(|queue| queue.entries.push_back(entry));
+    }
+
+    /// Tells the shard to drain once it has taken every entry.
+    pub(crate) fn drain(&self) {
+        self.add(|queue| queue.drain = true);
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Queue)) {
+        let mut queue = self.lock();
+        add(&mut queue);
+        let asleep = std::mem::take(&mut queue.asleep);
+        drop(queue);
+        if asleep {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// Whether the inbox is below its limits.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.lock().is_full()
+    }
+
+    /// Waits until the inbox is below its limits.
+    pub(super) async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.has_room() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Takes up to `entries_max` entries.
+    pub fn take(&self, entries_max: usize) -> Taken {
+        let mut queue = self.lock();
+        let count = queue.entries.len().min(entries_max);
+        let entries: VecDeque<_> = queue.entries.drain(..count).collect();
+        queue.bytes -= entries.iter().map(InboxEntry::bytes).sum::<usize>();
+        let drain = queue.entries.is_empty() && std::mem::take(&mut queue.drain);
+        drop(queue);
+        if count > 0 {
+            self.room.notify_waiters();
+        }
+        Taken { entries, drain }
+    }
+
+    /// Marks the shard as asleep. Returns false if something waits: then the shard must not sleep.
+    pub fn may_sleep(&self) -> bool {
+        let mut queue = self.lock();
+        queue.asleep = queue.is_empty();
+        queue.asleep
+    }
+
+    /// Marks the shard as awake, so that additions do not wake it.
+    pub fn woke(&self) {
+        self.lock().asleep = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Opening of a `lineside-v1` connection: its origin rules, and what its upgrade request asks for.
+
+use lineside_protocol::After;
+use lineside_protocol::request::{Connect, Subscribe};
+
+use crate::head::{Head, HeadError, ServerOrigin, percent_decode};
+use crate::origin::Origin;
+use crate::settings::Settings;
+
+/// Name of the subprotocol.
+pub(crate) const SUBPROTOCOL: &str = "lineside-v1";
+
+/// Name of the cookie with the identity of a page's user.
+const IDENTITY_COOKIE: &str = "lineside";
+
+/// Prefix of a second subprotocol that holds a token.
+const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
+
+/// What an upgrade request brings.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// The connect that the URL or a subprotocol asks for.
+    pub connect: Option<Connect>,
+    /// Identity from the cookie, not verified yet. Used only if the connect brings no token.
+    pub identity: Option<Box<str>>,
+}
+
+impl Opening {
+    /// Checks the origin of a request, and reads what it asks for.
+    ///
+    /// # Errors
+    /// 403 if the origin is not allowed, 400 if the request is malformed.
+    pub(crate) fn of_request(
+        head: &Head,
+        server: &ServerOrigin,
+        settings: &Settings,
+    ) -> Result<Self, HeadError> {
+        check_origin(head, server, settings)?;
+        Ok(Self {
+            connect: connect(head)?,
+            identity: identity(head).map(Box::from),
+        })
+    }
+}
+
+/// Checks the origin of a page: it must be the server's own, or one of `LINESIDE_ALLOWED_ORIGINS`. A client without an
+/// origin is not a browser and may connect.
+///
+/// # Errors
+/// 403 with the origin and the remedy; 400 if a field that decides it comes twice or is not text.
+fn check_origin(head: &Head, server: &ServerOrigin, settings: &Settings) -> Result<(), HeadError> {
+    let Some(text) = head.origin()? else {
+        return Ok(());
+    };
+    let own = head.server_origin(server, settings)?;
+    let origin = Origin::parse(text);
+    if origin.is_some() && origin == own {
+        return Ok(());
+    }
+    if origin.is_some_and(|origin| settings.allows_origin(&origin)) {
+        return Ok(());
+    }
+    let own = own.map_or_else(|| "unknown".to_owned(), |own| own.to_string());
+    Err(HeadError::new(
+        403,
+        format!(
+            "the origin {text:?} is not allowed here: this server is {own}; name the page's origin in \
+             LINESIDE_ALLOWED_ORIGINS, or let the proxy pass Host and X-Forwarded-Proto"
+        ),
+    ))
+}
+
+/// Reads the connect that the URL or a subprotocol asks for.
+///
+/// # Errors
+/// 400 if a value of the URL is malformed.
+fn connect(head: &Head) -> Result<Option<Connect>, HeadError> {
+    let mut connect = Connect::default();
+    let mut found = false;
+    for (name, value) in head.query() {
+        match name {
+            "token" => connect.token = Some(percent_decode(value)?),
+            "after" => connect.after = Some(After::parse(&percent_decode(value)?)),
+            "channel" => connect.subscribe.push(Subscribe {
+                channel: percent_decode(value)?,
+                token: None,
+                after: None,
+            }),
+            _ => continue,
+        }
+        found |= name != "after";
+    }
+    let token = head
+        .subprotocols()
+        .find_map(|offered| offered.strip_prefix(TOKEN_SUBPROTOCOL));
+    if let Some(token) = token {
+        connect.token = Some(token.to_owned());
+        found = true;
+    }
+    Ok(found.then_some(connect))
+}
+
+/// Identity from the cookie. `None` without an origin: such a client is not a browser, and can send a token.
+fn identity(head: &Head) -> Option<&str> {
+    head.origin().ok()??;
+    head.cookie(IDENTITY_COOKIE)
+}
+
+#[cfg(test)]
+mod tests;
