@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: names each step, says how it ended and after how many seconds, and counts.
+# Functions for the scripts in this folder. They run steps, print the result and duration of each, and count them.
 
 steps_passed=0
 steps_failed=0
 
-# step NAME COMMAND…: the command's status is the step's. A function given here runs without `set -e` (bash turns it
-# off left of `||`), so it joins its commands with `&&`.
+# step NAME COMMAND…: runs the command and returns its status. A function as COMMAND runs without `set -e`, which bash
+# turns off on the left of `||`. It must therefore join its commands with `&&`.
 step() {
   local name=$1 started=$SECONDS status=0
   shift
@@ -21,19 +21,19 @@ step() {
   return "$status"
 }
 
-# The closing line of a script; its status is 0 when no step failed.
+# Prints the counts as the last line of a script. Fails if a step failed.
 closing_line() {
   printf '%d passed, %d failed\n' "$steps_passed" "$steps_failed"
   ((steps_failed == 0))
 }
 
-# run COMMAND…: shows the command, then runs it.
+# run COMMAND…: prints the command, then runs it.
 run() {
   printf '+ %s\n' "$*"
   "$@"
 }
 
-# quietly COMMAND…: keeps the output to itself unless the command fails; for installers, whose chatter says nothing.
+# quietly COMMAND…: prints the output only if the command fails. For installers, whose output is long.
 quietly() {
   local output status=0
   output=$("$@" 2>&1 </dev/null) || status=$?
@@ -41,7 +41,7 @@ quietly() {
   return "$status"
 }
 
-# die MESSAGE: says it on standard error and ends the script.
+# die MESSAGE: prints the message on standard error and exits with status 1.
 die() {
   printf '%s: %s\n' "${0##*/}" "$1" >&2
   exit 1
