@@ -33,7 +33,7 @@ run() {
   "$@"
 }
 
-# quietly COMMAND…: prints the output only if the command fails. For installers, whose output is long.
+# quietly COMMAND…: prints the output only if the command fails. Used for installers and their long output.
 quietly() {
   local output status=0
   output=$("$@" 2>&1 </dev/null) || status=$?
