@@ -37,19 +37,6 @@ fn a_connection_ends_with_its_token_and_not_before() {
 }
 
 #[test]
-fn a_refresh_in_time_keeps_the_connection() {
-    let sidecar = sidecar();
-    let exp = exp();
-    let mut refreshed = sidecar.browser(json!({"token": expiring(json!({"sub": "1"}), exp)}));
-    refreshed.send(json!({"type": "refresh", "token": token_for("1", &[], &[])}));
-    assert_eq!(refreshed.next()["type"], "refreshed");
-    let mut other = sidecar.browser(json!({"token": expiring(json!({"sub": "1"}), exp)}));
-    assert_eq!(other.ended().code, 4003);
-    sidecar.publisher().publish("user:1", 1);
-    refreshed.expect_message("user:1", json!(1));
-}
-
-#[test]
 fn a_channel_ends_with_its_token_and_the_connection_lives() {
     let sidecar = sidecar();
     let exp = exp();

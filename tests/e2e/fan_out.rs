@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lineside_protocol::codes::{
-    LINK_BAD_CHANNEL, LINK_BAD_PAYLOAD, LINK_CODES, LINK_TOO_LARGE, LinkCode,
-};
+use lineside_protocol::codes::{LINK_BAD_PAYLOAD, LINK_TOO_LARGE, LinkCode};
 use lineside_protocol::frame::{Refusal, ToPublisher};
 use lineside_publisher::{NotAccepted, Outcome};
 use proptest::prelude::*;
@@ -128,45 +126,6 @@ fn what_is_published_together_arrives_together() {
 }
 
 #[test]
-fn of_what_is_published_together_nothing_lands_when_one_part_is_refused() {
-    let sidecar = sidecar();
-    let mut browser = sidecar.subscriber();
-    let publisher = sidecar.publisher();
-    publisher
-        .inner
-        .publish_all(&[("a", b"1"), ("a", b"{"), ("a", b"2")])
-        .unwrap();
-    publisher.publish("a", "behind it");
-    browser.expect_message("a", json!("behind it"));
-}
-
-#[test]
-fn a_once_id_lands_once_in_each_channel() {
-    let sidecar = sidecar();
-    let mut browser = sidecar.browser(json!({"token": token_for("1", &["a", "b"], &[])}));
-    let landed = |channel: &str, payload: &str| {
-        // Another process may be the one that retries.
-        let publisher = sidecar.publisher();
-        match publisher.try_publish(channel, payload.as_bytes(), Some("order-7-paid")) {
-            Outcome::Receipt { cursor, duplicate } => (cursor.to_string(), duplicate),
-            other => panic!("{other:?}"),
-        }
-    };
-    let (first, duplicate) = landed("a", "1");
-    assert!(!duplicate);
-    assert_eq!(
-        landed("a", "2"),
-        (first.clone(), true),
-        "the cursor of the first"
-    );
-    assert!(!landed("b", "3").1, "in another channel the id is new");
-    sidecar.publisher().publish("a", "behind it");
-    assert_eq!(browser.expect_message("a", json!(1)), first);
-    browser.expect_message("b", json!(3));
-    browser.expect_message("a", json!("behind it"));
-}
-
-#[test]
 fn a_payload_of_the_largest_size_arrives_whole_and_one_byte_more_is_refused() {
     const LARGEST: usize = 64 * 1024;
     let sidecar = sidecar();
@@ -246,46 +205,6 @@ fn a_payload_that_is_no_json_is_refused_and_the_next_one_lands() {
         publisher.publish("a", number);
         browser.expect_message("a", json!(number));
     }
-}
-
-#[test]
-fn a_payload_nested_beyond_all_measure_hurts_nobody() {
-    let sidecar = sidecar();
-    let mut browser = sidecar.subscriber();
-    let publisher = sidecar.publisher();
-    let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
-    match publisher.try_publish("a", deep.as_bytes(), None) {
-        Outcome::Refused { code, message } => {
-            assert_eq!(code, LINK_BAD_PAYLOAD.number, "{message}");
-            assert!(message.contains("100 levels"), "{message}");
-        }
-        other => panic!("{other:?}"),
-    }
-    publisher.publish("a", "behind it");
-    browser.expect_message("a", json!("behind it"));
-}
-
-#[test]
-fn a_name_that_is_no_channels_is_refused_and_the_next_one_lands() {
-    let long = "n".repeat(256);
-    let names = [
-        "", "a*", "*", "a\nb", "a\0", "user:", "user:a*", "cable:", "\u{85}", &long,
-    ];
-    let sidecar = sidecar();
-    let mut browser = sidecar.subscriber();
-    let publisher = sidecar.publisher();
-    for name in names {
-        match publisher.try_publish(name, b"1", None) {
-            Outcome::Refused { code, message } => {
-                assert_eq!(code, LINK_BAD_CHANNEL.number, "{name:?}: {message}");
-                assert!(!message.contains(char::is_control), "{message:?}");
-            }
-            other => panic!("{name:?}: {other:?}"),
-        }
-    }
-    publisher.publish("a", "behind them");
-    browser.expect_message("a", json!("behind them"));
-    assert!(LINK_CODES.contains(&LINK_BAD_CHANNEL));
 }
 
 #[test]

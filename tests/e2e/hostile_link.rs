@@ -156,31 +156,6 @@ fn an_unknown_critical_option_refuses_that_publication_and_any_other_option_is_s
 }
 
 #[test]
-fn a_once_id_that_is_too_long_is_refused_and_the_next_publication_lands() {
-    let sidecar = sidecar();
-    let mut browser = sidecar.subscriber();
-    let mut link = sidecar.linked(1);
-    link.send(&raw_frame(
-        PUBLISH,
-        0,
-        &option(0x8001, &[b'x'; 256]),
-        &publication(1, "1"),
-    ));
-    link.send(&raw_frame(
-        PUBLISH,
-        0,
-        &option(0x8001, b"\xff\0"),
-        &publication(2, "2"),
-    ));
-    let answers = link.acked(2);
-    assert!(
-        matches!(&answers[..], [ToPublisher::Refusal(refusal)] if refusal.sequence == 1),
-        "{answers:?}"
-    );
-    browser.expect_message("a", json!(2));
-}
-
-#[test]
 fn a_publisher_that_reads_nothing_holds_up_nobody() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();

@@ -7,21 +7,6 @@ use serde_json::json;
 use crate::support::{Sidecar, place, read_answer, sidecar, within};
 
 #[test]
-fn up_says_so_to_get_and_head() {
-    let sidecar = sidecar();
-    for path in ["/up", "/up?x=1"] {
-        let answer = sidecar.dial().path(path).without("Upgrade").refused();
-        assert_eq!((answer.status, answer.body.as_str()), (200, "up\n"));
-    }
-    let answer = sidecar.dial().method("HEAD").path("/up").refused();
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (200, ""),
-        "a head has no body"
-    );
-}
-
-#[test]
 fn another_path_or_method_is_told_what_is_where() {
     let sidecar = sidecar();
     for path in [
@@ -99,21 +84,6 @@ fn bytes_that_are_no_http_are_refused_and_hurt_nobody() {
         assert_eq!(answer.status, 400, "{bytes:?} {answer:?}");
     }
     sidecar.browser(json!({}));
-}
-
-#[test]
-fn a_head_without_end_is_refused() {
-    let sidecar = sidecar();
-    let answer = sidecar
-        .dial()
-        .header("X-Large", "x".repeat(17 * 1024))
-        .refused();
-    assert_eq!(answer.status, 431);
-    let mut dial = sidecar.dial();
-    for _ in 0..101 {
-        dial = dial.header("X-Many", "x");
-    }
-    assert_eq!(dial.refused().status, 400);
 }
 
 #[test]

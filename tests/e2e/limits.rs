@@ -38,23 +38,6 @@ fn who_answers_nothing_is_sent_away_and_who_answers_anything_stays() {
 }
 
 #[test]
-fn each_heartbeat_is_a_ping_of_both_kinds() {
-    let sidecar = place().with("LINESIDE_HEARTBEAT_SECONDS", 1).start();
-    let mut browser = sidecar.browser(json!({}));
-    let mut kinds = Vec::new();
-    for _ in 0..4 {
-        kinds.push(browser.hear() == Heard::Ping);
-    }
-    assert_eq!(
-        kinds
-            .iter()
-            .filter(|is_of_websocket| **is_of_websocket)
-            .count(),
-        2
-    );
-}
-
-#[test]
 fn a_client_that_vanishes_frees_its_place() {
     let sidecar = place().with("LINESIDE_CONNECTIONS_MAX", 1).start();
     for _ in 0..20 {
@@ -84,35 +67,21 @@ fn a_client_that_neither_reads_nor_answers_frees_its_place() {
 
 #[test]
 fn a_setting_that_cannot_be_stops_the_start_with_one_line_that_names_it() {
+    // Values that the unit tests of the settings leave out.
     for (name, value) in [
-        ("LINESIDE_SECRET", "short"),
         ("LINESIDE_SECRET", "the secret of these tests: 0123456789,"),
         (
             "LINESIDE_SECRET",
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ),
-        ("LINESIDE_BIND", "localhost"),
         ("LINESIDE_BIND", "127.0.0.1:65536"),
-        ("LINESIDE_ADMIN_BIND", "nowhere"),
-        ("LINESIDE_ADMIN_HOSTS", "http://metrics"),
-        ("LINESIDE_PATH", "lineside"),
-        ("LINESIDE_PATH", "/a b"),
-        ("LINESIDE_LINK", "/tmp/x.sock"),
         ("LINESIDE_LINK", "tcp://127.0.0.1:1"),
         ("LINESIDE_ALLOWED_ORIGINS", "app.example"),
-        ("LINESIDE_ALLOWED_ORIGINS", "*"),
-        ("LINESIDE_ALLOWED_ORIGINS", "https://*"),
-        ("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/33"),
-        ("LINESIDE_PUBLIC_CHANNELS", "user:*"),
-        ("LINESIDE_PUBLIC_CHANNELS", "user:1"),
-        ("LINESIDE_PUBLIC_CHANNELS", "cable:*"),
         ("LINESIDE_PUBLIC_CHANNELS", "a*b"),
-        ("LINESIDE_SHARDS", "0"),
         ("LINESIDE_CONNECTIONS_MAX", "-1"),
         ("LINESIDE_OUTBOX_BYTES_MAX", "1MB"),
         ("LINESIDE_SLOW_SECONDS_MAX", "0"),
         ("LINESIDE_REPLAY_SECONDS_MAX", "0"),
-        ("LINESIDE_HEARTBEAT_SECONDS", "soon"),
         ("LINESIDE_DRAIN_SECONDS_MAX", "99999999999999999999999"),
     ] {
         let mut sidecar = place().with(name, value).spawn();

@@ -94,24 +94,6 @@ fn sequences_may_jump_and_what_is_skipped_is_no_loss() {
 }
 
 #[test]
-fn frames_in_pieces_and_many_at_once_are_all_taken() {
-    let sidecar = sidecar();
-    let mut browser = sidecar.subscriber();
-    let mut link = sidecar.linked(1);
-    for byte in publish(1, "a", "1") {
-        link.send(&[byte]);
-    }
-    let many: Vec<u8> = (2..=500)
-        .flat_map(|sequence| publish(sequence, "a", &sequence.to_string()))
-        .collect();
-    link.send(&many);
-    link.acked(500);
-    for number in 1..=500 {
-        browser.expect_message("a", json!(number));
-    }
-}
-
-#[test]
 fn acks_and_receipts_name_positions_that_browsers_see() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();

@@ -10,10 +10,6 @@ use serde_json::json;
 
 use crate::support::{Place, place, publish, sidecar};
 
-fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
 /// A sidecar that must not start here; gives its one line.
 #[track_caller]
 fn refused(place: &Place) -> String {
@@ -26,15 +22,6 @@ fn refused(place: &Place) -> String {
     };
     assert!(line.starts_with("lineside: "), "{line}");
     line.clone()
-}
-
-#[test]
-fn the_link_is_its_owners_alone() {
-    let place = place();
-    let _sidecar = place.start();
-    assert_eq!(mode(&place.link()), 0o600);
-    assert_eq!(mode(place.link().parent().unwrap()), 0o700);
-    assert_eq!(mode(&lock(&place)), 0o600);
 }
 
 fn lock(place: &Place) -> std::path::PathBuf {
@@ -53,17 +40,6 @@ fn a_second_sidecar_says_who_is_there_and_the_first_goes_on() {
     );
     assert!(line.contains(place.link().to_str().unwrap()), "{line}");
     assert!(first.is_running());
-    place.publisher().publish("a", 1);
-    browser.expect_message("a", json!(1));
-}
-
-#[test]
-fn the_socket_of_a_killed_sidecar_is_replaced() {
-    let place = place();
-    place.start().kill();
-    assert!(place.link().exists(), "nobody removed it");
-    let sidecar = place.start();
-    let mut browser = sidecar.subscriber();
     place.publisher().publish("a", 1);
     browser.expect_message("a", json!(1));
 }
@@ -137,19 +113,6 @@ fn a_folder_that_others_may_write_into_is_refused() {
         assert!(line.contains("chmod"), "{line}");
         assert!(!place.link().exists());
     }
-}
-
-#[test]
-fn a_successor_that_took_the_path_keeps_it_when_the_first_ends() {
-    let place = place();
-    let mut first = place.start();
-    // Somebody removed the socket by hand and put another there.
-    std::fs::remove_file(place.link()).unwrap();
-    let other = UnixListener::bind(place.link()).unwrap();
-    first.signal(nix::sys::signal::Signal::SIGTERM);
-    assert!(first.ended().success());
-    assert!(place.link().exists());
-    drop(other);
 }
 
 /// Runs as nobody, where the tests run as root; elsewhere there is no other user to be had.
@@ -238,16 +201,6 @@ fn a_folder_of_another_user_is_refused() {
     chown(&folder, Some(Uid::from_raw(65_534)), None).unwrap();
     let line = refused(&place);
     assert!(line.contains("65534"), "{line}");
-}
-
-#[test]
-fn a_path_too_long_for_a_socket_is_named_with_the_remedy() {
-    let long = format!("unix:/tmp/{}/x.sock", "d".repeat(120));
-    let line = refused(&place().with("LINESIDE_LINK", long));
-    assert!(
-        line.contains("107") && line.contains("LINESIDE_LINK"),
-        "{line}"
-    );
 }
 
 #[test]

@@ -134,54 +134,6 @@ fn a_channel_that_is_no_channels_name_is_refused() {
 }
 
 #[test]
-fn a_channel_without_a_right_is_forbidden_and_stays_silent() {
-    let sidecar = public();
-    let mut browser = sidecar.browser(json!({"token": token_for("1", &[], &["chat:*"])}));
-    let forbidden = [
-        "secret",
-        "chat",
-        "chatter:1",
-        "user:2",
-        "user:11",
-        "cable:x",
-        "CHAT:1",
-        "a:1",
-    ];
-    for (number, name) in forbidden.into_iter().enumerate() {
-        browser.send(json!({"type": "subscribe", "channel": name, "ref": number}));
-        let error = browser.expect_error("forbidden");
-        assert_eq!(
-            (&error["channel"], &error["ref"]),
-            (&json!(name), &json!(number))
-        );
-    }
-    browser.subscribe(json!({"channel": "chat:1"}));
-    let publisher = sidecar.publisher();
-    forbidden
-        .into_iter()
-        .for_each(|name| publisher.cast(name, "secret"));
-    publisher.publish("chat:1", 1);
-    browser.expect_message("chat:1", json!(1));
-}
-
-#[test]
-fn nothing_of_a_channel_follows_its_unsubscribed() {
-    let sidecar = public();
-    let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "a"}, {"channel": "b"}]}));
-    let publisher = sidecar.publisher();
-    browser.send(json!({"type": "unsubscribe", "channel": "a", "ref": 1}));
-    browser.expect(json!({"type": "unsubscribed", "channel": "a", "ref": 1}));
-    publisher.publish("a", 1);
-    publisher.publish("b", 2);
-    browser.expect_message("b", json!(2));
-    // It can be had again, from then on.
-    let answer = browser.subscribe(json!({"channel": "a"}));
-    assert_eq!(answer.get("recovered"), None);
-    publisher.publish("a", 3);
-    browser.expect_message("a", json!(3));
-}
-
-#[test]
 fn under_load_no_message_precedes_subscribed_or_follows_unsubscribed() {
     let sidecar = public();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "b"}]}));

@@ -318,21 +318,6 @@ fn a_replay_larger_than_an_outbox_arrives_whole() {
 }
 
 #[test]
-fn a_busy_channel_does_not_push_out_anothers_history() {
-    let sidecar = sidecar();
-    let publisher = sidecar.publisher();
-    let seen = publisher.publish("b", 0);
-    publisher.publish("b", 1);
-    for number in 0..5_000 {
-        publisher.cast("busy", number);
-    }
-    publisher.flush();
-    let mut browser = connect(&sidecar, &seen);
-    assert_eq!(browser.welcome["recovered"], true);
-    browser.expect_message("b", json!(1));
-}
-
-#[test]
 fn a_ping_moves_an_idle_browsers_cursor_past_what_others_received() {
     let sidecar = place()
         .with("LINESIDE_HEARTBEAT_SECONDS", 1)

@@ -31,26 +31,6 @@ fn an_anonymous_browser_is_welcomed_with_nothing() {
 }
 
 #[test]
-fn a_welcome_names_user_channels_and_refusals() {
-    let sidecar = place()
-        .with("LINESIDE_PUBLIC_CHANNELS", "news, scores:*")
-        .with("LINESIDE_HEARTBEAT_SECONDS", 40)
-        .start();
-    let browser = sidecar.browser(json!({
-        "token": token_for("42", &["board"], &["orders:*"]),
-        "subscribe": [{"channel": "orders:7"}, {"channel": "scores:9"}, {"channel": "other"}, {"channel": "user:1"},
-                      {"channel": "a*"}, {"channel": "news"}],
-    }));
-    assert_eq!(
-        without_names(&browser),
-        json!({"type": "welcome", "user": "42", "channels": ["user:42", "board", "orders:7", "scores:9", "news"],
-               "refused": [{"channel": "other", "code": "forbidden"}, {"channel": "user:1", "code": "forbidden"},
-                           {"channel": "a*", "code": "bad_channel"}],
-               "heartbeat": 40, "limits": limits(), "features": []})
-    );
-}
-
-#[test]
 fn recovered_and_lost_are_told_exactly_when_a_cursor_was_given() {
     let sidecar = sidecar();
     let token = token_for("1", &["a"], &[]);
@@ -165,24 +145,6 @@ fn channels_in_the_url_connect_without_a_token() {
 }
 
 #[test]
-fn more_channels_in_the_url_than_a_connection_holds_are_refused_one_by_one() {
-    let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "n:*").start();
-    let query: Vec<String> = (0..260)
-        .map(|number| format!("channel=n:{number}"))
-        .collect();
-    let browser = sidecar
-        .dial()
-        .path(format!("/lineside?{}", query.join("&")))
-        .open()
-        .take_welcome();
-    assert_eq!(browser.welcome["channels"].as_array().unwrap().len(), 256);
-    let refused: Vec<Value> = (256..260)
-        .map(|number| json!({"channel": format!("n:{number}"), "code": "too_many_subscriptions"}))
-        .collect();
-    assert_eq!(browser.welcome["refused"], json!(refused));
-}
-
-#[test]
 fn after_in_the_url_resumes() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "news").start();
     let publisher = sidecar.publisher();
@@ -250,16 +212,4 @@ fn a_first_frame_that_is_no_connect_ends_the_connection() {
             "{first}"
         );
     }
-}
-
-#[test]
-fn a_browser_that_never_connects_is_sent_away() {
-    let sidecar = sidecar();
-    let mut silent = sidecar.dial().open();
-    let ending = silent.ended();
-    assert_eq!(
-        (ending.code, ending.reason.as_str()),
-        (4103, "connect_timeout")
-    );
-    assert!(ending.after_ms.is_some());
 }
