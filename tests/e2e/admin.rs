@@ -1,4 +1,4 @@
-//! The listener for operators: what it shows, to whom, and which ports a sidecar takes (promise S-21).
+//! The admin listener: metrics, health, its `Host` check, and the ports of a sidecar (S-21).
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -6,35 +6,35 @@ use std::net::TcpListener;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Dial, Place, Sidecar, listening_ports, place, within};
+use crate::support::{Place, Request, Sidecar, listening_ports, place, token_for, within};
 
-/// A place with both listeners.
+/// A place whose sidecar has an admin listener on a free port.
 fn place_with_admin() -> Place {
     place().with("LINESIDE_ADMIN_BIND", "127.0.0.1:0")
 }
 
-/// A request to the operators' port, to be changed.
-fn ask(sidecar: &Sidecar, path: &str) -> Dial {
+/// A request to the admin listener.
+fn get(sidecar: &Sidecar, path: &str) -> Request {
     let line = sidecar.logged(&["event=listening"]);
     let port = line
         .split_once("admin=127.0.0.1:")
         .and_then(|(_, rest)| rest.split(' ').next());
     let port: u16 = port.expect(&line).parse().unwrap();
-    Dial::plain(port, path)
+    Request::get(port, path)
 }
 
-/// A page of metrics: every sample by its name with its labels, once the page was found to be well-formed.
+/// Fetches `/metrics`; returns its samples by name and labels.
 fn metrics(sidecar: &Sidecar) -> BTreeMap<String, f64> {
-    let answer = ask(sidecar, "/metrics").refused();
+    let answer = get(sidecar, "/metrics").response();
     assert_eq!(answer.status, 200);
     assert_eq!(
-        answer.field("content-type").as_deref(),
+        answer.header("content-type").as_deref(),
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
     parse(&answer.body)
 }
 
-/// Reads the text format 0.0.4, and holds it to Prometheus' conventions for names.
+/// Parses the text format 0.0.4, and checks it against Prometheus' naming conventions.
 fn parse(page: &str) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     let mut families: BTreeMap<String, String> = BTreeMap::new();
@@ -51,7 +51,7 @@ fn parse(page: &str) -> BTreeMap<String, f64> {
             assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
             assert!(name.starts_with("lineside_") || name.starts_with("process_"));
             let is_new = families.insert(name.into(), kind.into()).is_none();
-            assert!(is_new, "{name} comes twice");
+            assert!(is_new, "{name} appears twice");
             name.clone_into(&mut current);
             continue;
         }
@@ -68,13 +68,13 @@ fn parse(page: &str) -> BTreeMap<String, f64> {
         let value: f64 = value.parse().expect(line);
         assert!(value >= 0.0, "{line}");
         let is_new = samples.insert(series.to_owned(), value).is_none();
-        assert!(is_new, "{series} comes twice");
+        assert!(is_new, "{series} appears twice");
     }
     samples
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn metrics_count_connections_publications_and_deliveries() {
     let sidecar = place_with_admin().with("LINESIDE_SHARDS", 2).start();
     let publisher = sidecar.publisher();
     let mut browsers: Vec<_> = (0..3).map(|_| sidecar.subscriber()).collect();
@@ -88,9 +88,9 @@ fn what_happens_is_counted() {
     publisher.try_publish("a", b"1", Some("once"));
     publisher.try_publish("a", b"1", Some("once"));
     publisher.try_publish("bad*", b"1", None);
-    let page = within("all is counted", || {
+    let page = within("all deliveries are counted", || {
         let page = metrics(&sidecar);
-        // The shards may be a moment behind what they were given.
+        // The shards may lag behind the acks.
         (page["lineside_deliveries_total"] >= 18.0).then_some(page)
     });
     for (series, value) in [
@@ -125,7 +125,7 @@ fn what_happens_is_counted() {
         let shards = ["0", "1"].map(|shard| page[&format!("{name}{{shard=\"{shard}\"}}")]);
         shards.iter().sum()
     };
-    // Each of the three holds the channel of user 1, and `a`.
+    // Each of the three connections is subscribed to `user:1` and `a`.
     assert_eq!(over_shards("lineside_subscriptions"), 6.0);
     assert_eq!(over_shards("lineside_channels"), 4.0);
     assert_eq!(over_shards("lineside_shard_lag_positions"), 0.0);
@@ -134,7 +134,7 @@ fn what_happens_is_counted() {
 }
 
 #[test]
-fn the_latency_of_each_write_stands_in_one_bucket() {
+fn delivery_latency_is_a_histogram() {
     let sidecar = place_with_admin().start();
     let mut browser = sidecar.subscriber();
     let publisher = sidecar.publisher();
@@ -148,7 +148,7 @@ fn the_latency_of_each_write_stands_in_one_bucket() {
     assert_eq!(count, 20.0);
     assert!(
         page[&format!("{name}_sum")] >= 0.020,
-        "each is 1 ms at least"
+        "a delivery counts as at least 1 ms"
     );
     let bounds = [
         "0.001", "0.002", "0.005", "0.010", "0.025", "0.050", "0.100", "0.250", "0.500", "1.000",
@@ -164,24 +164,22 @@ fn the_latency_of_each_write_stands_in_one_bucket() {
 }
 
 #[test]
-fn every_end_is_counted_by_its_reason() {
+fn closed_connections_are_counted_by_reason() {
     let sidecar = place_with_admin().start();
     let publisher = sidecar.publisher();
     publisher.publish("a", 1);
-    sidecar.subscriber().leave();
-    drop(sidecar.dial().open());
-    let mut refused = sidecar.dial().open();
-    refused.send(json!({"type": "connect", "token": "none"}));
-    assert_eq!(refused.ended().code, 4001);
-    assert_eq!(sidecar.dial().path("/elsewhere").refused().status, 404);
-    let mut lost = sidecar.dial().open();
-    lost.send(json!({"type": "connect", "after": "unknown",
-        "token": crate::support::token_for("1", &["a"], &[])}));
-    let lost = lost.take_welcome();
+    sidecar.subscriber().close();
+    drop(sidecar.request().open());
+    sidecar
+        .request()
+        .expect_refused(json!({"token": "none"}), 4001);
+    assert_eq!(sidecar.request().path("/elsewhere").response().status, 404);
+    let token = token_for("1", &["a"], &[]);
+    let lost = sidecar.browser(json!({"after": "unknown", "token": token}));
     let closed = |code: &str, reason: &str| {
         format!("lineside_connections_closed_total{{code=\"{code}\",reason=\"{reason}\"}}")
     };
-    let page = within("three have ended", || {
+    let page = within("three connections are closed", || {
         let page = metrics(&sidecar);
         (page["lineside_connections"] == 1.0).then_some(page)
     });
@@ -191,12 +189,8 @@ fn every_end_is_counted_by_its_reason() {
     assert_eq!(page["lineside_requests_refused_total{status=\"404\"}"], 1.0);
     let resumed = "lineside_resumed_channels_total{outcome=\"lost\"}";
     assert_eq!(page[resumed], 2.0, "user:1 and a");
-    let mut recovered = sidecar.dial().open();
-    recovered.send(
-        json!({"type": "connect", "after": format!("{}.0", epoch(&lost.cursor)),
-        "token": crate::support::token_for("1", &["a"], &[])}),
-    );
-    recovered.take_welcome();
+    let epoch = lost.cursor.split('.').next().unwrap();
+    sidecar.browser(json!({"after": format!("{epoch}.0"), "token": token}));
     let page = metrics(&sidecar);
     assert_eq!(
         page["lineside_resumed_channels_total{outcome=\"recovered\"}"],
@@ -205,12 +199,8 @@ fn every_end_is_counted_by_its_reason() {
     assert_eq!(page["lineside_replayed_total"], 1.0);
 }
 
-fn epoch(cursor: &str) -> &str {
-    cursor.split('.').next().unwrap()
-}
-
 #[test]
-fn the_process_tells_of_itself_what_the_system_says() {
+fn process_metrics_match_the_operating_system() {
     let sidecar = place_with_admin().start();
     let page = metrics(&sidecar);
     let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
@@ -220,10 +210,10 @@ fn the_process_tells_of_itself_what_the_system_says() {
         .trim_end_matches(" kB")
         .parse()
         .unwrap();
-    let told = page["process_resident_memory_bytes"];
-    assert!(told > kib * 512.0 && told < kib * 2048.0, "{told} {kib}");
+    let bytes = page["process_resident_memory_bytes"];
+    assert!(bytes > kib * 512.0 && bytes < kib * 2048.0, "{bytes} {kib}");
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).unwrap();
-    // The scrape itself has a socket, and may still have it.
+    // The socket of the scrape may still be open.
     let open = descriptors.count() as f64;
     assert!((page["process_open_fds"] - open).abs() <= 2.0, "{open}");
     assert!(page["process_max_fds"] >= page["process_open_fds"]);
@@ -234,37 +224,40 @@ fn the_process_tells_of_itself_what_the_system_says() {
 }
 
 #[test]
-fn health_is_told_at_both_ports() {
+fn up_answers_on_both_ports() {
     let sidecar = place_with_admin().start();
-    for dial in [
-        ask(&sidecar, "/up"),
-        Dial::plain(sidecar.port, "/up"),
-        ask(&sidecar, "/up?x=1"),
+    for request in [
+        get(&sidecar, "/up"),
+        Request::get(sidecar.port, "/up"),
+        get(&sidecar, "/up?x=1"),
     ] {
-        let answer = dial.refused();
+        let answer = request.response();
         assert_eq!((answer.status, answer.body.as_str()), (200, "up\n"));
-        let answer = dial.method("HEAD").refused();
+        let answer = request.method("HEAD").response();
         assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     }
-    // No browser connects there, and no operator's page is at the browsers' port.
-    assert_eq!(Dial::plain(sidecar.port, "/metrics").refused().status, 404);
-    assert_eq!(ask(&sidecar, "/lineside").refused().status, 404);
+    // Each port serves its own pages only.
+    assert_eq!(
+        Request::get(sidecar.port, "/metrics").response().status,
+        404
+    );
+    assert_eq!(get(&sidecar, "/lineside").response().status, 404);
 }
 
 #[test]
-fn it_can_only_be_read() {
+fn admin_listener_accepts_only_get_and_head() {
     let sidecar = place_with_admin().start();
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT"] {
-        let answer = ask(&sidecar, "/metrics").method(method).refused();
+        let answer = get(&sidecar, "/metrics").method(method).response();
         assert_eq!(answer.status, 405, "{method}");
-        assert_eq!(answer.field("allow").as_deref(), Some("GET, HEAD"));
+        assert_eq!(answer.header("allow").as_deref(), Some("GET, HEAD"));
     }
-    let head = ask(&sidecar, "/metrics").method("HEAD").refused();
+    let head = get(&sidecar, "/metrics").method("HEAD").response();
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
 
 #[test]
-fn a_page_whose_name_was_pointed_here_learns_nothing() {
+fn foreign_host_header_is_refused_by_the_admin_listener() {
     let sidecar = place_with_admin()
         .with("LINESIDE_ADMIN_HOSTS", "metrics.internal, sidecar")
         .start();
@@ -279,18 +272,18 @@ fn a_page_whose_name_was_pointed_here_learns_nothing() {
         "[::1",
         "*",
     ] {
-        let dial = ask(&sidecar, "/metrics").without("Host");
-        let answer = dial.header("Host", host).refused();
+        let request = get(&sidecar, "/metrics").without("Host");
+        let answer = request.header("Host", host).response();
         assert_eq!(answer.status, 403, "{host}");
         assert!(answer.body.contains("LINESIDE_ADMIN_HOSTS"), "{answer:?}");
         assert!(!answer.body.contains("lineside_"), "{answer:?}");
     }
     assert_eq!(
-        ask(&sidecar, "/metrics").without("Host").refused().status,
+        get(&sidecar, "/metrics").without("Host").response().status,
         403
     );
-    let twice = ask(&sidecar, "/metrics").header("Host", "localhost");
-    assert_eq!(twice.refused().status, 400);
+    let twice = get(&sidecar, "/metrics").header("Host", "localhost");
+    assert_eq!(twice.response().status, 400);
     for host in [
         "localhost",
         "LOCALHOST:8091",
@@ -300,47 +293,51 @@ fn a_page_whose_name_was_pointed_here_learns_nothing() {
         "Metrics.Internal:9",
         "sidecar",
     ] {
-        let dial = ask(&sidecar, "/metrics").without("Host");
-        assert_eq!(dial.header("Host", host).refused().status, 200, "{host}");
+        let request = get(&sidecar, "/metrics").without("Host");
+        assert_eq!(
+            request.header("Host", host).response().status,
+            200,
+            "{host}"
+        );
     }
 }
 
 #[test]
-fn it_answers_while_the_sidecar_stops() {
+fn admin_listener_answers_during_a_drain() {
     let mut sidecar = place_with_admin()
         .with("LINESIDE_DRAIN_SECONDS_MAX", 600)
         .with("LINESIDE_OUTBOX_BYTES_MAX", 64 * 1024 * 1024)
         .start();
-    let _stuck = crate::drain::stuck(&sidecar);
+    let _stalled = crate::drain::stalled(&sidecar);
     sidecar.signal(Signal::SIGTERM);
     sidecar.logged(&["event=draining"]);
-    assert_eq!(ask(&sidecar, "/up").refused().status, 503);
+    assert_eq!(get(&sidecar, "/up").response().status, 503);
     assert_eq!(metrics(&sidecar)["lineside_connections"], 1.0);
     sidecar.signal(Signal::SIGTERM);
     assert!(sidecar.ended().success());
 }
 
 #[test]
-fn an_address_that_was_chosen_is_had_or_nothing_starts() {
+fn configured_address_in_use_stops_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for setting in ["LINESIDE_BIND", "LINESIDE_ADMIN_BIND"] {
         let mut sidecar = place().with(setting, address).spawn();
         assert_eq!(sidecar.ended().code(), Some(1));
-        let said = sidecar.log().join("\n");
+        let log = sidecar.log().join("\n");
         assert!(
-            said.contains(&address.to_string()) && said.contains(setting),
-            "{said}"
+            log.contains(&address.to_string()) && log.contains(setting),
+            "{log}"
         );
     }
 }
 
 #[test]
-fn by_default_it_listens_where_the_readme_says_and_does_without_what_is_taken() {
+fn default_port_in_use_is_skipped_with_a_warning() {
     let place = place()
         .with("LINESIDE_BIND", "")
         .with("LINESIDE_ADMIN_BIND", "");
-    // Both at once: of each port one of them has it, or somebody else on this machine.
+    // At most one of them gets each default port; another process of this machine may have it too.
     let sidecars = [place.spawn(), place.clone_elsewhere().spawn()];
     for sidecar in &sidecars {
         sidecar.logged(&["event=listening"]);
@@ -352,13 +349,13 @@ fn by_default_it_listens_where_the_readme_says_and_does_without_what_is_taken() 
                 .any(|line| taken.iter().all(|part| line.contains(part)))
         });
         assert_eq!(listening_ports(sidecar), documented);
-        // Those who come over the link are served in any case.
+        // The link works in any case.
         sidecar.publisher().publish("a", 1);
     }
 }
 
 #[test]
-fn none_is_no_listener() {
+fn bind_none_opens_no_listener() {
     let place = place()
         .with("LINESIDE_BIND", "none")
         .with("LINESIDE_ADMIN_BIND", "none");

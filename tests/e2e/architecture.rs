@@ -92,7 +92,7 @@ fn dependencies(manifest: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_pure_crates_depend_on_nothing_that_does_io() {
+fn pure_crates_have_no_io_dependencies() {
     const ALLOWED: [&str; 11] = [
         "lineside-protocol",
         "bytes",
@@ -117,7 +117,7 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
 }
 
 #[test]
-fn the_pure_crates_know_no_clock_no_thread_and_no_io() {
+fn pure_crates_use_no_clock_thread_or_io() {
     for name in PURE {
         for path in sources(&root().join("crates").join(name).join("src")) {
             knows_nothing_of_its_surroundings(&path);
@@ -126,7 +126,7 @@ fn the_pure_crates_know_no_clock_no_thread_and_no_io() {
 }
 
 #[test]
-fn the_ends_of_the_link_know_no_clock_no_thread_and_no_io() {
+fn ends_of_the_link_use_no_clock_thread_or_io() {
     let publisher = root().join("crates/lineside-publisher/src");
     let mut ends = [publisher.join("link"), publisher.join("spool")].map(|folder| sources(&folder));
     assert!(ends.iter().all(|files| files.len() > 1), "{ends:?}");
@@ -145,7 +145,7 @@ fn knows_nothing_of_its_surroundings(path: &Path) {
 }
 
 #[test]
-fn the_arrows_between_our_crates_are_those_of_the_design() {
+fn crate_dependencies_match_the_design() {
     for (folder, expected) in [
         ("crates/lineside-protocol", &[][..]),
         ("crates/lineside-token", &[]),
@@ -172,7 +172,7 @@ fn the_arrows_between_our_crates_are_those_of_the_design() {
 }
 
 #[test]
-fn the_publisher_brings_no_runtime_into_a_ruby_process() {
+fn publisher_depends_on_no_async_runtime() {
     for dependency in dependencies(&root().join("crates/lineside-publisher/Cargo.toml")) {
         assert!(
             !["tokio", "mio", "futures"].contains(&dependency.as_str()),
@@ -182,7 +182,7 @@ fn the_publisher_brings_no_runtime_into_a_ruby_process() {
 }
 
 #[test]
-fn code_outside_of_rusts_guarantees_stands_in_one_file() {
+fn unsafe_code_is_confined_to_one_file() {
     for path in all_sources() {
         if path.ends_with("ext/lineside/src/gvl.rs") {
             continue;
@@ -201,7 +201,7 @@ fn code_outside_of_rusts_guarantees_stands_in_one_file() {
 }
 
 #[test]
-fn no_crate_or_module_is_a_grab_bag() {
+fn no_crate_or_module_has_a_catch_all_name() {
     const BANNED: [&str; 9] = [
         "core", "common", "util", "utils", "helper", "helpers", "manager", "misc", "base",
     ];

@@ -1,4 +1,4 @@
-//! `lineside check`: every mistake that it knows is found, named with its remedy, and nothing else is.
+//! `lineside check`: it reports each known mistake with its remedy, and nothing else.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,13 +6,13 @@ use std::process::Command;
 
 use crate::support::{Place, Sidecar, place};
 
-/// What it found: its status, and the lines that are not `ok`.
-struct Found {
+/// Result of a check: the exit status, and the lines that are not `ok`.
+struct Findings {
     status: i32,
     lines: Vec<String>,
 }
 
-fn check(command: &mut Command) -> Found {
+fn check(command: &mut Command) -> Findings {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
@@ -26,15 +26,15 @@ fn check(command: &mut Command) -> Found {
     let faults = lines.iter().filter(|line| line.starts_with("fail"));
     let status = output.status.code().unwrap();
     assert_eq!(status == 1, faults.count() > 0, "{text}");
-    Found { status, lines }
+    Findings { status, lines }
 }
 
-impl Found {
-    /// One finding and no other; it holds these words.
+impl Findings {
+    /// Expects exactly one finding, with this start and these words.
     #[track_caller]
     fn expect(&self, start: &str, words: &[&str]) {
         let [line] = &self.lines[..] else {
-            panic!("one finding, {start}, and not {:#?}", self.lines)
+            panic!("expected one finding, {start}; found {:#?}", self.lines)
         };
         assert!(line.starts_with(start), "{line}");
         for word in words {
@@ -44,21 +44,21 @@ impl Found {
     }
 }
 
-/// Checks with these settings changed, while nothing runs: that there is no sidecar is left out.
-fn without_a_sidecar(place: &Place, changes: &[(&str, &str)]) -> Found {
+/// Checks these settings while no sidecar runs; removes the finding about the absent sidecar.
+fn check_without_sidecar(place: &Place, changes: &[(&str, &str)]) -> Findings {
     let mut command = place.command(&["check"]);
     let mut found = check(command.envs(changes.iter().copied()));
     let before = found.lines.len();
     found.lines.retain(|line| {
         !(line.starts_with("fail  sidecar: ") && line.contains("bundle exec lineside"))
     });
-    assert_eq!(found.lines.len() + 1, before, "no sidecar is a finding");
+    assert_eq!(found.lines.len() + 1, before, "the absent sidecar");
     found.status = i32::from(found.lines.iter().any(|line| line.starts_with("fail")));
     found
 }
 
-/// Checks what runs, with settings of this command's own.
-fn beside(sidecar: &Sidecar, changes: &[(&str, &str)]) -> Found {
+/// Checks these settings while the sidecar runs with its own.
+fn check_beside(sidecar: &Sidecar, changes: &[(&str, &str)]) -> Findings {
     let bind = format!("127.0.0.1:{}", sidecar.port);
     let mut command = sidecar.place().command(&["check"]);
     check(
@@ -69,21 +69,21 @@ fn beside(sidecar: &Sidecar, changes: &[(&str, &str)]) -> Found {
 }
 
 #[test]
-fn a_good_set_up_has_no_findings() {
+fn valid_settings_have_no_findings() {
     let sidecar = place().start();
-    let found = beside(&sidecar, &[]);
+    let found = check_beside(&sidecar, &[]);
     assert_eq!((found.status, found.lines), (0, vec![]));
-    let none = without_a_sidecar(&place(), &[]);
+    let none = check_without_sidecar(&place(), &[]);
     assert_eq!((none.status, none.lines), (0, vec![]));
 }
 
 #[test]
-fn secrets_are_looked_at_and_never_shown() {
+fn weak_missing_and_readable_secrets_are_reported_without_their_value() {
     let place = place();
     let (secret, short) = ("LINESIDE_SECRET", "much-too-short");
-    without_a_sidecar(&place, &[(secret, "")])
+    check_without_sidecar(&place, &[(secret, "")])
         .expect("fail  secret", &["LINESIDE_SECRET", "bundle exec lineside"]);
-    let found = without_a_sidecar(&place, &[(secret, short)]);
+    let found = check_without_sidecar(&place, &[(secret, short)]);
     found.expect("fail  secret", &["14 bytes", "32"]);
     assert!(!found.lines[0].contains(short));
     let file = place.folder().join("secret");
@@ -91,15 +91,15 @@ fn secrets_are_looked_at_and_never_shown() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let file = file.to_str().unwrap();
     let in_file = [(secret, ""), ("LINESIDE_SECRET_FILE", file)];
-    without_a_sidecar(&place, &in_file).expect("warn  secret file", &[file, "chmod 600"]);
+    check_without_sidecar(&place, &in_file).expect("warn  secret file", &[file, "chmod 600"]);
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(without_a_sidecar(&place, &in_file).lines.is_empty());
+    assert!(check_without_sidecar(&place, &in_file).lines.is_empty());
     std::fs::remove_file(file).unwrap();
-    without_a_sidecar(&place, &in_file).expect("fail  secret", &[file]);
+    check_without_sidecar(&place, &in_file).expect("fail  secret", &[file]);
 }
 
 #[test]
-fn settings_that_cannot_be_are_named_with_what_they_must_be() {
+fn invalid_setting_is_reported_with_a_valid_form() {
     let place = place();
     let long = format!("unix:/{}", "x".repeat(120));
     for (name, value, word) in [
@@ -112,86 +112,86 @@ fn settings_that_cannot_be_are_named_with_what_they_must_be() {
         let found = check(place.command(&["check"]).env(name, value));
         found.expect("fail  settings", &[name, word]);
     }
-    // A secret that is missing hides none of them.
+    // A missing secret hides no other finding.
     let mut command = place.command(&["check"]);
     let found = check(command.env("LINESIDE_SECRET", "").env("LINESIDE_PATH", "x"));
     assert_eq!(found.lines.len(), 2, "{:?}", found.lines);
-    without_a_sidecar(&place, &[("LINESIDE_ORIGINS", "https://a.example")])
+    check_without_sidecar(&place, &[("LINESIDE_ORIGINS", "https://a.example")])
         .expect("warn  settings", &["LINESIDE_ORIGINS", "spelling"]);
 }
 
 #[test]
-fn a_link_that_others_could_use_or_nobody_finds_is_told() {
+fn unsafe_or_unsuitable_link_path_is_reported() {
     let place = place();
     let folder = place.link().parent().unwrap().to_owned();
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-    without_a_sidecar(&place, &[]).expect("fail  link folder", &["chmod go-w"]);
+    check_without_sidecar(&place, &[]).expect("fail  link folder", &["chmod go-w"]);
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
-    assert!(without_a_sidecar(&place, &[]).lines.is_empty());
+    assert!(check_without_sidecar(&place, &[]).lines.is_empty());
     let release = place.folder().join("releases/20261122203000/tmp/l.sock");
     let release = format!("unix:{}", release.display());
-    without_a_sidecar(&place, &[("LINESIDE_LINK", &release)])
+    check_without_sidecar(&place, &[("LINESIDE_LINK", &release)])
         .expect("warn  link place", &["one release", "LINESIDE_LINK"]);
     let file = place.folder().join("file");
     std::fs::write(&file, "").unwrap();
     let below = format!("unix:{}/below/l.sock", file.display());
-    without_a_sidecar(&place, &[("LINESIDE_LINK", &below)])
+    check_without_sidecar(&place, &[("LINESIDE_LINK", &below)])
         .expect("fail  link folder", &["cannot be made", "LINESIDE_LINK"]);
 }
 
 #[test]
-fn a_taken_port_is_told_before_the_start() {
+fn port_in_use_is_reported() {
     let place = place();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for setting in ["LINESIDE_BIND", "LINESIDE_ADMIN_BIND"] {
-        without_a_sidecar(&place, &[(setting, &address)])
+        check_without_sidecar(&place, &[(setting, &address)])
             .expect("fail  port", &[&address, setting, "another address"]);
     }
 }
 
 #[test]
-fn what_the_sidecar_was_told_otherwise_is_told() {
+fn settings_that_differ_from_the_running_sidecar_are_reported() {
     let sidecar = place().with("LINESIDE_ADMIN_BIND", "127.0.0.1:0").start();
-    beside(
+    check_beside(
         &sidecar,
         &[("LINESIDE_SECRET", "another secret of these tests: 98765")],
     )
     .expect("fail  key", &["another secret", "LINESIDE_SECRET"]);
-    beside(&sidecar, &[("LINESIDE_PATH", "/cable")])
+    check_beside(&sidecar, &[("LINESIDE_PATH", "/cable")])
         .expect("fail  port and path", &["/cable", "/lineside"]);
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = free.local_addr().unwrap().to_string();
     drop(free);
-    beside(&sidecar, &[("LINESIDE_BIND", &closed)])
+    check_beside(&sidecar, &[("LINESIDE_BIND", &closed)])
         .expect("warn  port and path", &[&closed, "nothing answers"]);
-    let none = beside(&sidecar, &[("LINESIDE_BIND", "none")]);
+    let none = check_beside(&sidecar, &[("LINESIDE_BIND", "none")]);
     assert!(none.lines.is_empty(), "{:?}", none.lines);
     let line = sidecar.logged(&["event=listening"]);
     let admin = line.split_once("admin=").unwrap().1.split(' ').next();
-    let found = beside(&sidecar, &[("LINESIDE_ADMIN_BIND", admin.unwrap())]);
+    let found = check_beside(&sidecar, &[("LINESIDE_ADMIN_BIND", admin.unwrap())]);
     assert!(
         found.lines.is_empty(),
         "the same version: {:?}",
         found.lines
     );
-    // Somebody else's page is no sidecar.
-    beside(&sidecar, &[("LINESIDE_BIND", admin.unwrap())])
+    // An HTTP server that is not a sidecar.
+    check_beside(&sidecar, &[("LINESIDE_BIND", admin.unwrap())])
         .expect("warn  port and path", &["404", "no sidecar"]);
 }
 
 #[test]
-fn another_version_that_runs_is_told() {
+fn running_sidecar_of_another_version_is_reported() {
     let sidecar = place().start();
     let other = page("lineside_build_info{version=\"0.0.9\"} 1\n");
-    beside(&sidecar, &[("LINESIDE_ADMIN_BIND", &other)]).expect(
+    check_beside(&sidecar, &[("LINESIDE_ADMIN_BIND", &other)]).expect(
         "warn  version",
         &["0.0.9", env!("CARGO_PKG_VERSION"), "restart"],
     );
 }
 
-/// Where this page is answered to one request.
+/// Serves this body to one request; returns the address.
 fn page(body: &'static str) -> String {
     use std::io::{Read as _, Write as _};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -206,49 +206,39 @@ fn page(body: &'static str) -> String {
 }
 
 #[test]
-fn addresses_that_others_reach_are_told() {
+fn addresses_reachable_from_other_hosts_are_reported() {
     let place = place();
-    without_a_sidecar(&place, &[("LINESIDE_BIND", "0.0.0.0:0")])
+    check_without_sidecar(&place, &[("LINESIDE_BIND", "0.0.0.0:0")])
         .expect("warn  proxies", &["0.0.0.0:0", "LINESIDE_TRUSTED_PROXIES"]);
     let named = [
         ("LINESIDE_BIND", "0.0.0.0:0"),
         ("LINESIDE_TRUSTED_PROXIES", "10.0.0.7"),
     ];
-    assert!(without_a_sidecar(&place, &named).lines.is_empty());
-    without_a_sidecar(&place, &[("LINESIDE_ADMIN_BIND", "[::]:0")])
+    assert!(check_without_sidecar(&place, &named).lines.is_empty());
+    check_without_sidecar(&place, &[("LINESIDE_ADMIN_BIND", "[::]:0")])
         .expect("warn  admin", &["/metrics", "127.0.0.1"]);
 }
 
 #[test]
-fn a_socket_at_another_host_needs_its_pages_named() {
+fn url_on_another_host_without_allowed_origins_is_reported() {
     let place = place();
     let url = ("LINESIDE_URL", "wss://ws.example/lineside");
-    without_a_sidecar(&place, &[url]).expect(
+    check_without_sidecar(&place, &[url]).expect(
         "warn  origins",
         &["wss://ws.example", "LINESIDE_ALLOWED_ORIGINS", "403"],
     );
     let named = [url, ("LINESIDE_ALLOWED_ORIGINS", "https://app.example")];
-    assert!(without_a_sidecar(&place, &named).lines.is_empty());
-    without_a_sidecar(&place, &[("LINESIDE_URL", "https://ws.example")])
+    assert!(check_without_sidecar(&place, &named).lines.is_empty());
+    check_without_sidecar(&place, &[("LINESIDE_URL", "https://ws.example")])
         .expect("fail  origins", &["wss://HOST/PATH"]);
 }
 
 #[test]
-fn too_few_files_are_told() {
+fn low_limit_of_open_files_is_reported() {
+    let script = "ulimit -n 300; exec \"$0\" check";
     let place = place();
-    let check = place.command(&["check"]);
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "ulimit -n 300; exec \"$0\" check"])
-        .arg(check.get_program())
-        .env_clear()
-        .envs(
-            check
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .current_dir(place.folder());
-    let output = shell.output().unwrap();
+    let mut command = place.command_under(&["sh", "-c", script], &[]);
+    let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.contains("open files"));
     let line = line.expect(&text);

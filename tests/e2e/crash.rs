@@ -1,4 +1,4 @@
-//! A sidecar that is killed: nobody is deceived, and what was not acked comes again.
+//! SIGKILL of the sidecar: every resume is `lost`, and publishers retransmit what was not acked.
 
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{Publish, ToPublisher};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{hello, place, publish, token_for, within};
 
 #[test]
-fn after_a_kill_every_resume_is_lost_and_the_epoch_is_another() {
+fn after_a_kill_every_resume_is_lost_in_a_new_epoch() {
     let place = place();
     let sidecar = place.start();
     let publisher = place.publisher();
@@ -22,26 +22,26 @@ fn after_a_kill_every_resume_is_lost_and_the_epoch_is_another() {
     let mut browser = sidecar.browser(json!({"token": token, "after": cursor}));
     assert_eq!(browser.welcome["recovered"], false);
     assert_eq!(browser.welcome["lost"], json!(["user:1", "a"]));
-    // The publisher finds its way by itself.
+    // The publisher reconnects by itself.
     let after = publisher.publish("a", 2);
     assert_eq!(browser.expect_message("a", json!(2)), after);
     let epoch = |cursor: &str| cursor.split_once('.').unwrap().0.to_owned();
     assert_ne!(epoch(&cursor), epoch(&after));
-    within("the publisher knows the new epoch", || {
+    within("the publisher has the new epoch", || {
         (publisher.inner.cursor()?.epoch == Epoch::new(&epoch(&after)).unwrap()).then_some(())
     });
 }
 
 #[test]
-fn what_was_not_acked_before_a_kill_lands_once_and_in_order_in_the_successor() {
+fn unacked_publications_are_retransmitted_once_and_in_order_after_a_kill() {
     const WAITING: u64 = 500;
     let place = place();
     let sidecar = place.start();
     let publisher = place.publisher();
     publisher.publish("a", "acked");
-    // Stopped it acks nothing, and the kernel still takes what is sent to it.
+    // A suspended sidecar acks nothing while the kernel still accepts frames.
     sidecar.signal(Signal::SIGSTOP);
-    (0..WAITING).for_each(|number| publisher.cast("a", number));
+    (0..WAITING).for_each(|number| publisher.enqueue("a", number));
     sidecar.kill();
 
     let sidecar = place.start();
@@ -60,22 +60,21 @@ fn what_was_not_acked_before_a_kill_lands_once_and_in_order_in_the_successor() {
             Some(other) => panic!("{other}"),
         }
     }
-    assert_eq!(browser.next()["type"], "caught_up", "and nothing else");
+    assert_eq!(browser.next()["type"], "caught_up");
     let status = publisher.inner.status();
     assert_eq!(
         marked, status.resent,
-        "marked is exactly what had been sent before"
+        "exactly the retransmitted publications are marked"
     );
     assert_eq!((status.dropped_aged, status.dropped_full), (0, 0));
 }
 
 #[test]
-fn a_frame_that_its_publisher_marks_as_resent_is_marked_for_browsers() {
+fn frame_marked_as_resent_is_marked_for_browsers() {
     let place = place();
     let sidecar = place.start();
     let mut browser = sidecar.subscriber();
-    let mut link = sidecar.raw_link();
-    link.greet(hello(1));
+    let mut link = sidecar.raw_publisher(1);
     let mut again = publish(1, "a", "1");
     Publish::mark_resent(&mut again);
     link.send(&again);
@@ -90,30 +89,29 @@ fn a_frame_that_its_publisher_marks_as_resent_is_marked_for_browsers() {
 }
 
 #[test]
-fn a_browser_in_the_middle_of_a_kill_sees_the_end_and_no_close_frame() {
+fn kill_ends_connections_without_a_close_frame() {
     let place = place();
     let sidecar = place.start();
-    let mut browser = sidecar.raw_browser().connected();
+    let mut browser = sidecar.raw_browser().connect(json!({}));
     sidecar.kill();
-    let (code, texts) = browser.ended();
+    let (code, texts) = browser.read_to_end();
     assert_eq!((code, texts), (None, vec![]));
 }
 
 #[test]
-fn what_a_publisher_sent_twice_on_two_links_lands_once() {
+fn frames_retransmitted_on_a_new_link_are_deduplicated() {
     let place = place();
     let sidecar = place.start();
     let mut browser = sidecar.subscriber();
-    let mut link = sidecar.raw_link();
-    link.greet(hello(1));
+    let mut link = sidecar.raw_publisher(1);
     link.send(&publish(1, "a", "1"));
     link.send(&publish(2, "a", "2"));
-    link.acked(2);
+    link.read_until_ack(2);
     drop(link);
     let mut link = sidecar.raw_link();
-    assert_eq!(link.greet(hello(1)).last, 2, "how far it came, it is told");
+    assert_eq!(link.handshake(hello(1)).last, 2);
     (1..=3).for_each(|sequence| link.send(&publish(sequence, "a", &sequence.to_string())));
-    let answers = link.acked(3);
+    let answers = link.read_until_ack(3);
     assert!(
         !answers
             .iter()
@@ -121,9 +119,9 @@ fn what_a_publisher_sent_twice_on_two_links_lands_once() {
         "{answers:?}"
     );
     (1..=3).for_each(|number| drop(browser.expect_message("a", json!(number))));
-    // The same numbers of another publisher are other publications.
+    // Sequences of another publisher are independent.
     let mut other = sidecar.raw_link();
-    assert_eq!(other.greet(hello(2)).last, 0);
+    assert_eq!(other.handshake(hello(2)).last, 0);
     other.send(&publish(1, "a", "\"another's\""));
     browser.expect_message("a", json!("another's"));
 }

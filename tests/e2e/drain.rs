@@ -1,34 +1,33 @@
-//! A planned stop: everybody is told, nothing acked is lost, and it always ends.
+//! Drain: a planned stop notifies browsers and publishers, delivers everything acked, and always ends.
 
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 
 use lineside_protocol::codes::LINK_DRAIN;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Sidecar, frame, hello, place, publish, sidecar, token_for};
+use crate::support::{Browser, RawBrowser, Sidecar, place, publish, sidecar, token_for};
 
+/// Receives everything up to the close frame of a drain; returns the envelopes before it.
 #[track_caller]
 fn expect_drained(browser: &mut Browser) -> Vec<Value> {
-    let ending = browser.ended();
+    let ending = browser.expect_close();
     assert_eq!((ending.code, ending.reason.as_str()), (4100, "drain"));
-    assert!(ending.after_ms.is_some(), "it is told when to come again");
+    assert!(ending.after_ms.is_some(), "no delay before the reconnect");
     ending.before
 }
 
 #[test]
-fn a_stop_tells_browsers_and_publishers_and_leaves_nothing_behind() {
+fn drain_notifies_browsers_and_publishers_and_removes_the_link() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let place = place();
         let mut sidecar = place.start();
         let mut browsers: Vec<Browser> = (0..5).map(|_| sidecar.subscriber()).collect();
-        let mut silent = sidecar.dial().open();
-        let mut link = sidecar.raw_link();
-        link.greet(hello(1));
+        let mut silent = sidecar.request().open();
+        let mut link = sidecar.raw_publisher(1);
         sidecar.signal(signal);
-        let (code, message) = link.faulted();
+        let (code, message) = link.expect_fault();
         assert_eq!(
             (code, message.as_str()),
             (LINK_DRAIN.number, LINK_DRAIN.meaning)
@@ -50,31 +49,30 @@ fn a_stop_tells_browsers_and_publishers_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn browsers_come_again_at_different_times() {
+fn drain_spreads_the_reconnects_of_browsers() {
     let sidecar = sidecar();
     let mut browsers: Vec<Browser> = (0..8).map(|_| sidecar.subscriber()).collect();
     sidecar.signal(Signal::SIGTERM);
-    let mut pauses: Vec<u64> = browsers
+    let mut delays: Vec<u64> = browsers
         .iter_mut()
-        .map(|browser| browser.ended().after_ms.unwrap())
+        .map(|browser| browser.expect_close().after_ms.unwrap())
         .collect();
-    pauses.sort_unstable();
-    pauses.dedup();
-    assert!(pauses.len() > 4, "{pauses:?}");
+    delays.sort_unstable();
+    delays.dedup();
+    assert!(delays.len() > 4, "{delays:?}");
 }
 
 #[test]
-fn everything_acked_before_a_stop_is_delivered() {
+fn publications_acked_before_a_stop_are_delivered() {
     const COUNT: u64 = 2_000;
     let mut sidecar = place().with("LINESIDE_SHARDS", 2).start();
     let mut browsers: Vec<Browser> = (0..4).map(|_| sidecar.subscriber()).collect();
-    let mut link = sidecar.raw_link();
-    link.greet(hello(1));
+    let mut link = sidecar.raw_publisher(1);
     let all: Vec<u8> = (1..=COUNT)
         .flat_map(|number| publish(number, "a", &number.to_string()))
         .collect();
     link.send(&all);
-    link.acked(COUNT);
+    link.read_until_ack(COUNT);
     sidecar.signal(Signal::SIGTERM);
     for browser in &mut browsers {
         let messages = expect_drained(browser);
@@ -87,7 +85,7 @@ fn everything_acked_before_a_stop_is_delivered() {
 }
 
 #[test]
-fn a_publisher_that_never_pauses_does_not_hold_up_the_stop() {
+fn flooding_publishers_do_not_delay_the_drain() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
     let floods = [sidecar.flood(1), sidecar.flood(2)];
@@ -98,13 +96,13 @@ fn a_publisher_that_never_pauses_does_not_hold_up_the_stop() {
 }
 
 #[test]
-fn what_is_published_during_a_stop_waits_for_the_successor() {
+fn publications_during_a_stop_are_acked_by_the_successor() {
     let place = place();
     let mut sidecar = place.start();
     let publisher = place.publisher();
     publisher.publish("a", 0);
     sidecar.signal(Signal::SIGTERM);
-    (1..=200).for_each(|number| publisher.cast("a", number));
+    (1..=200).for_each(|number| publisher.enqueue("a", number));
     assert!(sidecar.ended().success());
     let successor = place.start();
     publisher.flush();
@@ -118,33 +116,26 @@ fn what_is_published_during_a_stop_waits_for_the_successor() {
     drop(successor);
 }
 
-/// A browser that has far more to read than its kernel takes, and reads nothing.
-pub(crate) fn stuck(sidecar: &Sidecar) -> crate::support::RawBrowser {
-    let mut stuck = sidecar.raw_browser();
+/// A browser that reads nothing, with more to read than the kernel's buffers hold: a drain waits for it.
+pub(crate) fn stalled(sidecar: &Sidecar) -> RawBrowser {
     let token = token_for("2", &["wide"], &[]);
-    stuck.send(&frame(
-        0x81,
-        json!({"type": "connect", "token": token})
-            .to_string()
-            .as_bytes(),
-    ));
-    stuck.next().expect("a welcome");
+    let browser = sidecar.raw_browser().connect(json!({"token": token}));
     let publisher = sidecar.publisher();
     let text = "x".repeat(60_000);
     for _ in 0..150 {
         publisher.publish("wide", text.clone());
     }
-    stuck
+    browser
 }
 
 #[test]
-fn a_reader_that_is_stuck_does_not_keep_the_sidecar_alive() {
+fn drain_ends_after_its_time_out_despite_a_stalled_browser() {
     let mut sidecar = place()
         .with("LINESIDE_DRAIN_SECONDS_MAX", 2)
         .with("LINESIDE_OUTBOX_BYTES_MAX", 64 * 1024 * 1024)
         .start();
     let mut browser = sidecar.subscriber();
-    let _stuck = stuck(&sidecar);
+    let _stalled = stalled(&sidecar);
     sidecar.signal(Signal::SIGTERM);
     expect_drained(&mut browser);
     assert_eq!(sidecar.ended().code(), Some(0));
@@ -152,13 +143,13 @@ fn a_reader_that_is_stuck_does_not_keep_the_sidecar_alive() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn second_signal_cuts_the_drain() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
         let mut sidecar = place()
             .with("LINESIDE_DRAIN_SECONDS_MAX", 600)
             .with("LINESIDE_OUTBOX_BYTES_MAX", 64 * 1024 * 1024)
             .start();
-        let _stuck = stuck(&sidecar);
+        let _stalled = stalled(&sidecar);
         sidecar.signal(Signal::SIGTERM);
         sidecar.logged(&["event=draining"]);
         sidecar.signal(second);
@@ -175,21 +166,13 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn the_end_of_its_parent_is_a_planned_stop_for_a_sidecar_that_belongs_to_it() {
+fn end_of_the_parent_process_drains_its_sidecar() {
     let place = place();
-    let command = place.command(&["serve"]);
-    let settings = command.get_envs();
-    let mut parent = Command::new("/bin/sh");
-    parent
-        .args(["-c", "LINESIDE_PARENT_PID=$$ \"$0\" serve & wait"])
-        .arg(command.get_program())
-        .env_clear()
-        .envs(settings.filter_map(|(name, value)| Some((name, value?))))
-        .stdin(Stdio::null());
-    let mut parent = place.spawn_from(&mut parent);
+    let script = "LINESIDE_PARENT_PID=$$ \"$0\" serve & wait";
+    let mut parent = place.spawn_from(&mut place.command_under(&["/bin/sh", "-c", script], &[]));
     parent.logged(&["event=listening"]);
     parent.signal(Signal::SIGKILL);
-    // Until the last line of the log, whose last writer is the sidecar.
+    // `ended` reads the log to its end, up to which the sidecar holds it open.
     assert_eq!(parent.ended().signal(), Some(9));
     parent.logged(&["event=draining", "parent ended"]);
     parent.logged(&["event=drained"]);

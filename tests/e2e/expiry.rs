@@ -1,14 +1,14 @@
-//! Rights that end while a socket is open. The leeway of 5 s that a token's beginning is granted is granted to its end too.
+//! Expiry of tokens on open connections. The leeway of 5 s applies to the end of a token as to its beginning.
 
 use serde_json::{Value, json};
 
 use crate::support::{Browser, claims, forge, now_ms, sidecar, token_for};
 
-/// Ends this long from now, leeway included: signed so long ago that only a part of the leeway is left.
+/// Time that the tokens of these tests are still accepted, within the leeway after their `exp`.
 const LEFT_MS: u64 = 2000;
 const LEEWAY_MS: u64 = 5000;
 
-/// A second that has passed, so that a token that ended there is accepted for `LEFT_MS` or a little more.
+/// An `exp` in the past, with which a token is accepted for another `LEFT_MS` to `LEFT_MS` + 1 s.
 fn exp() -> u64 {
     (now_ms() + LEFT_MS - LEEWAY_MS).div_ceil(1000)
 }
@@ -21,13 +21,13 @@ fn expiring(mut changes: Value, exp: u64) -> String {
 }
 
 #[test]
-fn a_connection_ends_with_its_token_and_not_before() {
+fn connection_is_closed_when_its_token_expires() {
     let sidecar = sidecar();
     let exp = exp();
     let mut browser = sidecar.browser(json!({"token": expiring(json!({"sub": "1"}), exp)}));
     sidecar.publisher().publish("user:1", 1);
     browser.expect_message("user:1", json!(1));
-    let ending = browser.ended();
+    let ending = browser.expect_close();
     assert!(now_ms() >= exp * 1000 + LEEWAY_MS, "too early");
     assert_eq!(
         (ending.code, ending.reason.as_str()),
@@ -37,7 +37,7 @@ fn a_connection_ends_with_its_token_and_not_before() {
 }
 
 #[test]
-fn a_channel_ends_with_its_token_and_the_connection_lives() {
+fn subscription_ends_when_its_channel_token_expires() {
     let sidecar = sidecar();
     let exp = exp();
     let token = expiring(json!({"channel": "a"}), exp);
@@ -49,7 +49,7 @@ fn a_channel_ends_with_its_token_and_the_connection_lives() {
     browser.expect_message("a", json!(1));
     expect_expired(&mut browser, "a");
     assert!(now_ms() >= exp * 1000 + LEEWAY_MS, "too early");
-    publisher.publish("a", "not for it");
+    publisher.publish("a", "must not arrive");
     publisher.publish("user:1", 2);
     browser.expect_message("user:1", json!(2));
     browser.send(json!({"type": "subscribe", "channel": "a"}));
@@ -66,7 +66,7 @@ fn expect_expired(browser: &mut Browser, channel: &str) {
 }
 
 #[test]
-fn a_fresh_channel_token_in_time_keeps_the_channel() {
+fn fresh_channel_token_extends_the_subscription() {
     let sidecar = sidecar();
     let exp = exp();
     let short = |channel: &str| expiring(json!({"channel": channel}), exp);
@@ -77,27 +77,27 @@ fn a_fresh_channel_token_in_time_keeps_the_channel() {
         .subscribe(json!({"channel": "a", "token": expiring(json!({"channel": "a"}), exp + 60)}));
     expect_expired(&mut browser, "b");
     let publisher = sidecar.publisher();
-    publisher.publish("b", "not for it");
+    publisher.publish("b", "must not arrive");
     publisher.publish("a", 1);
     browser.expect_message("a", json!(1));
 }
 
 #[test]
-fn what_was_delivered_before_the_end_is_all_that_is_delivered() {
+fn nothing_is_delivered_after_the_token_expired() {
     let sidecar = sidecar();
     let exp = exp();
     let token = expiring(json!({"sub": "1", "channels": ["a"]}), exp);
     let mut browser = sidecar.browser(json!({"token": token}));
-    let mut witness = sidecar.browser(json!({"token": token_for("2", &["a"], &[])}));
+    let mut other = sidecar.browser(json!({"token": token_for("2", &["a"], &[])}));
     let publisher = sidecar.publisher();
     let mut number = 0;
-    // Goes on past the end of the right, which is on the server's clock and this one.
+    // Continues for a second after the expiry. Sidecar and test read the same clock.
     while now_ms() <= exp * 1000 + LEEWAY_MS + 1000 {
         publisher.publish("a", json!([number, now_ms()]));
-        witness.next();
+        other.next();
         number += 1;
     }
-    let ending = browser.ended();
+    let ending = browser.expect_close();
     assert_eq!(ending.code, 4003);
     for (expected, message) in ending.before.iter().enumerate() {
         assert_eq!(message["data"][0], json!(expected));
@@ -107,5 +107,5 @@ fn what_was_delivered_before_the_end_is_all_that_is_delivered() {
             "delivered at {at_ms}"
         );
     }
-    assert!(ending.before.len() < number, "something was not delivered");
+    assert!(ending.before.len() < number, "everything was delivered");
 }

@@ -1,34 +1,34 @@
-//! Hostile frames: each ends its own connection with the right code, and the others on the same shard go on.
+//! Invalid WebSocket frames: each closes its own connection with the right code and affects no other one of its shard.
 
 use serde_json::json;
 
-use crate::support::{Browser, RawBrowser, Sidecar, frame, place};
+use crate::support::{Browser, RawBrowser, Sidecar, check_property, frame, place};
 
-/// Opcodes of RFC 6455 §5.2 under a final fragment.
+/// First bytes of final fragments, with the opcodes of RFC 6455 §5.2.
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
-/// The same, not final.
+/// First bytes of the fragments of a message.
 const FIRST_TEXT: u8 = 0x01;
 const MORE: u8 = 0x00;
 const LAST: u8 = 0x80;
 
-/// `message_bytes_max` of the welcome.
+/// The limit `message_bytes_max` of the welcome.
 const MESSAGE_BYTES_MAX: usize = 131_072;
 
-/// One shard, so that whoever is watched shares its thread with whoever is hostile.
+/// A sidecar with one shard, and a well-behaved browser on it.
 fn one_shard() -> (Sidecar, Browser) {
     let sidecar = place()
         .with("LINESIDE_SHARDS", 1)
         .with("LINESIDE_PUBLIC_CHANNELS", "a")
         .start();
-    let witness = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
-    (sidecar, witness)
+    let other = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
+    (sidecar, other)
 }
 
-/// The head of a masked frame with a length of eight bytes, and its mask.
+/// Head of a masked frame with a length field of eight bytes, and its mask.
 fn long_head(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first, 0x80 | 127];
     bytes.extend(length.to_be_bytes());
@@ -43,7 +43,7 @@ fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_frame_that_breaks_rfc_6455_is_answered_with_its_code_and_hurts_nobody_else() {
+fn invalid_frame_closes_its_own_connection_with_the_right_code() {
     let close_1_byte = frame(CLOSE, &[3]);
     let cases: Vec<(&str, Vec<u8>, u16)> = vec![
         ("unmasked text", unmasked(TEXT, b"{}"), 1002),
@@ -89,26 +89,26 @@ fn a_frame_that_breaks_rfc_6455_is_answered_with_its_code_and_hurts_nobody_else(
         ),
         ("close of one byte", close_1_byte, 1002),
     ];
-    let (sidecar, mut witness) = one_shard();
+    let (sidecar, mut other) = one_shard();
     let publisher = sidecar.publisher();
-    for (number, (what, bytes, expected)) in cases.into_iter().enumerate() {
+    for (number, (case, bytes, expected)) in cases.into_iter().enumerate() {
         for connected in [false, true] {
             let mut hostile = sidecar.raw_browser();
             if connected {
-                hostile = hostile.connected();
+                hostile = hostile.connect(json!({}));
             }
             hostile.send(&bytes);
-            let (code, texts) = hostile.ended();
-            assert_eq!(code, Some(expected), "{what}, connected: {connected}");
-            assert_eq!(texts.len(), 1, "{what}: {texts:?}");
+            let (code, texts) = hostile.read_to_end();
+            assert_eq!(code, Some(expected), "{case}, connected: {connected}");
+            assert_eq!(texts.len(), 1, "{case}: {texts:?}");
             assert_eq!(
                 (&texts[0]["type"], &texts[0]["code"]),
                 (&json!("disconnect"), &json!(expected))
             );
-            assert_eq!(texts[0].get("after_ms"), None, "it is to stop: {texts:?}");
+            assert_eq!(texts[0].get("after_ms"), None, "it asks to reconnect");
         }
         publisher.publish("a", number);
-        witness.expect_message("a", json!(number));
+        other.expect_message("a", json!(number));
     }
 }
 
@@ -121,23 +121,23 @@ fn too_much_in_fragments() -> Vec<u8> {
 }
 
 #[test]
-fn a_continuation_without_end_is_cut() {
-    let (sidecar, mut witness) = one_shard();
-    let mut hostile = sidecar.raw_browser().connected();
+fn endless_fragmented_message_is_closed() {
+    let (sidecar, mut other) = one_shard();
+    let mut hostile = sidecar.raw_browser().connect(json!({}));
     hostile.send(&frame(FIRST_TEXT, b"\""));
     let piece = frame(MORE, &[b'x'; 100]);
-    // Whoever is cut may see its own writes fail.
+    // Writes until the connection is closed.
     use std::io::Write as _;
     while hostile.stream.write_all(&piece).is_ok() {}
     sidecar.logged(&["event=connection_ended", "reason=too_large"]);
     sidecar.publisher().publish("a", 1);
-    witness.expect_message("a", json!(1));
+    other.expect_message("a", json!(1));
 }
 
 #[test]
-fn empty_fragments_without_end_are_cut() {
-    let (sidecar, mut witness) = one_shard();
-    let mut hostile = sidecar.raw_browser().connected();
+fn endless_empty_fragments_are_closed() {
+    let (sidecar, mut other) = one_shard();
+    let mut hostile = sidecar.raw_browser().connect(json!({}));
     hostile.send(&frame(FIRST_TEXT, b""));
     let pieces = frame(MORE, b"").repeat(100);
     use std::io::Write as _;
@@ -152,18 +152,18 @@ fn empty_fragments_without_end_are_cut() {
         sent += 1;
         assert!(
             sent < 10_000,
-            "a million fragments of one message were taken"
+            "a million fragments of one message were accepted"
         );
     }
     sidecar.logged(&["event=connection_ended", "reason=too_large"]);
     sidecar.publisher().publish("a", 1);
-    witness.expect_message("a", json!(1));
+    other.expect_message("a", json!(1));
 }
 
 #[test]
-fn the_largest_message_is_taken() {
-    let (sidecar, _witness) = one_shard();
-    let mut browser = sidecar.raw_browser().connected();
+fn message_of_the_maximum_size_is_accepted() {
+    let (sidecar, _other) = one_shard();
+    let mut browser = sidecar.raw_browser().connect(json!({}));
     let head = br#"{"type":"subscribe","channel":"a","x":""#;
     let mut text = head.to_vec();
     text.resize(MESSAGE_BYTES_MAX - 2, b'x');
@@ -175,7 +175,7 @@ fn the_largest_message_is_taken() {
 #[track_caller]
 fn expect_subscribed(browser: &mut RawBrowser) {
     loop {
-        let (opcode, payload) = browser.next().expect("the connection lives");
+        let (opcode, payload) = browser.next().expect("the connection is open");
         if opcode == 1 {
             let text = String::from_utf8(payload).unwrap();
             assert!(text.starts_with(r#"{"type":"subscribed""#), "{text}");
@@ -185,15 +185,15 @@ fn expect_subscribed(browser: &mut RawBrowser) {
 }
 
 #[test]
-fn fragments_of_one_byte_with_pings_between_them_make_a_message() {
-    let (sidecar, mut witness) = one_shard();
-    let mut browser = sidecar.raw_browser().connected();
+fn fragments_of_one_byte_with_pings_in_between_are_joined() {
+    let (sidecar, mut other) = one_shard();
+    let mut browser = sidecar.raw_browser().connect(json!({}));
     let text = r#"{"type":"subscribe","channel":"a","é":"ü"}"#.as_bytes();
     let last = text.len() - 1;
     for (at, byte) in text.iter().enumerate() {
         let opcode = if at == 0 { FIRST_TEXT } else { MORE };
         let bytes = frame(if at == last { LAST } else { opcode }, &[*byte]);
-        // Every byte of every frame by itself.
+        // One byte per write.
         for piece in bytes.chunks(1) {
             browser.send(piece);
         }
@@ -202,20 +202,20 @@ fn fragments_of_one_byte_with_pings_between_them_make_a_message() {
             assert_eq!(
                 browser.next(),
                 Some((10, vec![*byte])),
-                "the pong repeats the ping"
+                "a pong with the payload of the ping"
             );
         }
     }
     expect_subscribed(&mut browser);
     sidecar.publisher().publish("a", 1);
-    witness.expect_message("a", json!(1));
+    other.expect_message("a", json!(1));
     assert!(browser.next().is_some_and(|(opcode, _)| opcode == 1));
 }
 
 #[test]
-fn a_ping_is_answered_and_an_unasked_pong_is_not() {
-    let (sidecar, _witness) = one_shard();
-    let mut browser = sidecar.raw_browser().connected();
+fn ping_is_answered_and_unsolicited_pong_is_not() {
+    let (sidecar, _other) = one_shard();
+    let mut browser = sidecar.raw_browser().connect(json!({}));
     for payload in [&b""[..], b"x", &[0xff; 125]] {
         browser.send(&frame(PONG, payload));
         browser.send(&frame(PING, payload));
@@ -224,8 +224,8 @@ fn a_ping_is_answered_and_an_unasked_pong_is_not() {
 }
 
 #[test]
-fn a_close_is_answered_alike_and_the_socket_ends() {
-    let (sidecar, mut witness) = one_shard();
+fn close_frame_is_answered_with_its_code() {
+    let (sidecar, mut other) = one_shard();
     for (sent, answered) in [
         (vec![], None),
         (1000_u16.to_be_bytes().to_vec(), Some(1000)),
@@ -235,28 +235,28 @@ fn a_close_is_answered_alike_and_the_socket_ends() {
         ),
         (4999_u16.to_be_bytes().to_vec(), Some(4999)),
     ] {
-        let mut browser = sidecar.raw_browser().connected();
+        let mut browser = sidecar.raw_browser().connect(json!({}));
         browser.send(&frame(CLOSE, &sent));
-        let (code, texts) = browser.ended();
+        let (code, texts) = browser.read_to_end();
         assert_eq!((code, texts), (answered, vec![]));
     }
     for code in [0_u16, 999, 1005, 1006, 1015, 1016, 2000, 5000, 65_535] {
-        let mut browser = sidecar.raw_browser().connected();
+        let mut browser = sidecar.raw_browser().connect(json!({}));
         browser.send(&frame(CLOSE, &code.to_be_bytes()));
         assert_eq!(
-            browser.ended().0,
+            browser.read_to_end().0,
             Some(1002),
-            "{code} stands in no close frame"
+            "{code} is not allowed in a close frame"
         );
     }
     sidecar.publisher().publish("a", 1);
-    witness.expect_message("a", json!(1));
+    other.expect_message("a", json!(1));
 }
 
 #[test]
-fn what_was_asked_before_a_close_is_still_answered_and_what_comes_behind_it_is_not() {
-    let (sidecar, _witness) = one_shard();
-    let mut browser = sidecar.raw_browser().connected();
+fn requests_before_a_close_frame_are_answered_and_later_ones_ignored() {
+    let (sidecar, _other) = one_shard();
+    let mut browser = sidecar.raw_browser().connect(json!({}));
     let subscribe = frame(TEXT, br#"{"type":"subscribe","channel":"a"}"#);
     let bytes = [
         subscribe.clone(),
@@ -265,14 +265,14 @@ fn what_was_asked_before_a_close_is_still_answered_and_what_comes_behind_it_is_n
     ]
     .concat();
     browser.send(&bytes);
-    let (code, texts) = browser.ended();
+    let (code, texts) = browser.read_to_end();
     assert_eq!(code, Some(1000));
     assert_eq!(texts.len(), 1, "{texts:?}");
 }
 
 #[test]
-fn more_requests_than_the_limit_end_with_4501_and_others_are_served() {
-    let (sidecar, mut witness) = one_shard();
+fn request_flood_is_closed_with_4501() {
+    let (sidecar, mut other) = one_shard();
     let publisher = sidecar.publisher();
     let floods: [(&str, Vec<u8>); 5] = [
         ("pings", frame(PING, b"")),
@@ -284,12 +284,12 @@ fn more_requests_than_the_limit_end_with_4501_and_others_are_served() {
         ("nonsense", frame(TEXT, b"x")),
         ("application pongs", frame(TEXT, br#"{"type":"pong"}"#)),
     ];
-    for (number, (what, one)) in floods.into_iter().enumerate() {
-        let mut hostile = sidecar.raw_browser().connected();
-        // Ten seconds' worth may come at once; this is twice that.
+    for (number, (kind, one)) in floods.into_iter().enumerate() {
+        let mut hostile = sidecar.raw_browser().connect(json!({}));
+        // Twice the burst that the limit allows.
         hostile.send(&one.repeat(1001));
-        let (code, texts) = hostile.ended();
-        assert_eq!(code, Some(4501), "{what}");
+        let (code, texts) = hostile.read_to_end();
+        assert_eq!(code, Some(4501), "{kind}");
         let last = texts.last().unwrap();
         assert_eq!(
             (&last["type"], &last["code"], &last["reason"]),
@@ -300,42 +300,33 @@ fn more_requests_than_the_limit_end_with_4501_and_others_are_served() {
             )
         );
         publisher.publish("a", number);
-        witness.expect_message("a", json!(number));
+        other.expect_message("a", json!(number));
     }
 }
 
 #[test]
-fn any_bytes_at_all_end_one_connection_at_most() {
+fn random_bytes_end_only_their_own_connection() {
     use proptest::prelude::*;
-    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
     use std::io::{Read as _, Write as _};
-    let (sidecar, witness) = one_shard();
-    let witness = std::cell::RefCell::new(witness);
+    let (sidecar, other) = one_shard();
+    let other = std::cell::RefCell::new(other);
     let publisher = sidecar.publisher();
-    // Frames that look like some, so that more than the first byte is ever read.
+    // Well-formed frames with random contents, which get past the first byte.
     let like_a_frame = (any::<u8>(), prop::collection::vec(any::<u8>(), 0..200))
         .prop_map(|(first, payload)| frame(first, &payload));
     let strategy = prop_oneof![
         prop::collection::vec(any::<u8>(), 1..300),
         prop::collection::vec(like_a_frame, 1..8).prop_map(|frames| frames.concat()),
     ];
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
-    let config = Config {
-        cases: 300,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    TestRunner::new_with_rng(config, rng)
-        .run(&strategy, |bytes| {
-            let mut hostile = sidecar.raw_browser().connected();
-            hostile.stream.write_all(&bytes).unwrap();
-            hostile.stream.shutdown(std::net::Shutdown::Write).unwrap();
-            // A reset is an end too: not all that was sent was read.
-            let _ended = hostile.stream.read_to_end(&mut Vec::new());
-            publisher.publish("a", 1);
-            witness.borrow_mut().expect_message("a", json!(1));
-            Ok(())
-        })
-        .unwrap();
+    check_property(3, 300, &strategy, |bytes| {
+        let mut hostile = sidecar.raw_browser().connect(json!({}));
+        hostile.stream.write_all(&bytes).unwrap();
+        hostile.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // Fails with a reset if the sidecar left bytes unread.
+        let _ended = hostile.stream.read_to_end(&mut Vec::new());
+        publisher.publish("a", 1);
+        other.borrow_mut().expect_message("a", json!(1));
+        Ok(())
+    });
     assert!(!sidecar.log().iter().any(|line| line.contains("panicked")));
 }

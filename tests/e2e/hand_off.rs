@@ -1,4 +1,4 @@
-//! Browsers whose sockets an app hands over, by whoever speaks the link's protocol.
+//! Hand-off: the app passes the sockets of browsers to the sidecar over the link.
 
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -14,7 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, PATIENCE, Sidecar, frame, place, read_answer, sidecar, token_for, within,
+    Browser, Sidecar, TIMEOUT, frame, place, read_response, sidecar, token_for, within,
 };
 
 const REQUEST: &str = "GET /lineside HTTP/1.1\r\nHost: shop.example\r\nUpgrade: websocket\r\n\
@@ -25,16 +25,16 @@ const REQUEST: &str = "GET /lineside HTTP/1.1\r\nHost: shop.example\r\nUpgrade: 
 fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let browser = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    browser.set_read_timeout(Some(PATIENCE)).unwrap();
+    browser.set_read_timeout(Some(TIMEOUT)).unwrap();
     (browser, listener.accept().unwrap().0)
 }
 
-/// The first frame of user 1, who receives the channel `a`.
+/// The `connect` of user 1 with the channel `a`.
 fn connect() -> Value {
     json!({"type": "connect", "token": token_for("1", &["a"], &[])})
 }
 
-/// A good hand-off, to be changed: a page of the app's own origin asks.
+/// A valid hand-off of a page of the app's own origin, for tests to change.
 fn hand_off() -> HandOff {
     HandOff {
         peer: "203.0.113.7".into(),
@@ -66,9 +66,9 @@ fn send(link: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     link.write_all(&bytes[sent.unwrap()..]).unwrap();
 }
 
-/// What a link answers, to its end: none when it took the socket, else the code and the sentence.
+/// Receives the answer to a hand-off: `None` if the socket was accepted, otherwise the code and message of the fault.
 fn answer(mut link: &UnixStream) -> Option<(u16, String)> {
-    link.set_read_timeout(Some(PATIENCE)).unwrap();
+    link.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut bytes = Vec::new();
     link.read_to_end(&mut bytes).unwrap();
     let frame = Frame::split(&mut BytesMut::from(&bytes[..])).unwrap();
@@ -78,22 +78,22 @@ fn answer(mut link: &UnixStream) -> Option<(u16, String)> {
     }
     match ToPublisher::decode(&frame).unwrap() {
         ToPublisher::Fault(Fault { code, message }) => Some((code, message)),
-        other => panic!("taken or a fault, and not {other:?}"),
+        other => panic!("expected a fault, received {other:?}"),
     }
 }
 
-/// Hands over the request of a browser that sends these header fields besides.
-pub(crate) fn hand_over_with(sidecar: &Sidecar, fields: &str) -> TcpStream {
+/// Hands over a browser whose request has these additional header lines.
+pub(crate) fn hand_off_with_headers(sidecar: &Sidecar, fields: &str) -> TcpStream {
     let request = Bytes::from(format!("{REQUEST}{fields}\r\n"));
-    sidecar.hand(&HandOff {
+    sidecar.hand_off(&HandOff {
         request,
         ..hand_off()
     })
 }
 
 impl Sidecar {
-    /// Hands a browser over, and must take it; the app keeps nothing.
-    fn hand(&self, hand_off: &HandOff) -> TcpStream {
+    /// Hands a browser over, which the sidecar must accept; returns the browser's end.
+    fn hand_off(&self, hand_off: &HandOff) -> TcpStream {
         let (browser, socket) = connection();
         let link = self.raw_link().stream;
         send(&link, &bytes_of(hand_off), &[socket.as_fd()]);
@@ -102,7 +102,8 @@ impl Sidecar {
         browser
     }
 
-    fn descriptors(&self) -> usize {
+    /// Number of open file descriptors of the process.
+    fn open_descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
             .unwrap()
             .count()
@@ -110,70 +111,70 @@ impl Sidecar {
 }
 
 #[test]
-fn a_socket_that_is_handed_over_is_served_as_any_other() {
+fn handed_over_socket_is_served() {
     let sidecar = sidecar();
-    let mut stream = sidecar.hand(&hand_off());
-    assert_eq!(read_answer(&mut stream).status, 101);
+    let mut stream = sidecar.hand_off(&hand_off());
+    assert_eq!(read_response(&mut stream).status, 101);
     let mut browser = Browser::new(stream);
     browser.send(connect());
-    let mut browser = browser.take_welcome();
+    let mut browser = browser.expect_welcome();
     sidecar.publisher().publish("a", 1);
     browser.expect_message("a", json!(1));
 }
 
 #[test]
-fn an_app_that_hands_all_over_needs_no_listener() {
+fn hand_off_works_without_a_listener() {
     let sidecar = place().with("LINESIDE_BIND", "none").spawn();
     sidecar.logged(&["event=listening bind=none"]);
-    let mut stream = sidecar.hand(&hand_off());
-    assert_eq!(read_answer(&mut stream).status, 101);
+    let mut stream = sidecar.hand_off(&hand_off());
+    assert_eq!(read_response(&mut stream).status, 101);
     let mut browser = Browser::new(stream);
     browser.send(connect());
-    browser.take_welcome();
+    browser.expect_welcome();
 }
 
 #[test]
-fn what_was_read_behind_the_head_is_not_lost() {
+fn bytes_after_the_request_head_are_handled() {
     let sidecar = sidecar();
     let connect = connect().to_string();
     let good = hand_off();
     let request = [&good.request[..], &frame(0x81, connect.as_bytes())].concat();
-    let mut stream = sidecar.hand(&HandOff {
+    let mut stream = sidecar.hand_off(&HandOff {
         request: request.into(),
         ..good
     });
-    assert_eq!(read_answer(&mut stream).status, 101);
-    Browser::new(stream).take_welcome();
+    assert_eq!(read_response(&mut stream).status, 101);
+    Browser::new(stream).expect_welcome();
 }
 
 #[test]
-fn a_server_behind_a_unix_socket_can_hand_over_too() {
+fn unix_socket_of_a_browser_can_be_handed_over() {
     let sidecar = sidecar();
     let (mut browser, socket) = UnixStream::pair().unwrap();
-    browser.set_read_timeout(Some(PATIENCE)).unwrap();
+    browser.set_read_timeout(Some(TIMEOUT)).unwrap();
     let link = sidecar.raw_link().stream;
     send(&link, &bytes_of(&hand_off()), &[socket.as_fd()]);
     drop(socket);
     assert_eq!(answer(&link), None);
     let connect = connect().to_string();
     browser.write_all(&frame(0x81, connect.as_bytes())).unwrap();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     within("the welcome", || {
         let mut bytes = [0; 1024];
         let count = browser.read(&mut bytes).unwrap();
-        heard.extend_from_slice(&bytes[..count]);
-        String::from_utf8_lossy(&heard)
+        received.extend_from_slice(&bytes[..count]);
+        String::from_utf8_lossy(&received)
             .contains("\"welcome\"")
             .then_some(())
     });
 }
 
 #[test]
-fn the_sidecar_answers_what_it_took_and_does_not_serve() {
+fn refused_request_of_a_handed_over_socket_is_answered() {
     let sidecar = sidecar();
     let cases = [
         (403, "Origin: https://evil.example\r\n"),
-        // The app has judged by its proxies already: what a browser claims counts for nothing.
+        // The app has already evaluated forwarded headers, so the sidecar ignores them.
         (
             403,
             "Origin: https://evil.example\r\nX-Forwarded-Host: evil.example\r\n",
@@ -181,26 +182,26 @@ fn the_sidecar_answers_what_it_took_and_does_not_serve() {
         (400, "Sec-WebSocket-Version: 1 2 3\r\nHost"),
     ];
     for (status, headers) in cases {
-        let mut stream = sidecar.hand(&HandOff {
+        let mut stream = sidecar.hand_off(&HandOff {
             request: Bytes::from(format!("{REQUEST}{headers}\r\n\r\n")),
             ..hand_off()
         });
-        assert_eq!(read_answer(&mut stream).status, status, "{headers}");
+        assert_eq!(read_response(&mut stream).status, status, "{headers}");
     }
     let refused = ["event=request_refused", "203.0.113.7", "evil.example"];
     sidecar.logged(&refused);
     let elsewhere = REQUEST.replace("/lineside", "/elsewhere");
-    let mut stream = sidecar.hand(&HandOff {
+    let mut stream = sidecar.hand_off(&HandOff {
         request: Bytes::from(format!("{elsewhere}\r\n")),
         ..hand_off()
     });
-    assert_eq!(read_answer(&mut stream).status, 404);
+    assert_eq!(read_response(&mut stream).status, 404);
 }
 
 #[test]
-fn what_is_no_hand_off_is_refused_and_its_descriptors_closed() {
+fn invalid_hand_off_is_refused_and_its_descriptors_are_closed() {
     let sidecar = sidecar();
-    let before = sidecar.descriptors();
+    let before = sidecar.open_descriptors();
     let good = bytes_of(&hand_off());
     let bad_peer = HandOff {
         peer: "nobody".into(),
@@ -229,9 +230,9 @@ fn what_is_no_hand_off_is_refused_and_its_descriptors_closed() {
         send(&link, &bytes, &vec![socket.as_fd(); count]);
         drop(socket);
         link.shutdown(Shutdown::Write).unwrap();
-        let (code, said) = answer(&link).expect(case);
+        let (code, answered) = answer(&link).expect(case);
         assert_eq!(code, LINK_BAD_FRAME.number, "{case}");
-        assert!(said.contains(message), "{case}: {said}");
+        assert!(answered.contains(message), "{case}: {answered}");
         let mut bytes = Vec::new();
         assert_eq!(browser.read_to_end(&mut bytes).unwrap(), 0, "{case}");
     }
@@ -239,7 +240,7 @@ fn what_is_no_hand_off_is_refused_and_its_descriptors_closed() {
     send(&link, &good, &[udp.as_fd()]);
     assert!(answer(&link).unwrap().1.contains("no stream socket"));
 
-    // It is not read to its end, so that writing it fails.
+    // The sidecar stops reading a frame that is too large, so that writing it fails.
     let (mut browser, socket) = connection();
     let mut link = sidecar.raw_link().stream;
     let huge = bytes_of(&huge);
@@ -249,14 +250,14 @@ fn what_is_no_hand_off_is_refused_and_its_descriptors_closed() {
     let mut bytes = Vec::new();
     assert_eq!(browser.read_to_end(&mut bytes).unwrap(), 0);
     drop(link);
-    within("as many descriptors as before", || {
-        (sidecar.descriptors() == before).then_some(())
+    within("all descriptors are closed", || {
+        (sidecar.open_descriptors() == before).then_some(())
     });
     sidecar.publisher().publish("a", 1);
 }
 
 #[test]
-fn a_socket_of_an_app_that_gave_up_is_not_served() {
+fn socket_is_closed_when_the_app_no_longer_reads_the_answer() {
     let sidecar = sidecar();
     let (mut browser, socket) = connection();
     let link = sidecar.raw_link().stream;
@@ -268,30 +269,30 @@ fn a_socket_of_an_app_that_gave_up_is_not_served() {
 }
 
 #[test]
-fn hundreds_of_hand_offs_leave_no_descriptor() {
+fn hand_offs_leak_no_file_descriptors() {
     let sidecar = sidecar();
-    let before = sidecar.descriptors();
+    let before = sidecar.open_descriptors();
     for _ in 0..20 {
-        let browsers: Vec<TcpStream> = (0..20).map(|_| sidecar.hand(&hand_off())).collect();
+        let browsers: Vec<TcpStream> = (0..20).map(|_| sidecar.hand_off(&hand_off())).collect();
         for mut browser in browsers {
-            assert_eq!(read_answer(&mut browser).status, 101);
+            assert_eq!(read_response(&mut browser).status, 101);
         }
     }
-    within("as many descriptors as before", || {
-        (sidecar.descriptors() == before).then_some(())
+    within("all descriptors are closed", || {
+        (sidecar.open_descriptors() == before).then_some(())
     });
 }
 
 #[test]
-fn during_a_stop_a_browser_is_told_to_come_again() {
+fn hand_off_during_a_drain_is_answered_with_503() {
     let mut sidecar = sidecar();
-    // It never answers the close, so the stop takes its two seconds.
-    let _silent = sidecar.raw_browser().connected();
+    // Never answers the close frame, so that the drain takes its two seconds.
+    let _silent = sidecar.raw_browser().connect(json!({}));
     sidecar.signal(Signal::SIGTERM);
     sidecar.logged(&["event=draining"]);
-    let mut stream = sidecar.hand(&hand_off());
-    let answer = read_answer(&mut stream);
+    let mut stream = sidecar.hand_off(&hand_off());
+    let answer = read_response(&mut stream);
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.field("retry-after").as_deref(), Some("5"));
+    assert_eq!(answer.header("retry-after").as_deref(), Some("5"));
     assert_eq!(sidecar.ended().code(), Some(0));
 }

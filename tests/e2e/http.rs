@@ -1,13 +1,13 @@
-//! The port for browsers before there is a WebSocket: paths, origins, heads that are wrong, and places that are taken.
+//! HTTP on the port for browsers: paths, origins, invalid requests, and the limit of connections.
 
 use std::io::{Read as _, Write as _};
 
 use serde_json::json;
 
-use crate::support::{Sidecar, place, read_answer, sidecar, within};
+use crate::support::{Sidecar, place, read_response, sidecar, within};
 
 #[test]
-fn another_path_or_method_is_told_what_is_where() {
+fn unknown_path_or_method_is_refused_with_the_right_path() {
     let sidecar = sidecar();
     for path in [
         "/",
@@ -20,54 +20,58 @@ fn another_path_or_method_is_told_what_is_where() {
         "/up/",
         "*",
     ] {
-        let answer = sidecar.dial().path(path).refused();
+        let answer = sidecar.request().path(path).response();
         assert_eq!(answer.status, 404, "{path} {answer:?}");
         assert!(answer.body.contains("/lineside"), "{answer:?}");
     }
-    let answer = sidecar.dial().method("POST").path("/up").refused();
+    let answer = sidecar.request().method("POST").path("/up").response();
     assert_eq!(answer.status, 404);
-    let answer = sidecar.dial().without("Upgrade").refused();
+    let answer = sidecar.request().without("Upgrade").response();
     assert_eq!(answer.status, 426);
-    assert_eq!(answer.field("upgrade").as_deref(), Some("websocket"));
-    let answer = sidecar.dial().method("POST").refused();
+    assert_eq!(answer.header("upgrade").as_deref(), Some("websocket"));
+    let answer = sidecar.request().method("POST").response();
     assert_eq!(answer.status, 400);
 }
 
 #[test]
-fn the_path_is_a_setting() {
+fn path_setting_moves_the_websocket() {
     let sidecar = place().with("LINESIDE_PATH", "/app/live").start();
-    assert_eq!(sidecar.dial().refused().status, 404);
-    let mut browser = sidecar.dial().path("/app/live").open();
+    assert_eq!(sidecar.request().response().status, 404);
+    let mut browser = sidecar.request().path("/app/live").open();
     browser.send(json!({"type": "connect"}));
-    browser.take_welcome();
+    browser.expect_welcome();
 }
 
 #[test]
-fn an_upgrade_that_is_none_of_rfc_6455_is_refused() {
+fn invalid_upgrade_request_is_refused_with_400() {
     let sidecar = sidecar();
-    let dial = sidecar.dial();
-    for (what, dial) in [
+    let request = sidecar.request();
+    for (case, request) in [
         (
             "version 8",
-            dial.clone()
+            request
+                .clone()
                 .without("Sec-WebSocket-Version")
                 .header("Sec-WebSocket-Version", "8"),
         ),
-        ("no version", dial.clone().without("Sec-WebSocket-Version")),
-        ("no key", dial.clone().without("Sec-WebSocket-Key")),
-        ("no connection", dial.clone().without("Connection")),
-        ("%zz", dial.clone().path("/lineside?token=%zz")),
-        ("%ff", dial.clone().path("/lineside?channel=%ff")),
-        ("a body's length", dial.clone().header("Bad Name", "x")),
+        (
+            "no version",
+            request.clone().without("Sec-WebSocket-Version"),
+        ),
+        ("no key", request.clone().without("Sec-WebSocket-Key")),
+        ("no connection", request.clone().without("Connection")),
+        ("%zz", request.clone().path("/lineside?token=%zz")),
+        ("%ff", request.clone().path("/lineside?channel=%ff")),
+        ("header name", request.clone().header("Bad Name", "x")),
     ] {
-        let answer = dial.refused();
-        assert_eq!(answer.status, 400, "{what} {answer:?}");
-        assert!(answer.body.len() > 10, "{what} {answer:?}");
+        let answer = request.response();
+        assert_eq!(answer.status, 400, "{case} {answer:?}");
+        assert!(answer.body.len() > 10, "{case} {answer:?}");
     }
 }
 
 #[test]
-fn bytes_that_are_no_http_are_refused_and_hurt_nobody() {
+fn bytes_that_are_not_http_are_refused_with_400() {
     let sidecar = sidecar();
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -80,37 +84,37 @@ fn bytes_that_are_no_http_are_refused_and_hurt_nobody() {
     ] {
         let mut stream = sidecar.tcp();
         stream.write_all(bytes).unwrap();
-        let answer = read_answer(&mut stream);
+        let answer = read_response(&mut stream);
         assert_eq!(answer.status, 400, "{bytes:?} {answer:?}");
     }
     sidecar.browser(json!({}));
 }
 
 #[test]
-fn a_head_that_does_not_come_to_its_end_is_answered_and_closed() {
+fn incomplete_request_head_times_out() {
     let sidecar = sidecar();
     let mut slow = sidecar.tcp();
     slow.write_all(b"GET /lineside HTTP/1.1\r\nHost: ").unwrap();
     let mut silent = sidecar.tcp();
     for stream in [&mut slow, &mut silent] {
-        let answer = read_answer(stream);
+        let answer = read_response(stream);
         assert_eq!(answer.status, 408);
     }
     let mut half = sidecar.tcp();
     half.write_all(b"GET /lineside HT").unwrap();
     half.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(read_answer(&mut half).status, 400);
+    assert_eq!(read_response(&mut half).status, 400);
     sidecar.browser(json!({}));
 }
 
-/// The status that a page of this origin gets.
+/// Status of an upgrade request from a page of this origin.
 fn status_of(sidecar: &Sidecar, origin: &str) -> u16 {
-    let (_, answer) = sidecar.dial().header("Origin", origin).request();
+    let (_, answer) = sidecar.request().header("Origin", origin).send();
     answer.status
 }
 
 #[test]
-fn a_page_of_another_origin_is_refused_with_the_remedy() {
+fn foreign_origin_is_refused_with_the_setting_to_change() {
     let sidecar = sidecar();
     let port = sidecar.port;
     let origins = [
@@ -142,7 +146,7 @@ fn a_page_of_another_origin_is_refused_with_the_remedy() {
         "chrome-extension://abcdef".into(),
     ];
     for origin in origins {
-        let answer = sidecar.dial().header("Origin", &origin).refused();
+        let answer = sidecar.request().header("Origin", &origin).response();
         assert_eq!(answer.status, 403, "{origin:?} {answer:?}");
         assert!(
             answer.body.contains("LINESIDE_ALLOWED_ORIGINS"),
@@ -151,22 +155,22 @@ fn a_page_of_another_origin_is_refused_with_the_remedy() {
     }
     let own = format!("http://127.0.0.1:{port}");
     let twice = sidecar
-        .dial()
+        .request()
         .header("Origin", &own)
         .header("Origin", &own)
-        .refused();
-    assert_eq!(twice.status, 400, "two origins are none");
+        .response();
+    assert_eq!(twice.status, 400, "a repeated Origin is refused");
     assert_eq!(status_of(&sidecar, &own), 101);
     assert_eq!(status_of(&sidecar, &own.to_uppercase()), 101);
     assert_eq!(
-        sidecar.dial().request().1.status,
+        sidecar.request().send().1.status,
         101,
-        "who sends none is no page"
+        "a client without Origin is not a page"
     );
 }
 
 #[test]
-fn allowed_origins_are_exact_and_a_star_is_one_label() {
+fn allowed_origins_match_exactly_and_a_star_matches_one_label() {
     let sidecar = place()
         .with(
             "LINESIDE_ALLOWED_ORIGINS",
@@ -194,37 +198,39 @@ fn allowed_origins_are_exact_and_a_star_is_one_label() {
 }
 
 #[test]
-fn what_a_proxy_forwards_counts_only_from_a_trusted_one() {
+fn forwarded_headers_count_only_from_trusted_proxies() {
     let forwarded = |sidecar: &Sidecar, host: &str, proto: &str| {
-        let dial = sidecar
-            .dial()
+        let request = sidecar
+            .request()
             .header("X-Forwarded-Host", host)
             .header("X-Forwarded-Proto", proto);
-        dial.header("Origin", "https://app.example")
-            .request()
+        request
+            .header("Origin", "https://app.example")
+            .send()
             .1
             .status
     };
-    let trusting = place().start();
+    // Loopback is trusted by default.
+    let trusting = sidecar();
     assert_eq!(forwarded(&trusting, "app.example", "https"), 101);
     assert_eq!(forwarded(&trusting, "app.example", "http"), 403);
     assert_eq!(forwarded(&trusting, "other.example", "https"), 403);
-    let wary = place()
+    let distrusting = place()
         .with("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8")
         .start();
-    assert_eq!(forwarded(&wary, "app.example", "https"), 403);
+    assert_eq!(forwarded(&distrusting, "app.example", "https"), 403);
 }
 
 #[test]
-fn when_all_places_are_taken_the_next_is_told_to_come_again() {
+fn connection_above_the_limit_is_refused_with_503() {
     let sidecar = place().with("LINESIDE_CONNECTIONS_MAX", 2).start();
     let first = sidecar.browser(json!({}));
     let mut second = sidecar.browser(json!({}));
-    let answer = sidecar.dial().refused();
+    let answer = sidecar.request().response();
     assert_eq!(answer.status, 503);
     assert!(
         answer
-            .field("retry-after")
+            .header("retry-after")
             .is_some_and(|seconds| seconds.parse::<u32>().is_ok())
     );
     assert!(
@@ -233,37 +239,38 @@ fn when_all_places_are_taken_the_next_is_told_to_come_again() {
     );
     assert_eq!(
         sidecar
-            .dial()
+            .request()
             .path("/up")
             .without("Upgrade")
-            .refused()
+            .response()
             .status,
         200,
-        "that is no reason to restart it"
+        "a full sidecar is healthy"
     );
-    // Who is in is not touched, and a place that is left is free again, whether left in order or not.
+    // Open connections stay. A close frame and the end of the TCP connection both release the slot.
     second.send(json!({"type": "pong"}));
-    first.leave();
-    let third = within("a place is free", || {
-        let (stream, answer) = sidecar.dial().request();
+    first.close();
+    let accepted = || {
+        let (stream, answer) = sidecar.request().send();
         (answer.status == 101).then_some(stream)
-    });
-    drop(third);
-    let fourth = within("a place is free", || {
-        let (stream, answer) = sidecar.dial().request();
-        (answer.status == 101).then_some(stream)
-    });
-    assert_eq!(sidecar.dial().refused().status, 503);
+    };
+    drop(within("a connection is accepted", accepted));
+    let fourth = within("a connection is accepted", accepted);
+    assert_eq!(sidecar.request().response().status, 503);
     drop(fourth);
 }
 
 #[test]
-fn an_upgrade_that_fails_takes_no_place() {
+fn failed_upgrade_takes_no_connection_slot() {
     let sidecar = place().with("LINESIDE_CONNECTIONS_MAX", 1).start();
     for _ in 0..5 {
         assert_eq!(status_of(&sidecar, "http://evil.example"), 403);
         assert_eq!(
-            sidecar.dial().path("/lineside?token=%zz").refused().status,
+            sidecar
+                .request()
+                .path("/lineside?token=%zz")
+                .response()
+                .status,
             400
         );
         let mut gone = sidecar.tcp();

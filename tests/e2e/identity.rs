@@ -1,12 +1,12 @@
-//! The identity cookie: a page without a token is its user's, and nothing else ever is (promise S-07).
+//! The identity cookie: it identifies the user of a page that sends no token, and serves no other purpose (S-07).
 
 use lineside_token::{IdentityDraft, Keys, sign_identity};
 use serde_json::{Value, json};
 
-use crate::hand_off::hand_over_with;
+use crate::hand_off::hand_off_with_headers;
 use crate::sign_out::disconnect;
 use crate::support::{
-    Browser, Dial, SECRET, Sidecar, channel_token, claims, forge, now_ms, place, read_answer,
+    Browser, Request, SECRET, Sidecar, channel_token, claims, forge, now_ms, place, read_response,
     sidecar, token_for,
 };
 
@@ -19,41 +19,29 @@ fn identity(sub: &str) -> String {
     sign_identity(draft, &Keys::parse(SECRET).unwrap(), now_ms()).unwrap()
 }
 
-/// A page of the sidecar's own origin that brings this cookie field.
-fn page(sidecar: &Sidecar, cookie: impl Into<String>) -> Dial {
+/// A request from a page of the sidecar's own origin, with this `Cookie` header.
+fn page(sidecar: &Sidecar, cookie: impl Into<String>) -> Request {
     let origin = format!("http://127.0.0.1:{}", sidecar.port);
     sidecar
-        .dial()
+        .request()
         .header("Origin", origin)
         .header("Cookie", cookie)
 }
 
-/// Connects with this first frame, and is welcomed.
-fn welcome(dial: &Dial, mut connect: Value) -> Browser {
-    let mut browser = dial.open();
-    connect["type"] = json!("connect");
-    browser.send(connect);
-    browser.take_welcome()
+fn connect(request: &Request, fields: Value) -> Browser {
+    request.connect(fields).expect_welcome()
 }
 
-fn user(dial: &Dial) -> Value {
-    welcome(dial, json!({})).welcome["user"].clone()
-}
-
-#[track_caller]
-fn expect_refused(dial: &Dial, connect: Value, code: u16) {
-    let mut browser = dial.open();
-    browser.send(connect);
-    let ending = browser.ended();
-    assert_eq!(ending.code, code);
-    assert_eq!(ending.before, Vec::<Value>::new());
+/// The user of a connection without a token.
+fn user(request: &Request) -> Value {
+    connect(request, json!({})).welcome["user"].clone()
 }
 
 #[test]
-fn a_page_without_a_token_is_its_users() {
+fn cookie_identifies_the_user_of_a_page_without_a_token() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "news").start();
-    let dial = page(&sidecar, format!("a=b; lineside={}; c=d", identity("42")));
-    let mut browser = welcome(&dial, json!({"subscribe": [{"channel": "news"}]}));
+    let request = page(&sidecar, format!("a=b; lineside={}; c=d", identity("42")));
+    let mut browser = connect(&request, json!({"subscribe": [{"channel": "news"}]}));
     assert_eq!(browser.welcome["user"], "42");
     assert_eq!(browser.welcome["channels"], json!(["user:42", "news"]));
     let publisher = sidecar.publisher();
@@ -62,7 +50,7 @@ fn a_page_without_a_token_is_its_users() {
     browser.expect_message("user:42", json!(2));
     browser.send(json!({"type": "subscribe", "channel": "secret", "ref": 1}));
     browser.expect_error("forbidden");
-    // What is for that user alone is for this page too.
+    // A channel token of that user.
     let token = channel_token("orders", Some("42"), 60);
     browser.subscribe(json!({"channel": "orders", "token": token}));
     browser.send(json!({"type": "refresh", "token": token_for("42", &["more"], &[])}));
@@ -70,45 +58,48 @@ fn a_page_without_a_token_is_its_users() {
         browser.next()["channels"],
         json!(["user:42", "news", "orders", "more"])
     );
-    // The URL may be the connect.
-    let plain = dial.path("/lineside?channel=news").open().take_welcome();
+    // A URL with a channel connects too.
+    let plain = request
+        .path("/lineside?channel=news")
+        .open()
+        .expect_welcome();
     assert_eq!(plain.welcome["channels"], json!(["user:42", "news"]));
 }
 
 #[test]
-fn it_counts_for_pages_that_may_connect_and_for_nobody_else() {
+fn cookie_counts_only_with_an_allowed_origin() {
     let sidecar = place()
         .with("LINESIDE_ALLOWED_ORIGINS", "https://app.example")
         .start();
     let cookie = format!("lineside={}", identity("42"));
     assert_eq!(user(&page(&sidecar, &*cookie)), "42");
-    let allowed = sidecar.dial().header("Origin", "https://app.example");
+    let allowed = sidecar.request().header("Origin", "https://app.example");
     assert_eq!(user(&allowed.header("Cookie", &*cookie)), "42");
-    // Without Origin it is no browser.
-    let tool = sidecar.dial().header("Cookie", &*cookie);
+    // A client without Origin is not a browser.
+    let tool = sidecar.request().header("Cookie", &*cookie);
     assert_eq!(user(&tool), json!(null));
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
-        let dial = sidecar.dial().header("Origin", origin);
-        let answer = dial.header("Cookie", &*cookie).refused();
+        let request = sidecar.request().header("Origin", origin);
+        let answer = request.header("Cookie", &*cookie).response();
         assert_eq!(answer.status, 403, "{origin}");
     }
 }
 
 #[test]
-fn a_connect_token_wins() {
+fn token_of_connect_takes_precedence_over_the_cookie() {
     let sidecar = sidecar();
-    let dial = page(&sidecar, format!("lineside={}", identity("42")));
-    let browser = welcome(&dial, json!({"token": token_for("43", &[], &[])}));
+    let request = page(&sidecar, format!("lineside={}", identity("42")));
+    let browser = connect(&request, json!({"token": token_for("43", &[], &[])}));
     assert_eq!(browser.welcome["user"], "43");
     assert_eq!(browser.welcome["channels"], json!(["user:43"]));
-    expect_refused(&dial, json!({"type": "connect", "token": "bad"}), 4001);
+    request.expect_refused(json!({"token": "bad"}), 4001);
     let anonymous = forge(&claims(json!({"channels": ["news"]})));
-    let browser = welcome(&dial, json!({ "token": anonymous }));
+    let browser = connect(&request, json!({ "token": anonymous }));
     assert_eq!(browser.welcome["user"], json!(null));
 }
 
 #[test]
-fn no_token_does_anothers_service() {
+fn cookie_and_tokens_are_not_interchangeable() {
     let sidecar = sidecar();
     for other in [
         token_for("42", &[], &[]),
@@ -116,12 +107,12 @@ fn no_token_does_anothers_service() {
         "nothing".to_owned(),
         String::new(),
     ] {
-        let dial = page(&sidecar, format!("lineside={other}"));
-        expect_refused(&dial, json!({"type": "connect"}), 4001);
+        page(&sidecar, format!("lineside={other}")).expect_refused(json!({}), 4001);
     }
     let identity = identity("42");
-    let connect = json!({"type": "connect", "token": identity});
-    expect_refused(&sidecar.dial(), connect, 4001);
+    sidecar
+        .request()
+        .expect_refused(json!({"token": identity}), 4001);
     let mut browser = sidecar.browser(json!({"token": token_for("42", &[], &[])}));
     browser.send(json!({"type": "refresh", "token": identity}));
     browser.expect_error("token_invalid");
@@ -130,7 +121,7 @@ fn no_token_does_anothers_service() {
 }
 
 #[test]
-fn it_ends_as_tokens_do() {
+fn cookie_expires_and_is_revoked_as_tokens_are() {
     let sidecar = sidecar();
     let now_s = now_ms() / 1000;
     let old_s = now_s - 60;
@@ -138,28 +129,24 @@ fn it_ends_as_tokens_do() {
         let claims = json!({"aud": "lineside:cable", "sub": "42", "iat": iat, "iat_ms": iat * 1000, "exp": exp});
         page(&sidecar, format!("lineside={}", forge(&claims)))
     };
-    let connect = || json!({"type": "connect"});
-    expect_refused(&times(old_s, old_s + 10), connect(), 4003);
-    expect_refused(&times(now_s + 60, now_s + 120), connect(), 4004);
-    expect_refused(&times(now_s, now_s + 3601), connect(), 4001);
-    // Within the leeway: it lives for a moment, and ends.
-    let mut ending = welcome(&times(old_s, now_s - 1), json!({}));
-    assert_eq!(ending.ended().code, 4003);
+    times(old_s, old_s + 10).expect_refused(json!({}), 4003);
+    times(now_s + 60, now_s + 120).expect_refused(json!({}), 4004);
+    times(now_s, now_s + 3601).expect_refused(json!({}), 4001);
+    // Accepted within the leeway, and closed at its end.
+    let mut in_leeway = connect(&times(old_s, now_s - 1), json!({}));
+    assert_eq!(in_leeway.expect_close().code, 4003);
 
-    let mut live = welcome(
-        &page(&sidecar, format!("lineside={}", identity("42"))),
-        json!({}),
-    );
     let before = page(&sidecar, format!("lineside={}", identity("42")));
-    let mut link = sidecar.linked(1);
+    let mut live = connect(&before, json!({}));
+    let mut link = sidecar.raw_publisher(1);
     link.send(&disconnect(1, b"42", b"", now_ms()));
-    link.acked(1);
-    assert_eq!(live.ended().code, 4002);
-    expect_refused(&before, connect(), 4002);
+    link.read_until_ack(1);
+    assert_eq!(live.expect_close().code, 4002);
+    before.expect_refused(json!({}), 4002);
 }
 
 #[test]
-fn a_cookie_that_comes_twice_is_nobodys() {
+fn repeated_cookie_and_other_cookie_names_are_ignored() {
     let sidecar = sidecar();
     let (one, two) = (identity("42"), identity("666"));
     let twice = page(&sidecar, format!("lineside={one}; lineside={two}"));
@@ -177,7 +164,7 @@ fn a_cookie_that_comes_twice_is_nobodys() {
 }
 
 #[test]
-fn a_page_whose_socket_was_handed_over_is_its_users_too() {
+fn cookie_identifies_the_user_of_a_handed_over_socket() {
     let sidecar = sidecar();
     for (fields, user) in [
         (
@@ -192,25 +179,20 @@ fn a_page_whose_socket_was_handed_over_is_its_users_too() {
             json!(null),
         ),
     ] {
-        let mut stream = hand_over_with(&sidecar, &fields);
-        assert_eq!(read_answer(&mut stream).status, 101);
+        let mut stream = hand_off_with_headers(&sidecar, &fields);
+        assert_eq!(read_response(&mut stream).status, 101);
         let mut browser = Browser::new(stream);
         browser.send(json!({"type": "connect"}));
-        assert_eq!(browser.take_welcome().welcome["user"], user);
+        assert_eq!(browser.expect_welcome().welcome["user"], user);
     }
 }
 
 #[test]
-fn it_stands_in_no_log() {
+fn cookie_is_never_logged() {
     let sidecar = sidecar();
     let identity = identity("42");
-    welcome(&page(&sidecar, format!("lineside={identity}")), json!({})).leave();
-    let bad = format!("{identity}x");
-    expect_refused(
-        &page(&sidecar, format!("lineside={bad}")),
-        json!({"type": "connect"}),
-        4001,
-    );
+    connect(&page(&sidecar, format!("lineside={identity}")), json!({})).close();
+    page(&sidecar, format!("lineside={identity}x")).expect_refused(json!({}), 4001);
     sidecar.logged(&["event=connection_ended", "token_invalid"]);
     for line in sidecar.log() {
         assert!(!line.contains(&identity[20..]), "{line}");

@@ -1,4 +1,4 @@
-//! The link: what publishers are told, and what of theirs lands.
+//! The link: handshake, acks and receipts, sequences, and the newest position.
 
 use lineside_protocol::codes::{LINK_REPLACED, LINK_UNSUPPORTED_VERSION};
 use lineside_protocol::frame::{PROTOCOL_VERSION, Skip, ToPublisher, ToSidecar};
@@ -11,10 +11,10 @@ use crate::support::{
 };
 
 #[test]
-fn a_welcome_says_where_the_journal_and_the_publisher_stand() {
+fn welcome_has_the_journal_position_and_the_last_sequence() {
     let sidecar = sidecar();
     let cursor = sidecar.publisher().publish("a", 1);
-    let welcome = sidecar.raw_link().greet(hello(1));
+    let welcome = sidecar.raw_link().handshake(hello(1));
     assert_eq!(welcome.version, PROTOCOL_VERSION);
     assert_eq!(welcome.last, 0);
     assert_eq!(welcome.epoch.at(welcome.position).to_string(), cursor);
@@ -25,58 +25,58 @@ fn a_welcome_says_where_the_journal_and_the_publisher_stand() {
     assert_eq!(welcome.payload_bytes_max, 65_536);
     let mut done = hello(2);
     done.done = 41;
-    assert_eq!(sidecar.raw_link().greet(done).last, 41);
+    assert_eq!(sidecar.raw_link().handshake(done).last, 41);
 }
 
 #[test]
-fn a_hello_of_another_version_is_told_both() {
+fn hello_of_another_version_is_refused_with_both_versions() {
     let sidecar = sidecar();
-    for (least, most) in [
+    for (min, max) in [
         (PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 7),
         (0, PROTOCOL_VERSION - 1),
     ] {
         let mut link = sidecar.raw_link();
         let mut other = hello(1);
-        (other.version_min, other.version_max) = (least, most);
+        (other.version_min, other.version_max) = (min, max);
         let mut bytes = Vec::new();
         ToSidecar::Hello(other).encode(&mut bytes);
         link.send(&bytes);
-        let (code, message) = link.faulted();
+        let (code, message) = link.expect_fault();
         assert_eq!(code, LINK_UNSUPPORTED_VERSION.number);
-        for version in [least, most, PROTOCOL_VERSION] {
+        for version in [min, max, PROTOCOL_VERSION] {
             assert!(message.contains(&version.to_string()), "{message}");
         }
     }
     let mut both = hello(2);
     (both.version_min, both.version_max) = (PROTOCOL_VERSION, 200);
-    assert_eq!(sidecar.raw_link().greet(both).version, PROTOCOL_VERSION);
+    assert_eq!(sidecar.raw_link().handshake(both).version, PROTOCOL_VERSION);
 }
 
 #[test]
-fn a_newer_link_of_a_publisher_ends_the_older_one_and_nothing_lands_twice() {
+fn newer_link_of_a_publisher_replaces_the_older_one() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
-    let mut older = sidecar.linked(1);
+    let mut older = sidecar.raw_publisher(1);
     older.send(&publish(1, "a", "1"));
-    older.acked(1);
-    // Half a frame, so that what follows on the older link would complete it.
+    older.read_until_ack(1);
+    // Half a frame, which the newer link must not complete.
     let cut = publish(2, "a", "\"from the older link\"");
     older.send(&cut[..cut.len() / 2]);
     let mut newer = sidecar.raw_link();
-    assert_eq!(newer.greet(hello(1)).last, 1);
-    assert_eq!(older.faulted().0, LINK_REPLACED.number);
+    assert_eq!(newer.handshake(hello(1)).last, 1);
+    assert_eq!(older.expect_fault().0, LINK_REPLACED.number);
     newer.send(&publish(1, "a", "\"again\""));
     newer.send(&publish(2, "a", "2"));
-    newer.acked(2);
+    newer.read_until_ack(2);
     browser.expect_message("a", json!(1));
     browser.expect_message("a", json!(2));
 }
 
 #[test]
-fn sequences_may_jump_and_what_is_skipped_is_no_loss() {
+fn sequences_may_jump_and_older_ones_are_dropped() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
-    let mut link = sidecar.linked(1);
+    let mut link = sidecar.raw_publisher(1);
     link.send(&publish(1, "a", "1"));
     link.send(&publish(5, "a", "5"));
     link.send(&publish(3, "a", "3"));
@@ -86,7 +86,7 @@ fn sequences_may_jump_and_what_is_skipped_is_no_loss() {
     link.send(&skip);
     link.send(&publish(9, "a", "9"));
     link.send(&publish(10, "a", "10"));
-    link.acked(10);
+    link.read_until_ack(10);
     for number in [1, 5, 10] {
         browser.expect_message("a", json!(number));
     }
@@ -94,12 +94,12 @@ fn sequences_may_jump_and_what_is_skipped_is_no_loss() {
 }
 
 #[test]
-fn acks_and_receipts_name_positions_that_browsers_see() {
+fn receipt_has_the_position_that_browsers_receive() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
-    let mut link = sidecar.linked(1);
+    let mut link = sidecar.raw_publisher(1);
     link.send(&raw_frame(PUBLISH, 1, &[], &publication(1, "1")));
-    let mut answers = link.acked(1);
+    let mut answers = link.read_until_ack(1);
     let Some(ToPublisher::Receipt(receipt)) = answers.pop() else {
         panic!("{answers:?}")
     };
@@ -108,21 +108,24 @@ fn acks_and_receipts_name_positions_that_browsers_see() {
         (receipt.sequence, receipt.position.0),
         (1, position(&cursor))
     );
-    // The same again is answered the same.
+    // A retransmitted frame gets the same answer.
     link.send(&raw_frame(PUBLISH, 1, &[], &publication(1, "1")));
-    assert_eq!(link.acked(1).pop(), Some(ToPublisher::Receipt(receipt)));
+    assert_eq!(
+        link.read_until_ack(1).pop(),
+        Some(ToPublisher::Receipt(receipt))
+    );
 }
 
 #[test]
-fn an_idle_publisher_hears_of_positions_that_others_reached() {
+fn idle_publisher_receives_the_newest_position() {
     let sidecar = sidecar();
-    let mut idle = sidecar.linked(1);
+    let mut idle = sidecar.raw_publisher(1);
     let cursor = sidecar.publisher().publish("a", 1);
     let Some(ToPublisher::Moved(moved)) = idle.next() else {
-        panic!("no news")
+        panic!("no frame with the position")
     };
     assert_eq!(moved.position.0, position(&cursor));
-    // The gem's end makes it the cursor of a page.
+    // The gem's publisher makes it the cursor of pages.
     let other = sidecar.publisher();
     other.inner.connect().unwrap();
     within("the first cursor", || other.inner.cursor());
@@ -133,7 +136,7 @@ fn an_idle_publisher_hears_of_positions_that_others_reached() {
 }
 
 #[test]
-fn a_publisher_with_another_key_is_told_and_may_publish() {
+fn publisher_with_another_key_is_warned_and_may_publish() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
     let other_key = Keys::parse("another secret of these tests: 98765").unwrap();
@@ -150,7 +153,7 @@ fn a_publisher_with_another_key_is_told_and_may_publish() {
     let status = publisher.inner.status();
     assert!(status.linked && status.mismatch);
     assert!(status.last_error.unwrap().contains("LINESIDE_SECRET"));
-    // With the same key, or none, there is nothing to say.
+    // A publisher with the same key, or without one, logs nothing.
     sidecar.publisher().publish("a", 2);
     assert_eq!(
         sidecar

@@ -1,4 +1,4 @@
-//! The log: one line an event, no secret in it, and nothing in it that somebody else wrote there.
+//! The log: one line per event, without secrets, and safe against values that forge lines or control a terminal.
 
 use lineside_protocol::frame::ToSidecar;
 use nix::sys::signal::Signal;
@@ -8,7 +8,7 @@ use crate::support::{
     RawBrowser, SECRET, Sidecar, claims, forge, frame, hello, place, publish, sidecar, token_for,
 };
 
-/// Every line is one of ours, and steers no terminal.
+/// Checks that every line is a log line without control characters; returns the lines.
 #[track_caller]
 fn expect_lines(sidecar: &Sidecar) -> Vec<String> {
     let log = sidecar.log();
@@ -17,17 +17,17 @@ fn expect_lines(sidecar: &Sidecar) -> Vec<String> {
         assert!(words.next().unwrap().starts_with("at="), "{line:?}");
         assert!(words.next().unwrap().starts_with("level="), "{line:?}");
         assert!(words.next().unwrap().starts_with("event="), "{line:?}");
-        let steers = |char: char| {
+        let is_control = |char: char| {
             char.is_control()
                 || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         };
-        assert!(!line.contains(steers), "{line:?}");
+        assert!(!line.contains(is_control), "{line:?}");
     }
     log
 }
 
-/// A log line says who came, so that their absence from it means something.
-fn end(mut sidecar: Sidecar) -> Vec<String> {
+/// Stops the sidecar; returns the whole log, which must be complete.
+fn stop(mut sidecar: Sidecar) -> Vec<String> {
     sidecar.signal(Signal::SIGTERM);
     assert!(sidecar.ended().success());
     let log = expect_lines(&sidecar);
@@ -36,26 +36,26 @@ fn end(mut sidecar: Sidecar) -> Vec<String> {
 }
 
 #[test]
-fn no_token_secret_or_payload_is_ever_written() {
+fn tokens_secrets_and_payloads_are_never_logged() {
     let sidecar = sidecar();
     let good = token_for("1", &["a"], &["n:*"]);
     let mut answers = Vec::new();
-    // Good ones, in each way.
+    // Valid tokens, sent in each way.
     let mut browser = sidecar.browser(json!({"token": good}));
     sidecar
-        .dial()
+        .request()
         .path(format!("/lineside?token={good}"))
         .open()
-        .take_welcome()
-        .leave();
+        .expect_welcome()
+        .close();
     let offered = format!("lineside-v1, lineside.token.{good}");
     sidecar
-        .dial()
+        .request()
         .header("Sec-WebSocket-Protocol", &offered)
         .open()
-        .take_welcome()
-        .leave();
-    // Ones that are refused, in each way and for several reasons.
+        .expect_welcome()
+        .close();
+    // Tokens that are refused.
     let expired = forge(&claims(json!({"exp": 1, "canary": "CANARY"})));
     for bad in [
         "CANARY".to_owned(),
@@ -64,11 +64,13 @@ fn no_token_secret_or_payload_is_ever_written() {
         expired,
         "CANARY".repeat(2_000),
     ] {
-        let mut first_frame = sidecar.dial().open();
-        first_frame.send(json!({"type": "connect", "token": bad}));
-        answers.push(format!("{:?}", first_frame.ended()));
-        let mut in_url = sidecar.dial().path(format!("/lineside?token={bad}")).open();
-        answers.push(format!("{:?}", in_url.ended()));
+        let mut first_frame = sidecar.request().connect(json!({"token": bad}));
+        answers.push(format!("{:?}", first_frame.expect_close()));
+        let mut in_url = sidecar
+            .request()
+            .path(format!("/lineside?token={bad}"))
+            .open();
+        answers.push(format!("{:?}", in_url.expect_close()));
         for request in [
             json!({"type": "subscribe", "channel": "b", "token": bad}),
             json!({"type": "refresh", "token": bad}),
@@ -77,42 +79,44 @@ fn no_token_secret_or_payload_is_ever_written() {
             answers.push(browser.next().to_string());
         }
     }
-    // Ones in requests that are refused for something else.
-    let in_url = sidecar.dial().path(format!("/lineside?token={good}CANARY"));
-    for dial in [
+    // Tokens in requests that are refused for another reason.
+    let in_url = sidecar
+        .request()
+        .path(format!("/lineside?token={good}CANARY"));
+    for request in [
         in_url.clone().without("Upgrade"),
         in_url.clone().header("Origin", "http://evil.example"),
         in_url.clone().without("Sec-WebSocket-Key"),
-        sidecar.dial().path(format!("/other?token={good}CANARY")),
+        sidecar.request().path(format!("/other?token={good}CANARY")),
         sidecar
-            .dial()
+            .request()
             .path(format!("/lineside?token={good}CANARY%zz")),
         sidecar
-            .dial()
+            .request()
             .header("Sec-WebSocket-Protocol", format!("{offered}CANARY"))
             .without("Upgrade"),
         sidecar
-            .dial()
+            .request()
             .header("Authorization", "Bearer CANARY")
             .path("/other"),
         sidecar
-            .dial()
+            .request()
             .header("Cookie", format!("lineside=CANARY{}", "x".repeat(20_000))),
     ] {
-        answers.push(dial.refused().body);
+        answers.push(request.response().body);
     }
     browser.send_text("{\"type\":\"refresh\",\"token\":\"CANARY");
     answers.push(browser.next().to_string());
-    browser.send(json!({"type": "CANARYCANARY".repeat(0) + "dance", "token": "CANARY"}));
+    browser.send(json!({"type": "dance", "token": "CANARY"}));
     answers.push(browser.next().to_string());
-    // Payloads belong to the app.
+    // Payloads.
     let publisher = sidecar.publisher();
     publisher.publish("a", "CANARY");
     publisher.try_publish("a", b"{\"CANARY\":", None);
     publisher.try_publish("a*", b"\"CANARY\"", Some("CANARY"));
 
     let (_, signature) = good.rsplit_once('.').unwrap();
-    let log = end(sidecar);
+    let log = stop(sidecar);
     for line in log.iter().chain(&answers) {
         for secret in ["CANARY", signature, SECRET, &good] {
             assert!(!line.contains(secret), "{line}");
@@ -121,19 +125,19 @@ fn no_token_secret_or_payload_is_ever_written() {
 }
 
 #[test]
-fn nothing_that_others_choose_begins_a_line_or_steers_a_terminal() {
+fn foreign_values_cannot_forge_log_lines_or_control_a_terminal() {
     const FORGED: &str =
         "x\r\nat=1.000 level=error event=forged \u{1b}[31mred\u{7}\u{9b}\u{2028}\u{202e}\"\\\u{0}";
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "*").start();
-    // A publisher's name and channels.
+    // Name, channel and payload of a publisher.
     let mut link = sidecar.raw_link();
     let mut forged = hello(1);
     forged.name = FORGED.into();
     forged.fingerprint = [7; 8];
-    link.greet(forged);
+    link.handshake(forged);
     link.send(&publish(1, FORGED, "1"));
     link.send(&publish(2, "a", FORGED));
-    link.acked(2);
+    link.read_until_ack(2);
     drop(link);
     let mut link = sidecar.raw_link();
     let mut bytes = Vec::new();
@@ -141,7 +145,7 @@ fn nothing_that_others_choose_begins_a_line_or_steers_a_terminal() {
     bytes.extend_from_slice(b"\xff\xff\xff\xff\r\nevent=forged");
     link.send(&bytes);
     while link.next().is_some() {}
-    // What a browser may write into a request, as far as HTTP lets it.
+    // Headers and path of a browser's request.
     for value in [
         "http://evil\u{1b}[31m",
         "http://evil\u{202e}",
@@ -149,31 +153,31 @@ fn nothing_that_others_choose_begins_a_line_or_steers_a_terminal() {
         "http://evil\" level=error event=forged",
         "a\tb",
     ] {
-        sidecar.dial().header("Origin", value).refused();
+        sidecar.request().header("Origin", value).response();
         sidecar
-            .dial()
+            .request()
             .header("X-Forwarded-Host", value)
             .header("Origin", "http://x")
-            .refused();
+            .response();
     }
     for path in ["/%0d%0aevent=forged", "/\"level=error\"event=forged", "/é"] {
-        sidecar.dial().path(path).refused();
+        sidecar.request().path(path).response();
     }
-    // A user's id may hold what a name may: everything but control characters.
+    // A user id, which may contain everything but control characters.
     let token = forge(&claims(
         json!({"sub": "a\u{202e}\" event=forged x=\"\u{2028}b"}),
     ));
     let mut browser = sidecar.raw_browser();
     browser.send_text(&json!({"type": "connect", "token": token}).to_string());
     browser.send(&frame(0x82, b"binary"));
-    browser.ended();
+    browser.read_to_end();
     sidecar.logged(&[
         "event=connection_ended",
         "reason=binary",
         "user=\"a\\u{202e}\\\" event=forged x=\\\"\\u{2028}b\"",
     ]);
-    // And requests and channels.
-    let mut browser: RawBrowser = sidecar.raw_browser().connected();
+    // Requests, channels and the reason of a close frame.
+    let mut browser: RawBrowser = sidecar.raw_browser().connect(json!({}));
     browser.send_text(&json!({"type": "subscribe", "channel": FORGED}).to_string());
     browser.send_text(&json!({"type": FORGED}).to_string());
     browser.send_text(&json!({"type": "subscribe", "channel": "a\u{202e}"}).to_string());
@@ -181,10 +185,10 @@ fn nothing_that_others_choose_begins_a_line_or_steers_a_terminal() {
         0x88,
         &[&1000_u16.to_be_bytes()[..], FORGED.as_bytes()].concat(),
     ));
-    browser.ended();
+    browser.read_to_end();
 
-    for line in end(sidecar) {
-        // Outside of quotes nobody else has a word.
+    for line in stop(sidecar) {
+        // Foreign values stay within quotes.
         let mut unquoted = String::new();
         let mut is_quoted = false;
         let mut chars = line.chars();
@@ -201,7 +205,7 @@ fn nothing_that_others_choose_begins_a_line_or_steers_a_terminal() {
 }
 
 #[test]
-fn a_sidecar_whose_output_nobody_reads_goes_on() {
+fn sidecar_keeps_running_when_nobody_reads_its_output() {
     use std::process::Stdio;
     let place = place().with("LINESIDE_PUBLIC_CHANNELS", "a");
     let mut child = place
@@ -210,7 +214,7 @@ fn a_sidecar_whose_output_nobody_reads_goes_on() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Dropped: every further line finds its reader gone.
+    // The reader is dropped after the first lines.
     let first = {
         let mut line = String::new();
         let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
@@ -231,6 +235,6 @@ fn a_sidecar_whose_output_nobody_reads_goes_on() {
     }
     let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
-    let status = crate::support::within("it ends", || child.try_wait().unwrap());
+    let status = crate::support::within("the sidecar ends", || child.try_wait().unwrap());
     assert!(status.success(), "{status:?}");
 }

@@ -1,18 +1,15 @@
-//! End to end across real processes: the sidecar's binary on a port of the system's choice, publishers on its link, and
-//! browsers that speak `lineside-v1` as docs/protocol.md has it. Nothing here waits for time to pass: every wait is for a
-//! condition, and fails after [`support::PATIENCE`]. What must not arrive is shown by what arrives instead, behind it.
+//! End-to-end tests against the real binary: a sidecar on a free port, publishers on its link, and browsers that follow
+//! docs/protocol.md. No test sleeps: every wait is for a condition, and fails after [`support::TIMEOUT`]. To show that
+//! something is not delivered, a test publishes a marker behind it and expects the marker next.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a test calls fails as the test does"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper that panics fails the test")]
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "values are written where they are used, with json!, and a borrow of each would only be in the way"
+    reason = "most arguments are json! literals, which would all need a borrow"
 )]
 #![expect(
     clippy::print_stdout,
-    reason = "cargo shows what a test printed when it fails"
+    reason = "cargo shows the output of a failed test"
 )]
 
 mod support;
@@ -27,10 +24,10 @@ mod expiry;
 mod fan_out;
 mod frames;
 mod hand_off;
+mod heartbeat;
 mod hostile_link;
 mod http;
 mod identity;
-mod limits;
 mod link;
 mod logs;
 mod names;
@@ -43,6 +40,7 @@ mod requests;
 mod resume;
 mod rotation;
 mod seam;
+mod settings;
 mod sign_out;
 mod slow;
 mod tail;

@@ -1,11 +1,10 @@
-//! What is a channel's name stands in two crates that must not know each other. Here they are held to each other.
+//! Channel names: `lineside-protocol` and `lineside-token`, which do not depend on each other, apply the same rule.
 
 use lineside_protocol::channel;
 use lineside_token::{ChannelDraft, ConnectionDraft, Grant, Keys, sign_channel, sign_connection};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::SECRET;
+use crate::support::{SECRET, check_property};
 
 fn keys() -> Keys {
     Keys::parse(SECRET).unwrap()
@@ -29,8 +28,8 @@ fn opens_as_user(sub: &str) -> bool {
     sign_connection(draft, &keys(), 0).is_ok()
 }
 
-/// The whole agreement about one text.
-fn agree(text: &str) -> Result<(), TestCaseError> {
+/// Checks that both crates decide alike about one text.
+fn check_agreement(text: &str) -> Result<(), TestCaseError> {
     let is_shared = channel::check(text).is_ok() && !channel::is_reserved(text);
     prop_assert_eq!(
         opens_as_shared(text),
@@ -51,7 +50,7 @@ fn agree(text: &str) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn both_crates_agree_on_the_edges() {
+fn both_crates_agree_on_edge_cases_of_channel_names() {
     let of_bytes = |count: usize| "x".repeat(count);
     let texts = [
         String::new(),
@@ -101,12 +100,12 @@ fn both_crates_agree_on_the_edges() {
         format!("user:{}", of_bytes(251)),
     ];
     for text in texts {
-        agree(&text).unwrap();
+        check_agreement(&text).unwrap();
     }
 }
 
 #[test]
-fn both_crates_agree_on_any_text() {
+fn both_crates_agree_on_random_channel_names() {
     let part = prop_oneof![
         Just("user:".to_owned()),
         Just("cable:".into()),
@@ -119,13 +118,5 @@ fn both_crates_agree_on_any_text() {
         any::<String>(),
         prop::collection::vec(part, 0..5).prop_map(|parts| parts.concat())
     ];
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[11; 32]);
-    let config = Config {
-        cases: 2_000,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    TestRunner::new_with_rng(config, rng)
-        .run(&texts, |text| agree(&text))
-        .unwrap();
+    check_property(11, 2_000, &texts, |text| check_agreement(&text));
 }

@@ -1,4 +1,4 @@
-//! Who may own the link, and who may speak on it.
+//! Ownership of the link: one sidecar per path, no other user, and no foreign file touched.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{Place, place, publish, sidecar};
 
-/// A sidecar that must not start here; gives its one line.
+/// Starts a sidecar, which must fail; returns its one line of output.
 #[track_caller]
 fn refused(place: &Place) -> String {
     let mut sidecar = place.spawn();
@@ -18,7 +18,7 @@ fn refused(place: &Place) -> String {
     let log = sidecar.log();
     assert_eq!(status.code(), Some(1), "{log:?}");
     let [line] = &log[..] else {
-        panic!("one line, and not {log:?}")
+        panic!("expected one line, got {log:?}")
     };
     assert!(line.starts_with("lineside: "), "{line}");
     line.clone()
@@ -29,7 +29,7 @@ fn lock(place: &Place) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_second_sidecar_says_who_is_there_and_the_first_goes_on() {
+fn second_sidecar_names_the_first_and_does_not_start() {
     let place = place();
     let mut first = place.start();
     let mut browser = first.subscriber();
@@ -45,13 +45,13 @@ fn a_second_sidecar_says_who_is_there_and_the_first_goes_on() {
 }
 
 #[test]
-fn of_many_that_start_at_once_one_serves() {
+fn of_sidecars_started_at_once_exactly_one_serves() {
     let place = place();
     let mut sidecars: Vec<_> = (0..4).map(|_| place.spawn()).collect();
     place.publisher().publish("a", 1);
     let mut serving = 0;
     for sidecar in &mut sidecars {
-        let listens = crate::support::within("it listens or ends", || {
+        let listens = crate::support::within("the sidecar listens or ends", || {
             if sidecar
                 .log()
                 .iter()
@@ -67,7 +67,7 @@ fn of_many_that_start_at_once_one_serves() {
 }
 
 #[test]
-fn a_socket_that_somebody_else_answers_on_is_never_touched() {
+fn socket_of_another_process_is_not_replaced() {
     let place = place();
     std::fs::create_dir(place.folder().join("sockets")).unwrap();
     let other = UnixListener::bind(place.link()).unwrap();
@@ -79,7 +79,7 @@ fn a_socket_that_somebody_else_answers_on_is_never_touched() {
 }
 
 #[test]
-fn a_file_or_a_link_in_the_way_is_never_touched() {
+fn file_or_symlink_at_the_path_of_the_link_is_not_touched() {
     let place = place();
     std::fs::create_dir(place.folder().join("sockets")).unwrap();
     std::fs::write(place.link(), "precious").unwrap();
@@ -94,7 +94,7 @@ fn a_file_or_a_link_in_the_way_is_never_touched() {
     refused(&place);
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
 
-    // Nor is a lock that leads elsewhere.
+    // The lock file.
     std::fs::remove_file(place.link()).unwrap();
     std::fs::remove_file(lock(&place)).unwrap();
     symlink(&target, lock(&place)).unwrap();
@@ -103,7 +103,7 @@ fn a_file_or_a_link_in_the_way_is_never_touched() {
 }
 
 #[test]
-fn a_folder_that_others_may_write_into_is_refused() {
+fn folder_writable_by_other_users_is_refused() {
     for bits in [0o777, 0o770, 0o702, 0o1777] {
         let place = place();
         let folder = place.folder().join("sockets");
@@ -115,26 +115,23 @@ fn a_folder_that_others_may_write_into_is_refused() {
     }
 }
 
-/// Runs as nobody, where the tests run as root; elsewhere there is no other user to be had.
-fn as_nobody() -> Option<Command> {
-    if !Uid::effective().is_root() {
-        println!("only root can become another user: not tested");
-        return None;
+/// Runs a command as the user `nobody` (uid 65534).
+const AS_NOBODY: [&str; 3] = ["setpriv", "--reuid=nobody", "--clear-groups"];
+
+/// Whether the tests run as root and can become another user. The tests below pass without a check otherwise.
+fn is_root() -> bool {
+    let is_root = Uid::effective().is_root();
+    if !is_root {
+        println!("not tested: only root can become another user");
     }
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=nobody", "--clear-groups"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Some(command)
+    is_root
 }
 
 #[test]
-fn a_publisher_of_another_user_is_turned_away_even_when_the_files_let_it_in() {
-    let Some(mut nobody) = as_nobody() else {
+fn publisher_of_another_user_is_refused_even_with_open_permissions() {
+    if !is_root() {
         return;
-    };
+    }
     let place = place();
     let sidecar = place.start();
     let mut browser = sidecar.subscriber();
@@ -147,42 +144,43 @@ fn a_publisher_of_another_user_is_turned_away_even_when_the_files_let_it_in() {
     let mut hello = Vec::new();
     lineside_protocol::frame::ToSidecar::Hello(crate::support::hello(1)).encode(&mut hello);
     hello.extend(publish(1, "a", "\"forged\""));
-    // perl is part of every Debian; it says what it was answered, in bytes.
+    // Sends standard input to the link and prints how many bytes it received. perl is part of every Debian.
     let script = r#"use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!"; connect(S, sockaddr_un($ARGV[0])) or die "connect: $!";
         $SIG{PIPE} = "IGNORE"; binmode STDIN; local $/; syswrite(S, <STDIN>); my $n = sysread(S, my $b, 100); print defined $n ? $n : 0;"#;
-    nobody.args(["perl", "-e", script]).arg(place.link());
-    let mut child = nobody.spawn().unwrap();
+    let mut child = Command::new(AS_NOBODY[0])
+        .args(&AS_NOBODY[1..])
+        .args(["perl", "-e", script])
+        .arg(place.link())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     use std::io::Write as _;
     child.stdin.take().unwrap().write_all(&hello).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(output.stdout, b"0", "nothing is said to it");
+    assert_eq!(output.stdout, b"0", "it received an answer");
     sidecar.logged(&["level=warn", "event=publisher_refused", "65534"]);
     place.publisher().publish("a", "genuine");
     browser.expect_message("a", json!("genuine"));
 }
 
 #[test]
-fn a_command_of_another_user_is_told_to_run_as_the_sidecars() {
-    let Some(mut nobody) = as_nobody() else {
+fn command_of_another_user_names_the_user_and_the_remedy() {
+    if !is_root() {
         return;
-    };
+    }
     let place = place();
     let _sidecar = place.start();
     for folder in [place.link().parent().unwrap(), place.folder()] {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    let tail = place.command(&["tail"]);
-    nobody.arg(tail.get_program()).args(tail.get_args());
-    nobody.envs(
-        tail.get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    let output = nobody.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let output = place.command_under(&AS_NOBODY, &["tail"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert_eq!(
-        said,
+        error,
         format!(
             "lineside: user 65534, as whom this process runs, may not open {}: run it as the same user as the sidecar\n",
             place.link().display()
@@ -191,8 +189,8 @@ fn a_command_of_another_user_is_told_to_run_as_the_sidecars() {
 }
 
 #[test]
-fn a_folder_of_another_user_is_refused() {
-    if as_nobody().is_none() {
+fn folder_of_another_user_is_refused() {
+    if !is_root() {
         return;
     }
     let place = place();
@@ -204,7 +202,7 @@ fn a_folder_of_another_user_is_refused() {
 }
 
 #[test]
-fn the_default_link_lies_below_the_working_directory() {
+fn default_link_is_below_the_working_directory() {
     let sidecar = sidecar();
     let place = sidecar.place();
     let mut command = place.command(&["publish", "a", "1"]);

@@ -1,24 +1,24 @@
-//! A planned restart: the successor goes on where the predecessor stopped, in the same epoch, and nobody misses anything.
+//! Planned restart: the successor restores the state and the epoch, and no publication is lost, repeated or reordered.
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lineside_protocol::frame::{PublishHead, ToPublisher, encode_publish};
+use lineside_protocol::frame::ToPublisher;
 use lineside_publisher::Outcome;
 use lineside_token::ConnectionDraft;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, Place, Sidecar, frame, hello, now_ms, place, publish, sign, signed_at, token_for,
-    within,
+    Browser, PUBLISH, Place, Sidecar, hello, now_ms, place, publication, publish, raw_frame, sign,
+    signed_at, token_for, within,
 };
 
+/// Path of a file beside the link.
 fn beside(place: &Place, suffix: &str) -> PathBuf {
     format!("{}{suffix}", place.link().display()).into()
 }
@@ -27,15 +27,16 @@ fn epoch(cursor: &str) -> &str {
     cursor.split_once('.').unwrap().0
 }
 
-/// Ends a sidecar as planned; it must leave its state.
+/// Stops a sidecar with SIGTERM; it must save its state.
 #[track_caller]
 fn stop(mut sidecar: Sidecar) {
     sidecar.signal(Signal::SIGTERM);
-    stopped(&mut sidecar);
+    expect_saved_state(&mut sidecar);
 }
 
+/// Waits for the end of a stopped sidecar; it must have saved its state.
 #[track_caller]
-fn stopped(sidecar: &mut Sidecar) {
+fn expect_saved_state(sidecar: &mut Sidecar) {
     assert!(sidecar.ended().success());
     sidecar.logged(&["event=state_saved"]);
     let state = fs::metadata(beside(sidecar.place(), ".state")).unwrap();
@@ -43,7 +44,7 @@ fn stopped(sidecar: &mut Sidecar) {
     assert!(!beside(sidecar.place(), ".state.new").exists());
 }
 
-/// Starts the successor; of the state nothing may be left.
+/// Starts the successor; it must restore the state and remove its files.
 #[track_caller]
 fn start(place: &Place) -> Sidecar {
     let sidecar = place.start();
@@ -59,7 +60,7 @@ fn assert_no_state(place: &Place) {
     }
 }
 
-/// Connects as user 1 to `a`, after this cursor.
+/// Connects as user 1 and resumes `a` after this cursor.
 fn resume(sidecar: &Sidecar, cursor: &str) -> Browser {
     sidecar.browser(json!({"token": token_for("1", &["a"], &[]), "after": cursor}))
 }
@@ -87,7 +88,7 @@ fn expect_lost(sidecar: &Sidecar, cursor: &str) {
 }
 
 #[test]
-fn a_page_resumes_whole_and_sees_nothing_twice() {
+fn browser_resumes_across_a_planned_restart() {
     let place = place();
     let mut sidecar = place.start();
     let publisher = place.publisher();
@@ -97,54 +98,51 @@ fn a_page_resumes_whole_and_sees_nothing_twice() {
     publisher.publish("a", 2);
     browser.expect_message("a", json!(2));
     sidecar.signal(Signal::SIGTERM);
-    assert_eq!(browser.ended().code, 4100);
-    stopped(&mut sidecar);
-    (3..=5).for_each(|number| publisher.cast("a", number));
+    assert_eq!(browser.expect_close().code, 4100);
+    expect_saved_state(&mut sidecar);
+    (3..=5).for_each(|number| publisher.enqueue("a", number));
 
     let sidecar = start(&place);
     publisher.flush();
     let mut again = resume(&sidecar, &browser.cursor);
     expect_recovered(&again);
-    // Exactly these, and not marked as sent before.
+    // Exactly these messages, without `resent`.
     (3..=5).for_each(|number| drop(again.expect_message("a", json!(number))));
     assert_eq!(again.next()["type"], "caught_up");
     let live = publisher.publish("a", 6);
     assert_eq!(again.expect_message("a", json!(6)), live);
     assert_eq!(epoch(&live), epoch(&early));
-    // What lies before the restart is replayed, too.
+    // Publications from before the restart are replayed too.
     let mut late = resume(&sidecar, &early);
     expect_recovered(&late);
     (2..=6).for_each(|number| drop(late.expect_message("a", json!(number))));
 }
 
 #[test]
-fn publishing_through_restarts_loses_repeats_and_reorders_nothing() {
-    // More by the environment: what few restarts do not show, many may.
+fn publications_survive_restarts_once_and_in_order() {
+    // The environment can ask for more restarts, which find rarer faults.
     let restarts: u64 = std::env::var("LINESIDE_TEST_RESTARTS").map_or(5, |it| it.parse().unwrap());
     let place = place().with("LINESIDE_SHARDS", 2);
     let mut sidecar = place.start();
     let over = Arc::new(AtomicBool::new(false));
-    let heard = Arc::new(AtomicU64::new(0));
+    let received = Arc::new(AtomicU64::new(0));
     let publishing = std::thread::spawn({
-        let (place, over, heard) = (place.clone(), Arc::clone(&over), Arc::clone(&heard));
+        let (place, over, received) = (place.clone(), Arc::clone(&over), Arc::clone(&received));
         move || {
             let publisher = place.publisher();
             let mut last = 0;
-            // Many under way at any time, and one that waits for its receipt.
+            // Twenty unacked publications at a time, then one that waits for its receipt.
             while !over.load(Ordering::Relaxed) {
                 (0..20).for_each(|_| {
                     last += 1;
-                    publisher.cast("a", last);
+                    publisher.enqueue("a", last);
                 });
                 last += 1;
                 publisher.publish("a", last);
-                within(
-                    "the browser is not behind by half of what history holds",
-                    || {
-                        let is_near = last < heard.load(Ordering::Relaxed) + 500;
-                        (is_near || over.load(Ordering::Relaxed)).then_some(())
-                    },
-                );
+                within("the browser lags by less than half of the history", || {
+                    let is_near = last < received.load(Ordering::Relaxed) + 500;
+                    (is_near || over.load(Ordering::Relaxed)).then_some(())
+                });
             }
             publisher.flush();
             (last, publisher.inner.status())
@@ -154,15 +152,15 @@ fn publishing_through_restarts_loses_repeats_and_reorders_nothing() {
     let mut seen = Vec::new();
     let epoch_before = epoch(&browser.cursor).to_owned();
     for _ in 0..restarts {
-        let mut hear = |envelope: Value| {
+        let mut record = |envelope: Value| {
             let number = envelope["data"].as_u64();
-            number.inspect(|number| heard.store(*number, Ordering::Relaxed));
+            number.inspect(|number| received.store(*number, Ordering::Relaxed));
             seen.push(envelope);
         };
-        (0..200).for_each(|_| hear(browser.next()));
+        (0..200).for_each(|_| record(browser.next()));
         sidecar.signal(Signal::SIGTERM);
-        browser.ended().before.into_iter().for_each(hear);
-        stopped(&mut sidecar);
+        browser.expect_close().before.into_iter().for_each(record);
+        expect_saved_state(&mut sidecar);
         sidecar = start(&place);
         browser = resume(&sidecar, &browser.cursor);
         expect_recovered(&browser);
@@ -186,7 +184,7 @@ fn publishing_through_restarts_loses_repeats_and_reorders_nothing() {
     let first = numbers[0];
     assert!(
         numbers.iter().copied().eq(first..=last),
-        "{first}..={last} and not {} numbers",
+        "expected {first}..={last}, received {} numbers",
         numbers.len()
     );
     assert!(seen.iter().all(|envelope| envelope.get("resent").is_none()));
@@ -198,24 +196,16 @@ fn publishing_through_restarts_loses_repeats_and_reorders_nothing() {
 }
 
 #[test]
-fn what_landed_before_a_restart_is_known_after_it_and_answered_alike() {
-    let wants_receipt = |sequence: u64| {
-        let mut bytes = Vec::new();
-        let head = PublishHead {
-            sequence,
-            wants_receipt: true,
-            ..PublishHead::default()
-        };
-        encode_publish(&mut bytes, head, [("a", &b"1"[..])]);
-        bytes
-    };
+fn retransmitted_frames_get_the_same_answers_after_a_restart() {
+    // With the flag that asks for a receipt.
+    let with_receipt = raw_frame(PUBLISH, 1, &[], &publication(1, "1"));
     let place = place();
     let sidecar = place.start();
-    let mut link = sidecar.linked(1);
-    link.send(&wants_receipt(1));
+    let mut link = sidecar.raw_publisher(1);
+    link.send(&with_receipt);
     link.send(&publish(2, "a", "no JSON"));
     link.send(&publish(3, "a", "3"));
-    let answers = link.acked(3);
+    let answers = link.read_until_ack(3);
     let [ToPublisher::Receipt(_), ToPublisher::Refusal(_)] = &answers[..] else {
         panic!("{answers:?}")
     };
@@ -224,25 +214,24 @@ fn what_landed_before_a_restart_is_known_after_it_and_answered_alike() {
     let sidecar = start(&place);
     let mut browser = sidecar.subscriber();
     let mut link = sidecar.raw_link();
-    assert_eq!(link.greet(hello(1)).last, 3, "how far it came, it is told");
-    link.send(&wants_receipt(1));
+    assert_eq!(link.handshake(hello(1)).last, 3);
+    link.send(&with_receipt);
     link.send(&publish(2, "a", "no JSON"));
     link.send(&publish(3, "a", "3"));
-    assert_eq!(link.acked(3), answers);
+    assert_eq!(link.read_until_ack(3), answers);
     link.send(&publish(4, "a", "4"));
     browser.expect_message("a", json!(4));
     assert_eq!(
-        sidecar.raw_link().greet(hello(2)).last,
+        sidecar.raw_link().handshake(hello(2)).last,
         0,
-        "another is not known"
+        "another publisher starts at 0"
     );
 }
 
 #[test]
-fn a_once_id_is_a_duplicate_across_restarts_of_either_end() {
+fn once_id_is_a_duplicate_after_restarts_of_sidecar_and_publisher() {
     let place = place();
-    let landed = |payload: &str| {
-        // A process of its own each time.
+    let publish_once = |payload: &str| {
         let publisher = place.publisher();
         match publisher.try_publish("a", payload.as_bytes(), Some("order-7-paid")) {
             Outcome::Receipt { cursor, duplicate } => (cursor.to_string(), duplicate),
@@ -251,25 +240,25 @@ fn a_once_id_is_a_duplicate_across_restarts_of_either_end() {
     };
     let sidecar = place.start();
     let before = place.publisher().publish("a", "before");
-    let (first, duplicate) = landed("1");
+    let (first, duplicate) = publish_once("1");
     assert!(!duplicate);
     stop(sidecar);
     stop(start(&place));
     let sidecar = start(&place);
     let mut browser = resume(&sidecar, &before);
     assert_eq!(
-        landed("2"),
+        publish_once("2"),
         (first.clone(), true),
-        "the cursor of the first"
+        "the cursor of the first publication"
     );
-    place.publisher().publish("a", "behind it");
+    place.publisher().publish("a", "marker");
     assert_eq!(browser.expect_message("a", json!(1)), first);
     assert_eq!(browser.next()["type"], "caught_up");
-    browser.expect_message("a", json!("behind it"));
+    browser.expect_message("a", json!("marker"));
 }
 
 #[test]
-fn who_was_signed_out_stays_so() {
+fn revocations_survive_a_planned_restart() {
     let place = place();
     let sidecar = place.start();
     let of_session = |sid: &str| {
@@ -290,15 +279,15 @@ fn who_was_signed_out_stays_so() {
 
     let sidecar = start(&place);
     for token in [&whole, &one] {
-        let mut browser = sidecar.dial().open();
-        browser.send(json!({"type": "connect", "token": token}));
-        assert_eq!(browser.ended().code, 4002);
+        sidecar
+            .request()
+            .expect_refused(json!({"token": token}), 4002);
     }
-    sidecar.browser(json!({"token": other})).leave();
+    sidecar.browser(json!({"token": other})).close();
 }
 
 #[test]
-fn a_kill_after_a_planned_restart_begins_a_new_epoch() {
+fn kill_after_a_planned_restart_begins_a_new_epoch() {
     let place = place();
     let sidecar = place.start();
     let first = place.publisher().publish("a", 1);
@@ -314,25 +303,19 @@ fn a_kill_after_a_planned_restart_begins_a_new_epoch() {
 }
 
 #[test]
-fn a_stop_whose_drain_is_cut_leaves_its_state_too() {
+fn state_is_saved_when_the_drain_is_cut() {
     let place = place()
         .with("LINESIDE_DRAIN_SECONDS_MAX", 600)
         .with("LINESIDE_OUTBOX_BYTES_MAX", 64 * 1024 * 1024);
     let mut sidecar = place.start();
-    // A reader that has far more to read than its kernel takes, and reads nothing.
-    let mut stuck = sidecar.raw_browser();
-    let connect = json!({"type": "connect", "token": token_for("2", &["wide"], &[])});
-    stuck.send(&frame(0x81, connect.to_string().as_bytes()));
-    stuck.next().expect("a welcome");
     let publisher = place.publisher();
     let cursor = publisher.publish("a", 1);
-    let text = "x".repeat(60_000);
-    (0..150).for_each(|_| drop(publisher.publish("wide", text.clone())));
+    let _stalled = crate::drain::stalled(&sidecar);
     sidecar.signal(Signal::SIGTERM);
     sidecar.logged(&["event=draining"]);
-    (2..=4).for_each(|number| publisher.cast("a", number));
+    (2..=4).for_each(|number| publisher.enqueue("a", number));
     sidecar.signal(Signal::SIGTERM);
-    stopped(&mut sidecar);
+    expect_saved_state(&mut sidecar);
     sidecar.logged(&["event=drain_cut"]);
 
     let sidecar = start(&place);
@@ -343,9 +326,9 @@ fn a_stop_whose_drain_is_cut_leaves_its_state_too() {
 }
 
 #[test]
-fn a_state_that_is_no_good_is_refused_with_a_line_and_a_new_epoch_begins() {
-    type Spoil = fn(&PathBuf);
-    let spoil: [(&str, Spoil); 5] = [
+fn unusable_state_is_refused_and_begins_a_new_epoch() {
+    type Damage = fn(&PathBuf);
+    let damages: [(&str, Damage); 5] = [
         ("cut short", |state| {
             let whole = fs::read(state).unwrap();
             fs::write(state, &whole[..whole.len() / 2]).unwrap();
@@ -371,10 +354,10 @@ fn a_state_that_is_no_good_is_refused_with_a_line_and_a_new_epoch_begins() {
     ];
     let place = place();
     let mut sidecar = place.start();
-    for (reason, spoil) in spoil {
+    for (reason, damage) in damages {
         let cursor = place.publisher().publish("a", 1);
         stop(sidecar);
-        spoil(&beside(&place, ".state"));
+        damage(&beside(&place, ".state"));
         sidecar = place.start();
         let line = sidecar.logged(&["level=error", "event=state_refused", reason]);
         assert!(line.contains(".state.taken"), "{line}");
@@ -387,7 +370,7 @@ fn a_state_that_is_no_good_is_refused_with_a_line_and_a_new_epoch_begins() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_state_to_the_next() {
+fn failed_start_keeps_the_state_for_the_next_start() {
     let place = place();
     let sidecar = place.start();
     let cursor = place.publisher().publish("a", 1);
@@ -404,21 +387,11 @@ fn a_start_that_fails_leaves_the_state_to_the_next() {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_costs_the_epoch_and_not_the_stop() {
+fn full_disk_ends_the_epoch_and_the_stop_succeeds() {
     let place = place();
-    let plain = place.command(&[]);
-    let mut limited = Command::new("sh");
-    let settings = plain
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
-    // A file that would grow beyond this is cut there, and the write fails with EFBIG: setrlimit(2).
-    limited
-        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\""])
-        .arg(plain.get_program())
-        .env_clear()
-        .envs(settings)
-        .current_dir(place.folder());
-    let mut sidecar = place.start_from(&mut limited);
+    // Writes beyond this size fail with EFBIG (setrlimit(2)).
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\"";
+    let mut sidecar = place.start_from(&mut place.command_under(&["sh", "-c", script], &[]));
     let cursor = place.publisher().publish("a", "x".repeat(60_000));
     sidecar.signal(Signal::SIGTERM);
     assert_eq!(sidecar.ended().code(), Some(0));

@@ -1,5 +1,5 @@
-//! docs/reliability.md and docs/security.md promise nothing without a test that exists, and no fault run goes without a
-//! promise (P-06).
+//! Checks that every promise of docs/reliability.md and docs/security.md names tests that exist, and that every fault run
+//! is named there (P-06).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Every file below that ends so, what is built or installed left out.
+/// Files below `folder` whose name has this ending. Leaves out folders of build output and installed packages.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -27,7 +27,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The names of tests in Rust sources: functions under `#[test]`, also those that a macro is given.
+/// Names of the tests in Rust sources: functions under `#[test]`, including those inside a macro call.
 fn rust_tests(folder: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for path in files(folder, ".rs") {
@@ -45,7 +45,7 @@ fn rust_tests(folder: &Path) -> BTreeSet<String> {
     names
 }
 
-/// What stands in quotes behind one of these words at the beginning of a line.
+/// Quoted texts that follow one of these words at the beginning of a line.
 fn quoted(text: &str, words: &[&str]) -> Vec<String> {
     let lines = text.lines().map(str::trim_start);
     let names = lines.filter_map(|line| {
@@ -59,7 +59,7 @@ fn quoted(text: &str, words: &[&str]) -> Vec<String> {
     names.collect()
 }
 
-/// The descriptions of examples in Ruby, and of tests in Node.
+/// Descriptions of the examples in Ruby and of the tests in Node.
 fn described_tests() -> BTreeSet<String> {
     let of = |folder: &str, ending: &str, words: &[&str]| {
         let paths = files(&root().join(folder), ending).into_iter();
@@ -72,10 +72,10 @@ fn described_tests() -> BTreeSet<String> {
     ruby.into_iter().chain(node).collect()
 }
 
-/// A row of the table of promises.
+/// One row of the table of promises.
 struct Promise {
     id: String,
-    /// What stands between backticks in its proof.
+    /// Texts between backticks in the column "proof".
     proofs: Vec<String>,
     seen: String,
 }
@@ -109,7 +109,7 @@ fn promises() -> Vec<Promise> {
     rows.collect()
 }
 
-/// The names of all tests.
+/// Names of all tests.
 fn tests() -> BTreeSet<String> {
     let mut tests = rust_tests(&root().join("crates"));
     tests.extend(rust_tests(&root().join("tests")));
@@ -118,40 +118,40 @@ fn tests() -> BTreeSet<String> {
 }
 
 #[test]
-fn each_promise_of_security_names_tests_that_exist() {
+fn security_promises_name_existing_tests() {
     let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
     let tables = text.split("| | promise | test |\n|---|---|---|\n").skip(1);
     let rows: Vec<&str> = tables
         .flat_map(|table| table.lines().take_while(|line| line.starts_with('|')))
         .collect();
-    assert!(rows.len() >= 15, "the tables were read");
+    assert!(rows.len() >= 15, "{rows:?}");
     let tests = tests();
     for row in rows {
         let cells: Vec<_> = row.split('|').collect();
         assert_eq!(cells.len(), 5, "id, promise, tests: {row}");
         let proofs: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
-        assert!(!proofs.is_empty(), "no test: {row}");
+        assert!(!proofs.is_empty(), "no test is named: {row}");
         for proof in proofs {
             let exists = tests.contains(proof) || root().join("crates").join(proof).is_file();
-            assert!(exists, "`{proof}` is no test: {row}");
+            assert!(exists, "the test `{proof}` does not exist: {row}");
         }
     }
 }
 
 #[test]
-fn each_promise_of_the_docs_names_tests_that_exist() {
+fn reliability_promises_name_existing_tests() {
     let tests = tests();
     let promises = promises();
-    assert!(promises.len() >= 15, "the table was read");
+    assert!(promises.len() >= 15, "{} rows", promises.len());
     for Promise { id, proofs, seen } in promises {
         assert!(!proofs.is_empty(), "{id} names no test");
-        assert!(!seen.is_empty(), "{id} says nothing of what was seen");
+        assert!(!seen.is_empty(), "{id} has no result");
         for proof in proofs {
-            // A command that runs it, or the settings that it was run with.
+            // A command or a setting of the run.
             if !proof.starts_with("bin/") && !proof.starts_with("LINESIDE_") {
                 assert!(
                     tests.contains(&proof),
-                    "{id} names `{proof}`, which is no test"
+                    "{id} names the test `{proof}`, which does not exist"
                 );
             }
         }
@@ -159,15 +159,15 @@ fn each_promise_of_the_docs_names_tests_that_exist() {
 }
 
 #[test]
-fn each_fault_run_is_the_proof_of_a_promise() {
+fn every_fault_run_is_named_by_a_promise() {
     let proofs: BTreeSet<_> = promises().into_iter().flat_map(|it| it.proofs).collect();
     let mut runs = rust_tests(&root().join("tests/faults"));
-    // Those of the proxy are about the tests themselves.
+    // The proxy's tests check the test tools.
     for own in rust_tests(&root().join("tests/faults/proxy")) {
         runs.remove(&own);
     }
     assert!(runs.len() >= 15, "{runs:?}");
     for run in runs {
-        assert!(proofs.contains(&run), "no promise names {run}");
+        assert!(proofs.contains(&run), "no promise names the run {run}");
     }
 }

@@ -1,4 +1,4 @@
-//! A fresh token for a connection that lives: more rights, fewer, or none.
+//! `refresh`: a new token for an open connection, with more or fewer grants.
 
 use lineside_token::ConnectionDraft;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn refresh(browser: &mut Browser, token: &str) -> Value {
 }
 
 #[test]
-fn a_refresh_with_more_rights_opens_more() {
+fn refresh_with_more_grants_opens_more_channels() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
     let exp = now_ms() / 1000 + 600;
@@ -32,7 +32,7 @@ fn a_refresh_with_more_rights_opens_more() {
 }
 
 #[test]
-fn a_refresh_with_fewer_rights_ends_subscriptions_at_once() {
+fn refresh_with_fewer_grants_ends_subscriptions_at_once() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "news").start();
     let mut browser = sidecar.browser(json!({
         "token": token_for("1", &["a", "b"], &["n:*"]),
@@ -57,7 +57,7 @@ fn a_refresh_with_fewer_rights_ends_subscriptions_at_once() {
     let publisher = sidecar.publisher();
     ["b", "n:1"]
         .iter()
-        .for_each(|channel| publisher.cast(channel, "secret"));
+        .for_each(|channel| publisher.enqueue(channel, "secret"));
     for channel in ["a", "news", "k", "user:1"] {
         publisher.publish(channel, channel);
         browser.expect_message(channel, json!(channel));
@@ -67,16 +67,16 @@ fn a_refresh_with_fewer_rights_ends_subscriptions_at_once() {
 }
 
 #[test]
-fn a_refresh_that_fails_changes_nothing() {
+fn failed_refresh_changes_nothing() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
-    let nobody = sign(ConnectionDraft {
+    let anonymous = sign(ConnectionDraft {
         channels: vec!["b".into()],
         ..ConnectionDraft::default()
     });
     for (token, code) in [
         (token_for("2", &["b"], &[]), "other_user"),
-        (nobody, "other_user"),
+        (anonymous, "other_user"),
         ("x".into(), "token_invalid"),
         (signed_at(now_ms() - 7_200_000, 3600), "token_expired"),
         (signed_at(now_ms() + 600_000, 3600), "token_not_yet_valid"),
@@ -92,12 +92,12 @@ fn a_refresh_that_fails_changes_nothing() {
     let answer = refresh(&mut anonymous, &token_for("1", &[], &[]));
     assert_eq!(
         answer["code"], "other_user",
-        "an anonymous connection becomes nobody"
+        "an anonymous connection stays anonymous"
     );
     let publisher = sidecar.publisher();
     ["b", "user:2"]
         .iter()
-        .for_each(|channel| publisher.cast(channel, "secret"));
+        .for_each(|channel| publisher.enqueue(channel, "secret"));
     publisher.publish("a", 1);
     browser.expect_message("a", json!(1));
 }

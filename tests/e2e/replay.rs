@@ -1,14 +1,14 @@
-//! What crosses a replay: a cut, a request, what is published and what is forgotten meanwhile. (One that comes to a shard
-//! that is behind: `seam.rs`; one that is larger than an outbox: `resume.rs`; one that nobody reads: `slow.rs`.)
+//! Events during a replay: a lost connection, requests, publications and evictions from the history. `seam.rs` has replays
+//! on a lagging shard, `resume.rs` replays larger than the outbox, `slow.rs` replays that are not read.
 
 use serde_json::{Value, json};
 
 use crate::support::{Browser, Place, Publisher, Sidecar, place};
 
-/// More than the kernel's buffers of one connection take: 18 MB.
+/// Publications of one replay: 18 MB at 60 kB each, more than the kernel's buffers of one connection hold.
 const COUNT: u64 = 300;
 
-fn roomy() -> Place {
+fn large_history() -> Place {
     place()
         .with("LINESIDE_SHARDS", 1)
         .with("LINESIDE_PUBLIC_CHANNELS", "a,b")
@@ -17,12 +17,12 @@ fn roomy() -> Place {
         .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
 }
 
-/// Publishes `COUNT` numbers to `a`; gives the cursor before them.
+/// Publishes `COUNT` numbers to `a`; returns the cursor before them.
 fn fill(publisher: &Publisher, bytes: usize) -> String {
     let before = publisher.publish("b", "before");
     let text = "x".repeat(bytes);
     for number in 0..COUNT {
-        publisher.cast("a", json!([number, text]));
+        publisher.enqueue("a", json!([number, text]));
         if number % 50 == 49 {
             publisher.flush();
         }
@@ -35,11 +35,11 @@ fn connect(after: &str) -> Value {
     json!({"subscribe": [{"channel": "a", "after": after}]})
 }
 
-/// The next message of the channel `a` is this number.
+/// Receives a message of the channel `a` with this number.
 #[track_caller]
 fn expect(browser: &mut Browser, number: u64) {
     let envelope = browser.next();
-    assert_eq!(envelope["type"], "message", "instead of {number}");
+    assert_eq!(envelope["type"], "message", "expected {number}");
     assert_eq!(
         (&envelope["channel"], &envelope["data"][0]),
         (&json!("a"), &json!(number))
@@ -47,13 +47,13 @@ fn expect(browser: &mut Browser, number: u64) {
 }
 
 #[test]
-fn a_cut_in_the_middle_of_a_replay_resumes_after_what_was_received() {
-    let sidecar = roomy().start();
+fn interrupted_replay_resumes_after_the_last_received_message() {
+    let sidecar = large_history().start();
     let before = fill(&sidecar.publisher(), 100);
     for cut in [0, 1, 2, COUNT / 2, COUNT - 1, COUNT] {
         let mut browser = sidecar.browser(connect(&before));
         (0..cut).for_each(|number| expect(&mut browser, number));
-        // Between `connect` and `caught_up` the channel's cursor is its newest message's.
+        // Before `caught_up`, a channel resumes after its newest message.
         let cursor = browser.cursor.clone();
         drop(browser);
         let mut browser = sidecar.browser(connect(&cursor));
@@ -63,23 +63,23 @@ fn a_cut_in_the_middle_of_a_replay_resumes_after_what_was_received() {
     }
 }
 
-/// Has a browser begin a replay that the kernel cannot hold, and read no more than its welcome; waits until that is so.
-fn begun(sidecar: &Sidecar, before: &str) -> Browser {
+/// A browser whose replay has begun and that has read nothing after its welcome.
+fn begin_replay(sidecar: &Sidecar, before: &str) -> Browser {
     let browser = sidecar.browser(connect(before));
     assert_eq!(browser.welcome["recovered"], true);
     browser
 }
 
 #[test]
-fn a_subscribe_during_a_replay_is_answered_behind_it() {
-    let sidecar = roomy().start();
+fn subscribe_during_a_replay_is_answered_after_it() {
+    let sidecar = large_history().start();
     let publisher = sidecar.publisher();
     let before = fill(&publisher, 60_000);
-    let mut browser = begun(&sidecar, &before);
+    let mut browser = begin_replay(&sidecar, &before);
     browser.send(json!({"type": "subscribe", "channel": "b", "after": before, "ref": 1}));
-    // It is not subscribed yet, and `a` is: the one waits behind the replay, the other is missed, and replayed.
+    // `a` is subscribed: its message follows the replay. `b` is not yet: its message is replayed after `subscribed`.
     publisher.publish("a", json!([COUNT]));
-    publisher.publish("b", "meanwhile");
+    publisher.publish("b", "during the replay");
     (0..COUNT).for_each(|number| expect(&mut browser, number));
     assert_eq!(browser.next()["type"], "caught_up");
     expect(&mut browser, COUNT);
@@ -89,7 +89,7 @@ fn a_subscribe_during_a_replay_is_answered_behind_it() {
         (&json!("subscribed"), &json!(1))
     );
     assert_eq!(answer["recovered"], true);
-    browser.expect_message("b", json!("meanwhile"));
+    browser.expect_message("b", json!("during the replay"));
     let end = browser.next();
     assert_eq!(
         (&end["type"], &end["channel"]),
@@ -100,12 +100,12 @@ fn a_subscribe_during_a_replay_is_answered_behind_it() {
 }
 
 #[test]
-fn what_is_forgotten_during_a_replay_comes_all_the_same() {
-    let sidecar = roomy().start();
+fn replay_is_complete_although_history_is_evicted_meanwhile() {
+    let sidecar = large_history().start();
     let publisher = sidecar.publisher();
     let before = fill(&publisher, 60_000);
-    let mut browser = begun(&sidecar, &before);
-    // As many again: of what the replay promised the journal holds nothing any more.
+    let mut browser = begin_replay(&sidecar, &before);
+    // Evicts everything that the replay still has to send.
     for number in COUNT..2 * COUNT {
         publisher.publish("a", json!([number]));
     }
@@ -117,15 +117,15 @@ fn what_is_forgotten_during_a_replay_comes_all_the_same() {
 }
 
 #[test]
-fn an_unsubscribe_during_a_replay_ends_it_behind_the_replay() {
-    let sidecar = roomy().start();
+fn unsubscribe_during_a_replay_is_answered_after_it() {
+    let sidecar = large_history().start();
     let publisher = sidecar.publisher();
     let before = fill(&publisher, 60_000);
-    let mut browser = begun(&sidecar, &before);
+    let mut browser = begin_replay(&sidecar, &before);
     browser.send(json!({"type": "unsubscribe", "channel": "a"}));
     (0..COUNT).for_each(|number| expect(&mut browser, number));
     assert_eq!(browser.next()["type"], "caught_up");
     browser.expect(json!({"type": "unsubscribed", "channel": "a"}));
-    publisher.publish("a", "not for it");
+    publisher.publish("a", "must not arrive");
     browser.subscribe(json!({"channel": "b"}));
 }

@@ -1,30 +1,30 @@
-//! What a connected browser may ask for, and the answers.
+//! Requests of connected browsers, and their answers.
 
 use serde_json::{Value, json};
 
-use crate::support::{Sidecar, is_ahead, place, sidecar, token_for};
+use crate::support::{Sidecar, is_after, place, sidecar, token_for};
 
-fn public() -> Sidecar {
+fn with_public_channels() -> Sidecar {
     place()
         .with("LINESIDE_PUBLIC_CHANNELS", "a,b,c,n:*")
         .start()
 }
 
 #[test]
-fn a_second_connect_is_an_error_and_the_connection_lives() {
-    let sidecar = public();
+fn second_connect_is_an_error_and_changes_nothing() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
     browser.send(json!({"type": "connect", "token": token_for("1", &[], &[]), "ref": 9}));
     assert_eq!(browser.expect_error("already_connected")["ref"], 9);
     let publisher = sidecar.publisher();
-    publisher.publish("user:1", "not for it");
+    publisher.publish("user:1", "must not arrive");
     publisher.publish("a", 1);
     browser.expect_message("a", json!(1));
 }
 
 #[test]
-fn every_answer_repeats_the_ref_of_its_request() {
-    let sidecar = public();
+fn answer_repeats_the_ref_of_its_request() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({"token": token_for("1", &[], &[])}));
     for reference in [
         json!(1),
@@ -52,12 +52,12 @@ fn every_answer_repeats_the_ref_of_its_request() {
         }
     }
     browser.send(json!({"type": "subscribe", "channel": "a"}));
-    assert_eq!(browser.next().get("ref"), None, "without one there is none");
+    assert_eq!(browser.next().get("ref"), None, "the request had no ref");
 }
 
 #[test]
-fn a_ref_that_cannot_be_echoed_is_a_bad_request() {
-    let sidecar = public();
+fn invalid_ref_is_a_bad_request() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({}));
     for reference in [json!({}), json!([1]), json!(true), json!("x".repeat(65))] {
         browser.send(json!({"type": "subscribe", "channel": "a", "ref": reference}));
@@ -67,8 +67,8 @@ fn a_ref_that_cannot_be_echoed_is_a_bad_request() {
 }
 
 #[test]
-fn unknown_fields_are_ignored_and_unknown_types_answered() {
-    let sidecar = public();
+fn unknown_fields_are_ignored_and_unknown_types_are_errors() {
+    let sidecar = with_public_channels();
     let mut browser =
         sidecar.browser(json!({"color": "red", "subscribe": [{"channel": "a", "x": {}}]}));
     assert_eq!(browser.welcome["channels"], json!(["a"]));
@@ -81,8 +81,8 @@ fn unknown_fields_are_ignored_and_unknown_types_answered() {
 }
 
 #[test]
-fn what_is_no_request_is_answered_and_the_connection_lives() {
-    let sidecar = public();
+fn malformed_request_is_an_error_and_the_connection_stays_open() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({}));
     let deep = format!("{}1{}", "[".repeat(20_000), "]".repeat(20_000));
     for text in [
@@ -111,8 +111,8 @@ fn what_is_no_request_is_answered_and_the_connection_lives() {
 }
 
 #[test]
-fn a_channel_that_is_no_channels_name_is_refused() {
-    let sidecar = public();
+fn invalid_channel_name_is_refused() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({"token": token_for("1", &[], &["*"])}));
     for name in [
         "",
@@ -134,14 +134,14 @@ fn a_channel_that_is_no_channels_name_is_refused() {
 }
 
 #[test]
-fn under_load_no_message_precedes_subscribed_or_follows_unsubscribed() {
-    let sidecar = public();
+fn messages_come_only_between_subscribed_and_unsubscribed_under_load() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "b"}]}));
     std::thread::scope(|scope| {
         let publisher = sidecar.publisher();
         scope.spawn(move || {
             for number in 0..4_000 {
-                publisher.cast("a", number);
+                publisher.enqueue("a", number);
                 if number % 100 == 0 {
                     publisher.flush();
                 }
@@ -170,16 +170,16 @@ fn under_load_no_message_precedes_subscribed_or_follows_unsubscribed() {
 }
 
 #[test]
-fn leaving_what_was_never_joined_is_no_fault() {
-    let sidecar = public();
+fn unsubscribe_without_a_subscription_is_confirmed() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({}));
     browser.send(json!({"type": "unsubscribe", "channel": "secret", "ref": 1}));
     browser.expect(json!({"type": "unsubscribed", "channel": "secret", "ref": 1}));
 }
 
 #[test]
-fn subscribing_twice_delivers_once() {
-    let sidecar = public();
+fn repeated_subscribe_delivers_each_message_once() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "a"}, {"channel": "a"}]}));
     assert_eq!(browser.welcome["channels"], json!(["a"]));
     browser.subscribe(json!({"channel": "a"}));
@@ -191,8 +191,8 @@ fn subscribing_twice_delivers_once() {
 }
 
 #[test]
-fn subscribed_carries_a_cursor_from_which_nothing_is_missed() {
-    let sidecar = public();
+fn cursor_of_subscribed_is_between_earlier_and_later_messages() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({}));
     let publisher = sidecar.publisher();
     let before = publisher.publish("a", 1);
@@ -200,25 +200,25 @@ fn subscribed_carries_a_cursor_from_which_nothing_is_missed() {
     let after = publisher.publish("a", 2);
     let cursor = answer["cursor"].as_str().unwrap();
     assert!(
-        !is_ahead(&before, cursor) && is_ahead(&after, cursor),
+        !is_after(&before, cursor) && is_after(&after, cursor),
         "{answer}"
     );
 }
 
 #[test]
-fn channels_are_bounded_and_the_bound_is_told() {
-    let sidecar = public();
+fn subscription_limit_is_enforced_and_unsubscribe_frees_one() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({}));
-    let most = browser.welcome["limits"]["subscriptions_max"]
+    let max = browser.welcome["limits"]["subscriptions_max"]
         .as_u64()
         .unwrap();
-    for number in 0..most {
+    for number in 0..max {
         browser.subscribe(json!({"channel": format!("n:{number}")}));
     }
     browser.send(json!({"type": "subscribe", "channel": "a", "ref": 1}));
     let error = browser.expect_error("too_many_subscriptions");
     assert_eq!((&error["channel"], &error["ref"]), (&json!("a"), &json!(1)));
-    // What it has can be had again, and what it leaves makes room.
+    // A held channel can be subscribed to again, and an unsubscribed one frees its slot.
     browser.subscribe(json!({"channel": "n:0"}));
     browser.send(json!({"type": "unsubscribe", "channel": "n:1"}));
     browser.expect(json!({"type": "unsubscribed", "channel": "n:1"}));
@@ -226,8 +226,8 @@ fn channels_are_bounded_and_the_bound_is_told() {
 }
 
 #[test]
-fn all_channels_that_a_connection_may_hold_are_resumed_in_one_connect() {
-    let sidecar = public();
+fn connect_resumes_as_many_channels_as_the_limit_allows() {
+    let sidecar = with_public_channels();
     let publisher = sidecar.publisher();
     let start = publisher.publish("n:0", "before");
     publisher.publish("n:255", "missed");
@@ -241,9 +241,9 @@ fn all_channels_that_a_connection_may_hold_are_resumed_in_one_connect() {
 }
 
 #[test]
-fn a_connect_that_asks_for_too_much_is_refused_in_part() {
-    let sidecar = public();
-    // A token brings up to 129 channels, and a connection holds 256.
+fn connect_refuses_the_channels_above_the_limit() {
+    let sidecar = with_public_channels();
+    // A token subscribes to at most 129 channels (128 and the user's own), and a connection to 256.
     let channels: Vec<String> = (0..128).map(|number| format!("t:{number}")).collect();
     let names: Vec<&str> = channels.iter().map(String::as_str).collect();
     let entries: Vec<Value> = (0..129)
@@ -261,15 +261,15 @@ fn a_connect_that_asks_for_too_much_is_refused_in_part() {
 }
 
 #[test]
-fn pongs_are_not_answered() {
-    let sidecar = public();
+fn pong_is_not_answered() {
+    let sidecar = with_public_channels();
     let mut browser = sidecar.browser(json!({}));
     browser.send(json!({"type": "pong"}));
     browser.subscribe(json!({"channel": "a"}));
 }
 
 #[test]
-fn requests_are_answered_in_their_order() {
+fn requests_are_answered_in_order() {
     let sidecar = sidecar();
     let mut browser = sidecar.browser(json!({"token": token_for("1", &["a"], &["n:*"])}));
     for number in 0..60 {

@@ -1,10 +1,10 @@
-//! Continuing after a cursor: everything missed, in order, once; or `lost`, said of exactly the channels it is true of.
+//! Resume after a cursor: a channel is replayed completely, in order and once, or reported as `lost`.
 
 use serde_json::json;
 
-use crate::support::{Browser, Sidecar, is_ahead, place, position, sidecar, token_for};
+use crate::support::{Browser, Sidecar, is_after, place, position, sidecar, token_for};
 
-/// Two channels and a user of one's own.
+/// A token of user 1 with the channels `a` and `b`.
 fn token() -> String {
     token_for("1", &["a", "b"], &[])
 }
@@ -13,6 +13,7 @@ fn connect(sidecar: &Sidecar, after: &str) -> Browser {
     sidecar.browser(json!({"token": token(), "after": after}))
 }
 
+/// Receives `caught_up`; returns its cursor.
 fn caught_up(browser: &mut Browser) -> String {
     let envelope = browser.next();
     let cursor = envelope["cursor"].clone();
@@ -21,15 +22,15 @@ fn caught_up(browser: &mut Browser) -> String {
 }
 
 #[test]
-fn what_was_missed_is_replayed_in_order_and_then_comes_what_is_new() {
+fn resume_replays_missed_messages_in_order_before_live_ones() {
     let sidecar = sidecar();
     let publisher = sidecar.publisher();
     let mut browser = sidecar.browser(json!({"token": token()}));
     publisher.publish("a", 1);
     let seen = browser.expect_message("a", json!(1));
-    browser.leave();
+    browser.close();
     publisher.publish("a", 2);
-    publisher.publish("secret", "not for it");
+    publisher.publish("secret", "must not arrive");
     publisher.publish("b", 3);
     publisher.publish("user:1", 4);
     let last = publisher.publish("a", 5);
@@ -40,7 +41,7 @@ fn what_was_missed_is_replayed_in_order_and_then_comes_what_is_new() {
     assert_eq!(
         browser.welcome["cursor"],
         json!(seen),
-        "not ahead of what was sent"
+        "a cursor ahead of what was sent"
     );
     browser.expect_message("a", json!(2));
     browser.expect_message("b", json!(3));
@@ -52,19 +53,19 @@ fn what_was_missed_is_replayed_in_order_and_then_comes_what_is_new() {
 }
 
 #[test]
-fn caught_up_comes_also_when_nothing_was_missed() {
+fn caught_up_is_sent_when_nothing_was_missed() {
     let sidecar = sidecar();
     let cursor = sidecar.publisher().publish("a", 1);
     let mut browser = connect(&sidecar, &cursor);
     assert_eq!(caught_up(&mut browser), cursor);
-    // Without a cursor there is nothing to catch up with.
+    // Without a cursor there is no `caught_up`.
     let mut plain = sidecar.browser(json!({"token": token()}));
     sidecar.publisher().publish("a", 2);
     plain.expect_message("a", json!(2));
 }
 
 #[test]
-fn caught_up_comes_also_when_there_was_nothing_to_resume() {
+fn caught_up_is_sent_when_no_channel_resumes() {
     let sidecar = sidecar();
     let cursor = sidecar.publisher().publish("a", 1);
     for connect in [
@@ -79,7 +80,7 @@ fn caught_up_comes_also_when_there_was_nothing_to_resume() {
 }
 
 #[test]
-fn of_a_channel_that_is_named_twice_nothing_is_left_out() {
+fn channel_named_twice_resumes_after_the_lower_cursor() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "n").start();
     let publisher = sidecar.publisher();
     let cursors: Vec<String> = (0..5)
@@ -105,7 +106,7 @@ fn of_a_channel_that_is_named_twice_nothing_is_left_out() {
 }
 
 #[test]
-fn a_cursor_that_says_nothing_here_resumes_as_lost_and_never_as_an_error() {
+fn unreadable_or_foreign_cursor_resumes_as_lost() {
     let sidecar = sidecar();
     let cursor = sidecar.publisher().publish("a", 1);
     let (epoch, _) = cursor.split_once('.').unwrap();
@@ -142,14 +143,14 @@ fn a_cursor_that_says_nothing_here_resumes_as_lost_and_never_as_an_error() {
         );
         let answer = browser.subscribe(json!({"channel": "a", "after": after}));
         assert_eq!(answer["recovered"], false, "{after}");
-        // Wholly lost: no replay, and no end of one.
+        // No replay and no `caught_up`.
         let marker = sidecar.publisher().publish("a", "marker");
         assert_eq!(browser.expect_message("a", json!("marker")), marker);
     }
 }
 
 #[test]
-fn a_cursor_ahead_of_the_journal_resumes_as_lost() {
+fn cursor_ahead_of_the_journal_resumes_as_lost() {
     let sidecar = sidecar();
     let publisher = sidecar.publisher();
     let cursor = publisher.publish("a", 1);
@@ -163,7 +164,7 @@ fn a_cursor_ahead_of_the_journal_resumes_as_lost() {
 }
 
 #[test]
-fn a_forgotten_history_is_lost_whole_and_never_given_in_part() {
+fn channel_with_evicted_history_is_lost_and_never_replayed_in_part() {
     let sidecar = place()
         .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", 10)
         .start();
@@ -184,7 +185,7 @@ fn a_forgotten_history_is_lost_whole_and_never_given_in_part() {
             assert_eq!(
                 browser.welcome["lost"],
                 json!(["a"]),
-                "user:1 never had anything to forget"
+                "user:1 has no history to evict"
             );
             caught_up(&mut browser);
         }
@@ -197,7 +198,7 @@ fn a_forgotten_history_is_lost_whole_and_never_given_in_part() {
 }
 
 #[test]
-fn of_two_channels_the_one_that_forgot_is_lost_and_the_other_resumes() {
+fn channel_with_evicted_history_is_lost_and_others_resume() {
     let sidecar = place()
         .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", 10)
         .start();
@@ -217,7 +218,7 @@ fn of_two_channels_the_one_that_forgot_is_lost_and_the_other_resumes() {
 }
 
 #[test]
-fn each_channel_resumes_after_its_own_cursor_in_one_merged_replay() {
+fn channels_with_different_cursors_resume_in_one_merged_replay() {
     let sidecar = sidecar();
     let publisher = sidecar.publisher();
     let cursors: Vec<String> = (0..10)
@@ -235,7 +236,7 @@ fn each_channel_resumes_after_its_own_cursor_in_one_merged_replay() {
 }
 
 #[test]
-fn subscribing_again_after_a_cursor_replays_on_a_live_subscription() {
+fn subscribe_with_a_cursor_replays_on_a_live_subscription() {
     let sidecar = sidecar();
     let publisher = sidecar.publisher();
     let mut browser = sidecar.browser(json!({"token": token()}));
@@ -259,7 +260,7 @@ fn subscribing_again_after_a_cursor_replays_on_a_live_subscription() {
     );
     publisher.publish("a", 4);
     browser.expect_message("a", json!(4));
-    // Without a cursor it is confirmed, and nothing else happens.
+    // Without a cursor the subscription is confirmed and nothing is replayed.
     let answer = browser.subscribe(json!({"channel": "a"}));
     assert_eq!(answer.get("recovered"), None);
     publisher.publish("a", 5);
@@ -267,7 +268,7 @@ fn subscribing_again_after_a_cursor_replays_on_a_live_subscription() {
 }
 
 #[test]
-fn a_new_channel_resumes_after_the_cursor_of_a_page() {
+fn new_subscription_resumes_after_the_cursor_of_a_page() {
     let sidecar = sidecar();
     let publisher = sidecar.publisher();
     let mut browser = sidecar.browser(json!({"token": token_for("1", &[], &["n:*"])}));
@@ -283,7 +284,7 @@ fn a_new_channel_resumes_after_the_cursor_of_a_page() {
 }
 
 #[test]
-fn a_replay_larger_than_an_outbox_arrives_whole() {
+fn replay_larger_than_the_outbox_is_complete() {
     let sidecar = place()
         .with("LINESIDE_OUTBOX_BYTES_MAX", 65_536)
         .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
@@ -292,13 +293,13 @@ fn a_replay_larger_than_an_outbox_arrives_whole() {
     let start = publisher.publish("a", 0);
     let text = "x".repeat(10_000);
     for number in 0..800 {
-        publisher.cast("a", json!([number, text]));
+        publisher.enqueue("a", json!([number, text]));
         if number % 100 == 99 {
             publisher.flush();
         }
     }
     let mut browser = connect(&sidecar, &start);
-    // Live waits behind the replay, and is no slowness either: more of it than an outbox holds.
+    // Live messages wait behind the replay and, although they exceed the outbox, do not count as slowness.
     for number in 800..900 {
         publisher.publish("a", json!([number, text]));
     }
@@ -318,7 +319,7 @@ fn a_replay_larger_than_an_outbox_arrives_whole() {
 }
 
 #[test]
-fn a_ping_moves_an_idle_browsers_cursor_past_what_others_received() {
+fn ping_advances_the_cursor_of_an_idle_browser() {
     let sidecar = place()
         .with("LINESIDE_HEARTBEAT_SECONDS", 1)
         .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", 10)
@@ -329,13 +330,13 @@ fn a_ping_moves_an_idle_browsers_cursor_past_what_others_received() {
     let mut ping = browser.next_ping();
     while ping["cursor"] != json!(last) {
         let cursor = ping["cursor"].as_str().unwrap();
-        assert!(is_ahead(&last, cursor), "{cursor} is ahead of the journal");
+        assert!(is_after(&last, cursor), "{cursor} is ahead of the journal");
         ping = browser.next_ping();
     }
     assert_eq!(ping, json!({"type": "ping", "cursor": last}));
-    assert!(is_ahead(&browser.cursor, &before));
+    assert!(is_after(&browser.cursor, &before));
     browser.send(json!({"type": "pong"}));
-    // What it says is true: from there nothing is missed.
+    // A resume after that cursor misses nothing.
     sidecar.publisher().publish("a", 2);
     let mut again = connect(&sidecar, &last);
     assert_eq!(again.welcome["recovered"], true);
@@ -343,14 +344,14 @@ fn a_ping_moves_an_idle_browsers_cursor_past_what_others_received() {
 }
 
 #[test]
-fn positions_grow_and_stay_exact_in_javascript() {
+fn positions_increase_and_are_exact_in_javascript() {
     let sidecar = sidecar();
     let publisher = sidecar.publisher();
     let cursors: Vec<String> = (0..100)
         .map(|number| publisher.publish("a", number))
         .collect();
     for pair in cursors.windows(2) {
-        assert!(is_ahead(&pair[1], &pair[0]));
+        assert!(is_after(&pair[1], &pair[0]));
     }
     assert!(position(&cursors[99]) < 1 << 53);
     let (epoch, _) = cursors[0].split_once('.').unwrap();

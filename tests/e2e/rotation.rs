@@ -1,23 +1,23 @@
-//! SIGHUP: keys come and go while everybody stays connected (promise S-27), and a bad file changes nothing.
+//! SIGHUP: keys rotate without closing a connection (S-27), and an invalid file changes nothing.
 
 use std::fs;
 use std::path::PathBuf;
 
-use lineside_token::{ChannelDraft, ConnectionDraft, Keys, sign_channel, sign_connection};
+use lineside_token::{ChannelDraft, ConnectionDraft, Keys, sign_channel};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Browser, Place, Publisher, Sidecar, hello, now_ms, place, within};
+use crate::support::{Browser, Place, Publisher, Sidecar, hello, now_ms, place, sign_with, within};
 
-/// Keys that come into use one after the other.
+/// Keys used one after the other.
 const ROTATIONS: usize = 100;
 
-/// Browsers that live through all of it.
+/// Browsers that stay connected through all rotations.
 const BROWSERS: usize = 40;
 
-/// A place whose secret is in a file.
-fn place_with_a_file(content: &str) -> (Place, PathBuf) {
+/// A place with this content in its secret file, and the path of that file.
+fn place_with_secret_file(content: &str) -> (Place, PathBuf) {
     let place = place();
     let path = place.folder().join("secret");
     fs::write(&path, content).unwrap();
@@ -35,13 +35,12 @@ fn token(key: &str) -> String {
     let draft = ConnectionDraft {
         sub: Some("1".into()),
         channels: vec!["a".into()],
-        ttl_s: 3600,
         ..ConnectionDraft::default()
     };
-    sign_connection(draft, &Keys::parse(key).unwrap(), now_ms()).unwrap()
+    sign_with(key, draft, now_ms())
 }
 
-/// Sends SIGHUP and waits for the line that answers it.
+/// Sends SIGHUP and waits for its log line, which must contain `answer`.
 fn reload(sidecar: &Sidecar, answer: &str) -> String {
     let lines = |sidecar: &Sidecar| -> Vec<String> {
         let log = sidecar.log().into_iter();
@@ -49,7 +48,7 @@ fn reload(sidecar: &Sidecar, answer: &str) -> String {
     };
     let before = lines(sidecar).len();
     sidecar.signal(Signal::SIGHUP);
-    let line = within("the answer to SIGHUP", || {
+    let line = within("the log line after SIGHUP", || {
         lines(sidecar).get(before).cloned()
     });
     assert!(line.contains(answer), "{line}");
@@ -57,12 +56,13 @@ fn reload(sidecar: &Sidecar, answer: &str) -> String {
 }
 
 fn expect_refused(sidecar: &Sidecar, token: &str) {
-    let mut browser = sidecar.dial().open();
-    browser.send(json!({"type": "connect", "token": token}));
-    assert_eq!(browser.ended().code, 4001);
+    sidecar
+        .request()
+        .expect_refused(json!({"token": token}), 4001);
 }
 
-fn expect_all_to_hear(browsers: &mut [Browser], publisher: &Publisher, number: usize) {
+/// Publishes a number, which all browsers must receive.
+fn expect_delivery(browsers: &mut [Browser], publisher: &Publisher, number: usize) {
     publisher.publish("a", number);
     for browser in browsers {
         browser.expect_message("a", json!(number));
@@ -70,8 +70,8 @@ fn expect_all_to_hear(browsers: &mut [Browser], publisher: &Publisher, number: u
 }
 
 #[test]
-fn keys_rotate_a_hundred_times_and_nobody_notices() {
-    let (place, path) = place_with_a_file(&key(0));
+fn a_hundred_key_rotations_close_no_connection() {
+    let (place, path) = place_with_secret_file(&key(0));
     let sidecar = place.start();
     let publisher = sidecar.publisher();
     let mut browsers: Vec<Browser> = (0..BROWSERS)
@@ -79,25 +79,25 @@ fn keys_rotate_a_hundred_times_and_nobody_notices() {
         .collect();
     for number in 1..=ROTATIONS {
         let (old, new) = (key(number - 1), key(number));
-        // Both, before the new one signs.
+        // The sidecar accepts both keys before the app signs with the new one.
         fs::write(&path, format!("{old},{new}")).unwrap();
         let line = reload(&sidecar, "event=secret_reloaded");
         assert!(line.contains("keys=2 added=1 retired=0"), "{line}");
-        for good in [&old, &new] {
-            sidecar.browser(json!({"token": token(good)})).leave();
+        for key in [&old, &new] {
+            sidecar.browser(json!({"token": token(key)})).close();
         }
         fs::write(&path, format!("{new}\n")).unwrap();
         let line = reload(&sidecar, "event=secret_reloaded");
         assert!(line.contains("keys=1 added=0 retired=1"), "{line}");
         expect_refused(&sidecar, &token(&old));
-        sidecar.browser(json!({"token": token(&new)})).leave();
-        expect_all_to_hear(&mut browsers, &publisher, number);
+        sidecar.browser(json!({"token": token(&new)})).close();
+        expect_delivery(&mut browsers, &publisher, number);
     }
 }
 
 #[test]
-fn a_retired_key_opens_nothing_more_on_a_live_connection() {
-    let (place, path) = place_with_a_file(&key(0));
+fn retired_key_opens_nothing_more_on_a_live_connection() {
+    let (place, path) = place_with_secret_file(&key(0));
     let sidecar = place.start();
     let mut browser = sidecar.browser(json!({"token": token(&key(0))}));
     fs::write(&path, key(1)).unwrap();
@@ -112,7 +112,7 @@ fn a_retired_key_opens_nothing_more_on_a_live_connection() {
     let of_old = sign_channel(draft, &Keys::parse(&key(0)).unwrap(), now_ms()).unwrap();
     browser.send(json!({"type": "subscribe", "channel": "b", "token": of_old, "ref": 2}));
     browser.expect_error("token_invalid");
-    // What it was let in with lives as long as it says, and a fresh one carries on from it.
+    // The token of the connection stays valid until it expires, and a refresh with the new key extends the connection.
     sidecar.publisher().publish("a", 1);
     browser.expect_message("a", json!(1));
     browser.send(json!({"type": "refresh", "token": token(&key(1)), "ref": 3}));
@@ -120,8 +120,8 @@ fn a_retired_key_opens_nothing_more_on_a_live_connection() {
 }
 
 #[test]
-fn a_bad_file_leaves_the_keys_from_before() {
-    let (place, path) = place_with_a_file(&key(0));
+fn invalid_secret_file_keeps_the_previous_keys() {
+    let (place, path) = place_with_secret_file(&key(0));
     let sidecar = place.start();
     let mut browser = sidecar.browser(json!({"token": token(&key(0))}));
     for bad in ["", "short", &format!("{},", key(1)), &"x".repeat(64)] {
@@ -139,7 +139,7 @@ fn a_bad_file_leaves_the_keys_from_before() {
     fs::remove_file(&path).unwrap();
     let line = reload(&sidecar, "event=secret_not_reloaded");
     assert!(line.contains(path.to_str().unwrap()), "{line}");
-    sidecar.browser(json!({"token": token(&key(0))})).leave();
+    sidecar.browser(json!({"token": token(&key(0))})).close();
     sidecar.publisher().publish("a", 1);
     browser.expect_message("a", json!(1));
     fs::write(&path, key(1)).unwrap();
@@ -148,7 +148,7 @@ fn a_bad_file_leaves_the_keys_from_before() {
 }
 
 #[test]
-fn without_a_file_sighup_says_so_and_changes_nothing() {
+fn sighup_without_a_secret_file_is_logged_and_changes_nothing() {
     let sidecar = crate::support::sidecar();
     let mut browser = sidecar.subscriber();
     let line = reload(&sidecar, "event=secret_not_reloaded");
@@ -158,32 +158,33 @@ fn without_a_file_sighup_says_so_and_changes_nothing() {
 }
 
 #[test]
-fn publishers_are_told_of_the_keys_that_hold_now() {
+fn publisher_handshake_uses_the_reloaded_keys() {
     let fingerprint = |number| Keys::parse(&key(number)).unwrap().fingerprint();
-    let (place, path) = place_with_a_file(&key(0));
+    let (place, path) = place_with_secret_file(&key(0));
     let sidecar = place.start();
-    let told = |publisher: u8, theirs| {
+    // Returns the fingerprint in the welcome that answers a hello with this fingerprint.
+    let answer_to = |publisher: u8, fingerprint| {
         let mut hello = hello(publisher);
-        hello.fingerprint = theirs;
-        sidecar.raw_link().greet(hello).fingerprint
+        hello.fingerprint = fingerprint;
+        sidecar.raw_link().handshake(hello).fingerprint
     };
-    assert_eq!(told(1, fingerprint(0)), fingerprint(0));
+    assert_eq!(answer_to(1, fingerprint(0)), fingerprint(0));
     fs::write(&path, format!("{},{}", key(1), key(0))).unwrap();
     reload(&sidecar, "event=secret_reloaded");
-    // An app that signs with either agrees with the sidecar; one without a key is told which signs.
-    assert_eq!(told(2, fingerprint(0)), fingerprint(0));
-    assert_eq!(told(3, fingerprint(1)), fingerprint(1));
-    assert_eq!(told(4, [0; 8]), fingerprint(1));
+    // The fingerprint of either key is confirmed; a publisher without a key receives that of the signing key.
+    assert_eq!(answer_to(2, fingerprint(0)), fingerprint(0));
+    assert_eq!(answer_to(3, fingerprint(1)), fingerprint(1));
+    assert_eq!(answer_to(4, [0; 8]), fingerprint(1));
     fs::write(&path, key(1)).unwrap();
     reload(&sidecar, "event=secret_reloaded");
     let mismatch = |line: &String| line.contains("event=key_mismatch");
     assert!(!sidecar.log().iter().any(mismatch));
-    assert_eq!(told(5, fingerprint(0)), fingerprint(1));
+    assert_eq!(answer_to(5, fingerprint(0)), fingerprint(1));
     sidecar.logged(&["level=error", "event=key_mismatch", "raw[5]"]);
 }
 
 #[test]
-fn a_terminal_that_closes_ends_what_runs_in_it() {
+fn sighup_of_a_closed_terminal_drains_the_sidecar() {
     let terminal = openpty(None, None).unwrap();
     let place = place();
     let mut command = place.command(&[]);

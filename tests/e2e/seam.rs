@@ -1,87 +1,78 @@
-//! The seam between replay and live, under a publisher that does not wait: a client that keeps its cursors as the protocol
-//! says sees every publication once and in order, however often it goes away.
+//! The seam between replay and live messages, under load: a client that keeps its cursors as docs/protocol.md says
+//! receives every publication once and in order, however often it reconnects.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lineside_tests::random::Random;
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Sidecar, is_ahead, place, token_for};
+use crate::support::{Browser, Sidecar, is_after, place, token_for};
 
 const PUBLICATIONS: u64 = 5_000;
 
-/// More than all of them cost, so that nothing is forgotten, however far a reader falls behind.
+/// Larger than all publications of a test together, so that none is evicted from the history.
 const HISTORY_BYTES: u32 = 64 * 1024 * 1024;
 
-/// Publications between two waits of the publisher, so that the browser's comings and goings fall among them.
+/// Publications between two flushes, so that the browser reconnects while they are published.
 const BURST: u64 = 20;
 
-/// `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014): a seed that failed fails again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
-/// What a client keeps between two connections (docs/protocol.md, "Cursor and resume").
+/// Cursors that a client keeps across connections (docs/protocol.md, "Cursor and resume").
 struct Cursors {
     connection: String,
-    /// Of channels between their `subscribed` and their `caught_up`.
+    /// Cursors of channels between `subscribed` and `caught_up`.
     own: HashMap<String, String>,
-    /// The channels of the newest welcome.
+    /// Channels of the newest welcome.
     connect: Vec<String>,
 }
 
 impl Cursors {
-    fn reach(&mut self, cursor: &str) {
-        if is_ahead(cursor, &self.connection) {
+    /// Moves the connection's cursor forward, never back.
+    fn advance(&mut self, cursor: &str) {
+        if is_after(cursor, &self.connection) {
             cursor.clone_into(&mut self.connection);
         }
     }
 
-    fn note(&mut self, envelope: &Value) {
+    /// Updates the cursors from a received envelope.
+    fn record(&mut self, envelope: &Value) {
         let cursor = envelope["cursor"]
             .as_str()
             .expect("an envelope with a cursor");
         let channel = envelope["channel"].as_str();
         match (envelope["type"].as_str().unwrap(), channel) {
-            ("ping", _) => self.reach(cursor),
+            ("ping", _) => self.advance(cursor),
             ("welcome", _) => {
                 let channels = envelope["channels"].as_array().unwrap();
                 let channels = channels
                     .iter()
                     .map(|channel| channel.as_str().unwrap().to_owned());
                 self.connect = channels.collect();
-                self.reach(cursor);
+                self.advance(cursor);
             }
             ("subscribed", Some(channel)) => {
                 self.own.insert(channel.into(), cursor.into());
             }
             ("caught_up", Some(channel)) => {
                 self.own.remove(channel);
-                self.reach(cursor);
+                self.advance(cursor);
             }
-            // Of the connect's channels; one that was subscribed to behind it still has its own way to go.
+            // Ends the replay of the connect. A channel subscribed after it has a replay of its own.
             ("caught_up", None) => {
                 self.own
                     .retain(|channel, _| !self.connect.contains(channel));
-                self.reach(cursor);
+                self.advance(cursor);
             }
             ("message", Some(channel)) => match self.own.get_mut(channel) {
                 Some(own) => cursor.clone_into(own),
-                None => self.reach(cursor),
+                None => self.advance(cursor),
             },
             other => panic!("{other:?}"),
         }
     }
 }
 
-/// Everything is published to two channels in turn; each must see its numbers once and in order.
+/// A client of two channels, which receive odd and even numbers. It must receive each number once and in order.
 struct Reader {
     cursors: Cursors,
     next: [u64; 2],
@@ -94,27 +85,26 @@ impl Reader {
         self.next == [PUBLICATIONS + 1, PUBLICATIONS + 2]
     }
 
-    /// Reads so many envelopes, or to the end.
+    /// Receives up to `count` envelopes; stops after the last number.
     fn read(&mut self, browser: &mut Browser, count: u64) {
         for _ in 0..count {
             if self.is_done() {
                 return;
             }
             let envelope = browser.next();
-            self.cursors.note(&envelope);
+            self.cursors.record(&envelope);
             if envelope["type"] == "message" {
-                let which = usize::from(envelope["channel"] == CHANNELS[1]);
-                assert_eq!(envelope["data"], json!(self.next[which]), "{envelope}");
-                self.next[which] += 2;
+                let channel = usize::from(envelope["channel"] == CHANNELS[1]);
+                assert_eq!(envelope["data"], json!(self.next[channel]), "{envelope}");
+                self.next[channel] += 2;
             } else if let Some(recovered) = envelope.get("recovered") {
                 assert_eq!(recovered, true, "{envelope}");
             }
         }
     }
 
-    /// Connects to both channels at once, or to one and then to the other, each after its cursor.
+    /// Resumes both channels in the `connect`, or one there and the other by `subscribe`.
     fn connect(&self, sidecar: &Sidecar, at_once: bool) -> Browser {
-        let mut browser = sidecar.dial().open();
         let token = token_for("1", &[CHANNELS[0]], &["n:*"]);
         let after = |channel: &str| {
             self.cursors
@@ -124,7 +114,9 @@ impl Reader {
         };
         let entries = CHANNELS.map(|channel| json!({"channel": channel, "after": after(channel)}));
         let first = if at_once { &entries[..] } else { &entries[..1] };
-        browser.send(json!({"type": "connect", "token": token, "after": self.cursors.connection, "subscribe": first}));
+        let mut browser = sidecar
+            .request()
+            .connect(json!({"token": token, "after": self.cursors.connection, "subscribe": first}));
         if !at_once {
             let mut entry = entries[1].clone();
             entry["type"] = json!("subscribe");
@@ -134,13 +126,14 @@ impl Reader {
     }
 }
 
+/// Publishes to both channels while a reader reconnects after random numbers of envelopes.
 fn run(seed: u64, shards: u32) {
     let sidecar = place()
         .with("LINESIDE_SHARDS", shards)
         .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", PUBLICATIONS)
         .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", HISTORY_BYTES)
         .start();
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let publisher = sidecar.publisher();
     let start = publisher.publish("elsewhere", 0);
     let stop = AtomicBool::new(false);
@@ -148,7 +141,7 @@ fn run(seed: u64, shards: u32) {
         let stop = &stop;
         scope.spawn(move || {
             for number in 1..=PUBLICATIONS {
-                publisher.cast(CHANNELS[usize::from(number % 2 == 0)], number);
+                publisher.enqueue(CHANNELS[usize::from(number % 2 == 0)], number);
                 if number % BURST == 0 {
                     publisher.flush();
                 }
@@ -157,7 +150,7 @@ fn run(seed: u64, shards: u32) {
                 }
             }
         });
-        // A reader that fails must not leave the publisher at work behind it.
+        // Stops the publisher when the reader panics too.
         let _stop = StopOnDrop(stop);
         let cursors = Cursors {
             connection: start,
@@ -170,13 +163,13 @@ fn run(seed: u64, shards: u32) {
         };
         let mut connections = 0;
         while !reader.is_done() {
-            let mut browser = reader.connect(&sidecar, random.below(2) == 0);
-            // A channel whose answer has not come yet resumes where it was.
+            let mut browser = reader.connect(&sidecar, random.percent(50));
+            // A channel without an answer yet keeps the cursor that it resumed after.
             for channel in CHANNELS {
                 let cursor = reader.cursors.connection.clone();
                 reader.cursors.own.entry(channel.into()).or_insert(cursor);
             }
-            reader.read(&mut browser, random.below(200));
+            reader.read(&mut browser, random.between(0, 199));
             connections += 1;
         }
         assert!(connections > 24, "{connections} connections");
@@ -192,7 +185,7 @@ impl Drop for StopOnDrop<'_> {
 }
 
 #[test]
-fn no_publication_is_missed_or_doubled_across_many_reconnects() {
+fn reconnects_neither_lose_nor_repeat_publications() {
     for seed in 1..=3 {
         println!("seed {seed}");
         run(seed, 1);
@@ -200,16 +193,16 @@ fn no_publication_is_missed_or_doubled_across_many_reconnects() {
 }
 
 #[test]
-fn nor_between_shards_that_are_not_equally_far() {
+fn reconnects_to_other_shards_neither_lose_nor_repeat_publications() {
     for seed in 4..=5 {
         println!("seed {seed}");
         run(seed, 3);
     }
 }
 
-/// Browsers are given to the shards in turn: with two, every other one comes to the same.
+/// Connections are assigned to the shards in turn.
 #[test]
-fn who_comes_to_a_shard_that_is_behind_sees_nothing_twice() {
+fn resume_on_a_lagging_shard_repeats_nothing() {
     const COUNT: u64 = 6_000;
     let sidecar = place()
         .with("LINESIDE_SHARDS", 2)
@@ -220,16 +213,17 @@ fn who_comes_to_a_shard_that_is_behind_sees_nothing_twice() {
         .start();
     let token = token_for("1", &["a"], &[]);
     let connect = json!({"token": token});
-    // A hundred that read nothing keep the second shard busy, and none the first.
-    let crowd: Vec<Browser> = (0..200)
+    // A hundred subscribers that read nothing make the second shard lag. The hundred connections of the first shard never
+    // send `connect`.
+    let idle: Vec<Browser> = (0..200)
         .map(|number| match number % 2 {
-            0 => sidecar.dial().open(),
+            0 => sidecar.request().open(),
             _ => sidecar.browser(connect.clone()),
         })
         .collect();
     let mut browser = sidecar.browser(connect.clone());
     let publisher = sidecar.publisher();
-    (0..COUNT).for_each(|number| publisher.cast("a", number));
+    (0..COUNT).for_each(|number| publisher.enqueue("a", number));
     for number in 0..COUNT / 2 {
         browser.expect_message("a", json!(number));
     }
@@ -243,5 +237,5 @@ fn who_comes_to_a_shard_that_is_behind_sees_nothing_twice() {
             next += 1;
         }
     }
-    drop(crowd);
+    drop(idle);
 }

@@ -1,14 +1,14 @@
-//! A browser that does not read costs nobody else a message, and itself its connection.
+//! Slow browsers: they are disconnected, the others receive everything, and memory stays bounded.
 
 use std::io::Read;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Heard, Place, RawBrowser, Sidecar, frame, place, within};
+use crate::support::{Browser, Place, RawBrowser, Received, Sidecar, frame, place, within};
 
-/// So small that a few payloads fill it, once the kernel's buffers are full too.
-fn narrow() -> Place {
+/// A place with small limits: a few payloads fill the outbox once the kernel's buffers are full.
+fn small_outbox() -> Place {
     place()
         .with("LINESIDE_SHARDS", 1)
         .with("LINESIDE_PUBLIC_CHANNELS", "a,b")
@@ -16,37 +16,32 @@ fn narrow() -> Place {
         .with("LINESIDE_SLOW_SECONDS_MAX", 1)
 }
 
-/// A connected browser that has subscribed to `a` and reads nothing more.
-fn stuck(sidecar: &Sidecar) -> RawBrowser {
-    let mut browser = sidecar.raw_browser();
-    browser.send(&frame(
-        0x81,
-        br#"{"type":"connect","subscribe":[{"channel":"a"}]}"#,
-    ));
-    let (_, welcome) = browser.next().expect("a welcome");
-    assert!(welcome.starts_with(br#"{"type":"welcome""#));
-    browser
+/// A browser that is subscribed to `a` and reads nothing after its welcome.
+fn stalled(sidecar: &Sidecar) -> RawBrowser {
+    sidecar
+        .raw_browser()
+        .connect(json!({"subscribe": [{"channel": "a"}]}))
 }
 
 #[test]
-fn a_browser_that_never_reads_is_cut_and_the_others_get_everything() {
-    let sidecar = narrow().start();
-    let mut deaf = stuck(&sidecar);
-    let mut witness = sidecar.browser(json!({"subscribe": [{"channel": "a"}, {"channel": "b"}]}));
+fn stalled_browser_is_disconnected_and_others_receive_everything() {
+    let sidecar = small_outbox().start();
+    let mut stalled = stalled(&sidecar);
+    let mut other = sidecar.browser(json!({"subscribe": [{"channel": "a"}, {"channel": "b"}]}));
     let publisher = sidecar.publisher();
     let text = "x".repeat(60_000);
-    // Far more than the kernel's buffers of one connection take.
+    // 18 MB, more than the kernel's buffers of one connection hold.
     for number in 0..300 {
         publisher.publish("a", json!([number, text]));
-        witness.expect_message("a", json!([number, text]));
+        other.expect_message("a", json!([number, text]));
     }
     let line = sidecar.logged(&["event=connection_ended", "reason=slow"]);
     assert!(line.contains("peer=127.0.0.1:"), "{line}");
-    publisher.publish("b", "behind it");
-    witness.expect_message("b", json!("behind it"));
-    // What it had not read is gone with a reset: it is never left waiting.
+    publisher.publish("b", "marker");
+    other.expect_message("b", json!("marker"));
+    // The connection is reset, which discards what was not read.
     let mut received = 0;
-    while deaf.next().is_some() {
+    while stalled.next().is_some() {
         received += 1;
     }
     assert!(received < 300, "{received}");
@@ -61,54 +56,55 @@ fn a_browser_that_never_reads_is_cut_and_the_others_get_everything() {
 }
 
 #[test]
-fn a_browser_that_the_kernel_refuses_for_too_long_is_cut_with_little_in_its_outbox() {
-    let sidecar = narrow()
+fn stalled_browser_is_disconnected_after_the_slow_time_out() {
+    let sidecar = small_outbox()
         .with("LINESIDE_OUTBOX_BYTES_MAX", 64 * 1024 * 1024)
         .start();
-    let _deaf = stuck(&sidecar);
-    let mut witness = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
+    let _stalled = stalled(&sidecar);
+    let mut other = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
     let publisher = sidecar.publisher();
     let text = "x".repeat(60_000);
     for number in 0..200 {
         publisher.publish("a", json!([number, text]));
-        witness.expect_message("a", json!([number, text]));
+        other.expect_message("a", json!([number, text]));
     }
     sidecar.logged(&["event=connection_ended", "reason=slow"]);
 }
 
 #[test]
-fn a_page_that_does_not_read_answers_cannot_make_us_keep_them() {
-    let sidecar = narrow().start();
-    let mut greedy = stuck(&sidecar);
-    let mut witness = sidecar.browser(json!({"subscribe": [{"channel": "b"}]}));
-    // Each request is answered by a replay of 120 KB; none is read.
+fn browser_that_reads_no_answers_is_disconnected() {
+    let sidecar = small_outbox().start();
+    let mut stalled = stalled(&sidecar);
+    let mut other = sidecar.browser(json!({"subscribe": [{"channel": "b"}]}));
+    // Each request is answered with a replay of 120 KB; none is read.
     let publisher = sidecar.publisher();
     let start = publisher.publish("a", 0);
     (0..2).for_each(|_| drop(publisher.publish("a", "x".repeat(60_000))));
     let request = format!(r#"{{"type":"subscribe","channel":"a","after":"{start}"}}"#);
     let request = frame(0x81, request.as_bytes());
-    // 48 MB of answers: more than the kernel's buffers can grow to where 32 MiB may be received and 4 MiB sent, and fewer
-    // requests than may come at once.
-    greedy.send(&request.repeat(400));
+    // 48 MB of answers: more than kernel buffers with limits of 32 MiB for receiving and 4 MiB for sending hold. 400
+    // requests are below the limit of a burst.
+    stalled.send(&request.repeat(400));
     sidecar.logged(&["event=connection_ended", "reason=slow"]);
-    publisher.publish("b", "behind it");
-    witness.expect_message("b", json!("behind it"));
+    publisher.publish("b", "marker");
+    other.expect_message("b", json!("marker"));
 }
 
 #[test]
-fn our_own_pause_makes_nobody_slow() {
-    let sidecar = narrow().start();
+fn suspended_sidecar_treats_no_browser_as_slow() {
+    let sidecar = small_outbox().start();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
     let publisher = sidecar.publisher();
     let text = "x".repeat(60_000);
     publisher.publish("a", 0);
     browser.expect_message("a", json!(0));
-    // Stopped for longer than a slow browser may be (another's heartbeat is the clock), with more waiting than an outbox holds.
+    // Suspended for longer than the slow time-out, with more publications waiting than an outbox holds. The heartbeats of
+    // another sidecar measure the time.
     let other = place().with("LINESIDE_HEARTBEAT_SECONDS", 1).start();
     let mut clock = other.browser(json!({}));
     sidecar.signal(Signal::SIGSTOP);
     for number in 1..=50 {
-        publisher.cast("a", json!([number, text]));
+        publisher.enqueue("a", json!([number, text]));
     }
     (0..3).for_each(|_| drop(clock.next_ping()));
     sidecar.signal(Signal::SIGCONT);
@@ -124,24 +120,24 @@ fn our_own_pause_makes_nobody_slow() {
 }
 
 #[test]
-fn our_own_pause_makes_nobody_silent_however_many_answered() {
-    // More than the kernel tells of at a time.
+fn suspended_sidecar_treats_no_browser_as_silent() {
+    /// More than one epoll call returns.
     const COUNT: usize = 400;
     let sidecar = place()
         .with("LINESIDE_SHARDS", 1)
         .with("LINESIDE_HEARTBEAT_SECONDS", 1)
         .start();
     let mut browsers: Vec<RawBrowser> = (0..COUNT)
-        .map(|_| sidecar.raw_browser().connected())
+        .map(|_| sidecar.raw_browser().connect(json!({})))
         .collect();
-    // For longer than anybody may be silent after a ping (another's heartbeat is the clock).
+    // Suspended for longer than the time-out after a ping. The heartbeats of another sidecar measure the time.
     let other = place().with("LINESIDE_HEARTBEAT_SECONDS", 1).start();
     let mut clock = other.browser(json!({}));
     (0..2).for_each(|_| drop(clock.next_ping()));
     sidecar.signal(Signal::SIGSTOP);
-    // A thread may run on for a while, and ping; what is said from here on is said to all of its pings.
-    within("all threads stand still", || {
-        stands_still(&sidecar).then_some(())
+    // A thread may still send pings until it is stopped; the pongs below answer those too.
+    within("all threads are stopped", || {
+        is_stopped(&sidecar).then_some(())
     });
     for browser in &mut browsers {
         browser.send_text(r#"{"type":"pong"}"#);
@@ -151,12 +147,12 @@ fn our_own_pause_makes_nobody_silent_however_many_answered() {
     for browser in &mut browsers {
         browser.send_text(r#"{"type":"unsubscribe","channel":"a"}"#);
         let answered = |frame: &[u8]| frame.starts_with(br#"{"type":"unsubscribed""#);
-        while !answered(&browser.next().expect("it is not sent away").1) {}
+        while !answered(&browser.next().expect("the connection is open").1) {}
     }
 }
 
 /// Whether every thread of the process is stopped (the state `T` of proc(5)).
-fn stands_still(sidecar: &Sidecar) -> bool {
+fn is_stopped(sidecar: &Sidecar) -> bool {
     let mut threads = std::fs::read_dir(format!("/proc/{}/task", sidecar.pid())).unwrap();
     threads.all(|thread| {
         let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
@@ -165,55 +161,55 @@ fn stands_still(sidecar: &Sidecar) -> bool {
     })
 }
 
-/// The numbers of the messages among these envelopes.
+/// Numbers in the messages among these envelopes.
 fn numbers(envelopes: &[Value]) -> Vec<u64> {
     let messages = envelopes.iter().filter(|it| it["type"] == "message");
     messages.map(|it| it["data"][0].as_u64().unwrap()).collect()
 }
 
-/// Reads a slow browser to its end, which is told by its code or is a reset, and has others go on where it was, until one is
-/// through its replay: whoever is slow itself gets on, too. Gives all that they were sent.
-fn resumed(sidecar: &Sidecar, deaf: &mut RawBrowser, before: &str) -> Vec<u64> {
-    let (code, mut heard) = deaf.ended();
+/// Reads a slow browser to its end, with code 4101 or a reset. Then resumes after its newest cursor, again and again while
+/// the resumed browser is slow itself, until a replay is complete. Returns the numbers of all messages.
+fn resume_until_caught_up(sidecar: &Sidecar, slow: &mut RawBrowser, before: &str) -> Vec<u64> {
+    let (code, mut received) = slow.read_to_end();
     assert!(code.is_none_or(|code| code == 4101), "{code:?}");
     loop {
-        let newest = heard.iter().rfind(|it| it["type"] == "message");
+        let newest = received.iter().rfind(|it| it["type"] == "message");
         let cursor = newest.map_or(before, |it| it["cursor"].as_str().unwrap());
         let entry = json!({"channel": "a", "after": cursor});
         let mut browser: Browser = sidecar.browser(json!({"subscribe": [entry]}));
         assert_eq!(browser.welcome["recovered"], true);
         loop {
-            match browser.hear() {
-                Heard::Envelope(it) if it["type"] == "caught_up" => return numbers(&heard),
-                Heard::Envelope(it) => heard.push(it),
-                Heard::Ping => {}
-                Heard::Close(4101, _) | Heard::End => break,
-                Heard::Close(code, reason) => panic!("{code} {reason}"),
+            match browser.receive() {
+                Received::Envelope(it) if it["type"] == "caught_up" => return numbers(&received),
+                Received::Envelope(it) => received.push(it),
+                Received::Ping => {}
+                Received::Close(4101, _) | Received::End => break,
+                Received::Close(code, reason) => panic!("{code} {reason}"),
             }
         }
     }
 }
 
 #[test]
-fn a_slow_browser_resumes_where_it_was() {
-    let sidecar = narrow()
+fn slow_browser_resumes_without_a_gap() {
+    let sidecar = small_outbox()
         .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
         .start();
     let publisher = sidecar.publisher();
     let before = publisher.publish("b", 0);
-    let mut deaf = stuck(&sidecar);
+    let mut stalled = stalled(&sidecar);
     let text = "x".repeat(60_000);
     for number in 0..300 {
         publisher.publish("a", json!([number, text]));
     }
     sidecar.logged(&["event=connection_ended", "reason=slow"]);
     let all: Vec<u64> = (0..300).collect();
-    assert_eq!(resumed(&sidecar, &mut deaf, &before), all);
+    assert_eq!(resume_until_caught_up(&sidecar, &mut stalled, &before), all);
 }
 
 #[test]
-fn a_replay_that_is_taken_in_a_trickle_is_ended_and_the_next_goes_on_from_there() {
-    let sidecar = narrow()
+fn replay_that_is_read_too_slowly_is_ended_and_the_next_continues() {
+    let sidecar = small_outbox()
         .with("LINESIDE_REPLAY_SECONDS_MAX", 1)
         .with("LINESIDE_SLOW_SECONDS_MAX", 600)
         .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
@@ -221,33 +217,33 @@ fn a_replay_that_is_taken_in_a_trickle_is_ended_and_the_next_goes_on_from_there(
     let publisher = sidecar.publisher();
     let before = publisher.publish("b", 0);
     let text = "x".repeat(60_000);
-    // More than the kernel's buffers take, and than is read in that second a kilobyte at a time.
+    // 42 MB: more than the kernel's buffers hold, and more than is read within a second at 1 KiB a step.
     for number in 0..700 {
-        publisher.cast("a", json!([number, text]));
+        publisher.enqueue("a", json!([number, text]));
         if number % 50 == 49 {
             publisher.flush();
         }
     }
-    let mut trickle = sidecar.raw_browser();
-    trickle.send_text(
+    let mut slow = sidecar.raw_browser();
+    slow.send_text(
         &json!({"type": "connect", "subscribe": [{"channel": "a", "after": before}]}).to_string(),
     );
-    let mut taken = Vec::new();
+    let mut read = Vec::new();
     let is_slow = |line: &String| line.contains("reason=slow");
     while !sidecar.log().iter().any(is_slow) {
         let mut some = [0; 1024];
-        let count = trickle.stream.read(&mut some).unwrap();
-        assert!(count > 0 && taken.len() < 40_000_000, "{}", taken.len());
-        taken.extend(&some[..count]);
-        // The pace.
+        let count = slow.stream.read(&mut some).unwrap();
+        assert!(count > 0 && read.len() < 40_000_000, "{}", read.len());
+        read.extend(&some[..count]);
+        // Each step waits for a receipt, which sets the pace.
         publisher.publish("b", 0);
     }
-    let mut trickle = trickle.begun_with(taken);
+    let mut slow = slow.with_unparsed(read);
     let all: Vec<u64> = (0..700).collect();
-    assert_eq!(resumed(&sidecar, &mut trickle, &before), all);
+    assert_eq!(resume_until_caught_up(&sidecar, &mut slow, &before), all);
 }
 
-/// The most memory that the process ever had, in KiB (`VmHWM` of proc(5)).
+/// Peak resident memory of the process, in KiB (`VmHWM` of proc(5)).
 fn memory_kib_max(sidecar: &Sidecar) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -256,9 +252,9 @@ fn memory_kib_max(sidecar: &Sidecar) -> u64 {
 }
 
 #[test]
-fn many_that_do_not_read_cost_the_others_nothing_and_hold_one_copy() {
-    let sidecar = narrow().start();
-    let deaf: Vec<RawBrowser> = (0..40).map(|_| stuck(&sidecar)).collect();
+fn stalled_browsers_share_one_copy_and_delay_no_other() {
+    let sidecar = small_outbox().start();
+    let stalled: Vec<RawBrowser> = (0..40).map(|_| stalled(&sidecar)).collect();
     let mut others: Vec<Browser> = (0..4)
         .map(|_| sidecar.browser(json!({"subscribe": [{"channel": "a"}]})))
         .collect();
@@ -271,10 +267,10 @@ fn many_that_do_not_read_cost_the_others_nothing_and_hold_one_copy() {
         }
     }
     let ended = |line: &&String| line.contains("reason=slow");
-    within("all that do not read are cut", || {
-        (sidecar.log().iter().filter(ended).count() == deaf.len()).then_some(())
+    within("all stalled browsers are disconnected", || {
+        (sidecar.log().iter().filter(ended).count() == stalled.len()).then_some(())
     });
-    // What was published is 18 MB, and 720 if each of them had a copy.
+    // 18 MB were published: 720 MB with a copy for each browser.
     let kib = memory_kib_max(&sidecar);
     assert!(kib < 100_000, "{kib} KiB");
 }

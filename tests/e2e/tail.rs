@@ -1,4 +1,4 @@
-//! `lineside tail`: what is published, for an operator on the machine.
+//! `lineside tail`, which prints publications for an operator.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Place, RawLink, Sidecar, now_ms, place, sidecar, within};
 
-/// A tail that runs.
+/// A running `lineside tail`.
 struct Tail {
     child: Option<Child>,
     lines: Option<BufReader<ChildStdout>>,
 }
 
 impl Tail {
-    /// Starts it, and waits until the sidecar shows it what comes.
+    /// Starts it and waits until it receives publications.
     fn start(sidecar: &Sidecar, arguments: &[&str]) -> Self {
         let began = |sidecar: &Sidecar| {
             let log = sidecar.log().into_iter();
@@ -40,7 +40,7 @@ impl Tail {
             child: Some(child),
             lines: Some(lines),
         };
-        within("the tail watches", || {
+        within("the tail is attached", || {
             (began(sidecar) > before).then_some(())
         });
         tail
@@ -61,11 +61,11 @@ impl Tail {
         (self.child.take().unwrap(), self.lines.take().unwrap())
     }
 
-    /// How it ended, and what it said then.
+    /// Waits for its end; returns its status and standard error.
     fn ended(self) -> (ExitStatus, String) {
         let (mut child, _lines) = self.into_parts();
         let status = within("the tail ends", || child.try_wait().unwrap());
-        (status, said(&mut child))
+        (status, standard_error(&mut child))
     }
 }
 
@@ -78,13 +78,13 @@ impl Drop for Tail {
     }
 }
 
-/// What it said on standard error until its end.
-fn said(child: &mut Child) -> String {
-    let mut said = String::new();
+/// Standard error up to the end of the process.
+fn standard_error(child: &mut Child) -> String {
+    let mut text = String::new();
     let mut error = child.stderr.take().unwrap();
-    error.read_to_string(&mut said).unwrap();
+    error.read_to_string(&mut text).unwrap();
     child.wait().unwrap();
-    said
+    text
 }
 
 fn kill_with(child: &Child, signal: Signal) {
@@ -92,7 +92,7 @@ fn kill_with(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn every_publication_is_a_line() {
+fn tail_prints_each_publication_as_a_line() {
     let sidecar = sidecar();
     let mut tail = Tail::start(&sidecar, &[]);
     let publisher = sidecar.publisher();
@@ -118,24 +118,24 @@ fn every_publication_is_a_line() {
 }
 
 #[test]
-fn only_what_was_asked_for_is_shown() {
+fn tail_prints_only_the_named_channel_or_prefix() {
     let sidecar = sidecar();
-    let mut one = Tail::start(&sidecar, &["user:4"]);
-    let mut beginning = Tail::start(&sidecar, &["user:*"]);
+    let mut channel = Tail::start(&sidecar, &["user:4"]);
+    let mut prefix = Tail::start(&sidecar, &["user:*"]);
     let publisher = sidecar.publisher();
-    for channel in ["user", "user:42", "news", "user:4", "xuser:4"] {
-        publisher.publish(channel, channel);
+    for name in ["user", "user:42", "news", "user:4", "xuser:4"] {
+        publisher.publish(name, name);
     }
     publisher.publish("user:4", "last");
-    assert_eq!(one.next()["data"], "user:4");
-    assert_eq!(one.next()["data"], "last");
+    assert_eq!(channel.next()["data"], "user:4");
+    assert_eq!(channel.next()["data"], "last");
     for data in ["user:42", "user:4", "last"] {
-        assert_eq!(beginning.next()["data"], data);
+        assert_eq!(prefix.next()["data"], data);
     }
 }
 
 #[test]
-fn a_payload_neither_ends_a_line_nor_steers_a_terminal() {
+fn tail_escapes_control_characters_of_payloads() {
     let sidecar = sidecar();
     let mut tail = Tail::start(&sidecar, &[]);
     let payload = "{\n\t\"a\":\r\n \"x\u{9b}31m\u{7f}\\n\"}";
@@ -149,13 +149,13 @@ fn a_payload_neither_ends_a_line_nor_steers_a_terminal() {
 }
 
 #[test]
-fn a_tail_that_is_not_read_is_told_how_many_it_missed_and_slows_nobody() {
+fn stalled_tail_reports_its_missed_publications_and_delays_nobody() {
     const COUNT: u64 = 20_000;
     let sidecar = sidecar();
     let tail = Tail::start(&sidecar, &["a"]);
     let mut browser = sidecar.subscriber();
     let publisher = sidecar.publisher();
-    // Far more than the pipe, the sockets and the queue hold.
+    // 40 MB: more than pipe, sockets and queue hold.
     let text = "x".repeat(2_000);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -164,7 +164,7 @@ fn a_tail_that_is_not_read_is_told_how_many_it_missed_and_slows_nobody() {
             }
         });
         for chunk in 0..COUNT / 1_000 {
-            (0..1_000).for_each(|it| publisher.cast("a", json!([chunk * 1_000 + it, text])));
+            (0..1_000).for_each(|it| publisher.enqueue("a", json!([chunk * 1_000 + it, text])));
             publisher.flush();
         }
     });
@@ -179,9 +179,9 @@ fn a_tail_that_is_not_read_is_told_how_many_it_missed_and_slows_nobody() {
             }
         })
     };
-    // A publication that comes through shows that everything before it was shown or missed.
+    // Once a marker is printed, everything before it was printed or missed.
     let mut markers = 0;
-    within("it is shown again what comes", || {
+    within("the tail prints a marker", || {
         publisher.publish("a", "marker");
         markers += 1;
         seen.lock().unwrap().contains(&None).then_some(())
@@ -189,9 +189,9 @@ fn a_tail_that_is_not_read_is_told_how_many_it_missed_and_slows_nobody() {
     kill_with(&child, Signal::SIGTERM);
     reader.join().unwrap();
     let numbers: Vec<u64> = seen.lock().unwrap().iter().copied().flatten().collect();
-    assert!(numbers.is_sorted(), "the journal's order");
+    assert!(numbers.is_sorted(), "not in the order of the journal");
     let unseen = COUNT - numbers.len() as u64;
-    let missed: u64 = said(&mut child)
+    let missed: u64 = standard_error(&mut child)
         .lines()
         .map(|line| {
             let line = line.strip_prefix("lineside: ").expect(line);
@@ -207,7 +207,7 @@ fn a_tail_that_is_not_read_is_told_how_many_it_missed_and_slows_nobody() {
 }
 
 #[test]
-fn it_ends_with_the_sidecar_and_with_its_reader() {
+fn tail_ends_with_its_reader_and_with_a_planned_stop() {
     let mut sidecar = sidecar();
     let mut tail = Tail::start(&sidecar, &[]);
     sidecar.publisher().publish("a", 1);
@@ -215,48 +215,51 @@ fn it_ends_with_the_sidecar_and_with_its_reader() {
     let (mut child, lines) = Tail::start(&sidecar, &[]).into_parts();
     drop(lines);
     sidecar.publisher().publish("a", 2);
-    let status = within("nobody reads it", || child.try_wait().unwrap());
+    let status = within("the tail without a reader ends", || {
+        child.try_wait().unwrap()
+    });
     assert_eq!(status.code(), Some(0));
     sidecar.logged(&["event=watch_ended"]);
     sidecar.signal(Signal::SIGTERM);
     assert_eq!(sidecar.ended().code(), Some(0));
     tail.next();
-    let (status, said) = tail.ended();
-    assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("stopping as planned"), "{said}");
+    let (status, error) = tail.ended();
+    assert_eq!(status.code(), Some(0), "{error}");
+    assert!(error.contains("stopping as planned"), "{error}");
 }
 
 #[test]
-fn a_sidecar_that_dies_is_a_failure() {
+fn tail_fails_when_the_sidecar_is_killed() {
     let sidecar = sidecar();
     let tail = Tail::start(&sidecar, &[]);
     sidecar.kill();
-    let (status, said) = tail.ended();
+    let (status, error) = tail.ended();
     assert_eq!(status.code(), Some(1));
-    assert!(said.contains("is it still running?"), "{said}");
+    assert!(error.contains("is it still running?"), "{error}");
 }
 
 #[test]
-fn without_a_sidecar_it_says_where_it_looked() {
+fn tail_without_a_sidecar_names_the_link_and_the_remedy() {
     let place = place();
     let output = place.command(&["tail"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(place.link().to_str().unwrap()), "{said}");
-    assert!(said.contains("bundle exec lineside"), "{said}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(place.link().to_str().unwrap()), "{error}");
+    assert!(error.contains("bundle exec lineside"), "{error}");
     for bad in ["a*b", "**", ""] {
         let output = place.command(&["tail", bad]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{bad}");
     }
 }
 
-/// A watcher that sends what it likes.
-fn watcher(place: &Place, first: &[u8]) -> RawLink {
+/// A connection of a tail that sends arbitrary bytes first.
+fn raw_tail(place: &Place, first: &[u8]) -> RawLink {
     let mut link = place.raw_link();
     link.stream.write_all(first).unwrap();
     link
 }
 
+/// The request of a tail.
 fn watch(wanted: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let wanted = wanted.to_owned();
@@ -264,6 +267,7 @@ fn watch(wanted: &str) -> Vec<u8> {
     bytes
 }
 
+/// Receives a frame; `None` at the end of the link.
 fn answer(link: &mut RawLink) -> Option<ToWatcher> {
     let mut bytes = BytesMut::new();
     loop {
@@ -274,7 +278,7 @@ fn answer(link: &mut RawLink) -> Option<ToWatcher> {
         match link.stream.read(&mut byte) {
             Ok(0) => return None,
             Ok(_) => bytes.extend_from_slice(&byte),
-            // What was left unread resets the link, behind the fault.
+            // Bytes that the sidecar left unread reset the link after the fault.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("{error}"),
         }
@@ -282,7 +286,7 @@ fn answer(link: &mut RawLink) -> Option<ToWatcher> {
 }
 
 #[test]
-fn what_is_no_watch_ends_its_link_and_harms_nobody() {
+fn invalid_tail_request_ends_its_own_link_with_a_fault() {
     let sidecar = sidecar();
     let mut tail = Tail::start(&sidecar, &[]);
     let mut endless = watch("a");
@@ -293,13 +297,13 @@ fn what_is_no_watch_ends_its_link_and_harms_nobody() {
         (watch(""), LINK_BAD_CHANNEL),
         (watch(&"x".repeat(300)), LINK_BAD_CHANNEL),
         (endless, LINK_BAD_FRAME),
-        // It says less than it promised, and waits.
+        // An incomplete frame, which times out.
         (watch("abc")[..9].to_vec(), LINK_BAD_FRAME),
     ] {
-        let mut link = watcher(sidecar.place(), &bytes);
+        let mut link = raw_tail(sidecar.place(), &bytes);
         match answer(&mut link) {
             Some(ToWatcher::Fault(Fault { code, .. })) => assert_eq!(code, expected.number),
-            other => panic!("{expected:?}, and not {other:?}"),
+            other => panic!("expected {expected:?}, received {other:?}"),
         }
         assert_eq!(answer(&mut link), None);
     }
@@ -308,25 +312,24 @@ fn what_is_no_watch_ends_its_link_and_harms_nobody() {
 }
 
 #[test]
-fn there_are_so_many_and_no_more() {
+fn tails_are_limited_in_number() {
     let sidecar = sidecar();
     let mut links: Vec<RawLink> = (0..16)
         .map(|_| {
-            let mut link = watcher(sidecar.place(), &watch("*"));
+            let mut link = raw_tail(sidecar.place(), &watch("*"));
             let first = answer(&mut link);
             assert!(matches!(first, Some(ToWatcher::Watching(_))), "{first:?}");
             link
         })
         .collect();
-    let mut one_more = watcher(sidecar.place(), &watch("*"));
+    let mut one_more = raw_tail(sidecar.place(), &watch("*"));
     match answer(&mut one_more) {
         Some(ToWatcher::Fault(fault)) => assert_eq!(fault.code, LINK_WATCHES_FULL.number),
-        other => panic!("a fault, and not {other:?}"),
+        other => panic!("expected a fault, received {other:?}"),
     }
-    // One that goes makes room.
     links.pop();
-    within("room for one", || {
-        let mut link = watcher(sidecar.place(), &watch("*"));
+    within("another tail is accepted", || {
+        let mut link = raw_tail(sidecar.place(), &watch("*"));
         matches!(answer(&mut link), Some(ToWatcher::Watching(_))).then_some(())
     });
 }

@@ -1,63 +1,57 @@
-//! Tokens at the sidecar's door: each fault is told by its code, after the upgrade; nothing opens more than it says.
+//! Tokens: each fault closes the connection with its code after the upgrade, and no token opens more than it grants.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lineside_token::{ConnectionDraft, Keys, sign_connection};
+use lineside_token::ConnectionDraft;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Sidecar, channel_token, claims, forge, now_ms, place, sidecar, signed_at, token_for,
+    Sidecar, channel_token, claims, forge, now_ms, place, sidecar, sign_with, signed_at, token_for,
 };
 
-/// Connects in each of the three ways; the code must be this each time.
+/// Sends the token in the first frame, in the URL and as a subprotocol; each must be closed with this code.
 #[track_caller]
 fn expect_refused(sidecar: &Sidecar, token: &str, code: u16, reason: &str) {
-    let mut first_frame = sidecar.dial().open();
-    first_frame.send(json!({"type": "connect", "token": token}));
-    let mut ways = vec![first_frame];
+    let mut browsers = vec![sidecar.request().connect(json!({"token": token}))];
     let in_url = token
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && !b"#&%+".contains(&byte));
     if in_url && !token.is_empty() {
-        ways.push(
+        browsers.push(
             sidecar
-                .dial()
+                .request()
                 .path(format!("/lineside?token={token}"))
                 .open(),
         );
         let offered = format!("lineside-v1, lineside.token.{token}");
-        ways.push(
+        browsers.push(
             sidecar
-                .dial()
+                .request()
                 .header("Sec-WebSocket-Protocol", offered)
                 .open(),
         );
     }
-    for mut browser in ways {
-        let ending = browser.ended();
+    for mut browser in browsers {
+        let ending = browser.expect_close();
         assert_eq!(
             (ending.code, ending.reason.as_str()),
             (code, reason),
             "{token}"
         );
         assert_eq!(ending.before, Vec::<Value>::new());
-        let message = ending.message.expect("what is wrong with it, for people");
+        let message = ending.message.expect("a message for people");
         assert!(token.len() < 10 || !message.contains(token), "{message}");
     }
 }
 
 #[test]
-fn a_token_that_is_none_ends_the_connection_with_4001() {
+fn invalid_token_is_refused_with_4001() {
     let sidecar = sidecar();
     let good = token_for("1", &[], &[]);
     let (signed, _) = good.rsplit_once('.').unwrap();
     let (_, payload) = signed.split_once('.').unwrap();
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let other_key = Keys::parse("another secret of these tests: 98765").unwrap();
-    let other = ConnectionDraft {
-        ttl_s: 60,
-        ..ConnectionDraft::default()
-    };
+    let other_secret = "another secret of these tests: 98765";
     let tokens = [
         String::new(),
         "x".into(),
@@ -72,7 +66,7 @@ fn a_token_that_is_none_ends_the_connection_with_4001() {
         good.to_uppercase(),
         format!("{}.{payload}.", part(json!({"alg": "none"}))),
         format!("{}.{payload}.", part(json!({"alg": "HS256"}))),
-        sign_connection(other, &other_key, now_ms()).unwrap(),
+        sign_with(other_secret, ConnectionDraft::default(), now_ms()),
         forge(&claims(json!({"sub": ""}))),
         forge(&claims(json!({"channels": ["news", "user:2"]}))),
         channel_token("a", None, 60),
@@ -83,7 +77,7 @@ fn a_token_that_is_none_ends_the_connection_with_4001() {
 }
 
 #[test]
-fn a_token_outside_its_time_says_which_way() {
+fn expired_and_not_yet_valid_tokens_have_codes_of_their_own() {
     let sidecar = sidecar();
     expect_refused(
         &sidecar,
@@ -102,7 +96,7 @@ fn a_token_outside_its_time_says_which_way() {
 }
 
 #[test]
-fn a_channel_token_opens_its_channel_for_whoever_it_names() {
+fn channel_token_opens_its_channel_for_its_user_or_for_anyone() {
     let sidecar = sidecar();
     let entries = |user: Option<&str>| {
         json!([{"channel": "a", "token": channel_token("a", user, 60)},
@@ -116,7 +110,7 @@ fn a_channel_token_opens_its_channel_for_whoever_it_names() {
     assert_eq!(
         anonymous.welcome["channels"],
         json!(["b"]),
-        "one for user 1 is not for nobody"
+        "a token of user 1 opens nothing for an anonymous browser"
     );
     assert_eq!(
         anonymous.welcome["refused"],
@@ -130,7 +124,7 @@ fn a_channel_token_opens_its_channel_for_whoever_it_names() {
 }
 
 #[test]
-fn a_channel_token_that_does_not_fit_is_refused_and_opens_nothing() {
+fn invalid_or_foreign_channel_token_is_refused_and_opens_nothing() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "marker").start();
     let now_s = now_ms() / 1000;
     let of = |changes: Value| forge(&claims(changes));
@@ -184,13 +178,13 @@ fn a_channel_token_that_does_not_fit_is_refused_and_opens_nothing() {
     let publisher = sidecar.publisher();
     cases
         .iter()
-        .for_each(|(channel, ..)| publisher.cast(channel, "secret"));
+        .for_each(|(channel, ..)| publisher.enqueue(channel, "secret"));
     publisher.publish("marker", 1);
     browser.expect_message("marker", json!(1));
 }
 
 #[test]
-fn no_grant_opens_a_reserved_name() {
+fn allow_claim_opens_no_reserved_channel() {
     let names = [
         "user:2",
         "user:11",
@@ -214,7 +208,9 @@ fn no_grant_opens_a_reserved_name() {
             assert_eq!(answer["channel"], name, "{grant}");
         }
         let publisher = sidecar.publisher();
-        names.iter().for_each(|name| publisher.cast(name, "secret"));
+        names
+            .iter()
+            .for_each(|name| publisher.enqueue(name, "secret"));
         publisher.publish("user:1", "own");
         browser.expect_message("user:1", json!("own"));
     }

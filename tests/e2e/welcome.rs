@@ -1,10 +1,10 @@
-//! How a connection begins: the ways to bring a token, and what the welcome says.
+//! Start of a connection: the upgrade, the ways to send a token, and the `welcome`.
 
 use serde_json::{Value, json};
 
 use crate::support::{Browser, place, position, sidecar, token_for};
 
-/// The parts that differ from one connection to the next, taken out and looked at.
+/// The welcome without its `connection` and `cursor`, which are checked here because they always differ.
 fn without_names(browser: &Browser) -> Value {
     let mut welcome = browser.welcome.clone();
     let members = welcome.as_object_mut().unwrap();
@@ -20,7 +20,7 @@ fn limits() -> Value {
 }
 
 #[test]
-fn an_anonymous_browser_is_welcomed_with_nothing() {
+fn welcome_of_an_anonymous_browser_has_no_channels() {
     let sidecar = sidecar();
     let browser = sidecar.browser(json!({}));
     assert_eq!(
@@ -31,7 +31,7 @@ fn an_anonymous_browser_is_welcomed_with_nothing() {
 }
 
 #[test]
-fn recovered_and_lost_are_told_exactly_when_a_cursor_was_given() {
+fn welcome_has_recovered_and_lost_only_after_a_cursor() {
     let sidecar = sidecar();
     let token = token_for("1", &["a"], &[]);
     let plain = sidecar.browser(json!({"token": token}));
@@ -49,7 +49,7 @@ fn recovered_and_lost_are_told_exactly_when_a_cursor_was_given() {
 }
 
 #[test]
-fn each_connection_has_a_name_of_its_own() {
+fn each_connection_has_an_id_of_its_own() {
     let sidecar = sidecar();
     let names = [sidecar.browser(json!({})), sidecar.browser(json!({}))];
     let [first, second] = names.map(|browser| browser.welcome["connection"].clone());
@@ -57,9 +57,9 @@ fn each_connection_has_a_name_of_its_own() {
 }
 
 #[test]
-fn the_subprotocol_is_agreed_to_only_when_it_is_ours() {
+fn only_the_subprotocol_lineside_v1_is_accepted() {
     let sidecar = sidecar();
-    for (offered, agreed) in [
+    for (offered, accepted) in [
         (None, None),
         (Some("lineside-v1"), Some("lineside-v1")),
         (Some("graphql-ws, lineside-v1"), Some("lineside-v1")),
@@ -67,61 +67,58 @@ fn the_subprotocol_is_agreed_to_only_when_it_is_ours() {
         (Some("actioncable-v1-json"), None),
         (Some("lineside-v10"), None),
     ] {
-        let mut dial = sidecar.dial();
+        let mut request = sidecar.request();
         if let Some(offered) = offered {
-            dial = dial.header("Sec-WebSocket-Protocol", offered);
+            request = request.header("Sec-WebSocket-Protocol", offered);
         }
-        let (_, answer) = dial.request();
+        let (_, answer) = request.send();
         assert_eq!(answer.status, 101);
         assert_eq!(
-            answer.field("sec-websocket-protocol").as_deref(),
-            agreed,
+            answer.header("sec-websocket-protocol").as_deref(),
+            accepted,
             "{offered:?}"
         );
     }
 }
 
 #[test]
-fn compression_is_never_agreed_to() {
+fn compression_is_never_negotiated() {
     let sidecar = sidecar();
     let offer = "permessage-deflate; client_max_window_bits, x-webkit-deflate-frame";
-    let mut browser = sidecar
-        .dial()
-        .header("Sec-WebSocket-Extensions", offer)
-        .open();
-    browser.send(json!({"type": "connect"}));
-    browser.take_welcome();
+    // `open` checks that the response has no extension.
+    let request = sidecar.request().header("Sec-WebSocket-Extensions", offer);
+    request.connect(json!({})).expect_welcome();
 }
 
 #[test]
-fn a_token_as_second_subprotocol_connects_and_is_never_echoed() {
+fn token_in_a_subprotocol_connects_and_is_not_echoed() {
     let sidecar = sidecar();
     let token = token_for("42", &["board"], &[]);
     for offered in [
         format!("lineside-v1, lineside.token.{token}"),
         format!("lineside.token.{token}, lineside-v1"),
     ] {
-        let dial = sidecar.dial().header("Sec-WebSocket-Protocol", offered);
-        let (_, answer) = dial.request();
+        let request = sidecar.request().header("Sec-WebSocket-Protocol", offered);
+        let (_, answer) = request.send();
         assert_eq!(
-            answer.field("sec-websocket-protocol").as_deref(),
+            answer.header("sec-websocket-protocol").as_deref(),
             Some("lineside-v1")
         );
         assert!(!answer.head.contains(&token));
-        let browser = dial.open().take_welcome();
+        let browser = request.open().expect_welcome();
         assert_eq!(browser.welcome["channels"], json!(["user:42", "board"]));
     }
 }
 
 #[test]
-fn a_token_in_the_url_connects() {
+fn token_in_the_url_connects() {
     let sidecar = sidecar();
     let token = token_for("42", &[], &[]);
     let browser = sidecar
-        .dial()
+        .request()
         .path(format!("/lineside?token={token}"))
         .open();
-    let mut browser = browser.take_welcome();
+    let mut browser = browser.expect_welcome();
     assert_eq!(browser.welcome["user"], "42");
     sidecar.publisher().publish("user:42", 1);
     browser.expect_message("user:42", json!(1));
@@ -133,10 +130,10 @@ fn channels_in_the_url_connect_without_a_token() {
         .with("LINESIDE_PUBLIC_CHANNELS", "news,scores:*")
         .start();
     let browser = sidecar
-        .dial()
+        .request()
         .path("/lineside?channel=news&channel=scores%3A7&channel=secret&utm=x")
         .open()
-        .take_welcome();
+        .expect_welcome();
     assert_eq!(browser.welcome["channels"], json!(["news", "scores:7"]));
     assert_eq!(
         browser.welcome["refused"],
@@ -150,25 +147,28 @@ fn after_in_the_url_resumes() {
     let publisher = sidecar.publisher();
     let seen = publisher.publish("news", 1);
     publisher.publish("news", 2);
-    let dial = sidecar.dial();
-    let mut browser = dial
+    let request = sidecar.request();
+    let mut browser = request
         .clone()
         .path(format!("/lineside?channel=news&after={seen}"))
         .open()
-        .take_welcome();
+        .expect_welcome();
     assert_eq!(browser.welcome["recovered"], true);
     browser.expect_message("news", json!(2));
     assert_eq!(browser.next()["type"], "caught_up");
-    // By itself it is no connect: the first frame is.
-    let mut browser = dial.path(format!("/lineside?after={seen}")).open();
-    browser.send(json!({"type": "connect", "subscribe": [{"channel": "news"}]}));
-    assert_eq!(browser.take_welcome().welcome["channels"], json!(["news"]));
+    // Without a token or channel the URL does not connect: the first frame does.
+    let browser = request
+        .path(format!("/lineside?after={seen}"))
+        .connect(json!({"subscribe": [{"channel": "news"}]}));
+    assert_eq!(
+        browser.expect_welcome().welcome["channels"],
+        json!(["news"])
+    );
 }
 
 #[test]
-fn a_first_frame_sent_with_the_request_is_not_lost() {
+fn first_frame_sent_together_with_the_request_is_handled() {
     let sidecar = sidecar();
-    // Whoever pipelines does not wait for the answer.
     use std::io::Write as _;
     let mut stream = sidecar.tcp();
     let head = format!(
@@ -179,12 +179,12 @@ fn a_first_frame_sent_with_the_request_is_not_lost() {
     let mut bytes = head.into_bytes();
     bytes.extend(crate::support::frame(0x81, br#"{"type":"connect"}"#));
     stream.write_all(&bytes).unwrap();
-    assert_eq!(crate::support::read_answer(&mut stream).status, 101);
-    Browser::new(stream).take_welcome();
+    assert_eq!(crate::support::read_response(&mut stream).status, 101);
+    Browser::new(stream).expect_welcome();
 }
 
 #[test]
-fn a_first_frame_that_is_no_connect_ends_the_connection() {
+fn first_frame_other_than_a_valid_connect_is_refused() {
     let sidecar = sidecar();
     for first in [
         r#"{"type":"subscribe","channel":"news"}"#,
@@ -198,9 +198,9 @@ fn a_first_frame_that_is_no_connect_ends_the_connection() {
         "nonsense",
         "",
     ] {
-        let mut browser = sidecar.dial().open();
+        let mut browser = sidecar.request().open();
         browser.send_text(first);
-        let ending = browser.ended();
+        let ending = browser.expect_close();
         assert_eq!(
             (ending.code, ending.reason.as_str()),
             (4500, "bad_connect"),

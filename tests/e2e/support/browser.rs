@@ -1,4 +1,4 @@
-//! A browser as docs/protocol.md has it, on a WebSocket that is not ours.
+//! A browser that follows docs/protocol.md, on the WebSocket implementation of `tungstenite`.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -7,34 +7,34 @@ use serde_json::{Value, json};
 use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
 
-/// One socket, from the upgrade on.
+/// One WebSocket connection, after its upgrade.
 pub(crate) struct Browser {
     socket: WebSocket<TcpStream>,
-    /// The newest cursor that it was given, as a client keeps it.
+    /// Newest cursor received, as a client keeps it.
     pub(crate) cursor: String,
-    /// The welcome, once it came.
+    /// The `welcome`; null before it is received.
     pub(crate) welcome: Value,
 }
 
-/// One thing that a socket says.
+/// A frame received by a browser, or the end of its connection.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Envelope(Value),
-    /// A WebSocket ping; the pong is under way.
+    /// A WebSocket ping; its pong has been sent.
     Ping,
     Close(u16, String),
-    /// The TCP connection ended or was reset.
+    /// The TCP connection was closed or reset.
     End,
 }
 
-/// How the server ended a connection.
+/// Close of a connection by the sidecar: the `disconnect` envelope and the close frame.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// What came before it.
+    /// Envelopes received before `disconnect`.
     pub(crate) before: Vec<Value>,
     pub(crate) code: u16,
     pub(crate) reason: String,
-    /// What it says to people.
+    /// The text for people.
     pub(crate) message: Option<String>,
     pub(crate) after_ms: Option<u64>,
 }
@@ -56,32 +56,33 @@ impl Browser {
         self.socket.send(Message::text(text)).unwrap();
     }
 
-    /// The next thing of any kind, within the socket's time-out. Envelopes have been looked at for their cursor.
-    pub(crate) fn hear(&mut self) -> Heard {
+    /// Receives one envelope, ping or close; fails after the time-out of the socket.
+    pub(crate) fn receive(&mut self) -> Received {
         match self.socket.read() {
-            Ok(Message::Text(text)) => Heard::Envelope(self.understand(&text)),
+            Ok(Message::Text(text)) => Received::Envelope(self.parse(&text)),
             Ok(Message::Ping(_)) => {
                 // Sends the pong.
                 self.socket.flush().unwrap();
-                Heard::Ping
+                Received::Ping
             }
             Ok(Message::Close(Some(frame))) => {
-                Heard::Close(frame.code.into(), frame.reason.to_string())
+                Received::Close(frame.code.into(), frame.reason.to_string())
             }
             // RFC 6455 §7.1.5: 1005 stands for a close frame without a code.
-            Ok(Message::Close(None)) => Heard::Close(1005, String::new()),
-            Ok(other) => panic!("a server of text sends {other:?}"),
-            Err(Error::ConnectionClosed | Error::AlreadyClosed) => Heard::End,
-            Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => Heard::End,
+            Ok(Message::Close(None)) => Received::Close(1005, String::new()),
+            Ok(other) => panic!("expected a text frame, received {other:?}"),
+            Err(Error::ConnectionClosed | Error::AlreadyClosed) => Received::End,
+            Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => Received::End,
             Err(Error::Protocol(
                 tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => Heard::End,
-            Err(error) => panic!("nothing was heard: {error}"),
+            )) => Received::End,
+            Err(error) => panic!("nothing received: {error}"),
         }
     }
 
-    /// Keeps the cursor that a client would keep: docs/protocol.md, "Cursor and resume". A channel's own is its business.
-    fn understand(&mut self, text: &str) -> Value {
+    /// Parses an envelope and keeps its cursor, as docs/protocol.md, "Cursor and resume", tells clients to do. Cursors of
+    /// a single channel are left to the test.
+    fn parse(&mut self, text: &str) -> Value {
         let envelope: Value = serde_json::from_str(text).expect(text);
         let of_one_channel = envelope["type"] == "subscribed"
             || envelope["type"] == "caught_up" && envelope.get("channel").is_some();
@@ -91,42 +92,45 @@ impl Browser {
         envelope
     }
 
-    /// The next envelope, whatever it is but a ping.
+    /// Receives the next envelope that is not a ping.
     pub(crate) fn next(&mut self) -> Value {
         loop {
-            match self.hear() {
-                Heard::Envelope(envelope) if envelope["type"] == "ping" => {}
-                Heard::Envelope(envelope) => return envelope,
-                Heard::Ping => {}
-                end @ (Heard::Close(..) | Heard::End) => panic!("an envelope, and not {end:?}"),
+            match self.receive() {
+                Received::Envelope(envelope) if envelope["type"] == "ping" => {}
+                Received::Envelope(envelope) => return envelope,
+                Received::Ping => {}
+                end @ (Received::Close(..) | Received::End) => {
+                    panic!("expected an envelope, received {end:?}")
+                }
             }
         }
     }
 
-    /// The next application ping.
+    /// Receives the next application ping; any other envelope is a failure.
     pub(crate) fn next_ping(&mut self) -> Value {
         loop {
-            match self.hear() {
-                Heard::Envelope(envelope) if envelope["type"] == "ping" => return envelope,
-                Heard::Ping => {}
-                other => panic!("a ping, and not {other:?}"),
+            match self.receive() {
+                Received::Envelope(envelope) if envelope["type"] == "ping" => return envelope,
+                Received::Ping => {}
+                other => panic!("expected a ping, received {other:?}"),
             }
         }
     }
 
-    pub(crate) fn take_welcome(mut self) -> Self {
+    /// Receives the `welcome` and keeps it.
+    pub(crate) fn expect_welcome(mut self) -> Self {
         self.welcome = self.next();
         assert_eq!(self.welcome["type"], "welcome", "{}", self.welcome);
         self
     }
 
-    /// The next envelope must be exactly this.
+    /// Receives exactly this envelope.
     #[track_caller]
     pub(crate) fn expect(&mut self, envelope: Value) {
         assert_eq!(self.next(), envelope);
     }
 
-    /// The next envelope must be this message, and nothing more may stand in it; gives its cursor.
+    /// Receives a message with exactly these fields; returns its cursor.
     #[track_caller]
     pub(crate) fn expect_message(&mut self, channel: &str, data: Value) -> String {
         let envelope = self.next();
@@ -138,7 +142,7 @@ impl Browser {
         cursor.as_str().unwrap().to_owned()
     }
 
-    /// The next envelope must be an error with this code; gives it whole.
+    /// Receives an error with this code; returns the envelope.
     #[track_caller]
     pub(crate) fn expect_error(&mut self, code: &str) -> Value {
         let envelope = self.next();
@@ -152,7 +156,7 @@ impl Browser {
         envelope
     }
 
-    /// Subscribes, and must get it; gives the answer.
+    /// Subscribes and receives `subscribed`; returns that envelope.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, mut entry: Value) -> Value {
         entry["type"] = json!("subscribe");
@@ -167,22 +171,22 @@ impl Browser {
         answer
     }
 
-    /// Hears the connection to its end, which must be told twice alike: by `disconnect`, and by the close frame.
+    /// Receives everything up to the end, which must be `disconnect` and a close frame with the same code and reason.
     #[track_caller]
-    pub(crate) fn ended(&mut self) -> Ending {
+    pub(crate) fn expect_close(&mut self) -> Ending {
         let mut before = Vec::new();
         loop {
-            match self.hear() {
-                Heard::Envelope(envelope) => before.push(envelope),
-                Heard::Ping => {}
-                Heard::Close(code, reason) => {
-                    let told = before.pop().expect("a disconnect precedes the close frame");
-                    assert_eq!(told["type"], "disconnect", "{told}");
-                    assert_eq!(told["code"], code);
-                    assert_eq!(told["reason"], json!(reason));
-                    let message = told["message"].as_str().map(ToOwned::to_owned);
-                    let after_ms = told["after_ms"].as_u64();
-                    assert_eq!(self.hear(), Heard::End);
+            match self.receive() {
+                Received::Envelope(envelope) => before.push(envelope),
+                Received::Ping => {}
+                Received::Close(code, reason) => {
+                    let disconnect = before.pop().expect("no disconnect before the close frame");
+                    assert_eq!(disconnect["type"], "disconnect", "{disconnect}");
+                    assert_eq!(disconnect["code"], code);
+                    assert_eq!(disconnect["reason"], json!(reason));
+                    let message = disconnect["message"].as_str().map(ToOwned::to_owned);
+                    let after_ms = disconnect["after_ms"].as_u64();
+                    assert_eq!(self.receive(), Received::End);
                     return Ending {
                         before,
                         code,
@@ -191,14 +195,14 @@ impl Browser {
                         after_ms,
                     };
                 }
-                Heard::End => panic!("no close frame; before it {before:?}"),
+                Received::End => panic!("no close frame; received before: {before:?}"),
             }
         }
     }
 
-    /// Closes as a page does, and hears the answer.
-    pub(crate) fn leave(mut self) {
+    /// Closes the connection as a page does, and waits for the answer.
+    pub(crate) fn close(mut self) {
         self.socket.close(None).unwrap();
-        while self.hear() != Heard::End {}
+        while self.receive() != Received::End {}
     }
 }

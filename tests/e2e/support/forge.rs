@@ -1,4 +1,4 @@
-//! Tokens: by the real signer, and by one that signs anything.
+//! Tokens: of the real signer, and with arbitrary claims under a valid signature.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,14 +17,19 @@ pub(crate) fn now_ms() -> u64 {
     since.as_millis().try_into().unwrap()
 }
 
-/// A connection token as an app signs it, for an hour unless the draft says otherwise.
+/// A connection token as an app signs it. Lives for an hour unless the draft has a `ttl_s`.
 pub(crate) fn sign(draft: ConnectionDraft) -> String {
-    let ttl_s = if draft.ttl_s == 0 { 3600 } else { draft.ttl_s };
-    let keys = Keys::parse(SECRET).unwrap();
-    sign_connection(ConnectionDraft { ttl_s, ..draft }, &keys, now_ms()).unwrap()
+    sign_with(SECRET, draft, now_ms())
 }
 
-/// A connection token for this user, with these channels and grants.
+/// The same, signed with another secret and at another time.
+pub(crate) fn sign_with(secret: &str, draft: ConnectionDraft, at_ms: u64) -> String {
+    let ttl_s = if draft.ttl_s == 0 { 3600 } else { draft.ttl_s };
+    let keys = Keys::parse(secret).unwrap();
+    sign_connection(ConnectionDraft { ttl_s, ..draft }, &keys, at_ms).unwrap()
+}
+
+/// A connection token of this user, with these `channels` and `allow`.
 pub(crate) fn token_for(sub: &str, channels: &[&str], allow: &[&str]) -> String {
     let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
     sign(ConnectionDraft {
@@ -35,7 +40,8 @@ pub(crate) fn token_for(sub: &str, channels: &[&str], allow: &[&str]) -> String 
     })
 }
 
-/// Good claims with some replaced or added; null leaves one out. Without `channel` they are those of a connection token.
+/// Valid claims of a connection token, or of a channel token if `changes` has a `channel`. `changes` replaces and adds
+/// claims; null removes one.
 pub(crate) fn claims(changes: Value) -> Value {
     let now_ms = now_ms();
     let audience = if changes.get("channel").is_some() {
@@ -52,7 +58,7 @@ pub(crate) fn claims(changes: Value) -> Value {
     claims
 }
 
-/// Any claims under a genuine signature.
+/// A token with arbitrary claims and a valid signature.
 pub(crate) fn forge(claims: &Value) -> String {
     let part = |json: String| URL_SAFE_NO_PAD.encode(json);
     let header = part(json!({"alg": "HS256", "typ": "JWT"}).to_string());
@@ -66,14 +72,14 @@ pub(crate) fn forge(claims: &Value) -> String {
     )
 }
 
-/// A token of the real signer, signed at another time.
+/// A connection token of user 1, signed at this time.
 pub(crate) fn signed_at(at_ms: u64, ttl_s: u64) -> String {
     let draft = ConnectionDraft {
         sub: Some("1".into()),
         ttl_s,
         ..ConnectionDraft::default()
     };
-    sign_connection(draft, &Keys::parse(SECRET).unwrap(), at_ms).unwrap()
+    sign_with(SECRET, draft, at_ms)
 }
 
 /// A channel token as an app signs it.

@@ -1,4 +1,4 @@
-//! A publisher as the gem has it: `lineside-publisher`, and waiting for every answer.
+//! The publisher of the gem, `lineside-publisher`, with calls that wait for the answer.
 
 use std::time::Instant;
 
@@ -6,9 +6,9 @@ use lineside_protocol::Cursor;
 use lineside_publisher::{Flushed, Outcome, PublishOptions, Settings, Waiter};
 use serde_json::Value;
 
-use super::{PATIENCE, Place, Sidecar};
+use super::{Place, Sidecar, TIMEOUT};
 
-/// One process on the link. What it publishes has landed when the call returns.
+/// One publisher on the link.
 pub(crate) struct Publisher {
     pub(crate) inner: lineside_publisher::Publisher,
     waiter: Waiter,
@@ -34,7 +34,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes, and gives the cursor of the receipt.
+    /// Publishes and waits for the receipt; returns its cursor.
     #[track_caller]
     pub(crate) fn publish(&self, channel: &str, data: impl Into<Value>) -> String {
         let payload = data.into().to_string();
@@ -47,7 +47,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes any bytes, and gives the answer.
+    /// Publishes arbitrary bytes and waits for the answer.
     pub(crate) fn try_publish(&self, channel: &str, payload: &[u8], once: Option<&str>) -> Outcome {
         let options = PublishOptions {
             once,
@@ -55,35 +55,38 @@ impl Publisher {
         };
         let sequence = self.inner.publish(channel, payload, options).unwrap();
         self.inner
-            .wait_receipt(sequence, Instant::now() + PATIENCE, &self.waiter)
+            .wait_receipt(sequence, Instant::now() + TIMEOUT, &self.waiter)
     }
 
-    /// Hands over without waiting.
-    pub(crate) fn cast(&self, channel: &str, data: impl Into<Value>) {
+    /// Publishes without waiting for an answer.
+    pub(crate) fn enqueue(&self, channel: &str, data: impl Into<Value>) {
         let payload = data.into().to_string();
         self.inner
             .publish(channel, payload.as_bytes(), PublishOptions::default())
             .unwrap();
     }
 
-    /// Waits until all that was handed over is dealt with.
+    /// Waits until everything published so far is acked.
     #[track_caller]
     pub(crate) fn flush(&self) {
         let flushed = self
             .inner
-            .wait_flushed(Instant::now() + PATIENCE, &self.waiter);
+            .wait_flushed(Instant::now() + TIMEOUT, &self.waiter);
         assert_eq!(flushed, Flushed::Done, "{:?}", self.inner.status());
     }
 }
 
-/// The position of a cursor.
+/// Position of a cursor.
 pub(crate) fn position(cursor: &str) -> u64 {
     Cursor::parse(cursor).expect(cursor).position.0
 }
 
-/// Whether one cursor stands behind another of the same epoch.
-pub(crate) fn is_ahead(cursor: &str, of: &str) -> bool {
-    let (cursor, of) = (Cursor::parse(cursor).unwrap(), Cursor::parse(of).unwrap());
-    assert_eq!(cursor.epoch, of.epoch);
-    cursor.position > of.position
+/// Whether a cursor has a higher position than another one of the same epoch.
+pub(crate) fn is_after(cursor: &str, other: &str) -> bool {
+    let (cursor, other) = (
+        Cursor::parse(cursor).unwrap(),
+        Cursor::parse(other).unwrap(),
+    );
+    assert_eq!(cursor.epoch, other.epoch);
+    cursor.position > other.position
 }

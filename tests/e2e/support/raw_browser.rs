@@ -1,17 +1,17 @@
-//! A browser that sends whatever bytes it likes.
+//! A browser that sends arbitrary bytes.
 
 use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
-/// Whatever the client sends is masked with this (RFC 6455 §5.3).
+/// Masking key of all frames (RFC 6455 §5.3).
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
-/// A frame with this first byte (FIN, RSV and opcode) and payload, masked.
+/// A masked frame with this first byte (FIN, RSV and opcode) and payload.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -31,25 +31,25 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A socket after its upgrade.
+/// One connection, after its upgrade.
 pub(crate) struct RawBrowser {
     pub(crate) stream: TcpStream,
-    /// Read from it already, and not yet understood.
-    taken: Cursor<Vec<u8>>,
+    /// Bytes read from the stream and not parsed yet.
+    unparsed: Cursor<Vec<u8>>,
 }
 
 impl RawBrowser {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            taken: Cursor::default(),
+            unparsed: Cursor::default(),
         }
     }
 
-    /// The same, of which these bytes were read.
-    pub(crate) fn begun_with(self, taken: Vec<u8>) -> Self {
+    /// Puts back bytes that the test read from the stream itself.
+    pub(crate) fn with_unparsed(self, bytes: Vec<u8>) -> Self {
         Self {
-            taken: Cursor::new(taken),
+            unparsed: Cursor::new(bytes),
             ..self
         }
     }
@@ -62,31 +62,35 @@ impl RawBrowser {
         self.send(&frame(0x81, text.as_bytes()));
     }
 
-    /// Connects anonymously.
-    pub(crate) fn connected(mut self) -> Self {
-        self.send_text(r#"{"type":"connect"}"#);
+    /// Sends a `connect` with these fields and receives the `welcome`.
+    pub(crate) fn connect(mut self, mut fields: Value) -> Self {
+        fields["type"] = json!("connect");
+        self.send_text(&fields.to_string());
         let (opcode, welcome) = self.next().expect("a welcome");
         let welcome: Value = serde_json::from_slice(&welcome).unwrap();
         assert_eq!((opcode, &welcome["type"]), (1, &Value::from("welcome")));
         self
     }
 
-    /// The next frame's opcode and payload; none when the connection ended.
+    /// Receives a frame; returns its opcode and payload, or `None` at the end of the connection.
     pub(crate) fn next(&mut self) -> Option<(u8, Vec<u8>)> {
-        let head = self.take(2)?;
-        assert_eq!(head[0] & 0xf0, 0x80, "a server's frames are whole");
-        assert_eq!(head[1] & 0x80, 0, "a server's frames are not masked");
+        let head = self.read(2)?;
+        assert_eq!(head[0] & 0xf0, 0x80, "the frame is not a whole message");
+        assert_eq!(head[1] & 0x80, 0, "the frame is masked");
         let length = match head[1] {
-            126 => u16::from_be_bytes(self.take(2)?.try_into().unwrap()).into(),
-            127 => usize::try_from(u64::from_be_bytes(self.take(8)?.try_into().unwrap())).unwrap(),
+            126 => u16::from_be_bytes(self.read(2)?.try_into().unwrap()).into(),
+            127 => usize::try_from(u64::from_be_bytes(self.read(8)?.try_into().unwrap())).unwrap(),
             short => short.into(),
         };
-        Some((head[0] & 0x0f, self.take(length)?))
+        Some((head[0] & 0x0f, self.read(length)?))
     }
 
-    fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+    fn read(&mut self, count: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; count];
-        match (&mut self.taken).chain(&self.stream).read_exact(&mut bytes) {
+        match (&mut self.unparsed)
+            .chain(&self.stream)
+            .read_exact(&mut bytes)
+        {
             Ok(()) => Some(bytes),
             Err(error)
                 if matches!(
@@ -100,25 +104,25 @@ impl RawBrowser {
         }
     }
 
-    /// Hears it to its end without answering anything but a close, by the end of the socket; gives the close frame's code
-    /// and the texts before it.
-    pub(crate) fn ended(&mut self) -> (Option<u16>, Vec<Value>) {
-        let end = Instant::now() + PATIENCE;
+    /// Receives everything up to the end of the connection, without answering pings. Returns the code of the close frame
+    /// and the envelopes before it.
+    pub(crate) fn read_to_end(&mut self) -> (Option<u16>, Vec<Value>) {
+        let end = Instant::now() + TIMEOUT;
         let (mut is_closed, mut code) = (false, None);
         let mut texts = Vec::new();
         while let Some((opcode, payload)) = self.next() {
-            assert!(Instant::now() < end, "it does not end");
-            assert!(!is_closed, "behind the close frame: {opcode} {payload:?}");
+            assert!(Instant::now() < end, "the connection does not end");
+            assert!(!is_closed, "after the close frame: {opcode} {payload:?}");
             match opcode {
                 1 => texts.push(serde_json::from_slice(&payload).unwrap()),
                 8 => {
                     is_closed = true;
                     code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                    // The server may have closed all of it already.
+                    // The sidecar may have closed the connection already.
                     self.stream.shutdown(Shutdown::Write).unwrap_or_default();
                 }
                 9 | 10 => {}
-                other => panic!("a frame of the opcode {other}"),
+                other => panic!("unexpected opcode {other}"),
             }
         }
         (code, texts)

@@ -1,4 +1,4 @@
-//! A publisher that sends whatever bytes it likes.
+//! A publisher that sends arbitrary bytes on the link.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -11,15 +11,15 @@ use lineside_protocol::frame::{
     Frame, Hello, PROTOCOL_VERSION, PublishHead, ToPublisher, ToSidecar, Welcome, encode_publish,
 };
 
-use super::{PATIENCE, Place, Sidecar};
+use super::{Place, Sidecar, TIMEOUT};
 
-/// An open link, before its hello.
+/// One connection to the link.
 pub(crate) struct RawLink {
     pub(crate) stream: UnixStream,
     buffer: BytesMut,
 }
 
-/// Ends when it is dropped.
+/// A publisher that publishes without a pause until this value is dropped.
 pub(crate) struct Flood {
     stream: UnixStream,
     threads: Vec<JoinHandle<()>>,
@@ -27,7 +27,7 @@ pub(crate) struct Flood {
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        // The sidecar may have ended it before.
+        // The sidecar may have closed the link already.
         self.stream.shutdown(Shutdown::Both).unwrap_or_default();
         for thread in self.threads.drain(..) {
             thread.join().unwrap();
@@ -35,7 +35,7 @@ impl Drop for Flood {
     }
 }
 
-/// A good hello, to be changed.
+/// A valid hello, for tests to change.
 pub(crate) fn hello(publisher: u8) -> Hello {
     Hello {
         version_min: PROTOCOL_VERSION,
@@ -47,7 +47,7 @@ pub(crate) fn hello(publisher: u8) -> Hello {
     }
 }
 
-/// The bytes of a frame with one publication.
+/// A frame with one publication.
 pub(crate) fn publish(sequence: u64, channel: &str, payload: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let head = PublishHead {
@@ -58,10 +58,10 @@ pub(crate) fn publish(sequence: u64, channel: &str, payload: &str) -> Vec<u8> {
     bytes
 }
 
-/// The kind of a publish frame.
+/// Kind of a publish frame.
 pub(crate) const PUBLISH: u8 = 2;
 
-/// A frame with any kind, flags and options.
+/// A frame with arbitrary kind, flags, options and body.
 pub(crate) fn raw_frame(kind: u8, flags: u8, options: &[u8], body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_u32((4 + options.len() + body.len()).try_into().unwrap());
@@ -82,7 +82,7 @@ pub(crate) fn option(tag: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The body of a publish frame for the channel `a`.
+/// Body of a publish frame for the channel `a`.
 pub(crate) fn publication(sequence: u64, payload: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_u64(sequence);
@@ -94,25 +94,26 @@ pub(crate) fn publication(sequence: u64, payload: &str) -> Vec<u8> {
 }
 
 impl Sidecar {
-    /// A publisher that was welcomed.
-    pub(crate) fn linked(&self, publisher: u8) -> RawLink {
+    /// A link after its hello and welcome.
+    pub(crate) fn raw_publisher(&self, publisher: u8) -> RawLink {
         let mut link = self.raw_link();
-        link.greet(hello(publisher));
+        link.handshake(hello(publisher));
         link
     }
 
+    /// A link before its hello.
     pub(crate) fn raw_link(&self) -> RawLink {
         self.place().raw_link()
     }
 
-    /// A publisher that publishes to the channel `flood` without a pause, well under way.
+    /// Publishes to the channel `flood` without a pause, from other threads; returns once 10,000 publications are sent.
     pub(crate) fn flood(&self, publisher: u8) -> Flood {
-        let mut link = self.linked(publisher);
+        let mut link = self.raw_publisher(publisher);
         let stream = link.stream.try_clone().unwrap();
         let mut acks = link.stream.try_clone().unwrap();
         let (sent, was_sent) = channel();
         let threads = vec![
-            // Its acks are read, so that nothing of its own doing ends it.
+            // Unread acks would fill the socket and end the link.
             std::thread::spawn(move || drop(std::io::copy(&mut acks, &mut std::io::sink()))),
             std::thread::spawn(move || {
                 for first in (1..).step_by(1_000) {
@@ -123,12 +124,12 @@ impl Sidecar {
                     if link.stream.write_all(&many).is_err() {
                         return;
                     }
-                    // Nobody listens once it is under way.
+                    // Nobody receives after the first ten.
                     sent.send(()).unwrap_or_default();
                 }
             }),
         ];
-        (0..10).for_each(|_| was_sent.recv_timeout(PATIENCE).unwrap());
+        (0..10).for_each(|_| was_sent.recv_timeout(TIMEOUT).unwrap());
         Flood { stream, threads }
     }
 }
@@ -136,8 +137,8 @@ impl Sidecar {
 impl Place {
     pub(crate) fn raw_link(&self) -> RawLink {
         let stream = UnixStream::connect(self.link()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         RawLink {
             stream,
             buffer: BytesMut::new(),
@@ -150,19 +151,19 @@ impl RawLink {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Says hello, and must be welcomed.
+    /// Sends a hello and receives the welcome.
     #[track_caller]
-    pub(crate) fn greet(&mut self, hello: Hello) -> Welcome {
+    pub(crate) fn handshake(&mut self, hello: Hello) -> Welcome {
         let mut bytes = Vec::new();
         ToSidecar::Hello(hello).encode(&mut bytes);
         self.send(&bytes);
         match self.next() {
             Some(ToPublisher::Welcome(welcome)) => welcome,
-            other => panic!("a welcome, and not {other:?}"),
+            other => panic!("expected a welcome, received {other:?}"),
         }
     }
 
-    /// The next frame; none when the link ended.
+    /// Receives a frame; `None` at the end of the link.
     pub(crate) fn next(&mut self) -> Option<ToPublisher> {
         loop {
             if let Some(frame) = Frame::split(&mut self.buffer).unwrap() {
@@ -178,12 +179,12 @@ impl RawLink {
         }
     }
 
-    /// Waits until everything up to this sequence is acked; gives what was said before that.
+    /// Receives frames until everything up to this sequence is acked; returns those that are not acks.
     #[track_caller]
-    pub(crate) fn acked(&mut self, sequence: u64) -> Vec<ToPublisher> {
+    pub(crate) fn read_until_ack(&mut self, sequence: u64) -> Vec<ToPublisher> {
         let mut before = Vec::new();
         loop {
-            match self.next().expect("the link lives") {
+            match self.next().expect("the link ended before the ack") {
                 ToPublisher::Ack(ack) if ack.sequence >= sequence => return before,
                 ToPublisher::Ack(_) => {}
                 other => before.push(other),
@@ -191,16 +192,16 @@ impl RawLink {
         }
     }
 
-    /// Hears the link to its end, which must be a fault; gives its code and sentence.
+    /// Receives everything up to the end of the link, which must be a fault; returns its code and message.
     #[track_caller]
-    pub(crate) fn faulted(&mut self) -> (u16, String) {
+    pub(crate) fn expect_fault(&mut self) -> (u16, String) {
         let mut fault = None;
         while let Some(frame) = self.next() {
-            assert_eq!(fault, None, "nothing follows a fault");
+            assert_eq!(fault, None, "a frame after the fault");
             if let ToPublisher::Fault(it) = frame {
                 fault = Some((it.code, it.message));
             }
         }
-        fault.expect("a fault precedes the end")
+        fault.expect("the link ended without a fault")
     }
 }

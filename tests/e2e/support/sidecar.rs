@@ -1,5 +1,6 @@
-//! The real binary, in a folder of its own.
+//! The binary `lineside`, run in a temporary folder.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,12 @@ use tempfile::TempDir;
 
 use super::{SECRET, within};
 
-/// A sidecar with the settings of these tests.
+/// Starts a sidecar with the default settings of these tests.
 pub(crate) fn sidecar() -> Sidecar {
     place().start()
 }
 
-/// Where a sidecar lives, before it does.
+/// A new [`Place`] with the default settings of these tests.
 pub(crate) fn place() -> Place {
     Place(Arc::new(Inner {
         folder: tempfile::Builder::new()
@@ -29,7 +30,8 @@ pub(crate) fn place() -> Place {
     }))
 }
 
-/// A folder with a link in it, and the settings of whatever runs there. Cheap to clone; the folder goes with the last.
+/// A temporary folder for the link, and the settings of every process that runs there. Cheap to clone; the folder is
+/// removed with the last clone.
 #[derive(Clone)]
 pub(crate) struct Place(Arc<Inner>);
 
@@ -39,10 +41,10 @@ struct Inner {
 }
 
 impl Place {
-    /// Sets `LINESIDE_…`, before anything runs here.
+    /// Sets an environment variable for every process that runs here.
     pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         Arc::get_mut(&mut self.0)
-            .expect("settings come before the first process")
+            .expect("settings cannot change once the place is shared")
             .settings
             .push((name, value.to_string()));
         self
@@ -51,7 +53,7 @@ impl Place {
     /// Another folder, with the same settings.
     pub(crate) fn clone_elsewhere(&self) -> Self {
         let Self(inner) = place();
-        let mut inner = Arc::into_inner(inner).expect("nobody else has it yet");
+        let mut inner = Arc::into_inner(inner).expect("the new place is not shared yet");
         inner.settings.clone_from(&self.0.settings);
         Self(Arc::new(inner))
     }
@@ -60,21 +62,32 @@ impl Place {
         self.0.folder.path()
     }
 
-    /// Where the link is.
+    /// Path of the link.
     pub(crate) fn link(&self) -> PathBuf {
         self.folder().join("sockets/lineside.sock")
     }
 
-    /// The binary with these arguments and this place's settings, and nothing of the environment of the tests.
+    /// Runs the binary with these arguments and the settings of this place; the environment of the tests is cleared.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        self.command_under(&[], arguments)
+    }
+
+    /// The same, as an argument of another program such as `sh -c` or `setpriv`.
+    pub(crate) fn command_under(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
+        let binary = binary();
+        let mut words = wrapper
+            .iter()
+            .map(OsStr::new)
+            .chain([binary.as_os_str()])
+            .chain(arguments.iter().map(OsStr::new));
+        let mut command = Command::new(words.next().unwrap());
         command
-            .args(arguments)
+            .args(words)
             .env_clear()
             .env("LINESIDE_SECRET", SECRET)
             .env("LINESIDE_BIND", "127.0.0.1:0")
             .env("LINESIDE_ADMIN_BIND", "none")
-            // Less than any machine's limit of open files, of which there would be a warning.
+            // A number above the limit of open files would log a warning.
             .env("LINESIDE_CONNECTIONS_MAX", "500")
             .env("LINESIDE_LINK", format!("unix:{}", self.link().display()))
             .envs(self.0.settings.iter().map(|(name, value)| (name, value)))
@@ -83,12 +96,12 @@ impl Place {
         command
     }
 
-    /// Starts a sidecar and waits until it listens.
+    /// Starts a sidecar and waits until it listens for browsers.
     pub(crate) fn start(&self) -> Sidecar {
         self.start_from(&mut self.command(&[]))
     }
 
-    /// The same, with a command that was changed.
+    /// The same, with a command that the test has changed.
     pub(crate) fn start_from(&self, command: &mut Command) -> Sidecar {
         let mut sidecar = self.spawn_from(command);
         let listening = sidecar.logged(&["event=listening"]);
@@ -100,12 +113,12 @@ impl Place {
         sidecar
     }
 
-    /// Starts a sidecar that may not get so far as to listen.
+    /// Starts a sidecar without waiting until it listens.
     pub(crate) fn spawn(&self) -> Sidecar {
         self.spawn_from(&mut self.command(&[]))
     }
 
-    /// The same, with a command that was changed.
+    /// The same, with a command that the test has changed.
     pub(crate) fn spawn_from(&self, command: &mut Command) -> Sidecar {
         let mut child = command
             .stdout(Stdio::piped())
@@ -127,14 +140,14 @@ impl Place {
     }
 }
 
-/// What cargo built beside this test.
+/// Path of the binary that cargo built beside this test.
 fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
     let binary = profile.join("lineside");
     assert!(
         binary.exists(),
-        "there is no sidecar at {}: run `cargo build -p lineside`, or `bin/test e2e`, which does",
+        "{} does not exist: run `cargo build -p lineside`, or `bin/test e2e`, which builds it",
         binary.display()
     );
     binary
@@ -142,7 +155,7 @@ fn binary() -> PathBuf {
 
 /// A running sidecar; killed when dropped.
 pub(crate) struct Sidecar {
-    /// The port for browsers.
+    /// Port for browsers.
     pub(crate) port: u16,
     place: Place,
     child: Child,
@@ -164,7 +177,7 @@ impl Sidecar {
         kill(pid, signal).unwrap();
     }
 
-    /// Waits for its end, and for the last line of its log.
+    /// Waits until the process has ended and its log is read to the end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let status = within("the sidecar ends", || self.child.try_wait().unwrap());
         for reader in self.readers.drain(..) {
@@ -173,7 +186,7 @@ impl Sidecar {
         status
     }
 
-    /// kill -9.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::SIGKILL);
         assert_eq!(self.ended().signal(), Some(9));
@@ -183,7 +196,7 @@ impl Sidecar {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for a line of the log that holds all of this.
+    /// Waits for a log line that contains all of these parts.
     pub(crate) fn logged(&self, parts: &[&str]) -> String {
         within(&format!("a log line with {parts:?}"), || {
             let lines = self.log();
@@ -194,7 +207,7 @@ impl Sidecar {
         })
     }
 
-    /// Both outputs so far, a line each.
+    /// Lines of standard output and standard error so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.0.lock().unwrap().clone()
     }
@@ -212,9 +225,9 @@ impl Drop for Sidecar {
     }
 }
 
-/// The addresses of IPv4 and IPv6 where it listens, in order of their ports.
+/// TCP addresses on which the sidecar listens, ordered by port.
 pub(crate) fn listening_ports(sidecar: &Sidecar) -> Vec<String> {
-    // /proc/<pid>/fd names sockets by inode, /proc/net/tcp{,6} those that listen (state 0A, proc(5)).
+    // /proc/<pid>/fd lists sockets by inode; /proc/<pid>/net/tcp{,6} has their state, of which 0A is LISTEN (proc(5)).
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).unwrap();
     let sockets: Vec<String> = descriptors
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())

@@ -1,72 +1,13 @@
-//! Silence, and settings that cannot be.
+//! Settings: their validation at the start, and their effect on listeners and public channels.
 
 use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::support::{Heard, listening_ports, place, sidecar};
+use crate::support::{listening_ports, place, sidecar};
 
 #[test]
-fn who_answers_nothing_is_sent_away_and_who_answers_anything_stays() {
-    let sidecar = place()
-        .with("LINESIDE_HEARTBEAT_SECONDS", 1)
-        .with("LINESIDE_PUBLIC_CHANNELS", "a")
-        .start();
-    // Reads everything and sends nothing: no pong, no request.
-    let mut silent = sidecar.raw_browser().connected();
-    // Its WebSocket answers pings as every browser's does, its page answers none.
-    let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "a"}]}));
-    std::thread::scope(|scope| {
-        let ended = scope.spawn(|| silent.ended());
-        let mut pings = 0;
-        while !ended.is_finished() {
-            match browser.hear() {
-                Heard::Envelope(envelope) => assert_eq!(envelope["type"], "ping"),
-                Heard::Ping => pings += 1,
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(pings > 1);
-        let (code, texts) = ended.join().unwrap();
-        assert_eq!(code, Some(4102));
-        let goodbye = texts.last().unwrap();
-        assert_eq!(goodbye["reason"], "heartbeat");
-        assert!(goodbye["after_ms"].is_u64());
-    });
-    sidecar.publisher().publish("a", 1);
-    browser.expect_message("a", json!(1));
-}
-
-#[test]
-fn a_client_that_vanishes_frees_its_place() {
-    let sidecar = place().with("LINESIDE_CONNECTIONS_MAX", 1).start();
-    for _ in 0..20 {
-        let (stream, answer) = crate::support::within("a place", || {
-            let (stream, answer) = sidecar.dial().request();
-            (answer.status == 101).then_some((stream, answer))
-        });
-        assert_eq!(answer.status, 101);
-        drop(stream);
-    }
-}
-
-#[test]
-fn a_client_that_neither_reads_nor_answers_frees_its_place() {
-    let sidecar = place()
-        .with("LINESIDE_CONNECTIONS_MAX", 1)
-        .with("LINESIDE_HEARTBEAT_SECONDS", 1)
-        .start();
-    let _silent = sidecar.raw_browser().connected();
-    let line = sidecar.logged(&["event=connection_ended"]);
-    assert!(line.contains("reason=heartbeat"), "{line}");
-    crate::support::within("a place", || {
-        let (_, answer) = sidecar.dial().request();
-        (answer.status == 101).then_some(())
-    });
-}
-
-#[test]
-fn a_setting_that_cannot_be_stops_the_start_with_one_line_that_names_it() {
+fn invalid_setting_stops_the_start_with_one_line_that_names_it() {
     // Values that the unit tests of the settings leave out.
     for (name, value) in [
         ("LINESIDE_SECRET", "the secret of these tests: 0123456789,"),
@@ -99,7 +40,7 @@ fn a_setting_that_cannot_be_stops_the_start_with_one_line_that_names_it() {
 }
 
 #[test]
-fn a_grant_of_everything_public_opens_no_reserved_name() {
+fn public_channels_star_opens_no_reserved_channel() {
     let sidecar = place().with("LINESIDE_PUBLIC_CHANNELS", "*").start();
     let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "any"}]}));
     assert_eq!(browser.welcome["channels"], json!(["any"]));
@@ -110,7 +51,7 @@ fn a_grant_of_everything_public_opens_no_reserved_name() {
 }
 
 #[test]
-fn without_a_secret_nothing_is_served() {
+fn missing_secret_stops_the_start() {
     let place = place();
     let mut command = place.command(&["serve"]);
     command
@@ -129,7 +70,7 @@ fn without_a_secret_nothing_is_served() {
 }
 
 #[test]
-fn the_effective_settings_are_told_once_and_a_mistyped_one_is_warned_of() {
+fn settings_are_logged_once_and_an_unknown_one_warns() {
     let sidecar = place()
         .with("LINESIDE_HEARTBEAT_SECOND", 5)
         .with("LINESIDE_SHARDS", 2)
@@ -153,7 +94,7 @@ fn the_effective_settings_are_told_once_and_a_mistyped_one_is_warned_of() {
 }
 
 #[test]
-fn nothing_listens_but_the_port_and_the_link() {
+fn only_the_configured_port_is_open() {
     let sidecar = sidecar();
     let port = format!("127.0.0.1:{}", sidecar.port);
     assert_eq!(listening_ports(&sidecar), [port]);
