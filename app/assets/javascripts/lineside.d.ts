@@ -1,12 +1,13 @@
-/** Everything up to here was seen: `<epoch>.<position>`, or `unknown`. Made by the server; not to be taken apart. */
+/** Position up to which everything was received: `<epoch>.<position>`, or `unknown`. Opaque: do not parse it. */
 export type Cursor = string;
 
 /**
- * - `connecting`: on the way
- * - `open`: what is published arrives
- * - `waiting`, `offline`: comes back by itself
- * - `stopped`: does not come back: the server said so, or nobody is signed in
- * - `closed`: by `close()`
+ * State of the connection:
+ * - `connecting`: the socket is being opened, or a token is being fetched
+ * - `open`: publications arrive
+ * - `waiting`, `offline`: disconnected, reconnects by itself
+ * - `stopped`: does not reconnect, because the server refused for good or nobody is signed in
+ * - `closed`: closed by `close()`
  */
 export type Status = "connecting" | "open" | "waiting" | "offline" | "stopped" | "closed";
 
@@ -15,55 +16,55 @@ export interface Message<Data = unknown> {
   readonly channel: string;
   readonly cursor: Cursor;
   readonly data: Data;
-  /** It was sent before a crash of the server too, and may have been seen then. */
+  /** Set if the server crashed before it confirmed this message: the page may have received it already. */
   readonly resent?: true;
 }
 
 export type Listener<Data = unknown> = (data: Data, message: Message<Data>) => void;
 
 export interface Subscription {
-  /** Nothing more is heard. */
+  /** Ends the subscription: its listener is not called again. */
   unsubscribe(): void;
 }
 
-/** What is not given is read from the page: `<meta name="lineside-url">`, and so on. */
+/** Options of a connection. Each option that is missing is read from the page: `<meta name="lineside-url">`, and so on. */
 export interface Options {
-  /** Where the socket is opened; relative to the page. */
+  /** Address of the WebSocket, absolute or relative to the page. */
   url?: string;
-  /** A connection token. */
+  /** Connection token. */
   token?: string;
-  /** Where fresh tokens come from: a POST that answers `{"token":…}`. */
+  /** Address that answers a POST with a fresh token: `{"token":…}`. */
   tokenUrl?: string;
-  /** What the page shows is as of here. Without one it is `unknown`; null for no past at all. */
+  /** Cursor of the data that the page was rendered with. Default: `unknown`. null: replay nothing. */
   cursor?: Cursor | null;
 }
 
 export interface UserOptions {
-  /** What the listener shows is as of here. The page's cursor by default; null for where the connection stands. */
+  /** Cursor of the data that the listener already has. Default: the page's cursor. null: the connection's cursor. */
   after?: Cursor | null;
 }
 
 export interface SubscribeOptions extends UserOptions {
-  /** A channel token, where the connection's own does not open the channel. */
+  /** Channel token, needed if the connection token does not allow this channel. */
   token?: string;
 }
 
 export interface EventMap {
-  /** `code` is the close code, and `waitMs` the time until the next try. */
+  /** The status changed. `code` is the close code, `waitMs` the delay before the next attempt, in milliseconds. */
   status: CustomEvent<{ status: Status; code?: number; waitMs?: number }>;
-  /** Of these channels some is gone: fetch anew what the page shows of them. What comes from now on is heard as ever. */
+  /** Messages of these channels were lost: refetch their data. Later messages arrive as usual. */
   lost: CustomEvent<{ channels: string[] }>;
-  /** This channel is not open to the page, or is no longer. */
+  /** The page may not, or may no longer, read this channel. */
   refused: CustomEvent<{ channel: string; code: string; message?: string }>;
 }
 
 export interface Lineside extends Omit<EventTarget, "addEventListener" | "removeEventListener"> {
   readonly status: Status;
-  /** Calls `listener` for each publication after its cursor, in order, once. */
+  /** Calls `listener` once for each publication after its cursor, in order. */
   subscribe<Data = unknown>(channel: string, listener: Listener<Data>, options?: SubscribeOptions): Subscription;
-  /** The same for the channel of the user whose token it is. */
+  /** Subscribes to the channel of the user that the connection token names. */
   user<Data = unknown>(listener: Listener<Data>, options?: UserOptions): Subscription;
-  /** Ends the connection and every subscription, for good. */
+  /** Closes the connection and ends every subscription. It does not reconnect. */
   close(): void;
   addEventListener<Type extends keyof EventMap>(
     type: Type,
@@ -78,7 +79,8 @@ export interface Lineside extends Omit<EventTarget, "addEventListener" | "remove
 }
 
 /**
- * Opens a connection, and keeps it open.
- * @throws {Error} without a `url`; {TypeError} when it is none
+ * Opens a connection and reconnects whenever it breaks.
+ * @throws {Error} if there is no `url`
+ * @throws {TypeError} if `url` is not a valid URL
  */
 export function connect(options?: Options): Lineside;

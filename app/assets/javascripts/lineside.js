@@ -1,36 +1,38 @@
-// A page's end of lineside-v1 (docs/protocol.md): one connection that comes back by itself, and of every subscription
-// everything after its cursor, in order and once, or the word that some of it is lost.
+// Browser client of lineside-v1 (docs/protocol.md). Keeps one connection and reconnects by itself. Each subscription
+// receives everything after its cursor, in order and once, or a `lost` event.
 
-// Each wait before another try is a random part of a span that doubles between these, so that pages come back spread out.
+// Limits of the back-off before a reconnect. Each delay is a random part of a span that doubles, so that pages
+// reconnect spread out.
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
-// The longest that a server's `after_ms` is obeyed.
+// Maximum `after_ms` accepted from the server.
 const AFTER_MS_MAX = 60_000;
-// A page that is told `lost` and loads again may be told the same at once: while the app does not know where the sidecar
-// stands, say. So one that is told within this of the page before it waits, twice as long as that one, between these.
+// A page that reloads on `lost` can receive `lost` again at once, for example while the app has no link to the sidecar.
+// To avoid a reload loop, a second `lost` of the same page within LOST_AGAIN_MS is delayed, and each further one twice
+// as long, between these limits.
 const LOST_AGAIN_MS = 60_000;
 const LOST_MS_MIN = 1_000;
 const LOST_MS_MAX = 30_000;
-// How long after a heartbeat is due the silence means that the line is dead.
+// Silence after a heartbeat was due until the connection counts as broken.
 const SILENCE_MS_MAX = 10_000;
-// Seconds between heartbeats, until a welcome says how many there are.
+// Seconds between heartbeats, until the welcome names them.
 const HEARTBEAT_SECONDS = 25;
-// How long the app may take to answer with a token.
+// Time-out of a request for a token.
 const TOKEN_MS_MAX = 10_000;
-// A token is renewed no sooner than this after it came, however short it lives or wrong this clock is.
+// Minimum delay before a token is renewed, whatever its lifetime and this machine's clock.
 const RENEW_MS_MIN = 1_000;
-// The longest that a browser's timer can wait.
+// Maximum delay of a browser's timer.
 const TIMER_MS_MAX = 2 ** 31 - 1;
-// Channels that one `connect` may name; what is beyond them is subscribed to behind it.
+// Maximum number of channels in one `connect`. The others are subscribed right after it.
 const CONNECT_CHANNELS_MAX = 128;
 
-// Where a listener stands. Asked: it hears nothing before its answer. Behind: a replay is on its way, so it has a cursor
-// of its own. Live: the connection's cursor is its own.
-const ASKED = 0;
-const BEHIND = 1;
+// State of a listener. Requested: waits for the server's answer and receives nothing. Replaying: receives a replay and
+// has a cursor of its own. Live: shares the connection's cursor.
+const REQUESTED = 0;
+const REPLAYING = 1;
 const LIVE = 2;
 
-// Instead of a request's `ref`: asked by the connect, and refused.
+// Values of a listener's `ref` other than the number of a `subscribe`: requested by the connect, or refused.
 const BY_CONNECT = 0;
 const REFUSED = null;
 
@@ -39,22 +41,21 @@ const wantsToken = (code) => code >= 4000 && code < 4100;
 
 const meta = (name) => globalThis.document?.querySelector(`meta[name="${name}"]`)?.content;
 
-// Whether what stands at `cursor` is new to whoever has seen everything up to `seen`. Cursors of two epochs cannot be
-// compared, and of those the one that comes later is newer.
+// Whether `cursor` is after `seen`. Cursors of different epochs cannot be compared: the one received later is newer.
 function isNew(cursor, seen) {
   if (!seen) return true;
   const [[epoch, position], [seenEpoch, seenPosition]] = [cursor.split("."), seen.split(".")];
   return epoch !== seenEpoch || Number(position) > Number(seenPosition);
 }
 
-// The cursor that leaves out less; of two epochs, one that resumes as lost.
+// Returns the earlier of two cursors; "unknown", which resumes as lost, if their epochs differ.
 function lower(one, other) {
   if (!one || !other) return one || other;
   if (one.split(".")[0] !== other.split(".")[0]) return "unknown";
   return isNew(one, other) ? other : one;
 }
 
-// What a token says, to be trusted by nobody: {} when it cannot be read.
+// Claims of a token, not verified; {} if the token cannot be parsed.
 function claims(token) {
   try {
     const base64 = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
@@ -65,50 +66,50 @@ function claims(token) {
   }
 }
 
-// How long this page waits to be told `lost`: known with the first time, over after it. The tab keeps when that was, for
-// the same page when it is loaded again.
-let lostWaitMs;
-function lostWait() {
-  if (lostWaitMs !== undefined) return lostWaitMs;
-  lostWaitMs = 0;
+// Delay of a `lost` event, in milliseconds. Computed at the first `lost` of this page load, and zero once it is over.
+// sessionStorage keeps the time of the last `lost` and their count for the next load of the same page.
+let lostDelayMs;
+function lostDelay() {
+  if (lostDelayMs !== undefined) return lostDelayMs;
+  lostDelayMs = 0;
   try {
     const now = Date.now();
     const key = `lineside.lost ${location.pathname}`;
     const [last, count] = (sessionStorage[key] ?? "0 0").split(" ").map(Number);
     const before = Math.abs(now - last) < LOST_AGAIN_MS ? count : 0;
-    if (before > 0) lostWaitMs = Math.min(LOST_MS_MIN * 2 ** (before - 1), LOST_MS_MAX);
-    sessionStorage[key] = `${now + lostWaitMs} ${before + 1}`;
-    setTimeout(() => (lostWaitMs = 0), lostWaitMs);
+    if (before > 0) lostDelayMs = Math.min(LOST_MS_MIN * 2 ** (before - 1), LOST_MS_MAX);
+    sessionStorage[key] = `${now + lostDelayMs} ${before + 1}`;
+    setTimeout(() => (lostDelayMs = 0), lostDelayMs);
   } catch {
-    // A browser that keeps nothing for this page.
+    // No sessionStorage: no delay.
   }
-  return lostWaitMs;
+  return lostDelayMs;
 }
 
 class Lineside extends EventTarget {
   #url;
   #givenTokenUrl;
   #token;
-  // The token last seen in the page, null for a page of nobody's; undefined when the app gave one itself.
+  // Token last read from the page's tag; null if the page has none, undefined if the app passed a token itself.
   #pageToken;
   #user;
   #givenCursor;
-  // Everything up to here was heard, on every channel without a listener that is asked or behind.
+  // Position up to which everything was received, on each channel whose listeners are all live.
   #cursor;
   #listeners = new Set();
   #refs = 0;
-  #isAsking = false;
+  #isRequesting = false;
 
   #status = "connecting";
   #socket;
-  // Counts what supersedes an attempt that is still waiting for its token.
+  // Number of the current connection attempt. An attempt that waits for a token gives up if the number has changed.
   #attempt = 0;
   #isPaused = false;
   #life = new AbortController();
   #failures = 0;
   #notBefore = 0;
   #heartbeatMs = HEARTBEAT_SECONDS * 1000;
-  #heardAt;
+  #receivedAt;
   #watchdog;
   #retryTimer;
   #renewTimer;
@@ -121,7 +122,7 @@ class Lineside extends EventTarget {
     this.#url = href.replace(/^http/, "ws");
     this.#givenTokenUrl = tokenUrl;
     if (token === undefined) this.#pageToken = (token = meta("lineside-token")) ?? null;
-    this.#takeToken(token);
+    this.#setToken(token);
     this.#givenCursor = cursor;
     this.#cursor = this.#pageCursor();
     this.#followPage();
@@ -133,11 +134,11 @@ class Lineside extends EventTarget {
   }
 
   subscribe(channel, fn, { token, after = this.#pageCursor() } = {}) {
-    return this.#listen({ channel, fn, token, cursor: after ?? this.#cursor });
+    return this.#add({ channel, fn, token, cursor: after ?? this.#cursor });
   }
 
   user(fn, { after = this.#pageCursor() } = {}) {
-    return this.#listen({ fn, cursor: after ?? this.#cursor });
+    return this.#add({ fn, cursor: after ?? this.#cursor });
   }
 
   close() {
@@ -148,7 +149,7 @@ class Lineside extends EventTarget {
 
   // Subscriptions
 
-  // A Turbo visit renders another page into the same document, so its tags are read each time.
+  // Read from the page's tags each time, because a Turbo visit replaces them.
   get #tokenUrl() {
     return this.#givenTokenUrl ?? meta("lineside-token-url");
   }
@@ -165,49 +166,50 @@ class Lineside extends EventTarget {
     return [...this.#listeners].filter((listener) => this.#channel(listener) === channel);
   }
 
-  #listen(listener) {
-    const isHeard = this.#of(this.#channel(listener)).some(({ state }) => state === LIVE);
-    const isBehind = !listener.cursor || isNew(this.#cursor ?? "", listener.cursor);
-    listener.state = isHeard && !isBehind ? LIVE : ASKED;
+  #add(listener) {
+    const isLive = this.#of(this.#channel(listener)).some(({ state }) => state === LIVE);
+    const needsReplay = !listener.cursor || isNew(this.#cursor ?? "", listener.cursor);
+    listener.state = isLive && !needsReplay ? LIVE : REQUESTED;
     this.#listeners.add(listener);
-    this.#ask();
-    return { unsubscribe: () => this.#leave(listener) };
+    this.#requestSubscriptions();
+    return { unsubscribe: () => this.#remove(listener) };
   }
 
-  #leave(listener) {
+  #remove(listener) {
     const channel = this.#channel(listener);
     if (this.#listeners.delete(listener) && channel && this.#of(channel).length === 0)
       this.#send({ type: "unsubscribe", channel });
   }
 
-  // Asks for what was not asked for on this socket, once the code that subscribes has run to its end.
-  #ask() {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
+  // Sends `subscribe` for each channel not yet requested on this socket. Runs in a microtask, so that listeners added
+  // together share one request.
+  #requestSubscriptions() {
+    if (this.#isRequesting) return;
+    this.#isRequesting = true;
     queueMicrotask(() => {
-      this.#isAsking = false;
+      this.#isRequesting = false;
       if (this.#socket?.readyState !== 1) return;
-      for (const [channel, listeners] of this.#channels(({ state, ref }) => state === ASKED && ref === undefined))
+      for (const [channel, listeners] of this.#channels(({ state, ref }) => state === REQUESTED && ref === undefined))
         this.#send({ type: "subscribe", ...this.#entry(channel, listeners, ++this.#refs), ref: this.#refs });
     });
   }
 
-  // The listeners that are `wanted`, by the name of their channel.
-  #channels(wanted) {
+  // Listeners for which `isWanted`, grouped by channel.
+  #channels(isWanted) {
     const channels = new Map();
     for (const listener of this.#listeners) {
       const channel = this.#channel(listener);
-      if (channel && wanted(listener)) channels.set(channel, [...(channels.get(channel) ?? []), listener]);
+      if (channel && isWanted(listener)) channels.set(channel, [...(channels.get(channel) ?? []), listener]);
     }
     return channels;
   }
 
-  // What names a channel in a request: after the lowest cursor of those that have one of their own.
+  // Entry of a channel in a `connect` or `subscribe`, with the lowest cursor of its listeners.
   #entry(channel, listeners, ref) {
     let after;
     for (const listener of listeners) {
-      if (listener.state === ASKED) listener.ref = ref;
-      after = lower(after, listener.state === ASKED ? listener.cursor : this.#cursor);
+      if (listener.state === REQUESTED) listener.ref = ref;
+      after = lower(after, listener.state === REQUESTED ? listener.cursor : this.#cursor);
     }
     const token = this.#of(channel).findLast((listener) => listener.token)?.token;
     return { channel, token, after: after ?? undefined };
@@ -216,49 +218,50 @@ class Lineside extends EventTarget {
   #connect() {
     for (const listener of this.#listeners) {
       listener.ref = undefined;
-      if (listener.state === BEHIND) listener.state = ASKED;
+      if (listener.state === REPLAYING) listener.state = REQUESTED;
     }
     const channels = [...this.#channels(() => true)];
     const subscribe = channels
       .splice(0, CONNECT_CHANNELS_MAX)
       .map(([channel, listeners]) => this.#entry(channel, listeners, BY_CONNECT));
-    for (const [, listeners] of channels) listeners.forEach((listener) => this.#toAsked(listener));
+    for (const [, listeners] of channels) listeners.forEach((listener) => this.#toRequested(listener));
     this.#send({ type: "connect", token: this.#token, after: this.#cursor ?? undefined, subscribe });
-    this.#ask();
+    this.#requestSubscriptions();
   }
 
-  // A live listener that has to ask again has heard what the connection has.
-  #toAsked(listener) {
+  // Marks a listener as requested. A live one continues at the connection's cursor.
+  #toRequested(listener) {
     if (listener.state === LIVE && this.#cursor && isNew(this.#cursor, listener.cursor)) listener.cursor = this.#cursor;
-    listener.state = ASKED;
+    listener.state = REQUESTED;
   }
 
-  // Takes a listener to where the server's answer puts it.
-  #answered(listener, isLost, { cursor, recovered }) {
-    const isReplayed = !isLost && recovered !== undefined && listener.state === ASKED && listener.cursor;
+  // Sets the state of a listener after the server's answer.
+  #applyAnswer(listener, isLost, { cursor, recovered }) {
+    const isReplayed = !isLost && recovered !== undefined && listener.state === REQUESTED && listener.cursor;
     if (isLost) listener.cursor = cursor;
-    listener.state = isReplayed ? BEHIND : LIVE;
+    listener.state = isReplayed ? REPLAYING : LIVE;
   }
 
-  // The connection may have come past what was never sent of a channel: who is refused keeps a cursor of its own.
-  #refused(listeners, channel, code, message) {
-    for (const listener of listeners) Object.assign(listener, { state: ASKED, ref: REFUSED });
+  // Marks listeners as refused. They keep their own cursor, because the connection's may pass messages that they
+  // missed.
+  #refuse(listeners, channel, code, message) {
+    for (const listener of listeners) Object.assign(listener, { state: REQUESTED, ref: REFUSED });
     this.#emit("refused", { channel, code, message });
   }
 
-  // Only what somebody listens to has to be fetched anew.
-  #lost(channels, afterMs = 0) {
-    const heard = () => channels.filter((channel) => this.#of(channel).length > 0);
-    const tell = () => heard().length > 0 && this.#emit("lost", { channels: heard() });
-    const waitMs = heard().length > 0 ? Math.max(afterMs, lostWait()) : afterMs;
-    if (waitMs > 0) setTimeout(tell, waitMs);
-    else tell();
+  // Emits `lost` for the channels that have a listener, delayed if necessary.
+  #emitLost(channels, afterMs = 0) {
+    const subscribed = () => channels.filter((channel) => this.#of(channel).length > 0);
+    const emit = () => subscribed().length > 0 && this.#emit("lost", { channels: subscribed() });
+    const waitMs = subscribed().length > 0 ? Math.max(afterMs, lostDelay()) : afterMs;
+    if (waitMs > 0) setTimeout(emit, waitMs);
+    else emit();
   }
 
   // Envelopes
 
-  #hear(it) {
-    this.#watch();
+  #receive(it) {
+    this.#restartWatchdog();
     switch (it.type) {
       case "welcome":
         return this.#welcome(it);
@@ -266,27 +269,29 @@ class Lineside extends EventTarget {
         return this.#message(it);
       case "caught_up":
         for (const listener of it.channel === undefined ? this.#listeners : this.#of(it.channel))
-          if (listener.state === BEHIND && (listener.ref === BY_CONNECT) === (it.channel === undefined)) listener.state = LIVE;
-        return this.#reach(it.cursor);
+          if (listener.state === REPLAYING && (listener.ref === BY_CONNECT) === (it.channel === undefined))
+            listener.state = LIVE;
+        return this.#advance(it.cursor);
       case "subscribed":
-        for (const listener of this.#askedBy(it.ref)) this.#answered(listener, it.recovered === false, it);
-        return it.recovered === false && this.#lost([it.channel]);
+        for (const listener of this.#requestedBy(it.ref)) this.#applyAnswer(listener, it.recovered === false, it);
+        return it.recovered === false && this.#emitLost([it.channel]);
       case "unsubscribed":
-        // Unasked, the right to it has ended; those that have asked again get an answer of their own.
-        return it.code && this.#refused(this.#of(it.channel).filter(({ state }) => state !== ASKED), it.channel, it.code);
+        // With a code, the permission ended. Listeners with a new request under way get an answer of their own.
+        if (!it.code) return;
+        return this.#refuse(this.#of(it.channel).filter(({ state }) => state !== REQUESTED), it.channel, it.code);
       case "refreshed":
-        for (const listener of this.#askedBy(REFUSED)) listener.ref = undefined;
-        return this.#ask();
+        for (const listener of this.#requestedBy(REFUSED)) listener.ref = undefined;
+        return this.#requestSubscriptions();
       case "error":
         if (it.code === "other_user") return this.#restart();
-        return it.channel && this.#refused(this.#askedBy(it.ref), it.channel, it.code, it.message);
+        return it.channel && this.#refuse(this.#requestedBy(it.ref), it.channel, it.code, it.message);
       case "lost":
-        this.#reach(it.cursor);
+        this.#advance(it.cursor);
         for (const listener of it.channels.flatMap((channel) => this.#of(channel)))
-          if (listener.state !== ASKED) this.#answered(listener, true, it);
-        return this.#lost(it.channels, Math.min(it.after_ms ?? 0, AFTER_MS_MAX));
+          if (listener.state !== REQUESTED) this.#applyAnswer(listener, true, it);
+        return this.#emitLost(it.channels, Math.min(it.after_ms ?? 0, AFTER_MS_MAX));
       case "ping":
-        this.#reach(it.cursor);
+        this.#advance(it.cursor);
         return this.#send({ type: "pong", cursor: it.cursor });
       case "disconnect":
         this.#notBefore = Date.now() + Math.min(it.after_ms ?? 0, AFTER_MS_MAX);
@@ -296,39 +301,40 @@ class Lineside extends EventTarget {
   #welcome(it) {
     this.#failures = 0;
     this.#heartbeatMs = it.heartbeat * 1000;
-    this.#reach(it.cursor);
-    this.#takeUser(it.user);
+    this.#advance(it.cursor);
+    this.#setUser(it.user);
     const refused = new Map(it.refused.map((refusal) => [refusal.channel, refusal]));
     const lost = it.lost ?? [];
     for (const [channel, listeners] of this.#channels(({ state, ref }) => state === LIVE || ref === BY_CONNECT)) {
-      if (refused.has(channel)) this.#refused(listeners, channel, refused.get(channel).code);
-      else for (const listener of listeners) this.#answered(listener, lost.includes(channel), it);
+      if (refused.has(channel)) this.#refuse(listeners, channel, refused.get(channel).code);
+      else for (const listener of listeners) this.#applyAnswer(listener, lost.includes(channel), it);
     }
     this.#setStatus("open");
-    this.#lost(lost);
-    this.#ask();
+    this.#emitLost(lost);
+    this.#requestSubscriptions();
   }
 
   #message(it) {
     const listeners = this.#of(it.channel);
-    if (!listeners.some(({ state }) => state === BEHIND)) this.#reach(it.cursor);
+    if (!listeners.some(({ state }) => state === REPLAYING)) this.#advance(it.cursor);
     for (const listener of listeners) {
-      if (listener.state === ASKED || !this.#listeners.has(listener) || !isNew(it.cursor, listener.cursor)) continue;
+      if (listener.state === REQUESTED || !this.#listeners.has(listener) || !isNew(it.cursor, listener.cursor)) continue;
       listener.cursor = it.cursor;
       try {
         listener.fn(it.data, it);
       } catch (error) {
-        // A listener's fault is the app's to see, and keeps nothing from the others.
+        // Reported, so that the other listeners still receive the message.
         (globalThis.reportError ?? console.error)(error);
       }
     }
   }
 
-  #askedBy(ref) {
-    return [...this.#listeners].filter((listener) => listener.state === ASKED && listener.ref === ref && ref !== undefined);
+  #requestedBy(ref) {
+    if (ref === undefined) return [];
+    return [...this.#listeners].filter((listener) => listener.state === REQUESTED && listener.ref === ref);
   }
 
-  #reach(cursor) {
+  #advance(cursor) {
     if (isNew(cursor, this.#cursor)) this.#cursor = cursor;
   }
 
@@ -341,19 +347,19 @@ class Lineside extends EventTarget {
     if (this.#tokenUrl && Date.now() >= this.#renewAt) {
       const token = await this.#fetchToken();
       if (attempt !== this.#attempt) return;
-      if (token === undefined) return this.#ended(1006);
+      if (token === undefined) return this.#disconnected(1006);
       if (token === null) return this.#stop("stopped");
-      this.#takeToken(token, true);
+      this.#setToken(token, true);
     }
     const socket = new WebSocket(this.#url, "lineside-v1");
     this.#socket = socket;
     socket.onopen = () => this.#connect();
-    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
-    socket.onclose = ({ code }) => this.#ended(code);
-    this.#watch();
+    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    socket.onclose = ({ code }) => this.#disconnected(code);
+    this.#restartWatchdog();
   }
 
-  // Lets go of the socket: what it still says or does concerns nobody, and a dead one takes its time to close.
+  // Abandons the socket. Its handlers are removed, because a broken socket can take long to close.
   #drop() {
     this.#attempt++;
     clearTimeout(this.#watchdog);
@@ -371,10 +377,10 @@ class Lineside extends EventTarget {
     this.#open();
   }
 
-  #ended(code) {
-    if (this.#isOver()) return;
+  #disconnected(code) {
+    if (this.#isFinished()) return;
     this.#drop();
-    // Without a place to get another token, the same one would end the same.
+    // Without a token URL, the same token would be refused again.
     if (isFinal(code) || (wantsToken(code) && !this.#tokenUrl)) return this.#stop("stopped", code);
     if (wantsToken(code)) this.#renewAt = 0;
     this.#retry(Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures++), code);
@@ -397,10 +403,10 @@ class Lineside extends EventTarget {
     if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(frame));
   }
 
-  #watch() {
-    this.#heardAt = Date.now();
+  #restartWatchdog() {
+    this.#receivedAt = Date.now();
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#ended(1006), this.#heartbeatMs + SILENCE_MS_MAX);
+    this.#watchdog = setTimeout(() => this.#disconnected(1006), this.#heartbeatMs + SILENCE_MS_MAX);
   }
 
   #setStatus(status, detail) {
@@ -415,11 +421,12 @@ class Lineside extends EventTarget {
 
   // Tokens
 
-  // `isFresh`: it was signed just now, so that this clock need not be right.
-  #takeToken(token, isFresh = false) {
+  // Stores a token and schedules its renewal. `isFresh`: signed just now, so its lifetime counts from now, whatever
+  // this machine's clock.
+  #setToken(token, isFresh = false) {
     const { sub = null, iat, exp } = claims(token);
     this.#token = token || undefined;
-    this.#takeUser(exp && sub);
+    this.#setUser(exp && sub);
     clearTimeout(this.#renewTimer);
     this.#renewAt = Infinity;
     if (!this.#tokenUrl || !exp) return;
@@ -430,17 +437,18 @@ class Lineside extends EventTarget {
     this.#renewTimer = setTimeout(() => this.#renew(), waitMs);
   }
 
-  // What the page shows of one user's channel says nothing about another's: that is lost, and fetched anew.
-  #takeUser(user) {
+  // Sets the user. If the user changes, listeners of the user's channel resume as lost, because their data is of
+  // another user.
+  #setUser(user) {
     const before = this.#user;
     this.#user = user;
     if (before === undefined || before === user) return;
     for (const listener of this.#listeners)
-      if (listener.channel === undefined) Object.assign(listener, { state: ASKED, ref: undefined, cursor: "unknown" });
+      if (listener.channel === undefined) Object.assign(listener, { state: REQUESTED, ref: undefined, cursor: "unknown" });
   }
 
   async #renew() {
-    // Whoever is not connected fetches one before connecting.
+    // Without an open connection, the token is fetched before the next attempt.
     if (this.#status !== "open") return;
     const attempt = this.#attempt;
     const token = await this.#fetchToken();
@@ -450,25 +458,25 @@ class Lineside extends EventTarget {
     this.#renewTimer = setTimeout(() => this.#renew(), RETRY_MS_MAX * (0.5 + Math.random() / 2));
   }
 
-  // A fresh token for the same user goes over the same connection.
+  // Uses another token: sent on the open connection if it is of the same user, otherwise with a new connection.
   #replaceToken(token, isFresh) {
     const user = this.#user;
-    this.#takeToken(token, isFresh);
+    this.#setToken(token, isFresh);
     const isSame = this.#user === user;
     if (isSame && this.#status === "open") return this.#send({ type: "refresh", token, ref: ++this.#refs });
-    // Who waits to come back takes it along.
+    // A scheduled reconnect will send it.
     if (isSame && this.#retryTimer) return;
     this.#drop();
     this.#open();
   }
 
-  // The app's answer: a token, null when nobody is signed in, undefined when it is worth another try.
+  // Fetches a token from the app. Returns null if nobody is signed in, undefined if the request should be retried.
   async #fetchToken() {
     try {
       const response = await fetch(this.#tokenUrl, {
         method: "POST",
         headers: { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") ?? "" },
-        // A sign-in form instead of a token is an answer too.
+        // A redirect to a sign-in form means that nobody is signed in.
         redirect: "manual",
         signal: AbortSignal.timeout(TOKEN_MS_MAX),
       });
@@ -485,56 +493,56 @@ class Lineside extends EventTarget {
     const { document } = globalThis;
     const { signal } = this.#life;
     const on = (target, type, act) => target?.addEventListener?.(type, act, { signal });
-    on(globalThis, "online", () => this.#wake());
-    on(globalThis, "offline", () => this.#socket && this.#ended(1006));
-    on(document, "visibilitychange", () => document.visibilityState === "visible" && this.#wake());
-    on(document, "resume", () => this.#wake());
+    on(globalThis, "online", () => this.#reconnectSoon());
+    on(globalThis, "offline", () => this.#socket && this.#disconnected(1006));
+    on(document, "visibilitychange", () => document.visibilityState === "visible" && this.#reconnectSoon());
+    on(document, "resume", () => this.#reconnectSoon());
     on(globalThis, "pagehide", () => this.#pause());
-    on(globalThis, "pageshow", () => this.#unpause());
-    on(document, "turbo:load", () => this.#visit());
+    on(globalThis, "pageshow", () => this.#resume());
+    on(document, "turbo:load", () => this.#usePageToken());
   }
 
-  #isOver() {
+  #isFinished() {
     return this.#status === "stopped" || this.#status === "closed";
   }
 
-  // After sleep, or when the network is back, nobody waits for a backoff or a watchdog to end.
-  #wake() {
-    if (this.#isOver() || this.#isPaused) return;
+  // Reconnects soon after sleep or once the network is back, instead of waiting for the back-off or the watchdog.
+  #reconnectSoon() {
+    if (this.#isFinished() || this.#isPaused) return;
     if (this.#retryTimer) this.#retry(RETRY_MS_MIN);
-    else if (this.#socket && Date.now() - this.#heardAt > this.#heartbeatMs + SILENCE_MS_MAX) this.#ended(1006);
+    else if (this.#socket && Date.now() - this.#receivedAt > this.#heartbeatMs + SILENCE_MS_MAX) this.#disconnected(1006);
   }
 
-  // A page with an open socket is not kept for going back to.
+  // Closes the socket when the page is hidden: browsers keep no page with an open socket in their back/forward cache.
   #pause() {
-    if (this.#isOver()) return;
+    if (this.#isFinished()) return;
     this.#isPaused = true;
     this.#drop();
     this.#setStatus("waiting");
   }
 
-  // Somebody else may have signed in since, so the app is asked who it is.
-  #unpause() {
+  // Reconnects with a fresh token, because another user may have signed in meanwhile.
+  #resume() {
     if (!this.#isPaused) return;
     this.#isPaused = false;
     this.#restart();
   }
 
-  // A Turbo visit brings the token of the page that it shows: for its channels, and perhaps for another user.
-  #visit() {
+  // Uses the token of the page that a Turbo visit shows: it can allow other channels or belong to another user.
+  #usePageToken() {
     const token = meta("lineside-token");
     if (this.#pageToken === undefined || !token || token === this.#pageToken) return;
     this.#pageToken = token;
     const [page, held] = [claims(token), claims(this.#token)];
     if (page.sub !== held.sub && this.#tokenUrl) {
-      // The app may know another user by now; what this page shows is this one's.
-      this.#takeToken(token);
+      // The page shows this token's user. The reconnect fetches a token of the user who is signed in now.
+      this.#setToken(token);
       this.#restart();
     } else if (page.sub !== held.sub || page.iat_ms > held.iat_ms) this.#replaceToken(token, false);
   }
 }
 
-// Opens a connection. What is not given is read from the page's tags, which `lineside_meta_tags` renders.
+// Opens a connection. Options that are missing are read from the page's tags, which `lineside_meta_tags` renders.
 export function connect(options = {}) {
   return new Lineside(options);
 }
