@@ -2,10 +2,10 @@
 
 bind "tcp://127.0.0.1:#{ENV.fetch('DEMO_PORT', 3000)}"
 
-# As in production: the app is loaded once and forked, and each process publishes over a link of its own.
+# Cluster as in production: the app is loaded once and forked, and each process opens its own link.
 workers 2
 threads 1, 5
 preload_app!
 
-# The sidecar beside it: starts and stops with this process, and is started again when it ends.
+# Runs the sidecar: starts and stops it with Puma, and restarts it if it ends.
 plugin :lineside

@@ -5,7 +5,7 @@ Rails.application.routes.draw do
   resources :ticks, only: :create
   resources :switches, only: :create
 
-  # Two people in one browser: each seat signs in for itself, and its pages are under a path of its own.
+  # Two users in one browser: each seat has its own sign-in and its own paths.
   scope "seats/:seat", constraints: { seat: Regexp.union(Seat::NAMES) } do
     get "/", to: "boards#show", as: :board
     resource :session, only: %i[new create destroy]

@@ -1,11 +1,11 @@
-// Milliseconds from sent to seen over the last minute: a dot for each message that a person saw, and a line for each
-// switch that was pressed.
+// Chart of the delay from publish to page over the last minute: a dot for each received message, a line for each switch
+// that was pressed.
 
 const SPAN_MS = 60_000;
-// From a tenth of a millisecond to half a minute: what an outage holds back shows where it belongs.
+// Range of the logarithmic axis. Messages delayed by an outage can take half a minute.
 const [MS_MIN, MS_MAX] = [0.1, 30_000];
 const GRID = { 0.1: "0.1 ms", 1: "1 ms", 10: "10 ms", 100: "100 ms", 1000: "1 s", 10_000: "10 s" };
-// Five messages a second for two people fill a minute with six hundred.
+// Maximum number of dots. Five messages a second for two users make 600 a minute.
 const DOTS_MAX = 2_000;
 const DOT_RADIUS = 2;
 
@@ -25,7 +25,7 @@ export class Chart {
     draw();
   }
 
-  // `color` names a property of the style sheet.
+  // Adds a dot. `color` is the name of a custom property in the style sheet.
   dot(ms, color) {
     this.#dots.push({ at: performance.now(), ms, color });
     if (this.#dots.length > DOTS_MAX) this.#dots.shift();
@@ -35,7 +35,7 @@ export class Chart {
     this.#marks.push({ at: performance.now(), label });
   }
 
-  // The middle one of the delays of a color in the last minute; undefined when there are none.
+  // Median delay of one color over the last minute; undefined without dots.
   median(color) {
     const delays = this.#dots.filter((dot) => dot.color === color).map(({ ms }) => ms);
     return delays.sort((one, other) => one - other)[Math.floor(delays.length / 2)];

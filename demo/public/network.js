@@ -1,5 +1,5 @@
-// This page's network, with a switch: cut, its sockets break without a word, no new one opens and no request gets out.
-// To be imported before anything that connects.
+// Switches the page's network off and on. While it is off, sockets are closed, new ones fail and requests are rejected.
+// Import it before any module that connects.
 
 const { WebSocket: NetworkSocket, fetch: networkFetch } = globalThis;
 const sockets = new Set();
@@ -10,7 +10,7 @@ globalThis.WebSocket = class extends NetworkSocket {
     super(...parameters);
     sockets.add(this);
     this.addEventListener("close", () => sockets.delete(this));
-    // Before it is open, this is how a connection fails.
+    // Closed before it opens, the socket fails like a refused connection.
     if (isCut) this.close();
   }
 };

@@ -1,17 +1,19 @@
-// One person's page: shows what it was rendered with and what the connection brings, and sends its forms.
+// Page of one user: shows the rendered and the received messages, and sends the forms.
 import { switchNetwork } from "/network.js";
 import { Tally } from "/tally.js";
 import { connect } from "/lineside.js";
 
+// Delay before a failed refetch is retried.
 const REFETCH_MS = 2_000;
-// As many as the page is rendered with.
+// Number of messages in each list; Message::NEWEST_COUNT has the same.
 const ITEMS_MAX = 30;
 const lists = { board: document.getElementById("posts"), user: document.getElementById("notices") };
-const line = document.getElementById("line");
+const statusLine = document.getElementById("line");
 
 const now = () => performance.timeOrigin + performance.now();
 
-// From publish to here, by the clocks of server and browser: true on one machine, off by their difference on two.
+// Delay from publish to now, by the clocks of server and browser. Exact on one machine; on two machines, off by the
+// difference of their clocks.
 const delayMs = (sentAt) => Math.max(0, now() - sentAt);
 const shown = (ms) => (ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
@@ -24,12 +26,13 @@ function item({ id, author, body, sent_at: sentAt }) {
   element.querySelector("p").textContent = body;
   if (sentAt) {
     element.classList.add("live");
-    element.querySelector("time").textContent = `seen after ${shown(delayMs(sentAt))}`;
+    element.querySelector("time").textContent = `received after ${shown(delayMs(sentAt))}`;
   }
   return element;
 }
 
-// Newest first, each once: a resume may bring again what the page was rendered with.
+// Adds a message to a list, newest first. A replay can contain messages that the page was rendered with: they are shown
+// once.
 function add(list, message) {
   const older = [...list.children].find((element) => Number(element.dataset.id) <= message.id);
   if (Number(older?.dataset.id) !== message.id) list.insertBefore(item(message), older ?? null);
@@ -41,8 +44,7 @@ function show({ posts, notices }) {
   notices.forEach((notice) => add(lists.user, notice));
 }
 
-// Without an answer it asks again until there is one. Signed out, or in as somebody else, the page is another's: it loads
-// that one.
+// Refetches the page's data, and retries until there is an answer. Reloads the page if the user has signed out.
 async function fetchState() {
   for (;;) {
     const response = await fetch(location.pathname, { headers: { Accept: "application/json" } }).catch(() => null);
@@ -79,7 +81,7 @@ show(state);
 const tally = new Tally(state.ticks.at(-1) ?? 0);
 let losses = 0;
 
-// To the window that this page is a seat of, if it is in one.
+// Shows the counts, and sends them to the window if the page is in one of its frames.
 function report(ms) {
   const counts = { seen: tally.seen, missing: tally.missing, twice: tally.twice, fetched: tally.fetched };
   for (const [name, count] of Object.entries(counts)) {
@@ -111,11 +113,11 @@ lineside.addEventListener("lost", async () => {
 const WORDS = { open: "connected", connecting: "connecting", offline: "offline", closed: "closed" };
 
 function showStatus({ status, code, waitMs }) {
-  line.dataset.state = status;
-  line.firstElementChild.textContent =
-    status === "waiting" ? `back in ${((waitMs ?? 0) / 1000).toFixed(1)} s` : (WORDS[status] ?? `stopped (${code ?? "signed out"})`);
+  statusLine.dataset.state = status;
+  statusLine.firstElementChild.textContent =
+    status === "waiting" ? `reconnects in ${((waitMs ?? 0) / 1000).toFixed(1)} s` : (WORDS[status] ?? `stopped (${code ?? "signed out"})`);
   report();
-  // Signed out, here or elsewhere: the app gave no token, and says what is to be seen instead.
+  // Without a code, the app gave no token: the user has signed out, and the app shows the sign-in page.
   if (status === "stopped" && code === undefined) location.reload();
 }
 

@@ -1,21 +1,21 @@
-// What became of the steady traffic on one page. Its messages are numbered without gaps, so that each that is missing or
-// comes twice is seen.
+// Counts the messages of the steady traffic on one page. Their numbers have no gaps, so that missing and duplicate ones
+// are detected.
 
 export class Tally {
-  // The newest that the page was given otherwise than over its socket: up to it, what comes is no news.
+  // Newest number that the page was rendered with or has refetched. Up to it, a received message is no duplicate.
   #given;
   #newest;
-  // Of what is beyond `through`, these are here.
+  // Received numbers above `through`.
   #beyond = new Set();
 
-  // Everything up to here is here.
+  // Number up to which every message was received or refetched.
   through;
 
   seen = 0;
   twice = 0;
   fetched = 0;
 
-  // `newest` is the number of the newest message that the page was rendered with.
+  // `newest`: number of the newest message that the page was rendered with.
   constructor(newest) {
     this.#given = this.#newest = this.through = newest;
   }
@@ -24,14 +24,14 @@ export class Tally {
     return this.#newest - this.through - this.#beyond.size;
   }
 
-  // A message came over the socket. What the page was rendered with or has fetched may come again, as may what the
-  // sidecar had not acked when it crashed, which says so.
+  // Counts a message received over the socket. Not a duplicate: a message that the page was rendered with or has
+  // refetched, and one marked as resent after a crash of the sidecar.
   see(number, wasResent) {
     if (this.#add(number)) this.seen++;
     else if (number > this.#given && !wasResent) this.twice++;
   }
 
-  // The page fetched what there is.
+  // Counts the messages of a refetch that were missing.
   fetch(numbers) {
     for (const number of numbers) if (this.#add(number)) this.fetched++;
     this.#given = Math.max(this.#given, ...numbers);

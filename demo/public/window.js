@@ -1,18 +1,19 @@
-// The window around two people's pages: sends steady traffic, draws how long it takes, throws the switches and compares
-// what then happened with what is promised.
+// Window around the pages of two users: sends steady traffic, draws its delay, runs the switches and compares the
+// measured result with the promise.
 import { Chart } from "/chart.js";
 
-const BEAT_MS = 200;
-// How long the pages stay offline.
+// Interval of the steady traffic.
+const TICK_MS = 200;
+// Time that the pages stay offline.
 const OFFLINE_MS = 5_000;
-// A promise is judged once so many messages that were sent after the switch have reached both pages.
+// Minimum number of messages, sent after a switch and received by both pages, before its promise is judged.
 const MESSAGES_TO_JUDGE = 15;
 
 const chart = new Chart(document.getElementById("chart"));
 const steady = document.getElementById("steady");
 const seats = new Map();
 const switches = document.querySelectorAll("[data-switch]");
-// The number of the newest message that the app has taken, and the switch that is being judged.
+// Number of the newest message that the app has accepted, and the switch whose promise is being measured.
 let newest = 0;
 let trial;
 
@@ -24,14 +25,14 @@ function post(url, fields) {
   return fetch(url, { method: "POST", headers, body: new URLSearchParams(fields) }).catch(() => null);
 }
 
-// One message at a time, each until the app has taken it. Under its key it lands once, however often it was tried.
-async function beat() {
+// Sends one message at a time and retries until the app accepts it. The key makes sure that it is published once.
+async function sendTicks() {
   for (;;) {
-    await pause(BEAT_MS);
+    await pause(TICK_MS);
     if (!steady.checked || document.hidden) continue;
     const key = crypto.randomUUID();
     let response;
-    while (!(response = await post("/ticks", { key }))?.ok) await pause(BEAT_MS);
+    while (!(response = await post("/ticks", { key }))?.ok) await pause(TICK_MS);
     newest = (await response.json()).id;
     judge();
   }
@@ -59,12 +60,12 @@ for (const button of switches) {
     const { switch: name, promise } = button.dataset;
     for (const each of switches) each.disabled = true;
     trial = { button, promise, begin: newest, losses: sum("losses"), twice: sum("twice") };
-    say("under way", "now");
+    say("under way", "Starting");
     chart.mark(button.querySelector("strong").textContent.toLowerCase());
     if (name === "offline") return goOffline();
     const response = await post("/switches", { switch: name });
     if (response?.ok) return;
-    end("failed", response?.status === 503 ? await response.text() : "the app did not do it; its log says why");
+    end("failed", response?.status === 503 ? await response.text() : "The app did not run the switch; see its log.");
   });
 }
 
@@ -87,12 +88,12 @@ function end(state, text) {
   for (const each of switches) each.disabled = false;
 }
 
-// Once enough was sent, and all of it is there.
+// Judges the promise once enough messages were sent and both pages have received all of them.
 function judge() {
   if (!trial || trial.isHeld) return;
   const sent = newest - trial.begin;
   const here = Math.min(...[...seats.values()].map(({ through }) => through)) - trial.begin;
-  say("under way", `${sent} sent since, ${Math.max(0, here)} seen by both`);
+  say("under way", `Measuring: ${sent} sent, ${Math.max(0, here)} received by both`);
   if (sent >= MESSAGES_TO_JUDGE) trial.end ??= newest;
   const isSettled = [...seats.values()].every(({ status, through }) => status === "open" && through >= trial.end);
   if (!isSettled) return;
@@ -100,8 +101,9 @@ function judge() {
   const twice = sum("twice") - trial.twice;
   const wasTold = sum("losses") > trial.losses;
   const isKept = twice === 0 && wasTold === (trial.promise !== "nothing lost");
-  const ending = twice === 0 ? "none twice" : `${twice} twice`;
-  end(isKept ? "kept" : "broken", `${sent} sent: ${wasTold ? "told, fetched again" : "none lost"}, ${ending}`);
+  const duplicates = twice === 0 ? "no duplicates" : `${twice} duplicates`;
+  const losses = wasTold ? "loss reported and refetched" : "none lost";
+  end(isKept ? "kept" : "broken", `Measured: ${sent} sent, ${losses}, ${duplicates}`);
 }
 
-beat();
+sendTicks();

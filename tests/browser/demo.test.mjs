@@ -33,7 +33,7 @@ test("a post on the board reaches everybody, with the time it took", async () =>
   await ada.post("the 8:15 is on time");
   for (const visitor of [ada, grace]) {
     const item = await visitor.sees("posts", "the 8:15 is on time");
-    assert.match(await item.locator("time").textContent(), /^seen after \d+\.\d (ms|s)$/);
+    assert.match(await item.locator("time").textContent(), /^received after \d+\.\d (ms|s)$/);
   }
 });
 
@@ -114,10 +114,10 @@ test("each switch shows what is promised of it, on both pages", async () => {
   for (const seat of seats) await seat.locator('#line[data-state="open"]').waitFor();
 
   const promises = {
-    app: /^\d+ sent: none lost, none twice$/,
-    sidecar: /^\d+ sent: none lost, none twice$/,
-    crash: /^\d+ sent: told, fetched again, none twice$/,
-    offline: /^\d+ sent: none lost, none twice$/,
+    app: /^Measured: \d+ sent, none lost, no duplicates$/,
+    sidecar: /^Measured: \d+ sent, none lost, no duplicates$/,
+    crash: /^Measured: \d+ sent, loss reported and refetched, no duplicates$/,
+    offline: /^Measured: \d+ sent, none lost, no duplicates$/,
   };
   for (const [name, promise] of Object.entries(promises)) {
     const button = page.locator(`[data-switch="${name}"]`);

@@ -52,7 +52,7 @@ export class Visitor {
   }
 
   async notify(name, body) {
-    await this.page.getByLabel("Notify whom").selectOption(name);
+    await this.page.getByLabel("Recipient").selectOption(name);
     await this.page.getByLabel("Notification", { exact: true }).fill(body);
     await this.page.getByRole("button", { name: "Notify", exact: true }).click();
   }

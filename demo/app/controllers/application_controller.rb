@@ -12,7 +12,7 @@ class ApplicationController < ActionController::Base
 
   def current_user = seat.user
 
-  # Also the address at which a page gets fresh tokens then says whose page it is.
+  # Adds the seat to every path, including the token endpoint's, so that requests for a fresh token name it.
   def default_url_options = params[:seat] ? { seat: params[:seat] } : {}
 
   def require_user
@@ -24,7 +24,7 @@ class ApplicationController < ActionController::Base
     end
   end
 
-  # To a form that was sent by the page's script, or by the browser itself.
+  # Answers a form: JSON for the page's script, a redirect for a form that the browser sent without it.
   def answer(message)
     respond_to do |format|
       format.html { redirect_to board_path }

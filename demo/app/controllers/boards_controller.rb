@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 class BoardsController < ApplicationController
-  # The page, and as JSON what is on it: fetched again when something was lost.
+  # Renders the page, or its data as JSON, which the page refetches after `lost`.
   def show
     @state = state
     respond_to do |format|

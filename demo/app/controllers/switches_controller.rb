@@ -1,10 +1,11 @@
 # frozen_string_literal: true
 
-# What usually happens to a server by night, at the press of a button.
+# Restarts the app, or stops the sidecar, at the press of a button.
 class SwitchesController < ApplicationController
   skip_before_action :require_user
 
-  # Puma's master starts itself anew in place (USR2), as a deploy does; the plugin starts a sidecar that has ended.
+  # Signal and process of each switch. USR2 makes Puma's master restart in place, as a deploy does. Puma's plugin
+  # restarts a sidecar that has ended.
   SWITCHES = {
     "app" => ["USR2", -> { Process.ppid }],
     "sidecar" => ["TERM", -> { Sidecar.pid }],
@@ -16,6 +17,6 @@ class SwitchesController < ApplicationController
     Process.kill(signal, pid.call)
     head :no_content
   rescue SystemCallError => e
-    render plain: "The sidecar cannot be reached: #{e.message}", status: :service_unavailable
+    render plain: "No process to signal: #{e.message}", status: :service_unavailable
   end
 end

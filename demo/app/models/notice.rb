@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What one user says to one other.
+# Message to one user.
 class Notice < ApplicationRecord
   include Message
 

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What one user says to everybody.
+# Message to everybody.
 class Post < ApplicationRecord
   include Message
 

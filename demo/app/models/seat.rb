@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# A place in the window where one person is signed in: the visitor's session holds who, and an id of that sign-in.
+# One of the two sign-ins in the window. The visitor's session keeps the user and an id of the sign-in for each seat.
 class Seat
   NAMES = %w[left right].freeze
 
-  # Who sits there in a new window.
+  # Users signed in when the window is opened for the first time.
   FIRST_USERS = NAMES.zip(User::NAMES).to_h.freeze
 
   attr_reader :name
@@ -15,19 +15,19 @@ class Seat
   end
 
   def user
-    @user ||= User.find_by(id: held["user"]) if held
+    @user ||= User.find_by(id: stored["user"]) if stored
   end
 
-  # @return [String, nil] names this sign-in to Lineside, so that it can be ended alone
-  def sign_in_id = held&.fetch("id")
+  # @return [String, nil] id of this sign-in, in its tokens, so that its connections can be closed alone
+  def sign_in_id = stored&.fetch("id")
 
-  def taken_before? = @session.key?(key)
+  def used_before? = @session.key?(key)
 
   def sign_in(user)
     @session[key] = { "user" => user.id, "id" => SecureRandom.hex(8) }
   end
 
-  # Ends the sockets that were opened under this sign-in, on whichever page they are.
+  # Closes the sockets of this sign-in on all pages.
   def sign_out
     Lineside.disconnect(user, session: sign_in_id) if user
     @user = nil
@@ -38,5 +38,5 @@ class Seat
 
   def key = "seat_#{name}"
 
-  def held = @session[key]
+  def stored = @session[key]
 end

@@ -2,13 +2,13 @@
 
 require "socket"
 
-# The process at the other end of the link.
+# The sidecar's process.
 module Sidecar
-  # `struct ucred` of unix(7): process, user and group.
+  # Format of `struct ucred` (unix(7)): process, user and group.
   CREDENTIALS = "i3"
 
-  # @return [Integer] its process id, as the kernel tells it
-  # @raise [SystemCallError] when nobody is there
+  # @return [Integer] process id of the sidecar, from the kernel's credentials of the socket
+  # @raise [SystemCallError] if no sidecar listens
   def self.pid
     UNIXSocket.open(Lineside.config.link_path) do |socket|
       socket.getsockopt(:SOCKET, :PEERCRED).data.unpack1(CREDENTIALS)

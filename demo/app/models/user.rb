@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 class User < ApplicationRecord
-  # Who may sign in, by a click: the demo asks for no password.
+  # Users who can sign in. The demo asks for no password.
   NAMES = %w[Ada Grace Katherine].freeze
 
   has_many :posts, foreign_key: :author_id, inverse_of: :author, dependent: :destroy
@@ -9,7 +9,7 @@ class User < ApplicationRecord
 
   validates :name, inclusion: { in: NAMES }
 
-  # The user of that name, made at the first sign-in. nil for a name that is not on the list.
+  # Returns the user of that name, created on first use; nil for a name that is not in the list.
   def self.named(name)
     return unless NAMES.include?(name)
 

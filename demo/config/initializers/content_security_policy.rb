@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Everything comes from the demo itself, its socket too: that is on the app's own port.
+# Allows the demo's own origin only. That includes the WebSocket, which is on the app's port.
 Rails.application.config.content_security_policy do |policy|
   policy.default_src :none
   policy.script_src :self

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# A short text by a user, as the page shows it and as it is published.
+# Short text written by a user: validations and payload shared by posts and notices.
 module Message
   extend ActiveSupport::Concern
 
   BODY_CHARACTERS_MAX = 280
-  # As many as the page shows.
+  # Number of messages on the page; page.js has the same.
   NEWEST_COUNT = 30
 
   included do
@@ -18,7 +18,7 @@ module Message
     { id:, author: author.name, body: }
   end
 
-  # With the moment of the call, in milliseconds since 1970, from which the page counts until it sees the message.
+  # Payload with the current time in milliseconds since 1970, from which the page computes the delay.
   def payload_sent_now
     payload.merge(sent_at: Process.clock_gettime(Process::CLOCK_REALTIME, :float_millisecond))
   end
