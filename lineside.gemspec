@@ -6,11 +6,11 @@ require_relative "gem/files"
 Gem::Specification.new do |spec|
   spec.name = "lineside"
   spec.version = Lineside::VERSION
-  spec.summary = "Real-time updates from Rails to browsers, through a sidecar of its own"
+  spec.summary = "Real-time updates from Rails to browsers, through a sidecar"
   spec.description = <<~TEXT
-    Lineside gives Rails a publish call that never blocks, over a Unix socket, to a sidecar that authorizes browsers by
-    signed tokens and fans publications out over WebSocket to per-user and shared channels. Extension and sidecar are Rust
-    and come with the gem.
+    Lineside adds a publish call to Rails that never blocks. It sends over a Unix socket to a sidecar, which authorizes
+    browsers by signed tokens and delivers to per-user and shared channels over WebSocket. The gem includes the sidecar
+    and a native extension, both written in Rust.
   TEXT
   spec.authors = ["Lineside contributors"]
   spec.license = "MIT"
@@ -21,5 +21,5 @@ Gem::Specification.new do |spec|
   spec.bindir = "gem/exe"
   spec.executables = ["lineside"]
   spec.extensions = ["ext/lineside/extconf.rb"]
-  # No runtime dependency: Rails is the host when it is there, and the extension is built with cargo alone.
+  # No runtime dependency: the gem works without Rails, and cargo alone builds the extension.
 end

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# What the source gem ships. Cargo resolves the whole workspace before it builds two packages of it, so a member missing
-# from the gem is an error: all of them ship, `tests` included, with the lock file that names their dependencies.
+# Files of the source gem. Cargo resolves the whole workspace before a build, so a missing member is an error: all
+# members are included, `tests` too, and the lock file.
 module LinesideGem
   ROOT = File.expand_path("..", __dir__)
 
-  # Paths from the repository's root. A glob each, so that a new file ships without a line here.
+  # Paths relative to the repository's root, as globs, so that new files are included.
   FILES = Dir.glob(
     %w[
       app/**/*.rb lib/**/*.{rb,rake}

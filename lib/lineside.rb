@@ -8,21 +8,21 @@ require_relative "lineside/user_id"
 require_relative "lineside/session_id"
 require_relative "lineside/json"
 require_relative "lineside/receipt"
-require_relative "lineside/watch"
+require_relative "lineside/link_monitor"
 require_relative "lineside/transactions"
 require_relative "lineside/held"
 require_relative "lineside/publisher"
 require_relative "lineside/publishing"
 require_relative "lineside/signing"
-require_relative "lineside/sign_out"
+require_relative "lineside/revocation"
 begin
-  # A gem built for one platform holds an extension for each Ruby.
+  # A gem built for one platform contains one extension for each Ruby version.
   require "lineside/#{RUBY_VERSION[/\d+\.\d+/]}/lineside"
 rescue LoadError
   require "lineside/lineside"
 end
 
-# Publishes from Ruby to browsers, through a sidecar.
+# Publishes from Ruby to browsers through a sidecar.
 #
 #   Lineside.publish("orders", { id: 7, total: 90 })
 #   Lineside.publish_to(current_user, { unread: 3 })
@@ -31,7 +31,7 @@ end
 module Lineside
   extend Publishing
   extend Signing
-  extend SignOut
+  extend Revocation
 
   @config = Configuration.new
   @starting = Mutex.new
@@ -40,10 +40,10 @@ module Lineside
     # @return [Configuration]
     attr_reader :config
 
-    # Changes settings: before the first publication, or later at the price of a new link.
+    # Changes settings. After the first publication, a change replaces the link.
     # @yieldparam config [Configuration]
     # @return [void]
-    # @raise [ConfigurationError] if a setting cannot be used
+    # @raise [ConfigurationError] if a setting is invalid
     def configure
       yield config
       config.chosen_secret&.then { |secrets| Native.check_secrets(secrets) }
@@ -53,12 +53,12 @@ module Lineside
       end
     end
 
-    # @return [Publisher] what everything is published through
-    # @raise [ConfigurationError] if a setting cannot be used
+    # @return [Publisher] the publisher of this process, created on first use
+    # @raise [ConfigurationError] if a setting is invalid
     def publisher
       @publisher || @starting.synchronize { @publisher ||= Publisher.new(config) }
     rescue ThreadError
-      # Inside a signal handler, where Ruby lets nobody lock.
+      # Ruby allows no lock inside a signal handler.
       @publisher ||= Publisher.new(config)
     end
   end

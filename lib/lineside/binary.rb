@@ -3,23 +3,25 @@
 require_relative "error"
 
 module Lineside
-  # Finds the sidecar's executable, wherever the gem came from.
+  # Path of the sidecar's executable.
   module Binary
     ROOT = File.expand_path("../..", __dir__)
 
     module_function
 
-    # @return [String] its path: LINESIDE_BINARY if that is set, else the first of {places} that is there
+    # @return [String] LINESIDE_BINARY if it is set, else the first executable file in {places}
     # @raise [ConfigurationError] if there is none
     def path
       chosen = ENV.fetch("LINESIDE_BINARY", "")
       return places.find { |place| executable?(place) } || missing if chosen.empty?
       return chosen if executable?(chosen)
 
-      raise ConfigurationError, "LINESIDE_BINARY is #{chosen.inspect}, which is not a file that can be run"
+      raise ConfigurationError, "LINESIDE_BINARY is #{chosen.inspect}, which is not an executable file: " \
+                                "correct the path, or unset it to use the gem's own sidecar"
     end
 
-    # A gem for one platform; a gem that was built when it was installed, in either folder of RubyGems'; a checkout.
+    # Paths in a gem built for one platform, in a gem compiled at installation (in either folder of RubyGems), and in a
+    # checkout.
     def places
       [
         File.join(ROOT, "libexec/lineside"),
@@ -29,7 +31,7 @@ module Lineside
       ]
     end
 
-    # What cargo built in the checkout, the newest first.
+    # Builds of cargo in the checkout, newest first.
     def builds
       target = File.expand_path(ENV.fetch("CARGO_TARGET_DIR", "target"), ROOT)
       Dir.glob(File.join(target, "{release,debug}/lineside")).sort_by { |build| -File.mtime(build).to_f }
@@ -38,8 +40,8 @@ module Lineside
     def executable?(path) = File.file?(path) && File.executable?(path)
 
     def missing
-      raise ConfigurationError, "the sidecar's binary is missing: run `gem pristine lineside`, in a checkout " \
-                                "bin/build, or name it in LINESIDE_BINARY"
+      raise ConfigurationError, "the sidecar's executable is missing: run `gem pristine lineside` (in a checkout: " \
+                                "bin/build), or set LINESIDE_BINARY to its path"
     end
 
     private_class_method :places, :builds, :executable?, :missing

@@ -5,12 +5,12 @@ require_relative "check/project"
 require_relative "check/users"
 
 module Lineside
-  # The likeliest mistakes of a set-up, as far as only the app can tell, each with what to do about it. It looks, and
-  # changes nothing. `bin/rails lineside:check` has `lineside check` look at the rest.
+  # Checks the set-up of an app for common mistakes, without changing anything. `bin/rails lineside:check` runs these
+  # checks, which need the app, and then `lineside check`.
   #
-  # Every check is a method of one of its parts: a sentence on what is wrong and how to mend it, or nil.
+  # Each check is a method that returns nil, or a sentence on the mistake and its remedy.
   class Check
-    # Whether a finding is a fault or a doubt, and who looks for it.
+    # Level of a finding, class of the check, and its method.
     CHECKS = [
       [:warn, Project, :start],
       [:fail, Project, :started_once],
@@ -31,9 +31,9 @@ module Lineside
       @parts = CHECKS.map { |_, part, _| part }.uniq.to_h { |part| [part, part.new(app, Lineside.config)] }
     end
 
-    # Writes a line for each check: `ok`, `warn` or `fail`, its name, and what it has found.
+    # Writes one line for each check: `ok`, `warn` or `fail`, its name and its finding.
     # @param output [IO]
-    # @return [Boolean] whether there is no fault
+    # @return [Boolean] whether no check failed
     def report(output)
       faults = CHECKS.count do |level, part, check|
         finding = @parts.fetch(part).public_send(check)

@@ -6,18 +6,18 @@ require_relative "link_path"
 require_relative "secret"
 
 module Lineside
-  # The settings, for Ruby and for the sidecar: one list of names, variables and defaults. A variable that is set and
-  # not empty wins over what the app says. Loads without the extension.
+  # Settings of the gem and of the sidecar: one list of names, environment variables and defaults. An environment
+  # variable that is not empty overrides the app's value. Loads without the extension.
   class Configuration
     # @!attribute variable
     #   @return [String] the environment variable
     # @!attribute kind
     #   @return [Symbol] `:text`, `:list` (comma-separated in the environment) or `:count` (whole, from 1)
     # @!attribute default
-    #   @return [Object, nil] nil where it depends on the app
-    # @!attribute most
-    #   @return [Integer, nil] the largest value of a `:count`
-    Setting = Struct.new(:variable, :kind, :default, :most)
+    #   @return [Object, nil] nil if it depends on the app
+    # @!attribute count_max
+    #   @return [Integer, nil] maximum of a `:count`
+    Setting = Struct.new(:variable, :kind, :default, :count_max)
 
     SETTINGS = {
       link: Setting.new("LINESIDE_LINK", :text),
@@ -29,21 +29,21 @@ module Lineside
       allowed_origins: Setting.new("LINESIDE_ALLOWED_ORIGINS", :list, [].freeze),
       trusted_proxies: Setting.new("LINESIDE_TRUSTED_PROXIES", :list, %w[127.0.0.0/8 ::1/128].freeze),
       public_channels: Setting.new("LINESIDE_PUBLIC_CHANNELS", :list, [].freeze),
-      # 8 MiB hold some 40,000 publications of 200 bytes: a minute of a busy process.
+      # 8 MiB: about 40,000 publications of 200 bytes, one minute of a busy process.
       spool_bytes_max: Setting.new("LINESIDE_SPOOL_BYTES_MAX", :count, 8 * 1024 * 1024),
-      # What is a minute late is better fetched anew.
+      # Data that is a minute late is better refetched.
       spool_seconds_max: Setting.new("LINESIDE_SPOOL_SECONDS_MAX", :count, 60),
-      # The sidecar takes no more: it is what one publication may cost each of its readers.
+      # Maximum of the sidecar, which sends the payload to every subscriber.
       payload_bytes_max: Setting.new("LINESIDE_PAYLOAD_BYTES_MAX", :count, 64 * 1024, 64 * 1024),
-      # The class whose records are users, by its `base_class`.
+      # Class whose records are users, compared by `base_class`.
       user_class: Setting.new("LINESIDE_USER_CLASS", :text, "User")
     }.freeze
 
-    # What only Ruby asks for, so that no variable stands for it.
+    # Settings of the gem alone, without an environment variable.
     RUBY_SETTINGS = %i[secret app_key root user_id logger user token token_expires_in parent_controller
                        identity_cookie].freeze
 
-    # Longest life of a token, in seconds; the sidecar refuses those that were signed for longer.
+    # Maximum lifetime of a token, in seconds. The sidecar refuses tokens with a longer one.
     TOKEN_SECONDS_MAX = 86_400
 
     NAMES = [*SETTINGS.keys, *RUBY_SETTINGS].freeze
@@ -54,9 +54,9 @@ module Lineside
     end
 
     # @!attribute [w] secret
-    #   @return [String, Array<String>] what signs tokens: at least 32 bytes each; the first signs, all verify
+    #   @return [String, Array<String>] secrets of at least 32 bytes each: the first signs tokens, all verify them
     # @!attribute [w] app_key
-    #   @return [String] the app's own key, such as `secret_key_base`: the secret is derived from it when none is given
+    #   @return [String] the app's own key, such as `secret_key_base`. The secret is derived from it if none is set
     attr_writer :secret, :app_key
 
     # @!attribute root
@@ -64,26 +64,26 @@ module Lineside
     # @!attribute user_id
     #   @return [#call, nil] replaces the rule of {UserId}: takes the user, returns a String or an Integer
     # @!attribute user
-    #   @return [Proc, nil] who a request comes from, nil for nobody; called in the context of its controller, with the
-    #     controller if it takes one. Without it: `Current.user`, else `current_user`
+    #   @return [Proc, nil] returns the user of a request, nil for an anonymous one. Evaluated in the controller, which
+    #     is also its argument if it takes one. Default: `Current.user`, else `current_user`
     # @!attribute token
-    #   @return [Proc, nil] what the token of a page opens, as keywords of {Signing#token}; called like `user`, also for
-    #     nobody, whenever a page is rendered or gets a fresh token
+    #   @return [Proc, nil] returns the grants of a page's token, as keywords of {Signing#token}. Evaluated like `user`,
+    #     also for anonymous pages, whenever a page is rendered or gets a fresh token
     # @!attribute parent_controller
-    #   @return [String, nil] the class of the app whose authentication holds for fresh tokens; without it:
+    #   @return [String, nil] class name of the controller that authenticates requests for fresh tokens. Default:
     #     `ApplicationController`
     # @!attribute identity_cookie
-    #   @return [Boolean] whether pages set the cookie by which a browser without a token is its user's ({Identity});
-    #     true unless the app says otherwise, while it boots
+    #   @return [Boolean] whether pages set the cookie that identifies the user of a browser without a token
+    #     ({Identity}). Default: true. Read while the app boots
     attr_accessor :root, :parent_controller, :identity_cookie
     attr_reader :user_id, :user, :token
 
-    # What the app says by a rule of its own.
+    # Setters of the rules.
     %i[user token user_id].each do |name|
       define_method(:"#{name}=") { |rule| instance_variable_set(:"@#{name}", check_rule(name, rule)) }
     end
 
-    # @return [Integer] seconds that a token lives when nothing else is said
+    # @return [Integer] default lifetime of a token, in seconds
     attr_reader :token_expires_in
 
     attr_writer :logger
@@ -101,12 +101,13 @@ module Lineside
       @token_expires_in = count(:token_expires_in, seconds, TOKEN_SECONDS_MAX)
     end
 
-    # Takes settings by name, as an app's configuration holds them.
-    # @raise [ConfigurationError] for a name that is none, with those that are
+    # Sets several settings by name.
+    # @raise [ConfigurationError] for an unknown name, with a list of the known ones
     def assign(settings)
       settings.each do |name, value|
         NAMES.include?(name.to_sym) or
-          raise ConfigurationError, "#{name} is no setting of Lineside#{meant(name)}; there are #{NAMES.join(', ')}"
+          raise ConfigurationError, "#{name} is not a setting of Lineside#{suggestion(name)}; the settings are " \
+                                    "#{NAMES.join(', ')}"
         public_send(:"#{name}=", value)
       end
     end
@@ -118,10 +119,10 @@ module Lineside
     # @raise [ConfigurationError] if there is none
     def secret = Secret.of(@secret, @app_key)
 
-    # @return [String, nil] the secrets that somebody chose; nil where they are derived from the app's key
+    # @return [String, nil] the secrets that were set explicitly; nil if they are derived from the app's key
     def chosen_secret = (Secret.of(@secret, nil) if Secret.given?(@secret, nil))
 
-    # @return [Boolean] whether there is something to sign with
+    # @return [Boolean] whether {#secret} finds one
     def secret? = Secret.given?(@secret, @app_key)
 
     # @return [Logger] the app's, or one that writes to standard error
@@ -130,21 +131,21 @@ module Lineside
         (@stderr_logger ||= Logger.new($stderr, progname: "lineside"))
     end
 
-    # @return [Hash{String => String}] what the sidecar is to be told: the link, and each setting that the app has set.
-    #   The secret is not among it.
+    # @return [Hash{String => String}] environment variables for the sidecar: the link, and each setting that was set.
+    #   Without the secret.
     def environment
-      told = SETTINGS.filter_map do |name, setting|
+      variables = SETTINGS.filter_map do |name, setting|
         [setting.variable, Array(public_send(name)).join(",")] if @values[name] || read(setting)
       end
-      told.to_h.merge("LINESIDE_LINK" => "unix:#{link_path}")
+      variables.to_h.merge("LINESIDE_LINK" => "unix:#{link_path}")
     end
 
-    # Keys are not shown.
+    # Omits the secrets.
     def inspect = "#<#{self.class} #{SETTINGS.keys.map { |name| "#{name}=#{public_send(name).inspect}" }.join(' ')}>"
 
     private
 
-    # What the environment says; nil when it says nothing.
+    # Value from the environment; nil if the variable is missing or empty.
     def read(setting)
       text = ENV.fetch(setting.variable, "")
       check(setting, setting.variable, text) unless text.empty?
@@ -152,7 +153,7 @@ module Lineside
 
     def check(setting, name, value)
       case setting.kind
-      when :count then count(name, value, setting.most)
+      when :count then count(name, value, setting.count_max)
       when :list then (value.is_a?(String) ? value.split(",") : Array(value)).map { |entry| entry.to_s.strip }
       else value.to_s
       end
@@ -164,17 +165,17 @@ module Lineside
       raise ConfigurationError, "#{name} is #{rule.inspect[0, 64]}: give a lambda"
     end
 
-    # The name that a mistyped one is close to.
-    def meant(name)
+    # Hint with the known name closest to a misspelled one.
+    def suggestion(name)
       close = DidYouMean::SpellChecker.new(dictionary: NAMES).correct(name).first if defined?(DidYouMean)
       " (did you mean #{close}?)" if close
     end
 
-    def count(name, value, most)
+    def count(name, value, max)
       number = value.to_s.match?(/\A\d+\z/) ? value.to_i : 0
-      return number if number.positive? && (most.nil? || number <= most)
+      return number if number.positive? && (max.nil? || number <= max)
 
-      raise ConfigurationError, "#{name} is #{value.inspect}: give a whole number from 1#{" to #{most}" if most}"
+      raise ConfigurationError, "#{name} is #{value.inspect}: give a whole number from 1#{" to #{max}" if max}"
     end
   end
 end

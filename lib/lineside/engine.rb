@@ -8,25 +8,26 @@ require_relative "log_subscriber"
 require_relative "request_cursor"
 
 module Lineside
-  # Lineside in a Rails application: `config.lineside.*`, the app's own key and folder, and in web processes a link that
-  # is open before the first request. Loads nothing else, and prints nothing.
+  # Rails engine: settings from `config.lineside.*`, a secret derived from the app's key, the middleware, the helper,
+  # the token endpoint and the identity cookie. Web processes open the link at boot. Prints nothing.
   class Engine < ::Rails::Engine
-    # Any setting of {Configuration}. The environment wins; a name that is no setting ends the boot.
+    # Settings of {Configuration}. Environment variables override them. An unknown name aborts the boot.
     config.lineside = ActiveSupport::OrderedOptions.new
 
-    # An app without Action Controller has nothing that the endpoint could inherit from.
+    # Without Action Controller, the token endpoint has no parent class, so it is not loaded.
     initializer "lineside.controllers", before: :set_load_path do
       [paths["app"], paths["app/controllers"]].each(&:skip_eager_load!) unless defined?(::ActionController::Railtie)
     end
 
-    # After the app's own initializers, so that these may set something too.
+    # Runs after the app's initializers, which can set config.lineside too.
     initializer "lineside.configure", after: :load_config_initializers do |app|
       found = { root: app.root.to_s, app_key: Engine.app_key(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
       LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end
 
-    # First of all in a request, and over at its end. Where one execution is within another, the outer one's holds.
+    # Samples the cursor at the beginning of each request or job and clears it at the end. In nested executions, the
+    # sample of the outermost one counts.
     initializer "lineside.request_cursor" do |app|
       app.executor.to_run { Lineside.sample_request_cursor }
       app.executor.to_complete { Lineside.forget_request_cursor }
@@ -36,7 +37,7 @@ module Lineside
       app.middleware.insert_before ActionDispatch::Executor, HandOff
     end
 
-    # Sprockets compiles for production what is named to it; Propshaft takes the whole folder.
+    # Sprockets compiles only listed files for production. Propshaft compiles the whole folder.
     initializer "lineside.assets" do |app|
       app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets)
     end
@@ -45,14 +46,14 @@ module Lineside
       ActiveSupport.on_load(:action_view) { include Helper }
     end
 
-    # In all controllers, and at work in the app's own: these are not loaded yet.
+    # Added to every controller, because the app's own are not loaded yet. {Identity} skips the others.
     initializer "lineside.identity", after: "lineside.configure" do
       ActiveSupport.on_load(:action_controller_base) do
-        after_action { |controller| Identity.keep(controller) } if Lineside.config.identity_cookie
+        after_action { |controller| Identity.update(controller) } if Lineside.config.identity_cookie
       end
     end
 
-    # Beside the WebSocket's path. Before the app's own routes, so that none that catches all takes it.
+    # Token endpoint below the WebSocket's path. Prepended, so that no catch-all route of the app matches first.
     initializer "lineside.routes", after: "lineside.configure" do |app|
       app.routes.prepend do
         post "#{Lineside.config.path}/token", to: "lineside/tokens#create", as: :lineside_token,
@@ -60,15 +61,15 @@ module Lineside
       end
     end
 
-    # Called by `Rails.application.load_server` in config.ru, so neither by a console nor by rake: these open the link
-    # with their first publication. A preloading server forks workers later, and each needs a link of its own.
+    # Opens the link at boot of a server (`Rails.application.load_server` in config.ru), and again in each forked
+    # worker. A console or a rake task opens it with the first publication.
     server do
       open_link = -> { Lineside.publisher.connect }
       ActiveSupport::ForkTracker.after_fork(&open_link)
       open_link.call
     end
 
-    # @return [String, nil] nil where the app has no key, as when assets are built: who needs one will say so
+    # @return [String, nil] nil if the app has no key, as during assets:precompile. Signing then raises an error
     def self.app_key(app)
       app.secret_key_base
     rescue ArgumentError

@@ -1,28 +1,28 @@
 # frozen_string_literal: true
 
-# What goes wrong. Bad arguments raise ArgumentError; the rest is a Lineside::Error.
+# Errors. Invalid arguments raise ArgumentError; all other errors are subclasses of Lineside::Error.
 module Lineside
-  # What all errors of Lineside have in common; raised itself for a fault of Lineside's own.
+  # Base class of all errors. Raised itself for a bug in Lineside.
   class Error < StandardError; end
 
-  # A setting that cannot be used, or one that is missing.
+  # A setting is invalid or missing.
   class ConfigurationError < Error; end
 
-  # Data whose JSON is larger than `payload_bytes_max`, or more of it than fits into one hand-over.
+  # The JSON of the data is larger than `payload_bytes_max`, or a publish_all does not fit into one frame.
   class PayloadTooLarge < Error; end
 
-  # `publish!` could not hand the publication over, so nobody received it; or it grew too old in the spool.
+  # The publication was not sent: the spool was full, or it exceeded `spool_seconds_max` in the spool.
   class NotAccepted < Error; end
 
-  # `publish!` was called inside a transaction, without `now: true`.
+  # `publish!` was called inside a transaction without `now: true`.
   class InTransaction < Error; end
 
-  # `publish!` or `disconnect!` had no answer in time. It may arrive yet: retry it, a publication with the same `once:`.
+  # `publish!` or `disconnect!` timed out, so its outcome is unknown. Retry it, a publication with the same `once:`.
   class Unconfirmed < Error; end
 
-  # The sidecar will never take the publication.
+  # The sidecar refused the publication for good. A retry will be refused too.
   class Refused < Error
-    # @return [Integer] the reason as a number; docs/codes.md lists them
+    # @return [Integer] code of the reason, listed in docs/codes.md
     attr_reader :code
 
     def initialize(message, code)

@@ -1,22 +1,22 @@
 # frozen_string_literal: true
 
 module Lineside
-  # What was published inside a transaction, until that ends. It is enrolled there as a record is, with the methods that
-  # ActiveRecord calls on one: a savepoint that is released passes it on to its parent, one that is rolled back tells it
-  # so. The callbacks of transactions that Rails has since 7.2 would be less: they are skipped when a record's own
-  # after_commit raises, and the commit has happened all the same.
+  # Publications of one call inside a transaction, held until the commit. Enrolled in the transaction like a record,
+  # with the methods that ActiveRecord calls on one: a released savepoint passes it to its parent, a rollback drops it.
+  # The transaction callbacks of Rails 7.2 do not suffice, because they are skipped if an after_commit of a record
+  # raises, although the transaction was committed.
   class Held
-    # Where a thread keeps what it has published and what no commit or rollback has reached yet, in order of the calls.
+    # Thread variable with the held publications of a thread, in the order of the calls.
     PENDING = :lineside_held
     private_constant :PENDING
 
     class << self
-      # Hands over what is left once this thread has no transaction open: its commit was, and only ActiveRecord's round
-      # of the records has not come to it yet. So what their after_commit publishes comes after what they published
-      # before. What was neither committed nor rolled back has lost its connection, and is dropped.
+      # Hands over the publications of committed transactions whose callbacks have not run yet. Called when this thread
+      # has no open transaction, so that publications from an after_commit come after those from inside the transaction.
+      # Drops publications whose connection was reset before a commit or rollback.
       def settle
         held = Thread.current.thread_variable_get(PENDING)
-        # A copy, for settling takes them out.
+        # A copy, because settling removes entries.
         held.dup.each_key(&:settle) unless held.nil? || held.empty?
       end
 
@@ -28,8 +28,8 @@ module Lineside
     end
 
     # @param parcel [Native::Held] the encoded publications
-    # @param transactions [Array] those that all have to commit
-    # @yieldparam parcel [Native::Held] when they have
+    # @param transactions [Array] transactions that all must commit
+    # @yieldparam parcel [Native::Held] called after the last commit
     def initialize(parcel, transactions, &hand_over)
       @parcel = parcel
       @states = transactions.map(&:state)
@@ -40,14 +40,14 @@ module Lineside
       transactions.each { |transaction| transaction.add_record(self) }
     end
 
-    # The outermost transaction has committed. Heard also when another record's callback has raised.
+    # Called by ActiveRecord when an outermost transaction has committed, even if a callback of a record raised.
     def committed!(**)
       @commits -= 1
       Held.settle if Transactions.open.empty?
       hand_over if @commits.zero?
     end
 
-    # A transaction, or a savepoint, was rolled back.
+    # Called by ActiveRecord when a transaction or a savepoint was rolled back.
     def rolledback!(**)
       @pending.delete(self)
       Native.release(@parcel)
@@ -57,7 +57,7 @@ module Lineside
 
     def trigger_transactional_callbacks? = true
 
-    # With no transaction open any more, the innermost one's state says how all around it ended.
+    # Hands over or drops the publications. Called without an open transaction, so each state is final.
     def settle
       @states.all?(&:committed?) ? hand_over : rolledback!
     end

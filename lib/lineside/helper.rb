@@ -3,17 +3,19 @@
 require_relative "page"
 
 module Lineside
-  # For views. A page rendered with these is one user's, at one moment: not to be cached for others.
+  # View helpers. Do not cache their output for other users: it contains a token.
   module Helper
-    # What the page's script connects with, as `<meta>` tags for the head: `lineside-url`, `lineside-token`,
-    # `lineside-cursor` and `lineside-token-url`.
+    # Renders the `<meta>` tags that the browser module reads: `lineside-url`, `lineside-token`, `lineside-cursor` and
+    # `lineside-token-url`.
     #
     #   <%= lineside_meta_tags channels: ["orders"] %>
     #
-    # @param user [Object, nil] whose page it is; without it the request's own user, by `config.lineside.user`; nil for
-    #   nobody. The page of any other user gets no `lineside-token-url`: the endpoint knows only who asks.
-    # @param channels [Array] shared channels that are subscribed on connect, beside those of `config.lineside.token`
-    # @param allow [Array] channels, or prefixes ending in `:*`, that may be subscribed on request, beside those
+    # @param user [Object, nil] user of the token. Default: the request's user, by `config.lineside.user`. nil: an
+    #   anonymous page. For a user other than the request's there is no `lineside-token-url`, because the endpoint
+    #   renews tokens of the request's user only.
+    # @param channels [Array] shared channels subscribed on connect, in addition to those of `config.lineside.token`
+    # @param allow [Array] channels, or prefixes ending in `:*`, that the page may subscribe to, in addition to those of
+    #   `config.lineside.token`
     # @return [ActiveSupport::SafeBuffer]
     # @raise [ArgumentError, ConfigurationError] as {Signing#token} does
     def lineside_meta_tags(user: Page::OWN, channels: [], allow: [])

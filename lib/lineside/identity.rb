@@ -3,39 +3,38 @@
 require_relative "page"
 
 module Lineside
-  # The identity cookie: tells the sidecar whose browser it is, so that a page needs no token for its user's channel.
-  # `new WebSocket("/lineside")` is enough.
+  # Identity cookie: identifies the user of a browser to the sidecar, so that `new WebSocket("/lineside")` receives the
+  # user's channel without a token.
   #
-  # The controllers of the app ({Page.parent_controller} and below) set it anew with each page that they answer to a
-  # signed-in user, and the token endpoint with each token. It is deleted with the first page for nobody, and by the
-  # answer to any request of another method than GET, such as a sign-out's, after which nobody is signed in. An answer
-  # that shared caches may keep neither sets nor deletes it.
+  # The app's controllers ({Page.parent_controller} and its subclasses) set it with each page for a signed-in user, and
+  # the token endpoint sets it with each token. The first page without a user deletes it, and so does the response to a
+  # request other than GET, such as a sign-out. A response that shared caches may store never sets or deletes it.
   class Identity
-    # Its name, and its longest life in seconds; the sidecar knows both.
+    # Name of the cookie, and its maximum lifetime in seconds. The sidecar has the same values.
     COOKIE = "lineside"
     SECONDS_MAX = 3600
 
-    # Where a page may be; the socket's paths are below it.
+    # Path of the cookie: pages can be anywhere on the site.
     PATH = "/"
 
-    # Cache-Control by which a shared cache may keep an answer (RFC 9111 §3).
+    # Cache-Control values that allow or forbid shared caches to store a response (RFC 9111 §3).
     SHARED = /\b(public|s-maxage)\b/
     KEPT = /max-age=[1-9]/
     PRIVATE = /\b(private|no-store)\b/
 
     class << self
-      # Called after each action. What the app's rules raise here harms no answer: it is told once.
+      # Updates the cookie after an action. An error in the app's rules does not affect the response: it is logged once.
       # @param controller [ActionController::Base]
       # @return [void]
-      def keep(controller)
-        new(controller).keep
+      def update(controller)
+        new(controller).update
       rescue StandardError => e
-        return if @told
+        return if @logged
 
-        @told = true
+        @logged = true
         Lineside.config.logger.error(
-          "Lineside sets no identity cookie where the app fails to say who is signed in: #{e.class}, #{e.message}. " \
-          "Let config.lineside.user and token answer everywhere, or set config.lineside.identity_cookie = false"
+          "Lineside sets no identity cookie, because config.lineside.user or config.lineside.token raised " \
+          "#{e.class}: #{e.message}. Make both work in every controller, or set config.lineside.identity_cookie = false"
         )
       end
     end
@@ -47,20 +46,21 @@ module Lineside
       @response = controller.response
     end
 
-    # Sets or deletes it where this answer is one to do so.
+    # Sets or deletes the cookie if this response may.
     # @return [void]
-    def keep
-      return unless (page? || leaving?) && ours? && open?
+    def update
+      return unless (page? || sign_out?) && app_controller? && cookie_allowed?
 
       user = Page.user_of(@controller)
       return @request.cookie_jar.delete(COOKIE, path: PATH) unless user
 
-      renew(Page.new(@controller, user:)) if page?
+      set(Page.new(@controller, user:)) if page?
     end
 
-    # @param page [Page] a user's
+    # Sets the cookie.
+    # @param page [Page] page of a user
     # @return [void]
-    def renew(page)
+    def set(page)
       seconds = [Lineside.config.token_expires_in, SECONDS_MAX].min
       @request.cookie_jar[COOKIE] = { value: page.identity(seconds), path: PATH, max_age: seconds.to_s, httponly: true,
                                       same_site: :lax, secure: @request.ssl? }
@@ -68,20 +68,21 @@ module Lineside
 
     private
 
-    # What a browser shows; or goes on showing, since it has not changed.
+    # Whether the browser shows the response, or an unchanged page from its cache.
     def page?
       return @response.media_type == "text/html" if @response.successful?
 
       @response.status == 304
     end
 
-    def leaving? = !@request.get? && @request.cookies.key?(COOKIE)
+    # Whether this can be a sign-out.
+    def sign_out? = !@request.get? && @request.cookies.key?(COOKIE)
 
-    # Others, such as an engine's, may have no notion of the app's users.
-    def ours? = Lineside.config.secret? && @controller.is_a?(Page.parent_controller)
+    # Whether the controller authenticates the app's users. Those of engines may not.
+    def app_controller? = Lineside.config.secret? && @controller.is_a?(Page.parent_controller)
 
-    # Whether a cookie may be added, for this browser alone.
-    def open? = !@response.committed? && !shared?
+    # Whether a cookie can still be added, and reaches this browser only.
+    def cookie_allowed? = !@response.committed? && !shared?
 
     def shared?
       header = @response.headers["Cache-Control"].to_s

@@ -1,27 +1,28 @@
 # frozen_string_literal: true
 
 module Lineside
-  # Events through ActiveSupport::Notifications, where that is loaded:
+  # Events through ActiveSupport::Notifications, if that is loaded:
   #
-  # `publish.lineside`, around each call that publishes: `channels`, `once`, `deferred` (to a commit), `bytes` (of the
-  # data as JSON, all of it) and `accepted`. What could not be encoded has no `bytes`, what raised no `accepted`.
-  # `dropped.lineside`, once a second at most: how many publications were `not_accepted`, `dropped_aged` (too old before
-  # they could be sent) and `refused` (by the sidecar) since the last time, and `remedy`. Each publication of a
-  # publish_all counts, and a sign-out counts as one.
-  # `link.lineside`, once a second at most: `state`, `:up` or `:down`, and `remedy` when it is down.
+  # `publish.lineside`, around each call that publishes: `channels`, `once`, `deferred` (until a commit), `bytes` (total
+  # of the data as JSON) and `accepted`. `bytes` is missing if the data could not be encoded, `accepted` if the call
+  # raised.
+  # `dropped.lineside`, at most once a second: numbers of publications `not_accepted`, `dropped_aged` (older than
+  # `spool_seconds_max` in the spool) and `refused` (by the sidecar) since the last event, and `remedy`. Each
+  # publication of a publish_all counts, and a revocation counts as one.
+  # `link.lineside`, at most once a second: `state`, `:up` or `:down`, and `remedy` if it is down.
   module Instrumentation
     module_function
 
-    # @return [Boolean] whether somebody would hear of it; nothing need be built for nobody
-    def heard?(event)
+    # @return [Boolean] whether the event has a subscriber
+    def listening?(event)
       defined?(ActiveSupport::Notifications) && ActiveSupport::Notifications.notifier.listening?(event)
     end
 
-    def tell(event, payload)
-      ActiveSupport::Notifications.instrument(event, payload) if heard?(event)
+    def notify(event, payload)
+      ActiveSupport::Notifications.instrument(event, payload) if listening?(event)
     end
 
-    # Runs the block as that event; what it returns is accepted, or not.
+    # Instruments the block. Sets `accepted` to whether its result is truthy.
     def measure(event, payload)
       ActiveSupport::Notifications.instrument(event, payload) do
         yield.tap { |answer| payload[:accepted] = answer ? true : false }

@@ -3,37 +3,37 @@
 require "json"
 
 module Lineside
-  # What the extension asks Ruby for while it writes JSON. It writes plain values by itself: nil, true, false, and
-  # instances of exactly Hash, Array, String, Symbol, Integer and Float. An app that gives one of these classes an
-  # `as_json` of its own is not heard there. Everything else comes here, subclasses and hashes with keys of several
-  # kinds included.
+  # JSON of values that the extension does not encode itself. The extension encodes nil, true, false, and instances of
+  # exactly Hash, Array, String, Symbol, Integer and Float, and ignores an `as_json` that the app defines in one of
+  # these classes. All other values come here, including instances of subclasses, and hashes with keys of several
+  # classes.
   module Json
     module_function
 
-    # @param levels [Integer] how deep the value lies in other data
-    # @return [String] the JSON of a value that is not plain: ActiveSupport's where it is loaded
-    # @raise [ArgumentError] if it holds itself, or text that is not UTF-8
+    # @param levels [Integer] nesting depth of the value in the data
+    # @return [String] JSON of the value, by ActiveSupport if it is loaded
+    # @raise [ArgumentError] if the value contains itself, or text that is not UTF-8
     def generate(value, levels)
       defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value, levels)
     rescue SystemStackError
-      raise ArgumentError, "a #{value.class} cannot become JSON: it holds itself, or nests too deep"
+      raise ArgumentError, "a #{value.class} cannot be encoded as JSON: it holds itself, or is nested too deeply"
     rescue JSON::GeneratorError, EncodingError => e
-      raise ArgumentError, "a #{value.class} cannot become JSON, its text may not be UTF-8: #{e.message}"
+      raise ArgumentError, "a #{value.class} cannot be encoded as JSON, its text may not be UTF-8: #{e.message}"
     end
 
-    # @return [Array(Boolean, Boolean)] whether `<`, `>` and `&`, and whether U+2028 and U+2029 are escaped in the
-    #   running app
+    # @return [Array(Boolean, Boolean)] whether the app escapes `<`, `>` and `&`, and whether it escapes U+2028 and
+    #   U+2029
     def escapes
       return [false, false] unless defined?(ActiveSupport::JSON::Encoding)
 
       encoding = ActiveSupport::JSON::Encoding
-      # A setting since Rails 8.1; before that it is always done.
+      # A setting since Rails 8.1. Earlier versions always escape them.
       separators = !encoding.respond_to?(:escape_js_separators_in_json) || encoding.escape_js_separators_in_json
       [encoding.escape_html_entities_in_json ? true : false, separators ? true : false]
     end
 
-    # Without ActiveSupport: a subclass as what it extends, `as_json` where there is one, and what JSON.generate makes
-    # of anything else.
+    # JSON without ActiveSupport: instances of subclasses like those of their superclass, then `as_json` if it is
+    # defined, otherwise JSON.generate.
     def generate_alone(value, levels)
       case value
       when Hash then Native.encode({}.merge(value).transform_keys(&:to_s), levels)

@@ -4,31 +4,31 @@ require_relative "binary"
 require_relative "configuration"
 
 module Lineside
-  # `bundle exec lineside`: becomes the sidecar's binary, told the app's settings and given its secret.
+  # `bundle exec lineside`: executes the sidecar's binary with the app's settings and secret.
   #
-  # The app in the current folder is booted only for what the environment does not say: LINESIDE_LINK, and
-  # LINESIDE_SECRET or LINESIDE_SECRET_FILE. With these set, nothing is booted and `config.lineside` is not read.
-  # Settings travel as variables, the secret through a pipe whose descriptor LINESIDE_SECRET_FD names: it stands neither
-  # in the arguments nor in the environment of any process.
+  # Boots the app in the current folder only if the environment lacks LINESIDE_LINK, or both LINESIDE_SECRET and
+  # LINESIDE_SECRET_FILE. Otherwise `config.lineside` is not read. Settings are passed as environment variables. The
+  # secret is passed through a pipe whose file descriptor is in LINESIDE_SECRET_FD, so that it appears neither in the
+  # arguments nor in the environment of a process.
   class Launcher
-    # What each command has to be told; the others need nothing of the app.
+    # Settings that each command needs from the app. Commands that are not listed need none.
     NEEDS = { "serve" => %i[link secret], "token" => %i[secret], "publish" => %i[link],
               "tail" => %i[link], "check" => %i[link secret] }.freeze
 
-    # The variables that tell it.
-    TOLD_BY = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze
+    # Environment variables that provide each of these settings.
+    VARIABLES = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze
 
-    # What a pipe holds before anybody reads it, by pipe(7); the secret is written before there is a reader.
+    # Capacity of a pipe (pipe(7)): the secret is written before there is a reader.
     SECRET_BYTES_MAX = 65_536
 
-    # @param arguments [Array<String>] the command line's
+    # @param arguments [Array<String>] arguments of the command line
     def initialize(arguments)
       @arguments = arguments
       @needs = NEEDS.fetch(arguments.first || "serve", [])
     end
 
-    # Replaces this process, so that signals reach the sidecar. Returns never: what goes wrong is one line on standard
-    # error and status 1.
+    # Replaces this process by the sidecar, so that signals reach it. Never returns: an error is one line on standard
+    # error and exit status 1.
     def run
       binary = Binary.path
       environment = @needs.empty? ? {} : configuration.environment
@@ -43,12 +43,12 @@ module Lineside
 
     def configuration = @configuration ||= booted || (boot? ? boot : Configuration.new)
 
-    # @return [Configuration, nil] of the app that this process has booted already, as a task's has
+    # @return [Configuration, nil] configuration of the app, if this process has booted it already, as in a rake task
     def booted = (Lineside.config if defined?(::Rails.application) && ::Rails.application&.initialized?)
 
-    def boot? = File.file?(app) && !@needs.all? { |need| told?(need) }
+    def boot? = File.file?(app) && !@needs.all? { |need| in_environment?(need) }
 
-    def told?(need) = TOLD_BY.fetch(need).any? { |name| !ENV.fetch(name, "").empty? }
+    def in_environment?(need) = VARIABLES.fetch(need).any? { |name| !ENV.fetch(name, "").empty? }
 
     def app = File.expand_path("config/environment.rb")
 
@@ -59,7 +59,7 @@ module Lineside
       warn format("lineside: booted the app for its settings in %.1f s", now - started)
       return Lineside.config if Lineside.respond_to?(:config)
 
-      raise Error, "the app in #{Dir.pwd} does not load Lineside: its Gemfile needs gem \"lineside\""
+      raise Error, "the app in #{Dir.pwd} does not load Lineside: add gem \"lineside\" to its Gemfile"
     end
 
     def load_app
@@ -68,10 +68,10 @@ module Lineside
       raise
     rescue StandardError, ScriptError => e
       raise Error, "the app could not be booted for its settings: #{e.class}, #{e.message.lines.first&.strip} " \
-                   "(#{e.backtrace&.first}); mend it, or set LINESIDE_LINK and LINESIDE_SECRET"
+                   "(#{e.backtrace&.first}); fix the error, or set LINESIDE_LINK and LINESIDE_SECRET"
     end
 
-    # What the app prints while it boots goes to standard error: the output of `token` is the token.
+    # Redirects the app's output during boot to standard error, because standard output belongs to the command.
     def quietly
       output = $stdout.dup
       $stdout.reopen($stderr)
@@ -80,15 +80,17 @@ module Lineside
       $stdout.reopen(output)
     end
 
-    # @return [String, nil] nil where none is needed or found, or where the binary finds it in the environment
+    # @return [String, nil] nil if the command needs no secret, the environment has it, or there is none
     def secret
-      configuration.secret if @needs.include?(:secret) && !told?(:secret) && configuration.secret?
+      configuration.secret if @needs.include?(:secret) && !in_environment?(:secret) && configuration.secret?
     end
 
-    # Yields the variables and the descriptors by which the binary receives the secret.
+    # Yields the variables and file descriptors that pass the secret to the binary.
     def hand_over(secret)
       return yield({ "LINESIDE_SECRET_FD" => nil }, {}) unless secret
-      raise ConfigurationError, "the secret is over #{SECRET_BYTES_MAX} bytes" if secret.bytesize > SECRET_BYTES_MAX
+
+      secret.bytesize <= SECRET_BYTES_MAX or
+        raise ConfigurationError, "the secret has #{secret.bytesize} bytes: give #{SECRET_BYTES_MAX} bytes or fewer"
 
       reader, writer = IO.pipe
       writer.write(secret)

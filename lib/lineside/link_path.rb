@@ -3,29 +3,28 @@
 require "digest"
 
 module Lineside
-  # Where publishers meet the sidecar: the path of the Unix socket. Only this file decides it; the launcher tells the
-  # sidecar through LINESIDE_LINK.
+  # Path of the Unix socket between publishers and sidecar. The launcher passes it to the sidecar in LINESIDE_LINK.
   module LinkPath
-    # Longest path of a socket, in bytes: `sun_path` of unix(7) has 108, the last for its NUL.
-    BYTES_MAX = 107
+    # Maximum length of a socket's path, in bytes: `sun_path` (unix(7)) has 108 with the final NUL.
+    SOCKET_PATH_BYTES_MAX = 107
 
-    # Where an app keeps its sockets, under its stable root.
+    # Default path, relative to the app's stable root.
     SOCKET = "tmp/sockets/lineside.sock"
 
-    # A release of Capistrano's kind, such as `/srv/shop/releases/20260102030405`: the folder changes with every deploy.
+    # Release folder of a deploy with Capistrano, such as `/srv/shop/releases/20260102030405`.
     RELEASE = %r{\A(?<app>.+)/releases/\d+\z}
 
     module_function
 
-    # @param link [String, nil] `unix:PATH`; relative to `root`, and nil for the app's own place
+    # @param link [String, nil] `unix:PATH`, relative to `root`; nil for the default path
     # @param root [String] the app's folder
-    # @return [String] an absolute path of at most {BYTES_MAX} bytes, the same for every process of the app
-    # @raise [ConfigurationError] if the link is of another kind
+    # @return [String] an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, the same in every process of the app
+    # @raise [ConfigurationError] if the link has another form
     def of(link, root)
       shorten(link ? File.expand_path(path_in(link), root) : File.join(stable(root), SOCKET))
     end
 
-    # The folder that outlives a deploy: `shared` beside the releases where there is one, else the root itself.
+    # Folder that stays the same across deploys: `shared` beside the releases if it exists, otherwise the root.
     def stable(root)
       shared = RELEASE.match(root)&.then { |release| File.join(release[:app], "shared") }
       shared && File.directory?(shared) ? shared : root
@@ -36,13 +35,13 @@ module Lineside
       return path unless path == link || path.empty?
 
       raise ConfigurationError,
-            "the link #{link.inspect} cannot be used: write unix:PATH, such as unix:/run/app/lineside.sock"
+            "the link #{link.inspect} is invalid: give unix:PATH, such as unix:/run/app/lineside.sock"
     end
 
-    # A place under /tmp for a path that is too long: a folder of this user's own and a name that the path decides.
-    # TMPDIR is not asked, since it may differ between the app and the sidecar.
+    # Replaces a path that is too long by one under /tmp, in a folder of this user, named by a hash of the path. Ignores
+    # TMPDIR, which can differ between app and sidecar.
     def shorten(path)
-      return path if path.bytesize <= BYTES_MAX
+      return path if path.bytesize <= SOCKET_PATH_BYTES_MAX
 
       "/tmp/lineside-#{Process.euid}/#{Digest::SHA256.hexdigest(path)[0, 16]}.sock"
     end

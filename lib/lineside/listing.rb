@@ -3,14 +3,14 @@
 require "shellwords"
 
 module Lineside
-  # The settings in effect, as `NAME=value` lines that a shell reads: for what has no app to ask.
+  # Settings in effect as `NAME=value` lines for a shell, used by `bin/rails lineside:env`.
   module Listing
     REDACTED = "[redacted]"
 
     module_function
 
     # @param config [Configuration]
-    # @param reveal [Boolean] whether the secret itself is among it
+    # @param reveal [Boolean] whether to include the secret itself
     # @return [Array<String>]
     def of(config, reveal: false)
       settings = Configuration::SETTINGS.to_h { |name, it| [it.variable, Array(config.public_send(name)).join(",")] }
@@ -19,7 +19,7 @@ module Lineside
             .map { |name, value| "#{name}=#{value == REDACTED ? value : value.shellescape}" }
     end
 
-    # A file is named, not read: its owner may change it.
+    # The secret, or the path of its file, whose content can change.
     def secret(config, reveal)
       file = ENV.fetch("LINESIDE_SECRET_FILE", "")
       return { "LINESIDE_SECRET_FILE" => file } unless file.empty?

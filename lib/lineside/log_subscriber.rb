@@ -3,10 +3,10 @@
 require "active_support/log_subscriber"
 
 module Lineside
-  # Each publication as a line at the level debug, as Rails logs its queries. The engine attaches it only where that
-  # level is logged, so that elsewhere nobody listens. What was dropped, and how the link is, {Watch} tells.
+  # Logs each publication at level debug, as Rails logs its queries. The engine attaches it only if that level is
+  # logged, because an event costs time. {LinkMonitor} logs drops and the state of the link.
   class LogSubscriber < ActiveSupport::LogSubscriber
-    # Most channels named in one line.
+    # Maximum number of channels in one line.
     CHANNELS_MAX = 5
 
     def publish(event)

@@ -3,40 +3,39 @@
 require "json"
 
 module Lineside
-  # A page as far as Lineside goes: whose it is and what its token opens. The helper renders its first token, the token
-  # endpoint its later ones, both from here.
+  # User and grants of a page. Signs the page's first token for the helper, and the later ones for the token endpoint.
   #
-  # What `config.lineside.token` opens is asked anew for each token. What a page names itself (`channels:` and `allow:`
-  # of the helper) travels with it, signed, and is renewed for as long as a token may live at most: a day.
+  # Grants of `config.lineside.token` are evaluated for each token. A page's own grants (`channels:` and `allow:` of the
+  # helper) are signed into its token URL, and renewed for up to a day after the page was rendered.
   class Page
-    # Longest time for which a page's own channels are renewed, in seconds.
+    # Maximum time for which a page's own grants are renewed, in seconds.
     RENEWAL_SECONDS_MAX = 86_400
 
-    # Stands for "the request's own user": nil is nobody.
+    # Default of `user:`, the request's user; nil means anonymous.
     OWN = Object.new.freeze
 
     class << self
       # @param controller [ActionController::Metal]
-      # @return [Object, nil] who the request comes from: what `config.lineside.user` says, else `Current.user`, else
-      #   the controller's `current_user`; nil for nobody
+      # @return [Object, nil] user of the request: by `config.lineside.user` if it is set, else `Current.user`, else the
+      #   controller's `current_user`; nil if nobody is signed in
       def user_of(controller)
         rule = Lineside.config.user
-        return ask(controller, rule) if rule
+        return evaluate(controller, rule) if rule
 
         current_user || (controller.send(:current_user) if controller.respond_to?(:current_user, true))
       end
 
-      # @return [Class] the controller of the app whose authentication holds: what `config.lineside.parent_controller`
-      #   names, else `ApplicationController`
+      # @return [Class] controller that authenticates requests: `config.lineside.parent_controller` if it is set, else
+      #   `ApplicationController`
       def parent_controller
         named = Lineside.config.parent_controller
         named ? named.constantize : "ApplicationController".safe_constantize || ActionController::Base
       end
 
-      # The page behind a request for a fresh token.
+      # Page of a request for a fresh token.
       #
-      # @param renewal [String, nil] what {#renewal} gave to the page
-      # @return [Page, nil] nil for nobody, and for a renewal that is forged or over
+      # @param renewal [String, nil] signed grants from {#renewal}, a parameter of the token URL
+      # @return [Page, nil] nil if nobody is signed in, or the renewal is forged or expired
       def renewed(controller, renewal)
         user = user_of(controller)
         return (new(controller, user:) if user) unless renewal
@@ -45,13 +44,13 @@ module Lineside
         return new(controller, user: nil, **page.slice(:channels, :allow)) unless page[:sub]
         return unless user
 
-        # Another user's page: its channels were that user's.
+        # The page was rendered for another user, so its grants do not apply.
         page = {} unless page[:sub] == UserId.of(user, Lineside.config)
         new(controller, user:, **page.slice(:channels, :allow))
       end
 
-      # Calls a rule of the app in the controller's context, with the controller if it takes one.
-      def ask(controller, rule)
+      # Evaluates a rule of the app in the controller, with the controller as its argument if it takes one.
+      def evaluate(controller, rule)
         rule.arity.zero? ? controller.instance_exec(&rule) : controller.instance_exec(controller, &rule)
       end
 
@@ -61,7 +60,7 @@ module Lineside
 
       def current_user
         current = "Current".safe_constantize
-        # Rails 6.1 does not say on the class what its instance answers to.
+        # In Rails 6.1, `respond_to?` of the class ignores the attributes of its instance.
         current = current.instance if current.respond_to?(:instance)
         current.user if current.respond_to?(:user)
       end
@@ -74,9 +73,9 @@ module Lineside
       end
     end
 
-    # @param user [Object, nil] as {UserId} reads it; nil for nobody
-    # @param channels [Array] shared channels of this page, beside those of `config.lineside.token`
-    # @param allow [Array] grants of this page, beside those
+    # @param user [Object, nil] user of the page, identified by {UserId}; nil for an anonymous page
+    # @param channels [Array] shared channels of this page, in addition to those of `config.lineside.token`
+    # @param allow [Array] grants of this page, in addition to those of `config.lineside.token`
     def initialize(controller, user: OWN, channels: [], allow: [])
       @controller = controller
       @user = user.equal?(OWN) ? self.class.user_of(controller) : user
@@ -84,7 +83,7 @@ module Lineside
       @allow = allow
     end
 
-    # @return [Boolean] whether it is somebody's
+    # @return [Boolean] whether the page has a user
     def user? = !@user.nil?
 
     # @return [String] a fresh token
@@ -93,31 +92,31 @@ module Lineside
       Lineside.token(@user, **granted, channels: [*granted[:channels], *@channels], allow: [*granted[:allow], *@allow])
     end
 
-    # @param seconds [Integer] how long it lives
-    # @return [String] what the identity cookie of the page's user holds, with the session that its token names
+    # @param seconds [Integer] lifetime
+    # @return [String] value of the identity cookie, with the user and session of the page's token
     # @raise [ArgumentError, ConfigurationError] as {Signing#token} does
     def identity(seconds)
       sid = granted[:session]&.then { |session| SessionId.of(session) }
       Native.sign_identity(Lineside.config.secret, sub:, sid:, seconds:)
     end
 
-    # @return [String] where the page opens its socket: `config.lineside.url`, else the path, under the app's own root
+    # @return [String] URL of the WebSocket: `config.lineside.url` if it is set, else the path below the app's root
     def url
-      # What an app adds to all its paths, a locale say, comes as a query or as a slash at the end.
+      # Strips a query or trailing slash that the app adds to all its paths, such as a locale.
       Lineside.config.url || token_path[/\A[^?]+/].chomp("/").delete_suffix("/token")
     end
 
-    # @return [String, nil] where the page gets fresh tokens; nil for the page of another than the request's own user,
-    #   whose token nobody but the app can renew
+    # @return [String, nil] URL of the token endpoint; nil if the page's user is not the request's user, because the
+    #   endpoint cannot renew that token
     def token_url = renewable? ? token_path(renewal) : nil
 
     private
 
-    # What the app's rule opens. It is asked once in a request, unless the user changes meanwhile.
+    # Grants of `config.lineside.token`, evaluated once for each request and user.
     def granted
       rule = Lineside.config.token or return {}
       known = (@controller.request.env["lineside.granted"] ||= {})
-      known[sub] ||= self.class.ask(@controller, rule).to_h
+      known[sub] ||= self.class.evaluate(@controller, rule).to_h
     end
 
     def token_path(renewal = nil) = @controller.main_app.lineside_token_path({ page: renewal }.compact)
@@ -126,7 +125,7 @@ module Lineside
 
     def sub = @user.nil? ? nil : UserId.of(@user, Lineside.config)
 
-    # What the rules alone would not give again; nil when there is nothing like that.
+    # Signed grants of the page; nil if the app's rules alone give the same token again.
     def renewal
       return if @user && [*@channels, *@allow].empty?
 
@@ -134,7 +133,7 @@ module Lineside
       self.class.verifier.generate(JSON.generate(page))
     end
 
-    # A String may be a prefix, which names no channel.
+    # Keeps Strings as they are, because they can be prefixes.
     def names(channels) = [*channels].map { |channel| channel.is_a?(String) ? channel : ChannelName.of(channel) }
   end
 end

@@ -1,14 +1,14 @@
 # frozen_string_literal: true
 
 module Lineside
-  # This process's end of the link. Every publication leaves through {#publish}. The extension behind it keeps the spool
-  # and the one thread that writes; there is one per process, a forked child makes its own.
+  # Publisher of this process. Every publication goes through {#publish} to the extension, which keeps the spool and a
+  # writer thread. A forked child creates its own.
   class Publisher
     # @param config [Configuration]
-    # @raise [ConfigurationError] if a setting cannot be used
+    # @raise [ConfigurationError] if a setting is invalid
     def initialize(config)
       @config = config
-      @watch = Watch.new(config)
+      @monitor = LinkMonitor.new(config)
       Native.configure(
         link: config.link_path,
         name: File.basename($PROGRAM_NAME),
@@ -19,19 +19,20 @@ module Lineside
       )
     end
 
-    # Hands publications over: all of them, or none. Inside a transaction their data is encoded at once, and they are
-    # handed over after the commit; a rollback drops them.
+    # Hands publications to the extension: all or none. Inside a transaction the data is encoded at once and handed over
+    # after the commit; a rollback drops it.
     #
-    # @param publications [Array<Array(String, Object)>] full names of channels, each with its data
-    # @param once [String, nil] the id under which a single one lands once
-    # @param timeout [Float, nil] seconds to wait for the sidecar to take a single one; nil returns at once
-    # @param now [Boolean] whether to go round open transactions
-    # @return [Boolean, Receipt] whether they were accepted, or what the sidecar answered
-    # @raise [ArgumentError, PayloadTooLarge] for data that cannot be published
-    # @raise [InTransaction, NotAccepted, Unconfirmed, Refused] with a timeout only
+    # @param publications [Array<Array(String, Object)>] pairs of a channel's full name and data
+    # @param once [String, nil] id by which the sidecar drops duplicates, for a single publication
+    # @param timeout [Float, nil] seconds to wait for the sidecar's answer, for a single publication; nil returns at
+    #   once
+    # @param now [Boolean] whether to publish at once inside a transaction
+    # @return [Boolean, Receipt] whether they were accepted; with a timeout, the receipt
+    # @raise [ArgumentError, PayloadTooLarge] if the data cannot be published
+    # @raise [InTransaction, NotAccepted, Unconfirmed, Refused] only with a timeout
     def publish(publications, once: nil, timeout: nil, now: false)
       transactions = now ? Transactions::NONE : open_transactions
-      return hand_over(publications, once, timeout, transactions) unless Instrumentation.heard?("publish.lineside")
+      return hand_over(publications, once, timeout, transactions) unless Instrumentation.listening?("publish.lineside")
 
       event = { channels: publications.map(&:first), once:, deferred: !transactions.empty? }
       Instrumentation.measure("publish.lineside", event) do
@@ -39,75 +40,77 @@ module Lineside
       end
     end
 
-    # Hands a sign-out over: the end of all tokens made by now, in order with what is published.
+    # Hands a revocation to the extension: of all tokens signed until now, in order with the publications.
     #
-    # @param user [String] the id
-    # @param session [String, nil] the id of the only one that is meant
-    # @param timeout [Float, nil] seconds to wait for the sidecar to take it; nil returns at once
+    # @param user [String] id of the user
+    # @param session [String, nil] id of a session; nil for all sessions
+    # @param timeout [Float, nil] seconds to wait for the sidecar's answer; nil returns at once
     # @return [Boolean, Receipt] as {#publish}
-    # @raise [NotAccepted, Unconfirmed, Refused] with a timeout only
+    # @raise [NotAccepted, Unconfirmed, Refused] only with a timeout
     def disconnect(user, session, timeout: nil)
-      @watch.start
-      answered(Native.disconnect(user, session, !timeout.nil?), 1, timeout)
+      @monitor.start
+      result(Native.disconnect(user, session, !timeout.nil?), 1, timeout)
     end
 
     # @param timeout [Float] seconds
-    # @return [Boolean] whether the sidecar has all that was accepted so far
+    # @return [Boolean] whether the sidecar has confirmed everything accepted so far
     def flush(timeout) = Native.flush(timeout)
 
-    # @return [String, nil]
+    # @return [String, nil] newest known cursor; nil before the first link
     def cursor = Native.cursor
 
     # Opens the link in the background, so that the cursor is known before the first publication.
     def connect
-      @watch.start
+      @monitor.start
       Native.connect
     end
 
-    # Called when another takes its place.
-    def retire = @watch.stop
+    # Called when another publisher replaces this one.
+    def retire = @monitor.stop
 
-    # @return [Hash] how the link is and what was counted; an unstable interface for logs and specs
+    # @return [Hash] state of the link and counters; an unstable interface for logs and specs
     def status = Native.status
 
-    # Gives what is still in the spool a last second, and says what it leaves behind. Publishing goes on working.
+    # Waits up to a second for the spool to be sent, and logs the unconfirmed publications. Publishing still works
+    # afterwards.
     def close
-      @watch.stop
+      @monitor.stop
       Native.flush(1.0)
-      @watch.close
+      @monitor.close
     end
 
     private
 
-    # Those that a publication waits for. Ones that are not joinable are made around tests, and never commit.
+    # Open transactions whose commit a publication waits for. Excludes those that are not joinable: tests open them, and
+    # they never commit.
     def open_transactions
       open = Transactions.open
       Held.settle if open.empty?
       open.empty? ? open : open.select(&:joinable?)
     end
 
-    # Yields once the data is encoded, before anything is waited for.
+    # Yields after the data is encoded and before any wait.
     def hand_over(publications, once, timeout, transactions, &)
-      @watch.start
+      @monitor.start
       return hold(publications, once, timeout, transactions, &) unless transactions.empty?
 
       accepted = Native.publish(publications, once, !timeout.nil?)
       yield if block_given?
-      answered(accepted, publications.size, timeout)
+      result(accepted, publications.size, timeout)
     end
 
-    # @param accepted [Integer, String] the number of the hand-over, or why there is none
-    def answered(accepted, count, timeout)
+    # @param accepted [Integer, String] sequence number of the frame, or the reason why it was not accepted
+    def result(accepted, count, timeout)
       return accepted?(accepted, count) unless timeout
       return receipt(Native.wait(accepted, timeout), timeout) if accepted.is_a?(Integer)
 
-      raise NotAccepted, "it was not accepted, #{accepted}: #{trouble}"
+      raise NotAccepted, "not accepted, #{accepted}: #{last_error}"
     end
 
     def hold(publications, once, timeout, transactions)
       if timeout
-        raise InTransaction, "publish! would wait inside a transaction for what is sent after its commit: " \
-                             "publish after the commit, or give now: true to publish before it"
+        raise InTransaction, "publish! cannot wait inside a transaction, because nothing is sent before the commit: " \
+                             "call it after the commit, or give now: true to publish at once"
       end
       parcel = Native.hold(publications, once)
       yield if block_given?
@@ -117,26 +120,27 @@ module Lineside
       true
     end
 
-    # @param accepted [Integer, String] the number of the hand-over, or why there is none
+    # @param accepted [Integer, String] sequence number of the frame, or the reason why it was not accepted
     def accepted?(accepted, count)
       return true if accepted.is_a?(Integer)
 
-      @watch.not_accepted(count, accepted)
+      @monitor.not_accepted(count, accepted)
       false
     end
 
     def receipt(answer, timeout)
       case answer
       in [:receipt, cursor, duplicate] then Receipt.new(cursor, duplicate)
-      in [:refused, code, message] then raise Refused.new("the sidecar refused it: #{message}", code)
+      in [:refused, code, message] then raise Refused.new("refused by the sidecar: #{message}", code)
       in [:timed_out]
-        raise Unconfirmed, "no answer within #{timeout} s, so it may arrive yet (#{trouble}): " \
+        raise Unconfirmed, "no answer within #{timeout} s, so it may still arrive (#{last_error}): " \
                            "to retry a publication, give the same once: both times"
       in [:dropped]
-        raise NotAccepted, "it grew older than #{@config.spool_seconds_max} s in the spool: #{trouble}"
+        raise NotAccepted, "dropped from the spool after #{@config.spool_seconds_max} s (spool_seconds_max): " \
+                           "#{last_error}"
       end
     end
 
-    def trouble = Native.status[:last_error] || "the sidecar is slow, or stopped"
+    def last_error = Native.status[:last_error] || "the sidecar is slow or stopped"
   end
 end

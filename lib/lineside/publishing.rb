@@ -1,40 +1,41 @@
 # frozen_string_literal: true
 
 module Lineside
-  # The verbs that publish. Data is anything ActiveSupport's JSON takes; a channel is a String, a record or an array of
-  # them ({ChannelName}). What cannot be published raises ArgumentError or {PayloadTooLarge}; an absent or slow sidecar
-  # raises nothing.
+  # Methods that publish. Data is anything that ActiveSupport's JSON encodes. A channel is a String, a record or an
+  # array of them ({ChannelName}). Invalid arguments raise ArgumentError or {PayloadTooLarge}. A missing or slow sidecar
+  # raises no error.
   #
-  # Inside an ActiveRecord transaction the data is encoded at the call and leaves after the commit; a rollback drops it,
-  # and so does that of a savepoint around it. With several databases in a transaction all have to commit. What waits
-  # counts as accepted, and its bytes count for `spool_bytes_max`. `now: true` goes round all that.
+  # Inside an ActiveRecord transaction the data is encoded at the call and sent after the commit. A rollback of the
+  # transaction, or of a savepoint around the call, drops it. If several databases are in a transaction, all must
+  # commit. Publications that wait count as accepted, and their size counts towards `spool_bytes_max`. `now: true`
+  # publishes at once.
   module Publishing
-    # Longest `once:` id, in bytes.
+    # Maximum length of a `once:` id, in bytes.
     ONCE_BYTES_MAX = 255
 
-    # Longest wait for the sidecar, in seconds.
+    # Maximum `timeout:`, in seconds.
     WAIT_SECONDS_MAX = 3600
 
-    # Stands for data that was not given: nil is data.
+    # Default of the data argument, because nil is valid data.
     NO_DATA = Object.new.freeze
     private_constant :NO_DATA
 
     # Publishes on a shared channel and returns at once.
     #
-    # @param once [String, nil] lands once per channel under this id, however often it is retried
-    # @param now [Boolean] leaves at once inside a transaction too
-    # @return [Boolean] whether it was accepted: handed over to be sent, or to wait for the commit
+    # @param once [String, nil] id by which the sidecar drops duplicates on this channel
+    # @param now [Boolean] whether to publish at once inside a transaction
+    # @return [Boolean] whether it was accepted: to be sent at once, or after the commit
     def publish(channel, data = NO_DATA, once: nil, now: false, **bare)
       publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once), now:)
     end
 
-    # Publishes on a shared channel and waits until the sidecar has it.
+    # Publishes on a shared channel and waits for the sidecar's confirmation.
     #
     # @param timeout [Numeric] seconds
     # @return [Receipt]
-    # @raise [Unconfirmed] if no answer came in time; retry with `once:`
+    # @raise [Unconfirmed] if there was no answer in time; retry with `once:`
     # @raise [InTransaction] inside a transaction, unless `now:`
-    # @raise [NotAccepted, Refused] if it certainly was not published
+    # @raise [NotAccepted, Refused] if it was definitely not published
     def publish!(channel, data = NO_DATA, once: nil, timeout: 2, now: false, **bare) # rubocop:disable Metrics/ParameterLists -- four of them are options
       publication = [ChannelName.of(channel), given(data, bare)]
       publisher.publish([publication], once: once_id(once), timeout: seconds(timeout), now:)
@@ -42,15 +43,15 @@ module Lineside
 
     # Publishes to one user, on all their devices, and returns at once.
     #
-    # @param user [String, Integer, Object] as {UserId} reads it
+    # @param user [String, Integer, Object] the user, identified by {UserId}
     # @return [Boolean] whether it was accepted
     def publish_to(user, data = NO_DATA, once: nil, now: false, **bare)
       publisher.publish([[ChannelName.of_user(user, config), given(data, bare)]], once: once_id(once), now:)
     end
 
-    # Publishes several at once, in their order: all of them, or none.
+    # Publishes several publications at once, in their order: all or none.
     #
-    # @param publications [Array<Array(Object, Object)>] channels, each with its data
+    # @param publications [Array<Array(Object, Object)>] pairs of a channel and data
     # @return [Boolean] whether they were accepted
     def publish_all(publications, now: false)
       pairs = Array(publications).map do |publication|
@@ -62,10 +63,13 @@ module Lineside
     end
 
     # @param timeout [Numeric] seconds
-    # @return [Boolean] whether the sidecar has all that was accepted so far, but for what waits for a commit
+    # Waits until the sidecar has confirmed everything accepted so far, except publications that wait for a commit.
+    #
+    # @param timeout [Numeric] seconds
+    # @return [Boolean] false if the time-out elapsed
     def flush(timeout: 1) = publisher.flush(seconds(timeout))
 
-    # @return [String, nil] the newest position known here, without a round trip; nil before the first link
+    # @return [String, nil] newest cursor known to this process, without a round trip; nil before the first link
     def cursor = publisher.cursor
 
     private
@@ -77,7 +81,7 @@ module Lineside
       end
       return data unless data.equal?(NO_DATA)
 
-      raise ArgumentError, "there is no data: give it after the channel, nil if there is none to say"
+      raise ArgumentError, "there is no data: give it after the channel, such as publish(\"orders\", nil)"
     end
 
     # Seconds of a number or an ActiveSupport::Duration.
@@ -85,7 +89,7 @@ module Lineside
       number = timeout.to_f if timeout.respond_to?(:to_f) && !timeout.nil? && !timeout.is_a?(String)
       return number if number&.finite? && number&.between?(0, WAIT_SECONDS_MAX)
 
-      raise ArgumentError, "a timeout of #{timeout.inspect} cannot be used: give seconds, 0 to #{WAIT_SECONDS_MAX}"
+      raise ArgumentError, "timeout: #{timeout.inspect} is invalid: give seconds, 0 to #{WAIT_SECONDS_MAX}"
     end
 
     def once_id(once)
@@ -94,7 +98,7 @@ module Lineside
       id = once.is_a?(Integer) || once.is_a?(Symbol) ? once.to_s : once
       return id if id.is_a?(String) && ChannelName.utf8?(id) && id.bytesize.between?(1, ONCE_BYTES_MAX)
 
-      raise ArgumentError, "once: #{once.inspect[0, 64]} cannot be used: give 1 to #{ONCE_BYTES_MAX} bytes of UTF-8"
+      raise ArgumentError, "once: #{once.inspect[0, 64]} is invalid: give 1 to #{ONCE_BYTES_MAX} bytes of UTF-8"
     end
   end
 end

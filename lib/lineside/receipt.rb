@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 module Lineside
-  # What `publish!` returns: the sidecar has the publication.
+  # Result of `publish!` and `disconnect!`: the sidecar has accepted the request.
   class Receipt
-    # @return [String] where the publication stands in the journal
+    # @return [String] cursor of the publication
     attr_reader :cursor
 
     def initialize(cursor, duplicate)
@@ -12,8 +12,8 @@ module Lineside
       freeze
     end
 
-    # @return [Boolean] whether it had landed before under its `once:`, so that nothing new was published; the cursor is
-    #   then the earlier one's
+    # @return [Boolean] whether an earlier publication had the same `once:` id. Then nothing was published, and the
+    #   cursor is that of the earlier one
     def duplicate? = @duplicate
   end
 end

@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
 module Lineside
-  # The cursor of what is under way in this thread: a request, or a job. The engine has Rails' executor sample it when
-  # that begins, before any query, so that all that a page reads is at least as new. Sampled later, in the layout say,
-  # it would skip in silence what was published between query and layout.
+  # Cursor of the current request or job. Rails' executor samples it at the beginning, before any query, so that all
+  # data of the page is at least as new. A later sample, such as in the layout, would skip publications between the
+  # query and the layout.
   module RequestCursor
-    # Stands for a position that nobody knows: it resumes as lost, so that the page fetches anew.
+    # Cursor without a position. A page with it resumes as lost and refetches its data.
     UNKNOWN = "unknown"
 
-    # @return [String] the newest position known when this request or job began; "unknown" outside of both, and while
-    #   this process has no link yet. Then it opens one, for the next request.
+    # @return [String] newest cursor known when this request or job began; "unknown" outside of both, or if this process
+    #   has no link yet. In that case the call opens the link for later requests.
     def request_cursor
       RequestCursor.sampled || begin
         cursor
@@ -17,7 +17,8 @@ module Lineside
       end
     end
 
-    # Samples, unless nothing here has used the link yet: a console or a job that never publishes opens none.
+    # Samples the cursor if this process uses the link. Opens no link, so that a console or a job that never publishes
+    # has none.
     # @return [void]
     def sample_request_cursor
       RequestCursor.sampled = @publisher&.cursor
@@ -29,8 +30,8 @@ module Lineside
     end
 
     class << self
-      # Rails 7 has a place of its own for what belongs to an execution: the thread's, or the fiber's where the app says
-      # so. Before, a variable of the thread, since a streamed layout is rendered in another fiber.
+      # Rails 7 and later have a store for the state of an execution, by thread or fiber as the app is configured.
+      # Before Rails 7, a thread variable, because a streamed layout is rendered in another fiber.
       if defined?(ActiveSupport::IsolatedExecutionState)
         def sampled = ActiveSupport::IsolatedExecutionState[:lineside_request_cursor]
 

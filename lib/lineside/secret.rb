@@ -3,23 +3,23 @@
 require_relative "error"
 
 module Lineside
-  # Finds what tokens are signed with. The first that is there counts: LINESIDE_SECRET, the content of the file
+  # Secret that signs tokens. The first of these that is set: LINESIDE_SECRET, the content of the file in
   # LINESIDE_SECRET_FILE, the app's setting, a secret derived from the app's own key.
   module Secret
-    # Shortest key of an app to derive from, in bytes: deriving adds no strength, and a token's key has 32.
+    # Minimum length of an app's key, in bytes: a derived secret is no stronger than the key, and tokens need 32 bytes.
     APP_KEY_BYTES_MIN = 32
 
     module_function
 
-    # @return [String] comma-separated; the extension checks each entry
+    # @return [String] the secrets, comma-separated; the extension checks each of them
     # @raise [ConfigurationError] if there is none
     def of(setting, app_key)
       from_environment || listed(setting) || derived(app_key) ||
-        raise(ConfigurationError, "there is no secret to sign with: set LINESIDE_SECRET, LINESIDE_SECRET_FILE or " \
-                                  "config.secret to at least 32 random bytes, as `openssl rand -hex 32` prints them")
+        raise(ConfigurationError, "there is no secret to sign tokens: set LINESIDE_SECRET, LINESIDE_SECRET_FILE or " \
+                                  "config.secret to at least 32 random bytes, such as from `openssl rand -hex 32`")
     end
 
-    # @return [Boolean] whether {of} would find one
+    # @return [Boolean] whether {of} finds one
     def given?(setting, app_key)
       %w[LINESIDE_SECRET LINESIDE_SECRET_FILE].any? { |name| !ENV.fetch(name, "").empty? } ||
         !(listed(setting) || app_key).to_s.empty?
@@ -43,8 +43,8 @@ module Lineside
       return if app_key.to_s.empty?
 
       app_key.bytesize >= APP_KEY_BYTES_MIN or
-        raise ConfigurationError, "the app's key has #{app_key.bytesize} bytes, too few to derive a secret from: " \
-                                  "give it at least #{APP_KEY_BYTES_MIN}, or set LINESIDE_SECRET"
+        raise ConfigurationError, "the app's key has #{app_key.bytesize} bytes, too few to derive a secret: " \
+                                  "use a key of at least #{APP_KEY_BYTES_MIN} bytes, or set LINESIDE_SECRET"
       Native.derive(app_key)
     end
 

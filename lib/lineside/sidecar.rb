@@ -4,52 +4,53 @@ require "rbconfig"
 require_relative "version"
 
 module Lineside
-  # The sidecar as a child of this process: started by the gem's own command, started again when it ends by itself, and
-  # stopped as planned at the end of this process. It goes on through an exec of this process, as in a server's hot
-  # restart, and through nothing else: when this process is killed, it stops by itself.
+  # Sidecar as a child process: started with the gem's command, restarted if it ends, and stopped gracefully at the end
+  # of this process. It keeps running through an exec of this process, such as a hot restart of Puma. If this process is
+  # killed, the sidecar stops itself.
   #
-  # Loads neither the app nor the extension, so that a process may have it that boots no app.
+  # Loads neither the app nor the extension, so that Puma's master can run it without booting the app.
   class Sidecar
-    # The library's folder, and the command.
+    # Paths of the library and of the command.
     LIBRARY = File.expand_path("..", __dir__)
     COMMAND = File.expand_path("../gem/exe/lineside", LIBRARY)
     private_constant :LIBRARY, :COMMAND
 
-    # Names the child, and the version that it is of, to what takes this process's place.
+    # Environment variable with process id and version of a sidecar that was left running at an exec.
     INHERITED = "LINESIDE_SIDECAR"
     private_constant :INHERITED
 
-    # Pauses before it is started again: the first, doubled until the longest.
-    PAUSE_SECONDS = 1
-    PAUSE_SECONDS_MAX = 30
+    # Delay before a restart of the sidecar, in seconds: doubles from the minimum to the maximum.
+    RESTART_DELAY_SECONDS_MIN = 1
+    RESTART_DELAY_SECONDS_MAX = 30
 
-    # Who has run as long as this has started well: the next pause is the first one.
+    # Running time after which the delay is reset to its minimum, in seconds.
     STEADY_SECONDS = 60
 
-    # What the sidecar takes for its drain unless LINESIDE_DRAIN_SECONDS_MAX says so, and what it is given beyond that.
+    # Default of LINESIDE_DRAIN_SECONDS_MAX, and the time allowed beyond the drain before the sidecar is killed.
     DRAIN_SECONDS = 10
     STOP_SECONDS = 5
 
-    # From its start until it listens: the command boots the app for its settings, some seconds of it.
+    # Time from the start until the sidecar listens, in seconds. Includes booting the app for its settings.
     BOOT_SECONDS = 15
 
     class << self
-      # When the one that was started last should be there, on the monotonic clock; nil while there is none.
+      # Time on the monotonic clock by which the sidecar started last should listen; nil if none was started.
       attr_writer :booting_until
 
-      # @return [Boolean] whether this process, or the one that it was forked from, has just started one, so that
-      #   nothing is wrong yet when nobody answers
+      # @return [Boolean] whether this process, or a parent before its fork, started a sidecar less than {BOOT_SECONDS}
+      #   ago, so that a failed connect is no fault yet
       def booting? = !@booting_until.nil? && Process.clock_gettime(Process::CLOCK_MONOTONIC) < @booting_until
     end
 
-    # @yieldparam line [String] what an operator should know
-    def initialize(&tell)
-      @tell = tell
+    # @yieldparam line [String] a message for the log
+    def initialize(&log)
+      @log = log
       @changing = Mutex.new
-      @pause = PAUSE_SECONDS
+      @restart_delay = RESTART_DELAY_SECONDS_MIN
     end
 
-    # Starts it, unless an exec has left it here: of the same version it goes on, another's is stopped first.
+    # Starts the sidecar. After an exec, keeps the one left running if it has the same version, otherwise stops it
+    # first.
     # @return [void]
     def start
       inherit
@@ -58,36 +59,36 @@ module Lineside
       at_exit { stop if Process.pid == owner }
     end
 
-    # Starts it whenever it ends, until {#stop} or {#pass_on}; for a thread of its own.
+    # Restarts the sidecar whenever it ends, until {#stop} or {#leave_running}. Runs in a thread of its own.
     # @return [void]
-    def watch
+    def supervise
       loop do
         status = @child.value
         break if @over
 
-        @pause = PAUSE_SECONDS if now - @started_at >= STEADY_SECONDS
-        @tell.call("Lineside's sidecar has ended (#{status || 'unseen'}); it is started again in #{@pause} s")
-        sleep @pause
-        @pause = [@pause * 2, PAUSE_SECONDS_MAX].min
+        @restart_delay = RESTART_DELAY_SECONDS_MIN if now - @started_at >= STEADY_SECONDS
+        @log.call("Lineside: the sidecar ended (#{status || 'status unknown'}); restart in #{@restart_delay} s")
+        sleep @restart_delay
+        @restart_delay = [@restart_delay * 2, RESTART_DELAY_SECONDS_MAX].min
         @changing.synchronize { launch unless @over }
       end
     end
 
-    # Leaves it to what takes this process's place by exec.
+    # Leaves the sidecar running for the program that replaces this process by exec.
     # @return [void]
-    def pass_on
+    def leave_running
       @changing.synchronize { @over = true }
       ENV[INHERITED] = "#{@child.pid}:#{VERSION}" if @child.alive?
     end
 
-    # Stops it as planned, and waits for that: as long as its drain may take, and {STOP_SECONDS}. Then it is killed.
+    # Stops the sidecar gracefully and waits for its drain and {STOP_SECONDS}. Then kills it.
     # @return [void]
     def stop
       @changing.synchronize { @over = true }
       signal(:TERM)
       return if @child.join(seconds_max)
 
-      @tell.call("Lineside's sidecar did not stop within #{seconds_max} s and is killed")
+      @log.call("Lineside: the sidecar did not stop within #{seconds_max} s and is killed")
       signal(:KILL)
       @child.join
     end
@@ -105,7 +106,7 @@ module Lineside
       @over = false
     end
 
-    # A process group of its own: Ctrl-C in a terminal is this process's to act on.
+    # Starts the sidecar in a process group of its own, so that Ctrl-C in a terminal reaches this process only.
     def launch
       self.class.booting_until = now + BOOT_SECONDS
       variables = { "LINESIDE_PARENT_PID" => Process.pid.to_s }
@@ -121,7 +122,7 @@ module Lineside
     def signal(name)
       Process.kill(name, @child.pid) if @child.alive?
     rescue Errno::ESRCH
-      # It has ended by itself.
+      # The sidecar has already ended.
     end
 
     def seconds_max = ENV.fetch("LINESIDE_DRAIN_SECONDS_MAX", DRAIN_SECONDS).to_i + STOP_SECONDS

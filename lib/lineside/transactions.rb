@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
 module Lineside
-  # ActiveRecord's transactions that are open in this thread, on all databases. It looks only at connections that the
-  # thread already has, and where ActiveRecord is not loaded there are none.
+  # Open transactions of this thread, on all databases. Checks only connections that the thread already uses. Empty if
+  # ActiveRecord is not loaded.
   module Transactions
     NONE = [].freeze
 
     @changes = 0
 
     class << self
-      # @return [Array] the innermost transaction of each connection that is in one
+      # @return [Array] the innermost open transaction of each connection
       def open
         return NONE unless loaded?
 
@@ -19,12 +19,12 @@ module Lineside
       private
 
       def open_in(pool)
-        # Despite its name, it gives the connection.
+        # Despite its name, the method returns the connection.
         transaction = pool.active_connection?&.current_transaction
         transaction if transaction&.open?
       end
 
-      # Whether it is loaded wholly: asking for a constant that waits for its autoload would load it.
+      # Whether ActiveRecord is loaded completely. Does not trigger its autoload.
       def loaded?
         return @loaded if @loaded || !defined?(ActiveRecord)
 
@@ -32,7 +32,7 @@ module Lineside
                   ActiveRecord::Base.respond_to?(:connection_handler) && forget_when_changed
       end
 
-      # The pools of all databases. Kept, since making the list costs more than all the rest.
+      # Connection pools of all databases. Cached, because building the list costs more than the other steps.
       def pools
         handler = ActiveRecord::Base.connection_handler
         known_handler, known_changes, pools = @known
@@ -44,20 +44,20 @@ module Lineside
         pools
       end
 
-      # One, but until Rails 7.0 an app may keep one for each role.
+      # Connection handlers. An app before Rails 7.1 can have one for each role.
       def handlers(current)
         switch = [ActiveRecord::Base, ActiveRecord].find { |place| place.respond_to?(:legacy_connection_handling) }
         switch&.legacy_connection_handling ? ActiveRecord::Base.connection_handlers.values | [current] : [current]
       end
 
       def pools_of(handler)
-        # Rails 6.1 has no enumerator, and 7.2 no list of all.
+        # Rails 6.1 lacks each_connection_pool, and Rails 7.2 lacks all_connection_pools.
         return handler.all_connection_pools unless handler.respond_to?(:each_connection_pool)
 
         handler.each_connection_pool(:all).to_a
       end
 
-      # ActiveRecord's own fixtures hear of new connections so; a forked child gets new pools.
+      # Clears the cache when a connection is established (the event that ActiveRecord's fixtures use) and after a fork.
       def forget_when_changed
         forget = ->(*) { @changes += 1 }
         ActiveSupport::Notifications.subscribe("!connection.active_record", forget)

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 namespace :lineside do
-  desc "Look for the likeliest mistakes of this app's set-up, and say what to do about each"
+  desc "Check this app's Lineside set-up for common mistakes and print a remedy for each"
   task check: :environment do
     require "lineside/check"
     require "lineside/launcher"
@@ -11,7 +11,7 @@ namespace :lineside do
     exit 1 unless sound && Process.last_status.success?
   end
 
-  desc "Print the settings in effect as variables of the environment; REVEAL=1 shows the secret too"
+  desc "Print the Lineside settings in effect as environment variables; REVEAL=1 includes the secret"
   task env: :environment do
     require "lineside/listing"
     puts Lineside::Listing.of(Lineside.config, reveal: ENV.fetch("REVEAL", "") != "")

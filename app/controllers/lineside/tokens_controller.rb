@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
 module Lineside
-  # `POST <path>/token`: a fresh token for a page that was rendered with `lineside_meta_tags`, under the app's own
-  # authentication. Answers `{"token":…,"exp":…}`, exp in seconds since 1970; 401 to who is nobody. Renews the identity
-  # cookie of a user.
+  # `POST <path>/token`: issues a fresh token for a page rendered with `lineside_meta_tags`, under the app's own
+  # authentication. Answers `{"token":…,"exp":…}` with `exp` in seconds since 1970, or 401 if nobody is signed in.
+  # Renews the identity cookie of a user.
   class TokensController < Page.parent_controller
-    # An API's parent knows no sessions, so it has nothing to forge.
+    # A parent controller of an API has no sessions, and so no forgery protection.
     protect_from_forgery with: :exception, prepend: true if respond_to?(:protect_from_forgery)
 
     def create
@@ -13,14 +13,14 @@ module Lineside
       response.headers["Cache-Control"] = "no-store"
       return head(:unauthorized) unless page
 
-      Identity.new(self).renew(page) if Lineside.config.identity_cookie && page.user?
+      Identity.new(self).set(page) if Lineside.config.identity_cookie && page.user?
       token = page.token
       render json: { token:, exp: exp(token) }
     end
 
     private
 
-    # Of a token that was signed a moment ago.
+    # Expiry of a token that was just signed.
     def exp(token) = JSON.parse(token.split(".")[1].tr("-_", "+/").unpack1("m")).fetch("exp")
   end
 end

@@ -2,10 +2,10 @@
 
 module Lineside
   class Check
-    # Where pages open the socket, and whether they may.
+    # Checks of the WebSocket's address and of the policies that apply to it.
     class Address
-      # An address of another place than the page's own, and its origin.
-      ELSEWHERE = %r{\A(?<origin>wss?://[^/]+)}
+      # An absolute WebSocket URL and its origin.
+      ABSOLUTE = %r{\A(?<origin>wss?://[^/]+)}
 
       def initialize(app, config)
         @app = app
@@ -17,7 +17,7 @@ module Lineside
         return if @url.nil? || @url.start_with?("/")
         return "config.lineside.url is #{@url}; give wss://HOST/PATH, ws://HOST/PATH or /PATH" unless origin
 
-        "config.lineside.url is #{@url}, which no page under https may open; give wss://" if
+        "config.lineside.url is #{@url}, which pages under https cannot open; give wss://" if
           @app.config.force_ssl && origin.start_with?("ws://")
       end
 
@@ -26,28 +26,28 @@ module Lineside
         sources = directives["connect-src"] || directives["default-src"]
         return unless sources.is_a?(Array) && sources.none? { |source| opens?(source) }
 
-        "the content security policy lets pages connect to #{sources.join(' ')} only; add #{origin || ':self'} to " \
-          "connect_src in config/initializers/content_security_policy.rb"
+        "the content security policy allows pages to connect to #{sources.join(' ')} only; add #{origin || ':self'} " \
+          "to connect_src in config/initializers/content_security_policy.rb"
       end
 
-      # Whether the identity cookie may be read on its way.
+      # Warns if the identity cookie can travel unencrypted.
       def https
         return if !::Rails.env.production? || @app.config.force_ssl || !@cookie
 
-        "the app answers without https too, and its identity cookie can be read on its way then; set " \
-          "config.force_ssl, unless a proxy before the app sees to it"
+        "the app also answers without https, where its identity cookie can be intercepted; set config.force_ssl, " \
+          "unless a proxy in front of the app enforces https"
       end
 
       private
 
-      # What is decided anew for each request may.
+      # Whether a source of the policy allows the address. Sources computed for each request count as allowed.
       def opens?(source)
         return true if !source.is_a?(String) || source == "*"
 
         origin ? origin.start_with?(source) : ["'self'", "ws:", "wss:"].include?(source)
       end
 
-      def origin = @url&.match(ELSEWHERE)&.[](:origin)
+      def origin = @url&.match(ABSOLUTE)&.[](:origin)
     end
   end
 end

@@ -2,9 +2,9 @@
 
 module Lineside
   class Check
-    # The app's files and gems.
+    # Checks of the app's files and gems.
     class Project
-      # Where a sidecar may be started, and by which lines.
+      # Files that can start a sidecar, each with the pattern of the line that does.
       STARTS = {
         "Procfile" => /^\w+:.*\blineside\b/,
         "Procfile.dev" => /^\w+:.*\blineside\b/,
@@ -26,17 +26,18 @@ module Lineside
         procfile = starts.keys.find { |file| file.start_with?("Procfile") }
         return unless procfile && starts.key?("config/puma.rb")
 
-        "#{procfile} and config/puma.rb both start a sidecar, and there can be one; remove either line"
+        "#{procfile} and config/puma.rb both start a sidecar, but an app can have only one; remove one of the lines"
       end
 
-      # A Procfile's line may set variables.
+      # Fails if a line of a Procfile sets a variable to another value than the app's.
       def started_alike
         own = { "LINESIDE_LINK" => "unix:#{@config.link_path}", "LINESIDE_PATH" => @config.path }
         starts.to_a.product(own.to_a).each do |(file, line), (name, value)|
           given = line[/\b#{name}=(\S+)/, 1]
           next if given.nil? || given == value
 
-          return "#{file} starts the sidecar with #{name}=#{given}, and the app has #{value}; set it for both or none"
+          return "#{file} starts the sidecar with #{name}=#{given}, but the app has #{value}; " \
+                 "set it for both or for neither"
         end
         nil
       end
@@ -44,7 +45,7 @@ module Lineside
       def server
         return if Gem.loaded_specs.key?("puma")
 
-        "Puma is not among the app's gems; with a server that hands out no sockets (rack.hijack), let a proxy route " \
+        "Puma is not among the app's gems; if the server does not support rack.hijack, let a proxy route " \
           "#{@config.path} to the sidecar's own port"
       end
 
@@ -58,13 +59,13 @@ module Lineside
         map = text("config/importmap.rb")
         return if map.empty? || map.match?(/^\s*pin ["']lineside["']/)
 
-        'lineside.js is imported and not pinned; add pin "lineside" to config/importmap.rb' if
+        'lineside.js is imported but not pinned; add pin "lineside" to config/importmap.rb' if
           any?("app/javascript/**/*", /from ["']lineside["']/)
       end
 
       private
 
-      # The lines that start a sidecar, by their files.
+      # Lines that start a sidecar, by file.
       def starts
         @starts ||= STARTS.to_h { |file, pattern| [file, text(file).lines.grep(pattern).first] }.compact
       end

@@ -2,7 +2,7 @@
 
 module Lineside
   class Check
-    # Who is signed in, as far as the app says so.
+    # Checks of the settings that identify the signed-in user.
     class Users
       def initialize(_app, config)
         @config = config
@@ -11,30 +11,30 @@ module Lineside
       def user
         return if @config.user || current? || current_user?
 
-        "neither Current.user nor ApplicationController#current_user says who is signed in, so every page is " \
-          "nobody's; set config.lineside.user"
+        "neither Current.user nor ApplicationController#current_user exists, so every page is anonymous; set " \
+          "config.lineside.user"
       end
 
       def user_class
         return if @config.user_id || @config.user_class.safe_constantize
 
-        "there is no class #{@config.user_class}; name that of your users in config.lineside.user_class, or their " \
-          "ids are such as admin-7"
+        "there is no class #{@config.user_class}; set config.lineside.user_class to the class of your users, " \
+          "otherwise their ids have a prefix, such as admin-7"
       end
 
       def parent_controller
         parent = @config.parent_controller
         return if parent.nil? || parent.safe_constantize
 
-        "there is no class #{parent}; config.lineside.parent_controller names the controller by whose rules pages " \
-          "get fresh tokens"
+        "there is no class #{parent}; set config.lineside.parent_controller to the controller that authenticates " \
+          "requests for fresh tokens"
       end
 
       private
 
       def current?
         current = "Current".safe_constantize
-        # Rails 6.1 does not say on the class what its instance answers to.
+        # In Rails 6.1, `respond_to?` of the class ignores the attributes of its instance.
         current.respond_to?(:user) || (current.respond_to?(:instance) && current.instance.respond_to?(:user))
       end
 

@@ -4,23 +4,23 @@ require "action_dispatch"
 
 module Lineside
   class HandOff
-    # A browser's request for the WebSocket, as the sidecar is told it.
+    # WebSocket request of a browser, in the form that is sent to the sidecar.
     class Request
-      # What an upgrade needs (RFC 6455 §4.1). What proxies have added, and all cookies but one, stay in the app.
+      # Header fields of an upgrade (RFC 6455 §4.1). Other fields, such as those added by proxies, are not sent.
       HEADERS = %w[
         Host Upgrade Connection Origin
         Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Protocol Sec-WebSocket-Extensions
       ].freeze
 
-      # The cookie that says whose browser it is, however often it comes: the sidecar decides what that means.
+      # The identity cookie, the only cookie sent. All its occurrences are sent: the sidecar rejects duplicates.
       IDENTITY = /(?:\A|[;,])\s*(lineside=[^;,\s]*)/
 
-      # For a browser without an address, as behind a server's Unix socket; it is only logged.
+      # Address of a browser without one, such as behind a Unix socket. Only logged.
       NO_ADDRESS = "0.0.0.0"
 
-      # @param env [Hash] of Rack
-      # @return [Boolean] whether a browser asks for the WebSocket, also below a relative URL root that no map has taken
-      #   off. Proxies that pass no Upgrade on leave the key in.
+      # @param env [Hash] Rack environment
+      # @return [Boolean] whether this is a WebSocket request for our path, with or without the relative URL root. Also
+      #   true if a proxy removed the Upgrade header and left Sec-WebSocket-Key.
       def self.ours?(env)
         return false unless (upgrade?(env) || env["HTTP_SEC_WEBSOCKET_KEY"]) && env["REQUEST_METHOD"] == "GET"
 
@@ -28,24 +28,24 @@ module Lineside
         env["PATH_INFO"].delete_prefix(root.to_s) == Lineside.config.path
       end
 
-      # @param env [Hash] of Rack
-      # @return [Boolean]
+      # @param env [Hash] Rack environment
+      # @return [Boolean] whether the request has the Upgrade header
       def self.upgrade?(env) = env["HTTP_UPGRADE"]&.casecmp?("websocket") || false
 
-      # @param env [Hash] of Rack, with what `ActionDispatch::RemoteIp` adds
+      # @param env [Hash] Rack environment, after `ActionDispatch::RemoteIp`
       def initialize(env)
         @env = env
         @request = ActionDispatch::Request.new(env)
       end
 
-      # @return [String] the browser's IP address, as far as the app's trusted proxies tell
-      # @raise [ActionDispatch::RemoteIp::IpSpoofAttackError] if they contradict each other
+      # @return [String] IP address of the browser, according to the app's trusted proxies
+      # @raise [ActionDispatch::RemoteIp::IpSpoofAttackError] if the header fields contradict each other
       def peer = @request.remote_ip || NO_ADDRESS
 
-      # @return [String] the app's own origin, as Rails compares it for forgery protection
+      # @return [String] the app's origin, as in Rails' forgery protection
       def origin = @request.base_url
 
-      # @return [String] the head, and what the server has read behind it
+      # @return [String] head of the request, and the bytes that the server has read after it
       def bytes
         query = @env["QUERY_STRING"].to_s
         target = Lineside.config.path + (query.empty? ? "" : "?#{query}")
@@ -63,8 +63,9 @@ module Lineside
         "Cookie: #{found.join('; ')}" unless found.empty?
       end
 
-      # Puma reads as much as there is, so the browser's first frame may be in its hands. It keeps that in its client,
-      # which is what hijacks (Puma 5), or whose method does (from 6 on). Other servers stop at the head's end.
+      # Bytes that Puma has read beyond the head, such as the browser's first frame. They are in a buffer of its client,
+      # which is the value of rack.hijack (Puma 5), or the receiver of that method (Puma 6 and later). Other servers
+      # read the head only.
       def read_ahead
         hijack = @env["rack.hijack"]
         client = hijack.is_a?(Method) ? hijack.receiver : hijack

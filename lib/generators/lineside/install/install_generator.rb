@@ -4,8 +4,8 @@ require "rails/generators"
 
 module Lineside
   module Generators
-    # `bin/rails generate lineside:install`: who runs the sidecar, the settings' file, the tags in the layout, and the
-    # pin of the browser module. What is there already stays as it is, so that it can be run again.
+    # `bin/rails generate lineside:install`: adds the sidecar to Procfile.dev or config/puma.rb, an initializer, the
+    # tags in the layout and the pin of the browser module. Skips existing entries, so it can be run again.
     class InstallGenerator < ::Rails::Generators::Base
       source_root File.expand_path("templates", __dir__)
 
@@ -14,15 +14,17 @@ module Lineside
       LAYOUT = "app/views/layouts/application.html.erb"
       IMPORTMAP = "config/importmap.rb"
 
-      # Lines of a layout that the tags may follow, the best place first.
+      desc "Adds the sidecar, an initializer, the meta tags in the layout and the browser module to this app."
+
+      # Lines of a layout after which the tags are inserted; the first match is used.
       ANCHORS = [/^(\s*)<%=\s*csp_meta_tag.*\n/, /^(\s*)<%=\s*csrf_meta_tags.*\n/, /^(\s*).*<head>.*\n/].freeze
 
-      # Where the app's processes are listed, one more; else Puma starts it.
+      # Adds the sidecar to Procfile.dev, otherwise to Puma.
       def run_sidecar
-        return add(PROCFILE, /^lineside:/, "lineside: bundle exec lineside\n") if there?(PROCFILE)
-        return add(PUMA, /^\s*plugin :lineside/, "\n# Runs the sidecar.\nplugin :lineside\n") if there?(PUMA)
+        return add(PROCFILE, /^lineside:/, "lineside: bundle exec lineside\n") if exists?(PROCFILE)
+        return add(PUMA, /^\s*plugin :lineside/, "\n# Runs the sidecar.\nplugin :lineside\n") if exists?(PUMA)
 
-        todo "start the sidecar beside the app: bundle exec lineside"
+        todo "start the sidecar together with the app: bundle exec lineside"
       end
 
       def create_initializer
@@ -30,7 +32,7 @@ module Lineside
       end
 
       def add_tags_to_layout
-        return todo("call lineside_meta_tags in the head of the layout") unless there?(LAYOUT)
+        return todo("call lineside_meta_tags in the head of the layout") unless exists?(LAYOUT)
         return say_status(:identical, LAYOUT, :blue) if read(LAYOUT).include?("lineside_meta_tags")
 
         line = ANCHORS.find { |pattern| read(LAYOUT).match?(pattern) }
@@ -41,21 +43,22 @@ module Lineside
       end
 
       def pin_module
-        add(IMPORTMAP, /^\s*pin "lineside"/, "pin \"lineside\"\n") if there?(IMPORTMAP)
+        add(IMPORTMAP, /^\s*pin "lineside"/, "pin \"lineside\"\n") if exists?(IMPORTMAP)
       end
 
-      def say_what_is_next
-        todo "say who is signed in, in config/initializers/lineside.rb, unless Current.user or current_user does"
-        say "\nLineside is installed. What is left to do:\n\n"
+      def print_next_steps
+        todo "set config.lineside.user in config/initializers/lineside.rb, unless Current.user or current_user " \
+             "is the signed-in user"
+        say "\nLineside is installed. Next steps:\n\n"
         todos.each { |text| say "  * #{text}" }
         say <<~TEXT
 
-          Start the app as ever (#{there?('bin/dev') ? 'bin/dev' : 'bin/rails server'}), and try it:
+          Start the app (#{exists?('bin/dev') ? 'bin/dev' : 'bin/rails server'}) and try it:
 
             Lineside.publish("orders", { id: 7 })     # Ruby
             #{javascript}
 
-          bin/rails lineside:check says what is missing, if something is.
+          If nothing arrives, run bin/rails lineside:check.
         TEXT
       end
 
@@ -67,7 +70,7 @@ module Lineside
         append_to_file file, read(file).end_with?("\n") || read(file).empty? ? text : "\n#{text}"
       end
 
-      def there?(file) = File.file?(File.join(destination_root, file))
+      def exists?(file) = File.file?(File.join(destination_root, file))
 
       def read(file) = File.read(File.join(destination_root, file))
 
@@ -76,9 +79,9 @@ module Lineside
       def todos = (@todos ||= [])
 
       def javascript
-        return 'import { connect } from "lineside"        // JavaScript; README.md has the rest' if there?(IMPORTMAP)
+        return 'import { connect } from "lineside"        // JavaScript; see README.md' if exists?(IMPORTMAP)
 
-        "<%= lineside_meta_tags channels: [\"orders\"] %>  and the script of the README's \"Receive\""
+        "<%= lineside_meta_tags channels: [\"orders\"] %>  # view; see README.md for the JavaScript"
       end
     end
   end

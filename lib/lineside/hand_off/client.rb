@@ -5,31 +5,31 @@ require "socket"
 
 module Lineside
   class HandOff
-    # The link of one hand-off, and its two frames (docs/protocol.md). Never waits longer than {SECONDS_MAX} in all.
-    class Link
-      # The socket is still the app's: there is no sidecar, it does not answer, or it refuses.
+    # Hands one socket to the sidecar, over a connection of its own (docs/protocol.md). Takes {SECONDS_MAX} at most.
+    class Client
+      # The hand-off failed: there is no sidecar, it did not answer in time, or it refused. The app keeps the socket.
       class Unavailable < Error; end
 
-      # A sidecar answers within a millisecond; one that takes as long as this is stopped or hung.
+      # Time-out of a hand-off, in seconds. A running sidecar answers within a millisecond.
       SECONDS_MAX = 1
 
-      # Kinds of frames.
+      # Frame kinds.
       HAND_OFF = 16
       TAKEN = 144
       FAULT = 134
 
-      # The head of a frame: length, kind, flags, bytes of options.
+      # Size of a frame's head, in bytes: length, kind, flags, length of the options.
       HEAD_BYTES = 8
 
-      # Yields a link to the sidecar, and closes it.
-      # @param path [String] of its socket
+      # Connects, yields the client and closes the connection.
+      # @param path [String] path of the link's socket
       # @raise [Unavailable]
       def self.open(path)
-        link = new(path)
-        link.connect
-        yield link
+        client = new(path)
+        client.connect
+        yield client
       ensure
-        link&.close
+        client&.close
       end
 
       def initialize(path)
@@ -38,26 +38,26 @@ module Lineside
         @socket = Socket.new(:UNIX, :STREAM)
       end
 
-      # Either there is room in the listener's backlog at once, or somebody has stopped accepting.
+      # Connects without waiting: a full backlog means that the sidecar accepts no connections.
       # @raise [Unavailable]
       def connect
         @socket.connect_nonblock(Socket.pack_sockaddr_un(@path))
         owner, = @socket.getpeereid
         return if owner == Process.euid
 
-        raise unavailable("it runs as the user id #{owner}, this process as #{Process.euid}")
+        raise unavailable("it runs as user id #{owner}, this process as #{Process.euid}; run both as the same user")
       rescue Errno::EACCES
-        raise unavailable("the user id #{Process.euid} may not open the link; run this process as the same user as it")
+        raise unavailable("user id #{Process.euid} may not open the link; run this process as the sidecar's user")
       rescue SystemCallError => e
         raise unavailable("#{plain(e)}; start it with `bundle exec lineside`")
       end
 
-      # Gives a browser's socket away.
+      # Hands a browser's socket to the sidecar, which then answers the browser.
       # @param socket [BasicSocket]
       # @param fields [Array<String>] the browser's address, the app's origin, and the bytes of the request
-      # @return [void] the sidecar has it, and answers the browser
-      # @raise [Unavailable] the sidecar does not have it, and never will
-      def give(socket, fields)
+      # @return [void]
+      # @raise [Unavailable] the sidecar did not accept the socket and will not use it
+      def hand_over(socket, fields)
         send_frame(socket, fields)
         answer = read_frame or raise unavailable("it did not answer in time")
         kind = answer.getbyte(4)
@@ -68,13 +68,13 @@ module Lineside
 
       private
 
-      # The descriptor travels with the first bytes.
+      # Sends the frame, and the descriptor with its first bytes.
       def send_frame(socket, fields)
         frame = pack(*fields.map(&:b))
         sent = @socket.sendmsg_nonblock(frame, 0, nil, Socket::AncillaryData.unix_rights(socket))
         sent += write(frame.byteslice(sent..)) while sent < frame.bytesize
       rescue Errno::EPIPE, Errno::ECONNRESET
-        # It has refused without reading on; why, is to be read.
+        # The sidecar refused before it read everything. {#read_frame} reads the reason.
       rescue SystemCallError => e
         raise unavailable(plain(e))
       end
@@ -92,12 +92,12 @@ module Lineside
         0
       end
 
-      # @return [String, nil] nil when none came in time, or ever will
+      # @return [String, nil] nil if no frame arrived in time, or the connection closed
       def read_frame
         bytes = +"".b
         until bytes.bytesize >= HEAD_BYTES && bytes.bytesize >= 4 + bytes.unpack1("N")
+          # After the shutdown, an answer that arrived before it is still read, and a later one fails.
           @socket.wait_readable(left) or @socket.shutdown(:RD)
-          # After the shutdown, what it has answered by then is still there, and it can answer no more.
           bytes << @socket.readpartial(4096)
         end
         bytes
@@ -105,17 +105,17 @@ module Lineside
         nil
       end
 
-      # What a fault says behind its code.
+      # Message of a fault frame, which follows its code.
       def reason(kind, answer)
-        return "it answered with a frame of the kind #{kind}" unless kind == FAULT
+        return "it answered with an unknown frame of kind #{kind}" unless kind == FAULT
 
         message = String.new(answer.byteslice((HEAD_BYTES + 2)..).to_s, encoding: Encoding::UTF_8)
         "it answered #{message.scrub.inspect}"
       end
 
-      def unavailable(reason) = Unavailable.new("the sidecar is not to be had: #{reason}")
+      def unavailable(reason) = Unavailable.new("sidecar unavailable: #{reason}")
 
-      # Without the call and the path: browsers read it too.
+      # Message of the error alone, without system call and path, because the browser receives it too.
       def plain(error) = error.class.new.message
 
       def left = [@deadline - now, 0].max

@@ -3,21 +3,21 @@
 require "active_support"
 require "active_support/notifications"
 
-RSpec.describe Lineside::Watch do
+RSpec.describe Lineside::LinkMonitor do
   it "tells of everything that was not accepted exactly once, whoever publishes while it tells" do
     told = []
     subscriber = ActiveSupport::Notifications.subscribe("dropped.lineside") { |*, loss| told << loss[:not_accepted] }
-    watch = described_class.new(Lineside.config)
+    monitor = described_class.new(Lineside.config)
     dropped = 0
     # Where a method is called, Ruby may let another thread run.
     others = TracePoint.new(:call) do |call|
-      next if !call.self.equal?(watch) || call.method_id == :not_accepted
+      next if !call.self.equal?(monitor) || call.method_id == :not_accepted
 
-      watch.not_accepted(1, "the spool is full")
+      monitor.not_accepted(1, "the spool is full")
       dropped += 1
     end
-    others.enable { 3.times { watch.close } }
-    watch.close
+    others.enable { 3.times { monitor.close } }
+    monitor.close
     expect([told.size, told.sum]).to eq([4, dropped])
     expect(log.string.scan("not accepted, the spool is full").size).to eq(4)
   ensure
@@ -27,12 +27,12 @@ RSpec.describe Lineside::Watch do
   it "says nothing of a sidecar that Puma's plugin has just started, until it should be there" do
     require "lineside/sidecar"
     status = { linked: false, last_error: "nobody answers", publications_aged: 0, publications_refused: 0 }
-    watch = described_class.new(Lineside.config)
+    monitor = described_class.new(Lineside.config)
     Lineside::Sidecar.booting_until = clock + 60
-    watch.send(:look, status)
+    monitor.send(:look, status)
     expect(log.string).to eq("")
     Lineside::Sidecar.booting_until = clock
-    2.times { watch.send(:look, status) }
+    2.times { monitor.send(:look, status) }
     expect(log.string.scan("link is down: nobody answers").size).to eq(1)
   ensure
     Lineside::Sidecar.booting_until = nil
