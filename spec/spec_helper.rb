@@ -22,6 +22,6 @@ RSpec.configure do |config|
   config.include Proxies, :proxy
   config.include Databases, :databases
 
-  # Every example begins with the defaults, whatever this shell or another example has set.
+  # Resets the settings and the environment before each example.
   config.around { |example| with_default_settings { example.run } }
 end

@@ -4,13 +4,13 @@ require "open3"
 require "rails/version"
 require "tmpdir"
 
-# Lineside in a Rails application, each in a process of its own.
+# Each example boots a Rails app in a process of its own.
 RSpec.describe "The engine" do
   root = File.expand_path("../..", __dir__)
 
   around { |example| Dir.mktmpdir { |folder| (@folder = File.realpath(folder)) && example.run } }
 
-  # Runs an app whose class holds `settings`; then `code`.
+  # Boots an app with `settings` in its application class, then runs `code`.
   define_method(:run) do |settings = "", code = "", **variables|
     program = <<~RUBY
       require "timeout"
@@ -30,30 +30,30 @@ RSpec.describe "The engine" do
     @output, @errors, @status = Open3.capture3(environment, RbConfig.ruby, "-I#{root}/lib", "-e", program)
   end
 
-  it "prints nothing by itself" do
+  it "prints nothing at boot" do
     run
     expect([@output, @errors, @status.exitstatus]).to eq ["", "", 0]
   end
 
-  it "takes config.lineside, also from the app's own initializers" do
+  it "reads config.lineside, also from the app's initializers" do
     FileUtils.mkdir_p("#{@folder}/config/initializers")
     File.write("#{@folder}/config/initializers/lineside.rb", 'Rails.application.config.lineside.bind = "127.0.0.1:1"')
     run 'config.lineside.path = "/live"', "print Lineside.config.path, Lineside.config.bind"
     expect(@output).to eq "/live127.0.0.1:1"
   end
 
-  it "lets the environment win" do
+  it "prefers environment variables" do
     run 'config.lineside.path = "/live"', "print Lineside.config.path", LINESIDE_PATH: "/env"
     expect(@output).to eq "/env"
   end
 
-  it "ends the boot for a name that is no setting, and says which there are" do
+  it "aborts the boot on an unknown setting, and lists the known ones" do
     run 'config.lineside.pth = "/live"'
     expect(@status).not_to be_success
-    expect(@errors).to match(/pth is no setting of Lineside.*\bpath\b/)
+    expect(@errors).to match(/pth is not a setting of Lineside.*\bpath\b/)
   end
 
-  it "ends the boot for a secret that could be guessed, without showing it" do
+  it "aborts the boot on a weak secret, without printing it" do
     run 'config.lineside.secret = "too-short-a-secret"'
     expect(@status).not_to be_success
     expect(@errors).to include("Lineside::ConfigurationError").and(satisfy { |text| !text.include?("too-short") })
@@ -61,7 +61,7 @@ RSpec.describe "The engine" do
     expect([@output, @status.success?]).to eq ["", false]
   end
 
-  it "logs publications as Rails logs queries, where debug is logged and nowhere else" do
+  it "logs publications at level debug, and has no subscriber otherwise" do
     publish = 'Lineside.publish("orders", 1)'
     run "config.logger = Logger.new($stdout); config.log_level = :debug", publish
     expect(@output).to match(/Lineside.* orders: accepted \(1 bytes, [\d.]+ms\)/)
@@ -70,7 +70,7 @@ RSpec.describe "The engine" do
     expect(@output).to start_with "false\n"
   end
 
-  it "reports what was dropped to Rails.error, which there is since Rails 7.0" do
+  it "reports dropped publications to Rails.error in Rails 7.0 and later" do
     run 'config.lineside.spool_bytes_max = 10; config.lineside.link = "unix:/nowhere/lineside.sock"', <<~RUBY
       subscriber = Class.new { def report(error, **) = print(error.class, " ", error.message) }.new
       Rails.error.subscribe(subscriber) if Rails.respond_to?(:error)
@@ -80,19 +80,19 @@ RSpec.describe "The engine" do
     expect(@output).to match reported
   end
 
-  it "keeps the link under the app's root, wherever the process was started" do
+  it "puts the link below the app's root, whatever the current folder" do
     run "", "print Lineside.config.link_path"
     expect(@output).to eq "#{@folder}/tmp/sockets/lineside.sock"
   end
 
-  it "derives one secret from the app's key, the same in every process" do
+  it "derives the same secret from the app's key in every process" do
     secrets = Array.new(2) { run("", "print Lineside.config.secret") && @output }
     expect(secrets.uniq.size).to eq 1
     expect(secrets.first.bytesize).to be >= 32
     expect(secrets.first).not_to include("k" * 8)
   end
 
-  it "boots an app that has no key, and asks for one where a token is signed" do
+  it "boots an app without a key, and raises when a token is signed" do
     run "def secret_key_base = raise(ArgumentError, 'Missing')", <<~RUBY
       begin
         Lineside.token(42)
@@ -103,7 +103,7 @@ RSpec.describe "The engine" do
     expect(@output).to include("LINESIDE_SECRET")
   end
 
-  it "opens the link when a server loads the app, in forked workers too, and not before" do
+  it "opens the link in servers and forked workers only" do
     run "", <<~RUBY
       threads = -> { Dir["/proc/self/task/*/comm"].count { |file| File.read(file).start_with?("lineside") } }
       one = -> { Timeout.timeout(10) { Thread.pass until threads.call == 1 } || "one" }

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-RSpec.describe "The end of a process", :sidecar do
-  it "sends what is left, also after SIGTERM" do
+RSpec.describe "Exit of a process", :sidecar do
+  it "sends the rest of the spool, also after SIGTERM" do
     start_sidecar
     browser = browse(channels: ["orders"])
     ruby("require \"lineside\"; 2000.times { |number| Lineside.publish(\"orders\", number) }", env: publisher_env)
@@ -21,13 +21,13 @@ RSpec.describe "The end of a process", :sidecar do
     expect(browser.data_until("last")).to eq([*0...2000, "ready", *(0...1000).map(&:-@), "last"])
   end
 
-  it "waits a second at most, and says in one line what it leaves behind" do
+  it "waits at most a second, and logs the unconfirmed publications" do
     output = ruby("require \"lineside\"; 3.times { Lineside.publish(\"orders\", 1) }", env: publisher_env)
     expect(output.lines.size).to eq(1)
-    expect(output).to match(/leaves 3 hand-overs behind.*link\.sock.*bundle exec lineside/)
+    expect(output).to match(/exiting with 3 unconfirmed publications.*link\.sock.*bundle exec lineside/)
   end
 
-  it "says nothing when nothing was published" do
+  it "logs nothing if nothing was published" do
     expect(ruby("require \"lineside\"", env: publisher_env)).to eq("")
   end
 end

@@ -14,7 +14,7 @@ RSpec.describe "Forks", :sidecar do
     browser.data_until("last")[..-2]
   end
 
-  it "before the first publication leave both able to publish" do
+  it "before the first publication: parent and child publish" do
     expect(publish_in(<<~RUBY)).to contain_exactly("parent", "child")
       pid = fork { Lineside.publish!("orders", "child") }
       Lineside.publish!("orders", "parent")
@@ -23,7 +23,7 @@ RSpec.describe "Forks", :sidecar do
     RUBY
   end
 
-  it "after the first publication leave what the parent holds to the parent" do
+  it "after the first publication: the parent alone sends its spool" do
     expect(publish_in(<<~RUBY)).to match_array([*0...100, *100...200, *200...300])
       100.times { |number| Lineside.publish("orders", number) }
       pid = fork do
@@ -36,7 +36,7 @@ RSpec.describe "Forks", :sidecar do
     RUBY
   end
 
-  it "in a child's child work too, without a word about the parent's" do
+  it "of a child: all three processes publish, without a log line" do
     expect(publish_in(<<~RUBY)).to eq([1, 2, 3])
       Lineside.publish!("orders", 1)
       pid = fork do
@@ -49,7 +49,7 @@ RSpec.describe "Forks", :sidecar do
     RUBY
   end
 
-  it "while other threads publish and wait never hang a child" do
+  it "while other threads publish and wait: no child hangs" do
     received = publish_in(<<~RUBY)
       threads = Array.new(3) { |thread| Thread.new { 300.times { Lineside.publish("orders", "parent") } } }
       threads << Thread.new { 30.times { Lineside.publish!("orders", "parent", timeout: 10) } }
@@ -65,7 +65,7 @@ RSpec.describe "Forks", :sidecar do
     expect(received.tally).to eq("parent" => 930, "child" => 150)
   end
 
-  it "leave no copy of the parent's link in a child" do
+  it "close the parent's link in the child" do
     expect(publish_in(<<~RUBY)).to eq([])
       sockets = -> { Dir.children("/proc/self/fd").count { |fd| File.readlink("/proc/self/fd/\#{fd}").start_with?("socket") rescue false } }
       before = sockets.call
@@ -78,7 +78,7 @@ RSpec.describe "Forks", :sidecar do
     RUBY
   end
 
-  it "let a daemon publish" do
+  it "by Process.daemon: the daemon publishes" do
     mark = File.join(@folder, "done")
     ruby(<<~RUBY, env: publisher_env)
       require "lineside"

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 RSpec.describe "Garbage collection", :sidecar do
-  it "under stress and while compacting changes nothing that is published" do
-    # While this waits for the other process, nobody answers the sidecar's pings.
+  it "leaves published data intact under stress and compaction" do
+    # The browser answers no ping while this example waits for the other process.
     start_sidecar("LINESIDE_HEARTBEAT_SECONDS" => "3600")
     browser = browse(channels: ["orders"])
     ruby(<<~RUBY, env: publisher_env)

@@ -3,11 +3,11 @@
 require "openssl"
 require "timeout"
 
-RSpec.describe "A hand-off by Puma", :app, :sidecar do
-  # To a server that has given its socket away, an error of the app is a line in its log and nothing else.
+RSpec.describe "Hand-off from Puma", :app, :sidecar do
+  # After a hijack, Puma only logs an error of the app.
   after { expect(puma.output).not_to match(/error/i) }
 
-  it "opens the WebSocket on the app's own port" do
+  it "opens the WebSocket on the app's port" do
     start_sidecar
     serve
     browser = browse(channels: ["orders"])
@@ -16,7 +16,7 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     expect_app_unharmed
   end
 
-  it "lets the app's own pages in, and those of no other origin" do
+  it "accepts the app's own origin only" do
     start_sidecar
     serve
     browse(channels: [], headers: { "Origin" => "http://127.0.0.1:#{@port}" })
@@ -26,7 +26,7 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     expect(status(Origin: "https://evil.example")).to eq "403"
   end
 
-  it "tells the sidecar the browser's address, as Rails finds it behind proxies" do
+  it "passes the browser's address behind proxies to the sidecar" do
     start_sidecar
     serve
     expect(status(Origin: "https://evil.example", "X-Forwarded-For": "203.0.113.7, 10.0.0.1")).to eq "403"
@@ -34,7 +34,7 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     expect(status("X-Forwarded-For": "203.0.113.7", "Client-Ip": "203.0.113.8")).to eq "400"
   end
 
-  it "hands on what the server has read behind the request" do
+  it "passes on bytes that the server has read after the request" do
     start_sidecar
     serve
     browser = browse(channels: ["orders"], at_once: true)
@@ -42,7 +42,7 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     expect(browser.data_until(1)).to eq [1]
   end
 
-  it "leaves the sockets open when every process of the app is killed" do
+  it "keeps the sockets open when every process of the app is killed" do
     start_sidecar
     serve(workers: 2)
     browser_list = Array.new(6) { browse(channels: ["orders"]) }
@@ -54,16 +54,16 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     browser_list.each { |browser| expect(browser.data_until("after").last).to eq "after" }
   end
 
-  it "answers 503 without a sidecar, and serves the rest" do
+  it "answers 503 without a sidecar, and serves other requests" do
     serve
     response = upgrade
     expect([response.code, response["retry-after"]]).to eq %w[503 5]
     expect(response.body).to include("bundle exec lineside")
     expect_app_unharmed
-    puma.written(/cannot hand a browser over: .*bundle exec lineside/)
+    puma.written(/WebSocket hand-off failed: .*bundle exec lineside/)
   end
 
-  it "answers 503 when the sidecar is full, until a browser leaves" do
+  it "answers 503 when the sidecar is full, until a browser disconnects" do
     start_sidecar("LINESIDE_CONNECTIONS_MAX" => "2")
     serve
     first, = Array.new(2) { browse(channels: []) }
@@ -71,31 +71,31 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     expect([response.code, response["retry-after"].to_i]).to match ["503", be_positive]
     expect_app_unharmed
     first.close
-    eventually("a place for the next") { place? }
+    eventually("a free connection slot") { accepted? }
   end
 
-  def place?
+  def accepted?
     browse(channels: [])
   rescue RuntimeError
     false
   end
 
-  it "answers 503 when the sidecar is stopped, which then never serves that socket" do
+  it "answers 503 when the sidecar is stopped, and closes the socket" do
     start_sidecar
     serve
     sidecar.signal(:STOP)
     socket = TCPSocket.new("127.0.0.1", @port)
     socket.write("GET /lineside HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-    # To its end: the descriptor that is still under way holds nothing open.
-    answer = Timeout.timeout(Eventually::PATIENCE_SECONDS) { socket.read }
+    # Reads to the end: the descriptor that is still in transit does not keep the connection open.
+    answer = Timeout.timeout(Eventually::TIMEOUT_SECONDS) { socket.read }
     expect(answer).to match(%r{\AHTTP/1.1 503 .*retry-after: 5\r\n.*did not answer in time\n\z}m)
     sidecar.signal(:CONT)
     browse(channels: [])
     expect_app_unharmed
   end
 
-  it "leaves no descriptor behind in ten thousand hand-offs, on either side" do
+  it "leaks no file descriptor in 10,000 hand-offs" do
     start_sidecar
     serve
     count = -> { [puma.pid, sidecar.pid].map { |pid| descriptors(pid) } }
@@ -107,7 +107,7 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     eventually("as few descriptors as before, #{before}") { count.call.zip(before).all? { |now, then_| now <= then_ } }
   end
 
-  it "refuses sockets on which Puma itself holds TLS, with the remedy" do
+  it "answers 501 with a remedy if Puma itself terminates TLS" do
     key = OpenSSL::PKey::RSA.new(2048)
     File.write("#{@folder}/key.pem", key.to_pem)
     File.write("#{@folder}/cert.pem", certificate(key).to_pem)
@@ -116,8 +116,8 @@ RSpec.describe "A hand-off by Puma", :app, :sidecar do
     @port = Integer(puma.written(%r{Listening on ssl://127\.0\.0\.1:(\d+)})[1])
     @tls = { use_ssl: true, verify_mode: OpenSSL::SSL::VERIFY_NONE }
     response = upgrade
-    expect([response.code, response.body]).to match ["501", /let a proxy hold TLS/]
-    puma.written(/cannot hand a browser over: this server holds TLS itself.*route this path to the sidecar's own port/)
+    expect([response.code, response.body]).to match ["501", /let a proxy terminate TLS/]
+    puma.written(/hand-off failed: this server terminates TLS itself.*route this path to the sidecar's own port/)
   end
 
   def certificate(key)

@@ -4,7 +4,7 @@ require "base64"
 require "json"
 
 RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
-  # Starts the app in a Puma of its own, and waits until it knows the newest position.
+  # Starts the app in Puma, and waits until it knows the newest cursor.
   def start_app(root: "", **variables)
     env = publisher_env.merge("RAILS_ENV" => "test", "RAILS_RELATIVE_URL_ROOT" => root.empty? ? nil : root, **variables)
     puma = start([env, RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0",
@@ -20,7 +20,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     end
   end
 
-  # Connects as the page's script does.
+  # Connects like the page's script.
   def connect(visitor, token: visitor.meta("lineside-token"))
     Browser.new(@port, token:, after: visitor.meta("lineside-cursor")).tap { |browser| browsers << browser }
   end
@@ -33,7 +33,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     start_sidecar
   end
 
-  it "misses nothing that is published between its query and its layout" do
+  it "receives publications between its query and its layout" do
     start_app
     page = visitor("/page?of=board&posted=between")
     expect(page.response.body).not_to include("<li>between</li>")
@@ -43,7 +43,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(browser.data_until("after the page")).to eq(["between", "after the page"])
   end
 
-  it "tells the page of nobody where to connect and what it may read" do
+  it "has URL and grants for an anonymous page" do
     start_app
     page = visitor("/page?of=board")
     expect(page.meta("lineside-url")).to eq("/lineside")
@@ -53,7 +53,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect([page.response.code, page.response.body]).to eq(["401", ""])
   end
 
-  it "gives fresh tokens that open what the page's own opened, to its user alone" do
+  it "gets fresh tokens with the same grants for its user" do
     start_app
     ["/page", "/page?of=rooms"].each do |path|
       page = visitor(path, user: "ada")
@@ -66,11 +66,11 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     end
   end
 
-  it "gives none after the sign-out, and no page's channels to the next user" do
+  it "gets no token after sign-out, and no grants for the next user" do
     start_app
     page = visitor("/page?of=rooms", user: "ada")
     page.get("/sign_in/grace")
-    # A session of its own needs a CSRF token of its own.
+    # The new session has a new CSRF token.
     renewal = page.meta("lineside-token-url")
     page.visit("/page")
     page.post(renewal)
@@ -81,7 +81,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(page.response.code).to eq("401")
   end
 
-  it "renews the page of nobody as nobody's, and that of another user not at all" do
+  it "renews an anonymous page as anonymous, and another user's never" do
     start_app
     page = visitor("/page?of=nobody", user: "ada")
     expect(claims(page.renew["token"])).not_to have_key("sub")
@@ -90,7 +90,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(page.meta("lineside-token-url")).to be_nil
   end
 
-  it "gives no token to a forged page, without a CSRF token, or by GET" do
+  it "gets no token for forged grants, without a CSRF token, or by GET" do
     start_app
     page = visitor("/page?of=rooms", user: "ada")
     url = page.meta("lineside-token-url")
@@ -101,7 +101,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     [page.response.body].each { |body| expect(body).not_to include("token\":") }
   end
 
-  it "keeps the socket's address clear of what the app adds to all its paths" do
+  it "omits the app's default URL options from the WebSocket's URL" do
     start_app
     page = visitor("/page?locale=de")
     expect(page.meta("lineside-url")).to eq("/lineside")
@@ -109,7 +109,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(page.renew).to include("token", "exp")
   end
 
-  it "stands under the app's relative URL root, and under a path of one's own" do
+  it "works below a relative URL root and with another path" do
     start_app(root: "/shop", "LINESIDE_PATH" => "/live")
     page = visitor("/shop/page")
     expect(page.meta("lineside-url")).to eq("/shop/live")
@@ -121,7 +121,7 @@ end
 RSpec.describe "The cursor of a request", :sidecar do
   before { start_sidecar }
 
-  # Runs code in an app that may link to this example's sidecar.
+  # Runs code in an app that publishes to this example's sidecar.
   def app(code)
     ruby(<<~RUBY, env: publisher_env)
       require "rails"
@@ -136,7 +136,7 @@ RSpec.describe "The cursor of a request", :sidecar do
     RUBY
   end
 
-  it "is sampled once in an execution, the outermost, and forgotten at its end" do
+  it "is sampled once in the outermost execution, and cleared at its end" do
     expect(app(<<~RUBY)).to eq("true true unknown")
       Lineside.publish!("board", 1) && Lineside.flush
       before = Lineside.cursor
@@ -149,7 +149,7 @@ RSpec.describe "The cursor of a request", :sidecar do
     RUBY
   end
 
-  it "opens no link for a job that does not ask, and one for the next execution where it is asked for" do
+  it "opens the link only if it is requested" do
     expect(app(<<~RUBY)).to eq("nil unknown known")
       Shop.executor.wrap { print Lineside.instance_variable_get(:@publisher).inspect, " " }
       Shop.executor.wrap { print Lineside.request_cursor, " " }
@@ -159,8 +159,8 @@ RSpec.describe "The cursor of a request", :sidecar do
   end
 end
 
-RSpec.describe "Whose page it is" do
-  # Asks an app for a page and for a fresh token. Returns the users of both, or the second answer's status.
+RSpec.describe "The user of a page" do
+  # Gets a page and a fresh token from an app. Returns the users of both tokens; a status if there is no fresh token.
   def users(code, settings: "")
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
       require "rails"
@@ -191,11 +191,11 @@ RSpec.describe "Whose page it is" do
     RUBY
   end
 
-  it "is nobody's in an app that says nothing" do
+  it "is nil in an app without users" do
     expect(users("")).to eq([nil, 401])
   end
 
-  it "is Current.user's, also where Current hands that on" do
+  it "is Current.user, also if Current delegates it" do
     expect(users(<<~RUBY)).to eq(%w[ada ada])
       class Current < ActiveSupport::CurrentAttributes
         attribute :session
@@ -210,7 +210,7 @@ RSpec.describe "Whose page it is" do
     RUBY
   end
 
-  it "is current_user's, public or not, under an API's parent too" do
+  it "is current_user, public or private, also in an API" do
     [%w[Base private], %w[API public]].each do |parent, visibility|
       expect(users(<<~RUBY)).to eq([7.to_s, 7.to_s])
         module Visits
@@ -223,7 +223,7 @@ RSpec.describe "Whose page it is" do
     end
   end
 
-  it "is whose the app's rule says, under the parent that it names" do
+  it "is the result of config.lineside.user in the configured parent" do
     ["-> { account }", "->(controller) { controller.send(:account) }"].each do |rule|
       expect(users(<<~RUBY, settings: <<~SETTINGS)).to eq(%w[a-7 a-7])
         module Visits
@@ -239,7 +239,7 @@ RSpec.describe "Whose page it is" do
     end
   end
 
-  it "has a token that lives from a second to a day" do
+  it "has a token lifetime from a second to a day" do
     [0, -1, 86_401, "soon"].each do |life|
       expect { Lineside.config.token_expires_in = life }
         .to raise_error(Lineside::ConfigurationError, /token_expires_in is #{life.inspect}/)

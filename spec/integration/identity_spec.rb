@@ -10,10 +10,10 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     Visitor.new(@port).tap { |visitor| visitor.get("/sign_in/#{user}?session=#{session}") if user }
   end
 
-  # The cookie that the last answer has set, as it stands there; nil for none.
+  # The identity cookie's Set-Cookie header in the last response; nil if there is none.
   def set(visitor) = Array(visitor.response.get_fields("Set-Cookie")).grep(/\Alineside=/).first
 
-  # What a plain `new WebSocket("/lineside")` of that visitor's page becomes.
+  # Connects like `new WebSocket("/lineside")` in the visitor's page.
   def connect(visitor, origin: "http://127.0.0.1:#{@port}")
     headers = { "Cookie" => visitor.cookies.map { |pair| pair.join("=") }.join("; "), "Origin" => origin }.compact
     Browser.new(@port, headers:).tap { |browser| browsers << browser }
@@ -21,7 +21,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
 
   def user_of(visitor, **options) = connect(visitor, **options).welcome["user"]
 
-  it "makes a page without any token its user's, and only a page of this origin" do
+  it "identifies the user without a token, from the same origin only" do
     ada = visitor("ada")
     ada.visit("/answers/plain")
     browser = connect(ada)
@@ -33,7 +33,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     expect(user_of(visitor.tap { |nobody| nobody.visit("/answers/plain") })).to be_nil
   end
 
-  it "is kept from scripts, other sites and other hosts, lives for an hour, and under https only there" do
+  it "is HttpOnly and SameSite, lives for an hour, and is Secure on https" do
     ada = visitor("ada")
     ada.get("/answers/plain")
     attributes = set(ada).downcase.split("; ").drop(1)
@@ -42,7 +42,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     expect(set(ada).downcase.split("; ")).to include("secure")
   end
 
-  it "comes with pages and fresh tokens, also with those that have not changed" do
+  it "is set by pages, unchanged pages and fresh tokens" do
     ada = visitor("ada")
     %w[plain private unchanged].each do |kind|
       ada.get("/answers/#{kind}")
@@ -53,7 +53,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     expect(set(ada)).to match(/\Alineside=ey/)
   end
 
-  it "stands in no answer that others may get from a cache, and in none that is no page" do
+  it "is not set by responses that are cacheable or not a page" do
     ada = visitor("ada")
     %w[public shared cdn json redirect].each do |kind|
       ada.get("/answers/#{kind}")
@@ -62,7 +62,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     expect(set(visitor.tap { |nobody| nobody.get("/answers/plain") })).to be_nil
   end
 
-  it "goes with the sign-out's answer, or with the next page, and is the next user's from then on" do
+  it "is deleted at sign-out or by the next page, and set for the next user" do
     ada = visitor("ada")
     ada.visit("/page")
     ada.post("/sign_out")
@@ -80,12 +80,12 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     expect(user_of(ada)).to eq "grace"
   end
 
-  it "ends with its session, and a page after the sign-out has a new one" do
+  it "is revoked with its session, and set again after a new sign-in" do
     ada = visitor("ada", session: "1")
     other = visitor("ada", session: "2")
     ended, kept = [ada, other].map { |visitor| visitor.visit("/answers/plain") || connect(visitor) }
     Lineside.disconnect!("ada", session: "1")
-    expect { ended.hear("message") }.to raise_error(/4002/)
+    expect { ended.receive("message") }.to raise_error(/4002/)
     expect { user_of(ada) }.to raise_error(/4002/)
     Lineside.publish_to("ada", 1)
     expect(kept.data_until(1)).to eq [1]
@@ -96,8 +96,8 @@ RSpec.describe "The identity cookie", :app, :sidecar do
 end
 
 RSpec.describe "The identity cookie in an app" do
-  # Asks an app for a page.
-  # @return [Array] the status, whether the cookie is set, what the log says, and the seconds that the cookie lives
+  # Gets a page from an app.
+  # @return [Array] status, whether the cookie is set, log, and lifetime of the cookie in seconds
   def answer(path, controllers, settings: "")
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
       require "rails"
@@ -134,23 +134,23 @@ RSpec.describe "The identity cookie in an app" do
     end
   RUBY
 
-  it "is not set by controllers that are not the app's own, nor where the app does not want it" do
+  it "is not set by controllers of engines, nor if it is disabled" do
     expect(answer("/page", signed_in).take(2)).to eq [200, true]
     expect(answer("/engine", signed_in).take(2)).to eq [200, false]
     settings = "config.lineside.identity_cookie = false"
     expect(answer("/page", signed_in, settings:).take(2)).to eq [200, false]
   end
 
-  it "lives no longer than the app lets its tokens live" do
+  it "has at most the lifetime of the app's tokens" do
     settings = "config.lineside.token_expires_in = 60"
     expect(answer("/page", signed_in, settings:).last).to eq "60"
   end
 
-  it "harms no page where nobody can tell who is signed in, and says so once" do
+  it "is not set if current_user raises, which is logged once" do
     broken = signed_in.sub('"ada"', 'raise("no such user")')
     status, set, log = answer("/page", broken)
     expect([status, set]).to eq [200, false]
     expect(log.scan("sets no identity cookie").size).to eq 1
-    expect(log).to match(/RuntimeError, no such user.*config.lineside.identity_cookie = false/)
+    expect(log).to match(/RuntimeError: no such user.*config.lineside.identity_cookie = false/)
   end
 end

@@ -5,11 +5,11 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
 
   def install = rails("generate", "lineside:install")
 
-  it "makes an app of rails new deliver, with the sidecar in Puma" do
+  it "makes a new app deliver, with the sidecar in Puma" do
     output = install
     expect(app_file("config/puma.rb")).to end_with("plugin :lineside\n")
     expect(app_file(layout)).to match(/csp_meta_tag.*\n    <%= lineside_meta_tags %>\n/)
-    expect(output).to match(/append\s+config.puma\.rb.*create\s+config.initializers.lineside\.rb.*What is left to do/m)
+    expect(output).to match(/append\s+config.puma\.rb.*create\s+config.initializers.lineside\.rb.*Next steps/m)
     write_app_file "config/routes.rb", <<~RUBY
       Rails.application.routes.draw { root to: "pages#show" }
     RUBY
@@ -26,7 +26,8 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     expect_delivery(start_app)
   end
 
-  # @return [Integer] the port of `rails server`, with a sidecar
+  # Starts `rails server` with a sidecar.
+  # @return [Integer] the port
   def start_app
     env = { **GeneratedApps.environment, "LINESIDE_BIND" => "127.0.0.1:0" }
     server = start([env, RbConfig.ruby, "bin/rails", "server", "-p", "0"], chdir: app_path)
@@ -34,7 +35,7 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     Integer(server.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
   end
 
-  # From one visit's page to the browser on another's, on the app's own port.
+  # Checks that a browser receives what another page view publishes.
   def expect_delivery(port)
     visitor = Visitor.new(port)
     visitor.visit("/")
@@ -44,14 +45,14 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     browser.close
   end
 
-  it "changes nothing the second time" do
+  it "changes nothing when it runs again" do
     install
     before = app_digests
     expect(install).to match(/identical\s+config.puma\.rb/)
     expect(app_digests).to eq before
   end
 
-  it "adds the sidecar to Procfile.dev and pins the module, where there are such" do
+  it "adds the sidecar to an existing Procfile.dev and pins the module" do
     write_app_file "Procfile.dev", "web: bin/rails server"
     write_app_file "config/importmap.rb", "pin \"application\"\n"
     puma = app_file("config/puma.rb")
@@ -64,9 +65,10 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     expect(app_digests).to eq before
   end
 
-  it "says what it leaves to do where there is no layout and no Puma" do
+  it "prints the remaining steps without a layout and without Puma" do
     FileUtils.rm([app_path("config/puma.rb"), app_path(layout)])
-    expect(install).to match(/\* start the sidecar beside the app: bundle exec lineside\n  \* call lineside_meta_tags/)
+    expect(install)
+      .to match(/\* start the sidecar together with the app: bundle exec lineside\n  \* call lineside_meta_tags/)
     write_app_file layout, "<html><head>\n</head></html>\n"
     install
     expect(app_file(layout)).to eq "<html><head>\n  <%= lineside_meta_tags %>\n</head></html>\n"

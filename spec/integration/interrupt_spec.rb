@@ -2,7 +2,7 @@
 
 require "timeout"
 
-RSpec.describe "A wait inside publish!", :sidecar do
+RSpec.describe "The wait of publish!", :sidecar do
   before do
     start_sidecar
     Lineside.publish!("orders", "linked")
@@ -18,13 +18,13 @@ RSpec.describe "A wait inside publish!", :sidecar do
     end
   end
 
-  it "ends by Timeout" do
+  it "is interrupted by Timeout" do
     expect { Timeout.timeout(0.1) { wait_forever } }.to raise_error(Timeout::Error)
     expect { Timeout.timeout(0.1) { Lineside.flush(timeout: 3600) } }.to raise_error(Timeout::Error)
     expect(Lineside.publish("orders", "after")).to be(true)
   end
 
-  it "ends by Thread#kill and Thread#raise, with its ensure run" do
+  it "is interrupted by Thread#kill and Thread#raise, and runs ensure" do
     ensured = false
     thread = waiting_thread do
       wait_forever
@@ -39,7 +39,7 @@ RSpec.describe "A wait inside publish!", :sidecar do
     expect { thread.value }.to raise_error(IOError, "stop")
   end
 
-  it "ends by Ctrl-C, every time" do
+  it "is interrupted by Ctrl-C" do
     5.times do
       process = start_ruby(<<~RUBY, env: publisher_env)
         require "lineside"
@@ -59,7 +59,7 @@ RSpec.describe "A wait inside publish!", :sidecar do
     end
   end
 
-  it "goes on after a signal that has a handler, and still gets its receipt" do
+  it "continues after a handled signal, and returns its receipt" do
     process = start_ruby(<<~RUBY, env: publisher_env)
       require "lineside"
       trap(:USR1) { puts "handled \#{Lineside.publish("orders", "from the handler")}" }
@@ -75,8 +75,8 @@ RSpec.describe "A wait inside publish!", :sidecar do
     expect(process.output).to match(/^[\w-]+\.\d+$/)
   end
 
-  it "leaves nothing behind, however often it is interrupted" do
-    # What other examples have left to the collector must not be collected in between.
+  it "leaks no file descriptor when it is interrupted" do
+    # Collects garbage of other examples first, so that it does not change the count.
     descriptors = lambda do
       GC.start
       Dir.children("/proc/self/fd").size

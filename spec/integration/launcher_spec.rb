@@ -3,7 +3,8 @@
 require "open3"
 require "tmpdir"
 
-# The command `lineside` in a folder of its own, with a stand-in for the binary that prints what it was given.
+# Runs the command `lineside` in a temporary folder, with a script in place of the binary that prints its arguments and
+# environment.
 RSpec.describe "The command lineside" do
   root = File.expand_path("../..", __dir__)
 
@@ -25,7 +26,7 @@ RSpec.describe "The command lineside" do
     File.chmod(mode, path)
   end
 
-  # An app is what `config/environment.rb` loads: this one is configured without Rails.
+  # Writes an app without Rails: `config/environment.rb` alone.
   def write_app(settings)
     write "config/environment.rb", "require \"lineside\"\nputs \"hello from the app\"\n" \
                                    "Lineside.configure do |config|\n#{settings}\nend\n"
@@ -43,12 +44,12 @@ RSpec.describe "The command lineside" do
     @lines = @output.lines(chomp: true)
   end
 
-  it "becomes the binary: the same process, the same arguments" do
+  it "executes the binary in the same process, with the same arguments" do
     run "serve", "--flag", "a b"
     expect(@lines).to include("pid #{@status.pid}", "arguments serve --flag a b")
   end
 
-  it "boots the app and hands its secret over by a descriptor alone" do
+  it "boots the app and passes its secret by file descriptor only" do
     write_app %(  config.secret = "#{secret}")
     run "serve"
     expect(@lines).to include("received #{secret}")
@@ -56,7 +57,7 @@ RSpec.describe "The command lineside" do
     expect(@errors).to match(/^lineside: booted the app for its settings in \d+\.\d s$/)
   end
 
-  it "tells the binary what the app has set, and the link" do
+  it "passes the app's settings and the link to the binary" do
     write_app %(  config.bind = "127.0.0.1:1"\n  config.allowed_origins = %w[https://a.test https://b.test])
     run
     expect(@lines).to include("LINESIDE_BIND=127.0.0.1:1", "LINESIDE_ALLOWED_ORIGINS=https://a.test,https://b.test",
@@ -64,52 +65,52 @@ RSpec.describe "The command lineside" do
     expect(@output).not_to include("LINESIDE_PATH")
   end
 
-  it "lets the environment win over the app" do
+  it "prefers environment variables to the app's settings" do
     write_app %(  config.bind = "127.0.0.1:1"\n  config.secret = "#{secret}")
     run "serve", LINESIDE_BIND: "127.0.0.1:2", LINESIDE_SECRET: other_secret
     expect(@lines).to include("LINESIDE_BIND=127.0.0.1:2", "LINESIDE_SECRET=#{other_secret}")
     expect(@output).not_to match(/LINESIDE_SECRET_FD|ssss/)
   end
 
-  it "boots nothing when the environment says link and secret" do
+  it "does not boot the app if the environment has link and secret" do
     write "config/environment.rb", %(raise "booted")
     run "serve", LINESIDE_LINK: "unix:#{@folder}/l.sock", LINESIDE_SECRET_FILE: "/some/file"
     expect(@lines).to include("arguments serve", "LINESIDE_LINK=unix:#{@folder}/l.sock")
     expect(@errors).to eq ""
   end
 
-  it "boots nothing for a command that asks nothing of the app" do
+  it "does not boot the app for --version" do
     write "config/environment.rb", %(raise "booted")
     run "--version"
     expect(@lines).to include("arguments --version")
   end
 
-  it "gives publish the link and keeps the secret" do
+  it "passes the link to publish, and not the secret" do
     write_app %(  config.secret = "#{secret}")
     run "publish", "news", "1"
     expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
     expect(@output).not_to match(/SECRET|#{secret}/)
   end
 
-  it "leaves standard output to the binary" do
+  it "redirects the app's output to standard error" do
     write_app %(  config.secret = "#{secret}")
     run "token", "--sub", "42"
     expect(@output).not_to include("hello from the app")
     expect(@errors).to include("hello from the app")
   end
 
-  it "says where the link is outside of an app, and leaves the missing secret to the binary" do
+  it "passes the link without an app, and no secret" do
     run "serve"
     expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
     expect(@output).not_to include("LINESIDE_SECRET")
   end
 
-  it "takes no descriptor for its own that was meant for another" do
+  it "removes an inherited LINESIDE_SECRET_FD" do
     run "serve", LINESIDE_SECRET_FD: "7"
     expect(@output).not_to include("LINESIDE_SECRET_FD")
   end
 
-  it "fails with one line when the app cannot be booted" do
+  it "fails with one line if the app cannot be booted" do
     write "config/environment.rb", %(raise KeyError, "no DATABASE_URL\\nmore")
     run "serve"
     expect(@status.exitstatus).to eq 1
@@ -117,14 +118,14 @@ RSpec.describe "The command lineside" do
     expect(@errors).to match(/\Alineside: .*KeyError, no DATABASE_URL .*environment\.rb:1/)
   end
 
-  it "fails with one line when the app does not load the gem" do
+  it "fails with one line if the app does not load the gem" do
     write "config/environment.rb", ""
     run "serve"
     expect(@status.exitstatus).to eq 1
     expect(@errors.lines.last).to match(/does not load Lineside/)
   end
 
-  it "fails with one line when there is no binary to run" do
+  it "fails with one line if there is no binary" do
     run "serve", LINESIDE_BINARY: "/nowhere"
     expect([@status.exitstatus, @errors.lines.size]).to eq [1, 1]
     expect(@errors).to include('LINESIDE_BINARY is "/nowhere"')

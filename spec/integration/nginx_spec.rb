@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# What docs/deploy.md says of nginx, with the configuration that it shows.
+# Tests the nginx configuration of docs/deploy.md.
 RSpec.describe "Behind nginx", :app, :proxy, :sidecar do
-  # A browser elsewhere, of an address that is nobody's (RFC 5737).
+  # Address of a remote browser, reserved for documentation (RFC 5737).
   let(:forwarded) { { "X-Forwarded-For": "203.0.113.7" } }
 
   context "through the app" do
-    it "opens the WebSocket, which outlives the app" do
+    it "opens the WebSocket, which stays open when the app is killed" do
       start_sidecar
       serve_behind_nginx
       browser = browse(channels: ["orders"], at_once: true, headers: own_origin)
@@ -40,8 +40,8 @@ RSpec.describe "Behind nginx", :app, :proxy, :sidecar do
     end
   end
 
-  context "past the app" do
-    it "opens the WebSocket, without the app" do
+  context "directly to the sidecar" do
+    it "opens the WebSocket without the app" do
       start_sidecar
       route
       browser = browse(channels: ["orders"], at_once: true, headers: own_origin)
@@ -68,34 +68,34 @@ RSpec.describe "Behind nginx", :app, :proxy, :sidecar do
       browse(channels: [], path: "/shop/lineside", headers: own_origin)
     end
 
-    it "keeps a quiet connection open when the heartbeat is shorter than its time-out" do
+    it "keeps an idle connection open with a heartbeat below the time-out" do
       start_sidecar("LINESIDE_HEARTBEAT_SECONDS" => "1")
       route { |blocks| blocks.gsub("proxy_pass", "proxy_read_timeout 3s; proxy_pass") }
       browser = browse(channels: ["orders"])
-      # By the fourth the time-out would have been over.
-      4.times { browser.hear_ping }
+      # The time-out would have elapsed before the fourth ping.
+      4.times { browser.receive_ping }
       Lineside.publish!("orders", 1)
       expect(browser.data_until(1)).to eq [1]
     end
 
-    it "ends one when it is not, and the page misses nothing" do
+    it "closes an idle connection otherwise, and the page misses nothing" do
       start_sidecar("LINESIDE_HEARTBEAT_SECONDS" => "60")
       route { |blocks| blocks.gsub("proxy_pass", "proxy_read_timeout 1s; proxy_pass") }
       browser = browse(channels: ["orders"])
-      expect { browser.hear("message") }.to raise_error(EOFError)
+      expect { browser.receive("message") }.to raise_error(EOFError)
       Lineside.publish!("orders", 1)
       again = browse(channels: ["orders"], after: browser.welcome["cursor"])
       expect([again.welcome["recovered"], again.data_until(1)]).to eq [true, [1]]
     end
   end
 
-  # The app on a Unix socket, and nginx before it.
+  # Starts the app on a Unix socket, and nginx in front of it.
   def serve_behind_nginx(&)
     serve("-b", "tcp://127.0.0.1:0", "-b", "unix://#{@folder}/puma.sock")
     @port = nginx(app: "unix:#{@folder}/puma.sock", &)
   end
 
-  # nginx before the sidecar. No app runs.
+  # Starts nginx in front of the sidecar, without an app.
   def route(heading = "nginx", &)
     @port = nginx(app: "unix:#{@folder}/nobody.sock", sidecar: "127.0.0.1:#{@port}", routes: [heading], &)
   end

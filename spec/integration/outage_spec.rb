@@ -3,13 +3,13 @@
 require "active_support"
 require "active_support/notifications"
 
-RSpec.describe "A sidecar that is away", :sidecar do
+RSpec.describe "An unavailable sidecar", :sidecar do
   def fill
     use(Lineside.config) { |config| config.spool_bytes_max = 20_000 }
     Array.new(500) { |number| Lineside.publish("orders", [number, "x" * 100]) }
   end
 
-  it "when absent costs nothing until the spool is full, and gets what was accepted when it comes" do
+  it "not started: gets the accepted publications when it starts" do
     answers = fill
     accepted = answers.count(true)
     expect(answers).to eq(([true] * accepted) + ([false] * (500 - accepted)))
@@ -23,7 +23,7 @@ RSpec.describe "A sidecar that is away", :sidecar do
     expect(browser.data_until("last").map { |data| data[0] }).to eq([*0...accepted, "l"])
   end
 
-  it "when stopped blocks nobody, and gets everything accepted, once, when it goes on" do
+  it "stopped: publish never blocks, and everything accepted arrives once" do
     start_sidecar
     use(Lineside.config) { |config| config.spool_bytes_max = 300_000 }
     browser = browse(channels: ["orders"])
@@ -39,7 +39,7 @@ RSpec.describe "A sidecar that is away", :sidecar do
     expect(browser.data_until("last")[1..-2].map(&:first)).to eq(accepted)
   end
 
-  it "when killed and back gets what was not acked, marked, and starts a new epoch" do
+  it "killed and restarted: gets unacked publications, marked as resent" do
     start_sidecar
     epoch = Lineside.publish!("orders", "acked").cursor[/\A[^.]+/]
     sidecar.signal(:STOP)
@@ -58,14 +58,14 @@ RSpec.describe "A sidecar that is away", :sidecar do
     expect(resent).to eq((0...resent.size).to_a).and(satisfy { |numbers| numbers.size <= 50 })
   end
 
-  it "for planned restarts costs threads that publish nothing, neither a publication nor its order" do
+  it "in planned restarts: threads lose no publication and no order" do
     start_sidecar
     epoch = Lineside.publish!("orders", "first").cursor[/\A[^.]+/]
     count = 0
     threads = Array.new(4) do |thread|
       Thread.new do
         200.times do |number|
-          # Every other one waits, so that they are not done before anything happens.
+          # Every second publication waits, so that the threads still run during the restarts.
           verb, wait = number.even? ? [:publish!, { timeout: 20 }] : [:publish, {}]
           Lineside.public_send(verb, "orders", [thread, number], **wait)
           count += 1
@@ -88,34 +88,35 @@ RSpec.describe "A sidecar that is away", :sidecar do
       .to eq((0...4).to_h { |thread| [thread, [*0...200]] })
   end
 
-  it "for too long loses what grew too old, and says so" do
+  it "for longer than spool_seconds_max: drops publications, and logs it" do
     use(Lineside.config) { |config| config.spool_seconds_max = 1 }
     expect(Lineside.publish("orders", "old")).to be(true)
-    expect { Lineside.publish!("orders", "old", timeout: 20) }.to raise_error(Lineside::NotAccepted, /older than 1 s/)
+    expect { Lineside.publish!("orders", "old", timeout: 20) }
+      .to raise_error(Lineside::NotAccepted, /dropped from the spool after 1 s/)
     expect(Lineside.publisher.status).to include(dropped_aged: 2)
-    eventually("a log line") { Lineside.publish("orders", 1) && log.string.match?(/grew too old.*link\.sock/) }
+    eventually("a log line") { Lineside.publish("orders", 1) && log.string.match?(/spool_seconds_max.*link\.sock/) }
     start_sidecar
-    # The next attempt may be as far away as what is published may be old.
+    # Waits for the link, because the back-off can be longer than spool_seconds_max.
     eventually("the link") { Lineside.publisher.status[:linked] }
     expect(Lineside.publish!("orders", "last", timeout: 20)).to be_a(Lineside::Receipt)
   end
 
-  it "is told of once, by event and by log, and so is its return" do
-    heard = []
-    subscriber = ActiveSupport::Notifications.subscribe("link.lineside") { |*, payload| heard << payload }
+  it "is reported once by event and log, and so is its return" do
+    events = []
+    subscriber = ActiveSupport::Notifications.subscribe("link.lineside") { |*, payload| events << payload }
     Lineside.publish("orders", 1)
-    eventually("the first event") { heard.any? }
+    eventually("the first event") { events.any? }
     start_sidecar
-    eventually("the second event") { heard.size == 2 }
-    expect(heard).to match([{ state: :down, remedy: /link\.sock.*bundle exec lineside/ }, { state: :up }])
+    eventually("the second event") { events.size == 2 }
+    expect(events).to match([{ state: :down, remedy: /link\.sock.*bundle exec lineside/ }, { state: :up }])
     expect(log.string.scan(/link is \w+/)).to eq(["link is down", "link is up"])
     sidecar.signal(:KILL)
-    expect(eventually("the third event") { heard[2] }).to include(state: :down)
+    expect(eventually("the third event") { events[2] }).to include(state: :down)
   ensure
     ActiveSupport::Notifications.unsubscribe(subscriber)
   end
 
-  it "is told apart from one that is slow to answer" do
+  it "slow to answer: publish! raises Unconfirmed" do
     start_sidecar
     Lineside.publish!("orders", 1)
     sidecar.signal(:STOP)

@@ -3,7 +3,7 @@
 RSpec.describe "A planned restart of the sidecar", :sidecar do
   before { start_sidecar }
 
-  # What is done in the block is done while there is no sidecar.
+  # Restarts the sidecar. The block runs while there is none.
   def restart
     sidecar.signal(:TERM)
     expect(sidecar.wait).to be_success
@@ -12,9 +12,9 @@ RSpec.describe "A planned restart of the sidecar", :sidecar do
     expect(sidecar.output).to include("event=state_restored")
   end
 
-  it "is noticed by no page and no publisher" do
+  it "loses no publication, for pages and for publishers" do
     rendered = Lineside.publish!("orders", "rendered").cursor
-    # Fewer than history holds of a channel.
+    # Fewer than the history limit of a channel.
     publishing = Thread.new { 900.times { |number| Lineside.publish("orders", number) || raise("refused") } }
     restart { publishing.join }
     receipt = Lineside.publish!("orders", "last")
@@ -27,14 +27,14 @@ RSpec.describe "A planned restart of the sidecar", :sidecar do
     expect(Lineside.publisher.status).to include(accepted: 902, acked: 902, reconnects: 1)
   end
 
-  it "forgets no id under which something has landed" do
+  it "keeps once: ids" do
     first = Lineside.publish!("orders", 1, once: "order-7-paid")
     restart
     again = Lineside.publish!("orders", 2, once: "order-7-paid")
     expect(again).to have_attributes(duplicate?: true, cursor: first.cursor)
   end
 
-  it "lets nobody in again who was signed out" do
+  it "keeps revocations" do
     token = Lineside.token("ada")
     Lineside.disconnect!("ada")
     restart

@@ -3,7 +3,7 @@
 RSpec.describe "Publishing", :sidecar do
   before { start_sidecar }
 
-  it "reaches the user, the shared channel's readers, and nobody else" do
+  it "reaches the subscribers of a channel and nobody else" do
     ada = browse("ada", channels: ["orders"])
     grace = browse("grace", channels: ["news"])
     expect(Lineside.publish("orders", { id: 7, total: 90 })).to be(true)
@@ -14,15 +14,15 @@ RSpec.describe "Publishing", :sidecar do
     expect(grace.data_until("last")).to eq([1, "last"])
   end
 
-  it "gives a receipt whose cursor is that of the delivered message" do
+  it "returns a receipt with the cursor of the message" do
     browser = browse(channels: ["orders"])
     receipt = Lineside.publish!("orders", "now")
     expect(receipt.duplicate?).to be(false)
-    expect(browser.hear("message")).to include("data" => "now", "cursor" => receipt.cursor)
+    expect(browser.receive("message")).to include("data" => "now", "cursor" => receipt.cursor)
     expect(Lineside.cursor).to eq(receipt.cursor)
   end
 
-  it "lands once per channel under one id" do
+  it "with once: delivers once per channel" do
     browser = browse(channels: %w[orders news])
     first = Lineside.publish!("orders", 1, once: "order-7-paid")
     again = Lineside.publish!("orders", 2, once: "order-7-paid")
@@ -33,24 +33,24 @@ RSpec.describe "Publishing", :sidecar do
     expect(browser.data_until("last")).to eq([1, 4, "last"])
   end
 
-  it "opens one channel with a token of its own" do
+  it "reaches a channel subscribed with a channel token" do
     browser = browse("ada")
-    browser.say(type: "subscribe", channel: "orders", token: Lineside.channel_token("orders", user: "ada"))
-    expect(browser.hear("subscribed")).to include("channel" => "orders")
+    browser.send_json(type: "subscribe", channel: "orders", token: Lineside.channel_token("orders", user: "ada"))
+    expect(browser.receive("subscribed")).to include("channel" => "orders")
     Lineside.publish("orders", "for her")
-    expect(browser.hear("message")).to include("data" => "for her")
+    expect(browser.receive("message")).to include("data" => "for her")
   end
 
-  it "resumes after the cursor of the page" do
+  it "is replayed after the cursor of the page" do
     Lineside.publish!("orders", "rendered")
     cursor = Lineside.cursor
     Lineside.publish!("orders", "missed")
     browser = browse(channels: ["orders"], after: cursor)
     expect(browser.welcome).to include("recovered" => true)
-    expect(browser.hear("message")).to include("data" => "missed")
+    expect(browser.receive("message")).to include("data" => "missed")
   end
 
-  it "knows the cursor without a round trip, also for what others publish" do
+  it "updates the cursor, also for publications of other processes" do
     expect(eventually("a cursor") { Lineside.cursor }).to match(/\A[\w-]{1,32}\.\d+\z/)
     theirs = ruby(<<~RUBY, env: publisher_env)
       require "lineside"
@@ -59,24 +59,24 @@ RSpec.describe "Publishing", :sidecar do
     expect(eventually("their position") { Lineside.cursor == theirs }).to be(true)
   end
 
-  it "flushes what was handed over" do
+  it "is confirmed by flush" do
     200.times { |number| Lineside.publish("orders", number) }
     expect(Lineside.flush(timeout: 10)).to be(true)
     expect(Lineside.publisher.status).to include(accepted: 200, acked: 200, dropped_full: 0)
   end
 
-  it "delivers text of every kind as it was" do
+  it "delivers every kind of text unchanged" do
     browser = browse(channels: ["orders"])
     text = "\u0000\u001F\"\\/<&>\u2028é語😀\u007F\u{10FFFF}"
     Lineside.publish("orders", { text => [text, text.to_sym] })
-    expect(browser.hear("message")["data"]).to eq({ text => [text, text] })
+    expect(browser.receive("message")["data"]).to eq({ text => [text, text] })
     expect { Lineside.publish("orders", "\xFF") }.to raise_error(ArgumentError)
     expect { Lineside.publish("orders", "\x00\xFF".b) }.to raise_error(ArgumentError)
     Lineside.publish("orders", "last")
     expect(browser.data_until("last")).to eq(["last"])
   end
 
-  it "says what the sidecar refuses, and harms nothing else" do
+  it "raises Refused or logs a refusal, and delivers the next one" do
     browser = browse(channels: ["orders"])
     refused = [["not a * name", 1]]
     expect { Lineside.publisher.publish(refused, timeout: 10.0) }.to raise_error(Lineside::Refused, /\*/) { |error|
@@ -89,12 +89,12 @@ RSpec.describe "Publishing", :sidecar do
     eventually("a line in the log") { Lineside.publish("orders", 1) && log.string.include?("refused by the sidecar") }
   end
 
-  it "says so when the sidecar verifies with another key" do
+  it "logs that sidecar and app have different secrets" do
     use(Lineside::Configuration.new) do |config|
       config.link = "unix:#{link}"
       config.secret = "another secret of the specs: 32 bytes"
     end
     Lineside.publish!("orders", 1)
-    eventually("a line in the log") { log.string.match?(/another key.*LINESIDE_SECRET/) }
+    eventually("a line in the log") { log.string.match?(/different secrets.*LINESIDE_SECRET/) }
   end
 end

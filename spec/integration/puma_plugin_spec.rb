@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
-  # Starts Puma in the app's folder, and waits for its sidecar.
+  # Starts Puma in the app's folder, and waits until the sidecar listens.
   def serve_with_sidecar(workers: 0, env: {}, listening: true)
     env = { "LINESIDE_BIND" => "127.0.0.1:0", **env }
     config = File.join(ROOT, "spec/dummy/config/puma_plugin.rb")
@@ -9,8 +9,8 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
     sidecars(1) if listening
   end
 
-  # Waits until so many sidecars have listened, one after the other.
-  # @return [Array<Integer>] which of Puma's children are sidecars now
+  # Waits until `number` sidecars have been started in total.
+  # @return [Array<Integer>] process ids of the running sidecars
   def sidecars(number)
     eventually("#{number} sidecars") { puma.output.scan("event=listening").size >= number }
     expect(puma.output.scan("event=listening").size).to eq number
@@ -26,19 +26,19 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
     expect(browser.data_until(data)).to eq [data]
   end
 
-  it "has one sidecar, by which browsers on its port are served, and which stops with it" do
+  it "runs one sidecar, which serves browsers and stops with Puma" do
     sidecar, *others = serve_with_sidecar
     expect(others).to be_empty
     browser = browse(channels: ["news"])
     expect_delivery(browser, 1)
     stop_app
-    expect { browser.hear("message") }.to raise_error(/disconnect/)
+    expect { browser.receive("message") }.to raise_error(/disconnect/)
     expect(running?(sidecar)).to be false
     expect(puma.output).to match(/event=draining .*event=drained/m)
     expect(File.exist?(link)).to be false
   end
 
-  it "boots the app for the sidecar's settings where the environment does not say them" do
+  it "boots the app for settings that the environment lacks" do
     serve_with_sidecar(env: { "LINESIDE_SECRET" => nil })
     expect(puma.output).to include("booted the app for its settings")
     token = Lineside::Native.derive("the key of the smallest app there is, long enough to derive a secret from")
@@ -46,7 +46,7 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
     expect_delivery(browse(channels: ["news"]), 1)
   end
 
-  it "keeps that one, and all browsers, through phased and hot restarts" do
+  it "keeps sidecar and browsers through phased and hot restarts" do
     before = serve_with_sidecar(workers: 2)
     browser = browse(channels: ["news"])
     puma.signal(:USR1)
@@ -61,26 +61,26 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
     expect_delivery(browse(channels: ["news"]), "new")
   end
 
-  it "starts it again when it dies" do
+  it "restarts a sidecar that is killed" do
     sidecar, = serve_with_sidecar
     Process.kill(:KILL, sidecar)
-    puma.written(/Lineside's sidecar has ended \(.*SIGKILL.*\); it is started again in 1 s/)
+    puma.written(/Lineside: the sidecar ended \(.*SIGKILL.*\); restart in 1 s/)
     expect(sidecars(2)).not_to include(sidecar)
     expect_delivery(browse(channels: ["news"]), 1)
   end
 
-  it "pauses longer each time, serves the app without it, and stops at once" do
+  it "doubles the restart delay, serves the app, and stops at once" do
     serve_with_sidecar(env: { "LINESIDE_BINARY" => "/bin/false" }, listening: false)
-    [1, 2, 4].each { |seconds| puma.written(/has ended \(.*exit 1\); it is started again in #{seconds} s/) }
+    [1, 2, 4].each { |seconds| puma.written(/the sidecar ended \(.*exit 1\); restart in #{seconds} s/) }
     expect(status).to eq "503"
     stop_app
     expect(puma.output).not_to include("is killed")
   end
 
-  it "steps aside for a sidecar that is there already, and takes over from it" do
+  it "uses a sidecar that already runs, and starts its own afterwards" do
     start_sidecar
     serve_with_sidecar(listening: false)
-    puma.written(/another sidecar.*has ended \(.*exit 1\)/m)
+    puma.written(/another sidecar.*the sidecar ended \(.*exit 1\)/m)
     expect_delivery(browse(channels: ["news"]), 1)
     sidecar.signal(:TERM)
     sidecar.wait
@@ -88,14 +88,14 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
     expect_delivery(browse(channels: ["news"]), 2)
   end
 
-  it "leaves no orphan when it is killed itself" do
+  it "leaves no sidecar running when Puma is killed" do
     sidecar, = serve_with_sidecar(workers: 1)
     puma.stop
     eventually("the sidecar's end") { !running?(sidecar) }
     expect(puma.output).to match(/event=draining .*parent ended.*event=drained/m)
   end
 
-  it "stops a sidecar of another version at a hot restart, and starts its own" do
+  it "replaces a sidecar of another version at a hot restart" do
     process = start_ruby(<<~'RUBY', env: publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0"))
       require "lineside/sidecar"
       file = ENV.fetch("LINESIDE_LINK").delete_prefix("unix:")
@@ -103,15 +103,15 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
       sidecar = Lineside::Sidecar.new { |line| puts line }
       sidecar.start
       sleep 0.01 until File.socket?(file)
-      sidecar.pass_on
+      sidecar.leave_running
       if first
         ENV["LINESIDE_SIDECAR"] = ENV["LINESIDE_SIDECAR"].sub(/:.*/, ":0.0.0")
         exec(RbConfig.ruby, "-I", $LOAD_PATH.first, "-e", File.read("/proc/self/cmdline").split("\0").last)
       end
-      puts "as one: #{File.read("/proc/self/task/#{Process.pid}/children").split.size}"
+      puts "children: #{File.read("/proc/self/task/#{Process.pid}/children").split.size}"
     RUBY
     expect(process.wait).to be_success
-    expect(process.output.scan(/event=(?:listening|drained)|as one: 1/).sort)
-      .to eq ["as one: 1", "event=drained", "event=drained", "event=listening", "event=listening"]
+    expect(process.output.scan(/event=(?:listening|drained)|children: 1/).sort)
+      .to eq ["children: 1", "event=drained", "event=drained", "event=listening", "event=listening"]
   end
 end

@@ -3,7 +3,7 @@
 require "net/http"
 
 RSpec.describe "A Puma cluster with preload_app!", :sidecar do
-  # Requests until every worker has answered; returns what they answered.
+  # Sends requests until every worker has answered, and returns the responses.
   def requests(port, workers:)
     answers = []
     eventually("an answer of each worker") do
@@ -24,10 +24,10 @@ RSpec.describe "A Puma cluster with preload_app!", :sidecar do
 
     answers = requests(port, workers: 2)
     expect(answers.map { |answer| answer[1] }).to all(eq("true"))
-    # The cluster is not asked to stop: under Ruby 3.3.8 a busy Puma 6.6 does not hear SIGTERM in one stop of eight,
-    # without Lineside too. Its workers end with its master.
+    # The cluster is not stopped by SIGTERM, because a busy Puma 6.6 under Ruby 3.3.8 misses one signal of eight, also
+    # without Lineside. The workers end when the master is killed.
     expected = ["master", *(0...answers.size).map(&:to_s)]
-    received = expected.map { browser.hear("message")["data"] }
+    received = expected.map { browser.receive("message")["data"] }
     Lineside.publish!("orders", "last")
     received += browser.data_until("last")
     expect(received).to match_array([*expected, "last"])

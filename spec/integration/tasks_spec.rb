@@ -5,12 +5,12 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     write_app_file "config/initializers/lineside.rb", "Rails.application.configure do\n#{text}\nend"
   end
 
-  # What `lineside:check` has found, by the names of its checks.
+  # Findings of `lineside:check` by name.
   def found(output)
     output.scan(/^(ok|warn|fail) +([a-z ]+?)(?:: (.*))?$/).to_h { |level, check, text| [check, [level, text].compact] }
   end
 
-  it "lineside:check tells a new app what is missing, and what to do about it" do
+  it "lineside:check prints findings and remedies for a new app" do
     output = rails("lineside:check", env: publisher_env, exits: 1)
     expect(found(output)).to include(
       "sidecar" => ["fail", /no sidecar listens at #{link}.*start it with `bundle exec lineside`/],
@@ -19,14 +19,14 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
       "started once" => ["ok"], "started alike" => ["ok"], "server" => ["ok"],
       "tags" => ["warn", /no view calls lineside_meta_tags; put .* into the head/],
       "browser module" => ["ok"],
-      "user" => ["warn", /every page is nobody's; set config.lineside.user/],
-      "user class" => ["warn", /no class User; name that of your users/],
+      "user" => ["warn", /every page is anonymous; set config.lineside.user/],
+      "user class" => ["warn", /no class User; set config.lineside.user_class/],
       "parent controller" => ["ok"], "url" => ["ok"], "content security policy" => ["ok"],
       "https" => ["ok"]
     )
   end
 
-  it "lineside:check finds nothing in one that is set up" do
+  it "lineside:check finds no fault in a complete set-up" do
     start_sidecar
     rails("generate", "lineside:install")
     write_app_file "app/models/user.rb", "class User; end"
@@ -38,14 +38,14 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     expect(output).not_to match(/^(warn|fail)|booted the app/)
   end
 
-  it "lineside:check doubts a production without https" do
+  it "lineside:check warns about production without https" do
     initializer "config.force_ssl = false"
     production = { **publisher_env, "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "k" * 64 }
     output = rails("lineside:check", env: production, exits: 1)
-    expect(found(output)["https"]).to match(["warn", /its identity cookie can be read on its way.*config.force_ssl/])
+    expect(found(output)["https"]).to match(["warn", /its identity cookie can be intercepted.*config.force_ssl/])
   end
 
-  it "lineside:check finds what contradicts itself" do
+  it "lineside:check finds contradictory settings" do
     start_sidecar
     write_app_file "Procfile.dev", "live: LINESIDE_LINK=unix:/run/other.sock bundle exec lineside\n"
     write_app_file "config/puma.rb", "plugin :lineside\n"
@@ -62,15 +62,15 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     expect(found(output).select { |_, (level)| level == "fail" }).to match(
       "key" => ["fail", /refuses tokens.*give both the same LINESIDE_SECRET/],
       "started once" => ["fail", /Procfile.dev and config.puma.rb both start a sidecar/],
-      "started alike" => ["fail", /LINESIDE_LINK=unix:.run.other.sock, and the app has unix:#{link}/],
+      "started alike" => ["fail", /LINESIDE_LINK=unix:.run.other.sock, but the app has unix:#{link}/],
       "browser module" => ["fail", /add pin "lineside" to/],
       "parent controller" => ["fail", /no class MembersController/],
-      "url" => ["fail", /no page under https may open; give wss/],
+      "url" => ["fail", /pages under https cannot open; give wss/],
       "content security policy" => ["fail", /'self' only; add ws:..live.example to connect_src/]
     )
   end
 
-  it "lineside:env prints the settings in effect, and the secret only when it is asked for" do
+  it "lineside:env prints the settings, and the secret with REVEAL=1 only" do
     initializer "config.lineside.public_channels = %w[news scores:*]"
     output = rails("lineside:env", env: { "LINESIDE_PATH" => "/live" })
     expect(output.lines(chomp: true))

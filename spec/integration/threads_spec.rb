@@ -3,7 +3,7 @@
 RSpec.describe "Threads", :sidecar do
   before { start_sidecar }
 
-  it "keep their own order, and lose and double nothing" do
+  it "publish in order, without losses or duplicates" do
     browser = browse(channels: ["orders"])
     publish = ->(thread) { 250.times { |number| Lineside.publish("orders", [thread, number]) } }
     threads = Array.new(8) { |thread| Thread.new(thread, &publish) }
@@ -20,7 +20,7 @@ RSpec.describe "Threads", :sidecar do
     expect(cursors.uniq.size).to eq(160)
   end
 
-  it "run on while one waits" do
+  it "keep running while one waits" do
     sidecar.signal(:STOP)
     waiting = Thread.new { Lineside.publish!("orders", 1, timeout: 20) }
     eventually("the wait") { waiting.status == "sleep" }

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
-  # LINESIDE_TRANSACTIONS=100000 for a long run. Read here, for examples do not see the environment's settings.
+  # LINESIDE_TRANSACTIONS=100000 for a long run. Read here, because examples run without LINESIDE_ variables.
   transactions = Integer(ENV.fetch("LINESIDE_TRANSACTIONS", "3000"))
 
   before do
@@ -9,7 +9,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     @browser = browse("ada", channels: ["orders"])
   end
 
-  # What the browser got of all that was published before.
+  # Data that the browser received since the last call.
   def delivered
     Lineside.publish("orders", "last", now: true)
     @browser.data_until("last")[..-2]
@@ -19,7 +19,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
 
   def rollback = raise(ActiveRecord::Rollback)
 
-  it "leaves after the commit, in the order of the calls, as it was at the call" do
+  it "sends after the commit, in order, with the data of the call" do
     data = { "state" => "old" }
     orders.transaction do
       expect(publish(data)).to be(true)
@@ -32,7 +32,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["at once", { "state" => "old" }, 2, 3, 4])
   end
 
-  it "is dropped by a rollback, and by whatever else ends the transaction" do
+  it "is dropped by a rollback, an exception and Thread#kill" do
     orders.transaction { publish(1) && rollback }
     expect { orders.transaction { publish(2) && raise("no") } }.to raise_error("no")
     expect { orders.transaction { publish(3) && raise(Interrupt) } }.to raise_error(Interrupt)
@@ -42,7 +42,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(Lineside.publisher.status[:accepted]).to eq(2)
   end
 
-  it "goes with its savepoint" do
+  it "is dropped with its savepoint" do
     orders.transaction do
       publish("a")
       orders.transaction(requires_new: true) { publish("kept") }
@@ -62,7 +62,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(%w[a kept b joined c])
   end
 
-  it "waits for all databases that are in a transaction" do
+  it "waits for the commits of all databases" do
     orders.transaction do
       publish("one of one")
       stocks.transaction { publish("both") }
@@ -75,7 +75,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["one of one", "both", "two of one", "the other alone"])
   end
 
-  it "does not wait for the transaction around a test, and does for one within" do
+  it "ignores the transaction around a test, but not one inside it" do
     orders.connection.begin_transaction(joinable: false)
     publish(1)
     expect(Lineside.publisher.status[:accepted]).to eq(1)
@@ -92,7 +92,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq([1, 2, 3, 4])
   end
 
-  it "comes before what callbacks publish after the commit, whoever was saved first" do
+  it "precedes publications from after_commit callbacks" do
     model = Class.new(orders) { after_commit { Lineside.publish("orders", "callback of #{name}") } }
     orders.transaction do
       model.new(name: "first").save!(validate: false)
@@ -103,7 +103,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq([1, 2, "callback of first", "callback of second"])
   end
 
-  it "leaves although a callback after the commit raises" do
+  it "is sent although an after_commit callback raises" do
     model = Class.new(orders) { after_commit { raise "broken" } }
     expect do
       orders.transaction do
@@ -121,13 +121,13 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq([1, 2, "after the rollback"])
   end
 
-  it "keeps once:" do
+  it "is deduplicated by once:" do
     orders.transaction { 2.times { |number| publish(number, once: "order-7-paid") } }
     publish(3, once: "order-7-paid")
     expect(delivered).to eq([0])
   end
 
-  it "raises when it is to be waited for, unless now" do
+  it "raises for publish! without now: true" do
     orders.transaction do
       expect { Lineside.publish!("orders", 1) }.to raise_error(Lineside::InTransaction, /now: true/)
       expect(Lineside.publish!("orders", 2, now: true)).to be_a(Lineside::Receipt)
@@ -135,7 +135,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq([2])
   end
 
-  it "raises at the call for what cannot be published" do
+  it "raises at the call for invalid arguments" do
     orders.transaction do
       expect { publish("\xFF") }.to raise_error(ArgumentError)
       expect { publish("x" * 70_000) }.to raise_error(Lineside::PayloadTooLarge)
@@ -144,7 +144,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq([])
   end
 
-  it "counts what waits for the spool's limit, and gives the room back" do
+  it "counts waiting publications towards spool_bytes_max" do
     use(Lineside.config) { |config| config.spool_bytes_max = 10_000 }
     held = 0
     orders.transaction do
@@ -158,7 +158,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["y" * 1000] * held)
   end
 
-  it "is seen by nobody else's thread" do
+  it "does not delay other threads" do
     orders.transaction do
       publish("held")
       Thread.new { publish("of another thread") }.join
@@ -166,7 +166,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["of another thread", "held"])
   end
 
-  it "is the parent's alone when it forks" do
+  it "is sent by the parent only after a fork" do
     orders.transaction do
       publish("parent's")
       child = fork do
@@ -178,18 +178,18 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["child's", "parent's"])
   end
 
-  it "gives back the room of a connection that was lost, and drops what waited for it" do
+  it "is dropped when its connection is reset" do
     connection = stocks.connection
     connection.begin_transaction
     publish("lost")
-    # What a connection does that has to connect anew.
+    # Simulates a reconnect of the connection.
     connection.reset_transaction
     publish("next")
     expect(delivered).to eq(["next"])
     expect(Thread.current.thread_variable_get(:lineside_held)).to be_empty
   end
 
-  it "is dropped with the connection of one of its databases, though the other one commits" do
+  it "is dropped when one of two connections is reset" do
     stocks.connection.begin_transaction
     orders.transaction do
       publish("lost")
@@ -199,8 +199,8 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     expect(delivered).to eq(["next"])
   end
 
-  # The seed is RSpec's.
-  it "shows no phantom and misses nothing, in thousands of commits, rollbacks and savepoints" do
+  # Uses RSpec's seed.
+  it "delivers exactly the committed ones of 3,000 random transactions" do
     random = Random.new(RSpec.configuration.seed)
     use(Lineside.config) { |config| config.spool_bytes_max = 64 * 1024 * 1024 }
     model = Nesting.new(random, [orders, stocks]) { |number| publish(number) || raise("not accepted") }

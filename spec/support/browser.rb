@@ -6,19 +6,19 @@ require_relative "eventually"
 require "securerandom"
 require "socket"
 
-# A browser as far as the sidecar can tell: a plain WebSocket (RFC 6455) that speaks lineside-v1.
+# WebSocket client (RFC 6455) that speaks lineside-v1, in place of a browser.
 class Browser
-  PATIENCE_SECONDS = Eventually::PATIENCE_SECONDS
+  TIMEOUT_SECONDS = Eventually::TIMEOUT_SECONDS
   TEXT = 1
   CLOSE = 8
   PING = 9
 
-  # @return [Hash] the answer to its connect
+  # @return [Hash] the welcome message
   attr_reader :welcome
 
-  # @param path [String] where it asks for the WebSocket
-  # @param headers [Hash] more of them for the request
-  # @param at_once [Boolean] whether its connect leaves together with the request, as a client may that knows the server
+  # @param path [String] path of the WebSocket
+  # @param headers [Hash] additional header fields of the request
+  # @param at_once [Boolean] whether to send the connect message together with the request
   def initialize(port, path: "/lineside", headers: {}, at_once: false, **connect)
     @socket = TCPSocket.new("127.0.0.1", port)
     request = request(port, path, headers)
@@ -26,32 +26,31 @@ class Browser
     @socket.write(at_once ? request + connect : request)
     shake_hands
     @socket.write(connect) unless at_once
-    @welcome = hear("welcome")
+    @welcome = receive("welcome")
   end
 
-  def say(message) = write(TEXT, JSON.generate(message))
+  def send_json(message) = write(TEXT, JSON.generate(message))
 
-  # The next message of that type, or of one of those. Pings and the end of a replay may come between, anything else
-  # may not.
-  def hear(type)
+  # Returns the next message, which must be of the type, or of one of the types. Skips pings and `caught_up`.
+  def receive(type)
     message = read_message
-    return hear(type) if %w[ping caught_up].include?(message["type"])
+    return receive(type) if %w[ping caught_up].include?(message["type"])
     raise "waited for #{type}, got #{message}" unless [*type].include?(message["type"])
 
     message
   end
 
-  # The next ping, and nothing before it.
-  def hear_ping
+  # Reads the next message, which must be a ping.
+  def receive_ping
     message = read_message
     raise "waited for a ping, got #{message}" unless message["type"] == "ping"
   end
 
-  # The publications up to and with one whose data is `last`: what came before it came, what did not did not.
+  # Returns the messages up to and including the one whose data is `last`.
   def messages_until(last)
-    heard = []
-    heard << hear("message") until heard.last&.fetch("data") == last
-    heard
+    received = []
+    received << receive("message") until received.last&.fetch("data") == last
+    received
   end
 
   def data_until(last) = messages_until(last).map { |message| message["data"] }
@@ -94,7 +93,7 @@ class Browser
 
   def write(opcode, payload) = @socket.write(frame(opcode, payload))
 
-  # Clients mask (RFC 6455 §5.3).
+  # Masked, as required of clients (RFC 6455 §5.3).
   def frame(opcode, payload)
     mask = SecureRandom.bytes(4)
     masked = payload.bytes.each_with_index.map { |byte, index| byte ^ mask.getbyte(index % 4) }.pack("C*")
@@ -106,7 +105,7 @@ class Browser
   def read(bytes)
     buffer = "".b
     while buffer.bytesize < bytes
-      @socket.wait_readable(PATIENCE_SECONDS) or raise "nothing came within #{PATIENCE_SECONDS} s"
+      @socket.wait_readable(TIMEOUT_SECONDS) or raise "nothing came within #{TIMEOUT_SECONDS} s"
       buffer << @socket.readpartial(bytes - buffer.bytesize)
     end
     buffer

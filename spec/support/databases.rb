@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Two real databases of ActiveRecord, made by the first example that asks for them, and a model in each.
+# Two SQLite databases with one model each, created on first use.
 module Databases
   def self.connect
     @connect ||= begin

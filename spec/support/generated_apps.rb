@@ -4,15 +4,15 @@ require "digest"
 require "fileutils"
 require "tmpdir"
 
-# An app as `rails new` makes it, in a folder of its own, that runs on the gems of this checkout.
+# App from `rails new` in a temporary folder, run with the Gemfile of this checkout.
 module GeneratedApps
-  # Made once, and copied for each example.
+  # Folder of the app, generated once and copied for each example.
   def self.original
     @original ||= Dir.mktmpdir("lineside-app").tap do |folder|
       at_exit { FileUtils.remove_entry(folder) }
       system(environment, "rails", "new", "#{folder}/shop", "--minimal", "--skip-bundle", "--skip-git", "--quiet",
              out: File::NULL, err: File::NULL) or raise "rails new failed"
-      # Rails' own gems that this checkout does not ask for.
+      # Removes settings of gems that are not in the Gemfile of this checkout.
       Dir.glob("#{folder}/shop/config/environments/*.rb").each do |file|
         File.write(file, File.read(file).gsub(/^.*(EventedFileUpdateChecker|web_console|byebug).*$/, ""))
       end
@@ -20,7 +20,7 @@ module GeneratedApps
   end
 
   def self.environment
-    # The group in which this checkout's Gemfile has all that an app needs, in production too.
+    # The Gemfile of this checkout has Rails in the group development, so production loads that group too.
     { "BUNDLE_GEMFILE" => File.join(ROOT, "Gemfile"), "RAILS_GROUPS" => "development", "RAILS_ENV" => "development",
       "SECRET_KEY_BASE" => nil }
   end
@@ -45,7 +45,7 @@ module GeneratedApps
     File.write(app_path(file), text)
   end
 
-  # Runs `bin/rails` in it.
+  # Runs `bin/rails` in the app.
   # @return [String] its output
   def rails(*arguments, env: {}, exits: 0)
     output, status = Open3.capture2e({ **GeneratedApps.environment, **env }, RbConfig.ruby, "bin/rails", *arguments,
@@ -55,7 +55,7 @@ module GeneratedApps
     output
   end
 
-  # What each of its files holds.
+  # Digests of the app's files.
   def app_digests
     files = Dir.glob("#{app_path}/{app,config,Procfile*}/**/*", File::FNM_DOTMATCH) | Dir.glob("#{app_path}/*")
     files.select { |file| File.file?(file) }.to_h { |file| [file, Digest::SHA256.file(file).hexdigest] }

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Nested transactions at random, beside a list that is kept by the plain rule: what is rolled back goes.
+# Runs random nested transactions, and keeps a list of the publications that must survive.
 class Nesting
   DEPTH_MAX = 4
 
@@ -12,7 +12,7 @@ class Nesting
     @left = []
   end
 
-  # What should have been delivered since this was asked last.
+  # Expected deliveries since the last call.
   def expected = @left.tap { @left = [] }
 
   def transaction
@@ -21,7 +21,7 @@ class Nesting
 
   private
 
-  # One transaction of a database; what it leaves to the one around it.
+  # Runs one transaction, and returns the publications that it keeps.
   def within(database, depth)
     kept = []
     database.transaction(requires_new: depth > 1) do

@@ -5,7 +5,7 @@ require "tempfile"
 require "rbconfig"
 require "tmpdir"
 
-# Ruby processes beside this one. Only those started here are ever signalled.
+# Starts Ruby processes, and stops them after the example.
 module Processes
   LIBRARY = File.join(ROOT, "lib")
 
@@ -14,7 +14,7 @@ module Processes
   end
 
   # Runs a script to its end.
-  # @return [String] what it wrote
+  # @return [String] its output
   def ruby(script, env: {})
     output, status = Open3.capture2e(env, RbConfig.ruby, "-I", LIBRARY, stdin_data: script)
     raise "the script ended with #{status}:\n#{output}" unless status.success?
@@ -30,7 +30,7 @@ module Processes
 
   def started = (@started ||= [])
 
-  # A process with its output in a file, so that it never waits for a reader.
+  # Process that writes its output to a file, so that it never blocks on a full pipe.
   class Started
     include Eventually
 
@@ -43,7 +43,7 @@ module Processes
 
     def output = File.read(@output.path)
 
-    # Waits until it has written something of that form.
+    # Waits until the output matches.
     # @return [MatchData]
     def written(pattern)
       eventually("the output #{pattern.inspect}") do

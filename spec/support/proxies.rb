@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# nginx in front of an app and its sidecar, configured by the blocks of docs/deploy.md.
+# Runs nginx in front of an app and its sidecar, with the configuration from docs/deploy.md.
 module Proxies
   GUIDE = File.join(ROOT, "docs/deploy.md")
 
-  # Starts nginx, with whatever the block makes of the configuration, and waits until it listens.
-  # @param routes [Array<String>] headings of the guide whose locations are added to the server
+  # Starts nginx and waits until it listens. The block can change the configuration.
+  # @param routes [Array<String>] headings of the guide whose `location` blocks are added to the server
   # @return [Integer] its port
   def nginx(app:, sidecar: nil, routes: [])
     port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
@@ -19,7 +19,7 @@ module Proxies
 
   private
 
-  # The server of the guide, with locations of the guide, at these addresses.
+  # Server block of the guide with the locations, and with the addresses replaced.
   def blocks(routes, addresses)
     locations = routes.map { |heading| guide(heading).last }
     server = guide("nginx").first.sub(/^}\Z/) { "#{locations.join}}" }
@@ -27,7 +27,7 @@ module Proxies
     server
   end
 
-  # What the guide shows of nginx below that heading.
+  # nginx configuration of the guide below a heading.
   # @return [Array<String>]
   def guide(heading)
     section = File.read(GUIDE)[/^### #{Regexp.escape(heading)}\n(.*?)(?=^##)/m, 1] or raise "no #{heading} in #{GUIDE}"

@@ -2,11 +2,11 @@
 
 require "stringio"
 
-# Settings of one example, and the environment it sees.
+# Settings and environment of an example.
 module Settings
   SECRET = "a secret of the specs: 32 bytes and more"
 
-  # What Lineside's log said in this example.
+  # Log of Lineside in this example.
   attr_reader :log
 
   def with_default_settings
@@ -20,7 +20,7 @@ module Settings
     ENV.update(outside)
   end
 
-  # Settings with a log to look at, for everything that is published and signed from now on.
+  # Replaces the configuration of Lineside, with {#log} as its log.
   def use(config)
     config.logger = Logger.new(@log)
     Lineside.instance_variable_set(:@config, config)

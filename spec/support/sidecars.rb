@@ -4,7 +4,7 @@ require "fileutils"
 require "tmpdir"
 require "lineside/binary"
 
-# A real sidecar on a link and a port of its own, started anew for each example.
+# Starts a sidecar for each example, with its own link and port.
 module Sidecars
   def self.included(group)
     group.before do
@@ -25,17 +25,17 @@ module Sidecars
 
   def link = File.join(@folder, "link.sock")
 
-  # What another process needs to publish to this example's sidecar.
+  # Environment of other processes that publish to this example's sidecar.
   def publisher_env = { "LINESIDE_LINK" => "unix:#{link}", "LINESIDE_SECRET" => Settings::SECRET }
 
-  # Starts the sidecar, with more settings if there are any, and waits until it listens.
+  # Starts the sidecar, with additional settings, and waits until it listens.
   def start_sidecar(**settings)
     env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0", "LINESIDE_ADMIN_BIND" => "none", **settings)
     @sidecar = start([env, Lineside::Binary.path, "serve"])
     @port = Integer(sidecar.written(/event=listening .*bind=127\.0\.0\.1:(\d+)/)[1])
   end
 
-  # Opens a browser on this example's sidecar, with a token for that user and those channels.
+  # Connects a browser to this example's sidecar, with a token for the user and the channels.
   def browse(user = nil, channels: [], **connect)
     Browser.new(@port, token: Lineside.token(user, channels:), **connect).tap { |browser| browsers << browser }
   end

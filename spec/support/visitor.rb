@@ -4,9 +4,9 @@ require "cgi"
 require "json"
 require "net/http"
 
-# A person at a Rails app: pages over HTTP, with the cookies of a browser.
+# HTTP client of a Rails app that keeps cookies, in place of a browser.
 class Visitor
-  # @return [Net::HTTPResponse] the last answer
+  # @return [Net::HTTPResponse] the last response
   attr_reader :response
 
   # @return [Hash{String => String}] the cookies
@@ -19,23 +19,23 @@ class Visitor
 
   def get(path, headers = {}) = request(Net::HTTP::Get.new(path, headers))
 
-  # As a page's script does: with the page's CSRF token unless another is given.
+  # Sends a POST like the page's script, with the page's CSRF token by default.
   def post(path, csrf: meta("csrf-token")) = request(Net::HTTP::Post.new(path, csrf ? { "X-CSRF-Token" => csrf } : {}))
 
-  # Opens a page, and keeps it.
+  # Gets a page and stores it for {#meta}.
   def visit(path)
     @page = get(path).body
     raise "#{path} answered #{response.code}: #{@page}" unless response.is_a?(Net::HTTPOK)
   end
 
-  # What the page says in a `<meta>` tag; nil when it has none of that name.
+  # Content of a `<meta>` tag of the page; nil if there is none with the name.
   def meta(name)
     tag = @page[/<meta [^>]*name="#{name}"[^>]*>/] or return
     CGI.unescapeHTML(tag[/content="([^"]*)"/, 1])
   end
 
-  # Fetches a fresh token as the page's script does.
-  # @return [Hash, nil] nil when it gets none
+  # Requests a fresh token like the page's script.
+  # @return [Hash, nil] nil if there is none
   def renew
     post(meta("lineside-token-url"))
     JSON.parse(response.body) if response.is_a?(Net::HTTPOK)

@@ -3,7 +3,7 @@
 RSpec.describe Lineside::Configuration do
   subject(:config) { described_class.new }
 
-  it "has a default for every setting, and a variable of its own for each" do
+  it "has a variable and a default for every setting" do
     expect(described_class::SETTINGS.values.map(&:variable)).to all(start_with("LINESIDE_"))
     expect(described_class::SETTINGS.values.map(&:variable).uniq.size).to eq(described_class::SETTINGS.size)
     expect(config.bind).to eq("127.0.0.1:8090")
@@ -11,7 +11,7 @@ RSpec.describe Lineside::Configuration do
     expect(config.allowed_origins).to eq([])
   end
 
-  it "lets the environment win, unless it is empty" do
+  it "prefers environment variables that are not empty" do
     config.spool_bytes_max = 1000
     ENV["LINESIDE_SPOOL_BYTES_MAX"] = ""
     expect(config.spool_bytes_max).to eq(1000)
@@ -21,7 +21,7 @@ RSpec.describe Lineside::Configuration do
     expect(config.allowed_origins).to eq(%w[https://a.example https://b.example])
   end
 
-  it "refuses counts that are none, wherever they come from" do
+  it "refuses an invalid count from the app and from the environment" do
     [0, -1, "ten", 1.5, "1e3", " 7"].each do |value|
       expect { config.spool_bytes_max = value }.to raise_error(Lineside::ConfigurationError, /spool_bytes_max/)
     end
@@ -30,16 +30,16 @@ RSpec.describe Lineside::Configuration do
     expect { config.spool_seconds_max }.to raise_error(Lineside::ConfigurationError, /SPOOL_SECONDS_MAX.*"soon"/)
   end
 
-  it "takes settings by name, and lists the names when one is wrong" do
+  it "assigns settings by name, and lists the names if one is unknown" do
     config.assign("bind" => "127.0.0.1:9999", user_class: "Account")
     expect([config.bind, config.user_class]).to eq(%w[127.0.0.1:9999 Account])
     expect { config.assign(bnid: "x") }.to raise_error(Lineside::ConfigurationError, /bnid.*bind/)
     expect { config.assign(urll: "x") }
-      .to raise_error(Lineside::ConfigurationError, /\Aurll is no setting of Lineside \(did you mean url\?\)/)
+      .to raise_error(Lineside::ConfigurationError, /\Aurll is not a setting of Lineside \(did you mean url\?\)/)
     expect { config.bnid = "x" }.to raise_error(NoMethodError)
   end
 
-  it "refuses rules that cannot be called" do
+  it "refuses a rule that is not a lambda" do
     config.assign(user: -> { "ada" }, token: nil, user_id: "".method(:upcase))
     %i[user token user_id].each do |name|
       expect { config.assign(name => :current_user) }
@@ -47,7 +47,7 @@ RSpec.describe Lineside::Configuration do
     end
   end
 
-  it "tells the sidecar the link and what was set, never the secret" do
+  it "passes link and settings to the sidecar, without the secret" do
     config.root = "/srv/app"
     config.secret = Settings::SECRET
     config.allowed_origins = %w[https://a.example https://b.example]
@@ -59,14 +59,14 @@ RSpec.describe Lineside::Configuration do
     )
   end
 
-  it "shows no keys" do
+  it "omits secrets from inspect" do
     config.secret = Settings::SECRET
     config.app_key = "another key of the specs, also 32 bytes"
     expect(config.inspect).to include("bind").and(satisfy { |text| !text.match?(/of the specs/) })
   end
 
   describe "the secret" do
-    it "comes from the environment, a file, the app's setting or the app's key, in this order" do
+    it "is read from environment, file, setting and app key, in this order" do
       config.app_key = "key of the app " * 3
       derived = config.secret
       expect(derived).to match(/\A\h{64}\z/)
@@ -82,7 +82,7 @@ RSpec.describe Lineside::Configuration do
       end
     end
 
-    it "is missed with a remedy" do
+    it "raises an error with a remedy if it is missing" do
       expect(config.secret?).to be(false)
       expect { config.secret }.to raise_error(Lineside::ConfigurationError, /LINESIDE_SECRET/)
       config.app_key = "short"
@@ -91,7 +91,7 @@ RSpec.describe Lineside::Configuration do
       expect { config.secret }.to raise_error(Lineside::ConfigurationError, %r{/nowhere/secret})
     end
 
-    it "is the same for the same key, and another for another" do
+    it "depends on the app key" do
       secrets = ["a" * 40, "a" * 40, "b" * 40].map { |key| described_class.new.tap { |it| it.app_key = key }.secret }
       expect(secrets.uniq.size).to eq(2)
     end

@@ -7,22 +7,22 @@ require "tmpdir"
 RSpec.describe Lineside::Instrumentation do
   before do
     use(Lineside.config) { |config| config.link = "unix:#{Dir.mktmpdir}/no-sidecar.sock" }
-    @heard = []
-    heard = @heard
-    @subscriber = ActiveSupport::Notifications.subscribe(/\.lineside\z/) { |name, *, event| heard << [name, event] }
+    @events = []
+    events = @events
+    @subscriber = ActiveSupport::Notifications.subscribe(/\.lineside\z/) { |name, *, event| events << [name, event] }
   end
 
   after { ActiveSupport::Notifications.unsubscribe(@subscriber) }
 
-  def heard(name) = @heard.filter_map { |event, payload| payload if event == name }
+  def events(name) = @events.filter_map { |event, payload| payload if event == name }
 
-  it "tells of everything that is published, by whichever verb" do
+  it "emits an event for every publication, by every method" do
     Lineside.publish("orders", 1)
     Lineside.publish_to(7, "\u00E9\n", once: "x")
     Lineside.publish_all([["orders", 3], ["news", { a: [] }]])
     expect { Lineside.publish!("orders", 5, timeout: 0) }.to raise_error(Lineside::Unconfirmed)
     expect { Lineside.publish("orders", "\xFF") }.to raise_error(ArgumentError)
-    expect(heard("publish.lineside")).to match(
+    expect(events("publish.lineside")).to match(
       [{ channels: ["orders"], once: nil, deferred: false, bytes: 1, accepted: true },
        { channels: ["user:7"], once: "x", deferred: false, bytes: 6, accepted: true },
        { channels: %w[orders news], once: nil, deferred: false, bytes: 9, accepted: true },
@@ -31,42 +31,42 @@ RSpec.describe Lineside::Instrumentation do
     )
   end
 
-  it "counts publications that were dropped, and tells the remedy of that time, also to an idle process" do
+  it "emits one event with count and remedy for dropped publications" do
     eventually("the first attempt") { Lineside.cursor || Lineside.publisher.status[:last_error] }
     use(Lineside.config) { |config| config.spool_bytes_max = 10 }
     3.times { expect(Lineside.publish_all([["orders", 1], ["orders", 2]])).to be(false) }
-    dropped = eventually("the event") { heard("dropped.lineside").first }
+    dropped = eventually("the event") { events("dropped.lineside").first }
     expect(dropped).to include(not_accepted: 6, dropped_aged: 0, refused: 0, remedy: /no-sidecar.*bundle exec lineside/)
-    expect(heard("publish.lineside").map { |event| event[:accepted] }).to eq([false] * 3)
+    expect(events("publish.lineside").map { |event| event[:accepted] }).to eq([false] * 3)
     expect(log.string).to match(/6 were not accepted/)
   end
 
-  it "counts each publication of a hand-over that grew too old, and a sign-out as one" do
+  it "counts each publication that exceeded spool_seconds_max, and a revocation as one" do
     use(Lineside.config) { |config| config.spool_seconds_max = 1 }
     Lineside.publish_all([["orders", 1], ["orders", 2], ["orders", 3]])
     Lineside.publish("orders", 4)
     Lineside.disconnect(7)
-    dropped = ->(loss) { heard("dropped.lineside").sum { |event| event[loss] } }
+    dropped = ->(loss) { events("dropped.lineside").sum { |event| event[loss] } }
     eventually("the events") { dropped.call(:dropped_aged) == 5 }
     expect(%i[not_accepted refused].map(&dropped)).to eq([0, 0])
-    expect(log.string).to match(/\d grew too old in the spool/)
+    expect(log.string).to match(/\d exceeded spool_seconds_max in the spool/)
   end
 
-  it "tells once that the link is down, and what to do" do
+  it "emits one event with a remedy if the link is down" do
     Lineside.publish("orders", 1)
-    down = eventually("the event") { heard("link.lineside").first }
+    down = eventually("the event") { events("link.lineside").first }
     expect(down).to match(state: :down, remedy: /no-sidecar\.sock.*bundle exec lineside/)
     expect(log.string.scan("link is down").size).to eq(1)
   end
 
-  it "builds nothing when nobody listens" do
+  it "builds no event without a subscriber" do
     ActiveSupport::Notifications.unsubscribe(@subscriber)
     expect(described_class).not_to receive(:measure)
     Lineside.publish("orders", 1)
-    expect(@heard).to eq([])
+    expect(@events).to eq([])
   end
 
-  it "loads nothing by itself" do
+  it "loads neither ActiveSupport nor ActiveRecord" do
     output = ruby(<<~RUBY, env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
       require "lineside"
       Lineside.publish("orders", 1)

@@ -9,7 +9,7 @@ require "bigdecimal"
 require "set"
 require "json"
 
-# Values such as apps publish, nested and odd, the same for the same seed.
+# Random nested data from a seed.
 class RandomData
   SCALARS = %i[string symbol integer float bignum literal other].freeze
   OTHERS = [
@@ -50,7 +50,7 @@ class RandomData
   def literal = [nil, true, false].sample(random: @random)
   def other = OTHERS.sample(random: @random)
 
-  # Any bit pattern, and the magnitudes where the notation changes.
+  # Random bit patterns, and magnitudes around the change to scientific notation.
   def float
     return [@random.rand(2**64)].pack("Q").unpack1("D") if @random.rand(2).zero?
 
@@ -61,7 +61,7 @@ end
 RSpec.describe Lineside::Json do
   def encode(value) = Lineside::Native.encode(value, 0)
 
-  it "equals ActiveSupport's output for thousands of nested values" do
+  it "equals ActiveSupport's output for 3,000 random values" do
     seed = Integer(ENV.fetch("JSON_SEED", 20_261_122))
     3000.times do |round|
       value = RandomData.new(seed + round).value
@@ -75,11 +75,11 @@ RSpec.describe Lineside::Json do
     edges.each { |float| expect(encode(float)).to eq(float.to_s) }
   end
 
-  it "writes null for what JSON has no word for" do
+  it "writes null for NaN and infinity" do
     expect(encode([Float::NAN, Float::INFINITY, -Float::INFINITY])).to eq("[null,null,null]")
   end
 
-  it "follows the app's setting for <, > and &" do
+  it "escapes <, > and & as the app is configured" do
     was = ActiveSupport.escape_html_entities_in_json
     ActiveSupport.escape_html_entities_in_json = false
     expect(encode("<&>\u2028")).to eq('"<&>\u2028"')
@@ -89,17 +89,17 @@ RSpec.describe Lineside::Json do
     ActiveSupport.escape_html_entities_in_json = was
   end
 
-  it "gives keys that are the same as JSON the value that ActiveSupport gives them" do
+  it "resolves keys that are equal in JSON like ActiveSupport" do
     data = { "a" => 1, a: 2, 1 => 3, "1" => 4, nil => 5 }
     expect(encode(data)).to eq(ActiveSupport::JSON.encode(data))
   end
 
-  it "asks a String, a Hash and an Array with methods of their own" do
+  it "calls a singleton as_json of a String, a Hash and an Array" do
     own = [+"plain", { plain: 1 }, ["plain"]].each { |value| value.define_singleton_method(:as_json) { |*| "own" } }
     own.each { |value| expect(encode(value)).to eq(ActiveSupport::JSON.encode(value)) }
   end
 
-  it "refuses text that is not UTF-8, and says what it is" do
+  it "refuses text that is not UTF-8, and names its encoding" do
     ["\xFF", { "k\xC3" => 1 }, [{ deep: "\xE2\x80" }], { "a" => "\xFF" }.with_indifferent_access].each do |data|
       expect { encode(data) }.to raise_error(ArgumentError, /UTF-8/i)
     end
@@ -109,18 +109,18 @@ RSpec.describe Lineside::Json do
     expect { encode("é".encode("ISO-8859-1").to_sym) }.to raise_error(ArgumentError, /ISO-8859-1/)
   end
 
-  it "takes ASCII in any encoding that extends it" do
+  it "accepts ASCII text in every ASCII-compatible encoding" do
     expect(encode(["a".b, "a".encode("ISO-8859-1"), "a".encode("US-ASCII")])).to eq('["a","a","a"]')
   end
 
-  it "takes a hundred levels and refuses one more" do
+  it "accepts 100 nested levels and refuses 101" do
     nested = ->(levels) { levels.times.inject(1) { |inner, _| [inner] } }
     expect(encode(nested[100])).to eq("#{'[' * 100}1#{']' * 100}")
     expect { encode(nested[101]) }.to raise_error(ArgumentError, /100 levels/)
     expect { encode([{ a: nested[99] }.with_indifferent_access]) }.to raise_error(ArgumentError, /100 levels/)
   end
 
-  it "refuses what holds itself" do
+  it "refuses data that contains itself" do
     array = []
     array << { again: array }
     object = Class.new { def as_json(*) = { again: self } }.new
@@ -128,7 +128,7 @@ RSpec.describe Lineside::Json do
     expect { encode(object) }.to raise_error(ArgumentError, /holds itself/)
   end
 
-  it "lets the app's as_json raise, throw and publish" do
+  it "allows as_json to raise, throw and encode" do
     raising = Class.new { def as_json(*) = raise(IOError, "the app's own") }.new
     throwing = Class.new { def as_json(*) = throw(:out, :thrown) }.new
     publishing = Class.new { def as_json(*) = Lineside::Native.encode({ inner: "x" * 5000 }, 0).size }.new
@@ -137,14 +137,14 @@ RSpec.describe Lineside::Json do
     expect(encode({ outer: publishing, after: "same" })).to eq('{"outer":5012,"after":"same"}')
   end
 
-  it "survives an Array that changes while it is written" do
+  it "encodes an Array that changes while it is encoded" do
     array = []
     shrinking = Class.new { define_method(:as_json) { |*| array.clear && nil } }.new
     array.push(shrinking, 2, 3)
     expect(encode(array)).to eq("[null]")
   end
 
-  it "writes the same without ActiveSupport where JSON.generate and it agree" do
+  it "encodes without ActiveSupport" do
     script = <<~RUBY
       require "lineside"
       object = Class.new { def to_s = "an object" }.new

@@ -4,12 +4,12 @@ require "active_support"
 require "active_support/notifications"
 
 RSpec.describe Lineside::LinkMonitor do
-  it "tells of everything that was not accepted exactly once, whoever publishes while it tells" do
-    told = []
-    subscriber = ActiveSupport::Notifications.subscribe("dropped.lineside") { |*, loss| told << loss[:not_accepted] }
+  it "reports each drop once while other threads publish" do
+    counts = []
+    subscriber = ActiveSupport::Notifications.subscribe("dropped.lineside") { |*, loss| counts << loss[:not_accepted] }
     monitor = described_class.new(Lineside.config)
     dropped = 0
-    # Where a method is called, Ruby may let another thread run.
+    # Ruby can switch threads at each method call.
     others = TracePoint.new(:call) do |call|
       next if !call.self.equal?(monitor) || call.method_id == :not_accepted
 
@@ -18,21 +18,21 @@ RSpec.describe Lineside::LinkMonitor do
     end
     others.enable { 3.times { monitor.close } }
     monitor.close
-    expect([told.size, told.sum]).to eq([4, dropped])
-    expect(log.string.scan("not accepted, the spool is full").size).to eq(4)
+    expect([counts.size, counts.sum]).to eq([4, dropped])
+    expect(log.string.scan("not accepted (the spool is full)").size).to eq(4)
   ensure
     ActiveSupport::Notifications.unsubscribe(subscriber)
   end
 
-  it "says nothing of a sidecar that Puma's plugin has just started, until it should be there" do
+  it "is silent while the sidecar boots" do
     require "lineside/sidecar"
     status = { linked: false, last_error: "nobody answers", publications_aged: 0, publications_refused: 0 }
     monitor = described_class.new(Lineside.config)
     Lineside::Sidecar.booting_until = clock + 60
-    monitor.send(:look, status)
+    monitor.send(:check, status)
     expect(log.string).to eq("")
     Lineside::Sidecar.booting_until = clock
-    2.times { monitor.send(:look, status) }
+    2.times { monitor.send(:check, status) }
     expect(log.string.scan("link is down: nobody answers").size).to eq(1)
   ensure
     Lineside::Sidecar.booting_until = nil

@@ -4,11 +4,11 @@ require "tmpdir"
 require "fileutils"
 
 RSpec.describe Lineside::LinkPath do
-  it "lies in the app's own folder" do
+  it "is in the app's folder by default" do
     expect(described_class.of(nil, "/srv/shop")).to eq("/srv/shop/tmp/sockets/lineside.sock")
   end
 
-  it "outlives a deploy that makes a folder for each release" do
+  it "stays the same across deploys with a folder for each release" do
     Dir.mktmpdir do |app|
       FileUtils.mkdir_p([File.join(app, "shared"), File.join(app, "releases/20260102030405")])
       expect(described_class.of(nil, File.join(app, "releases/20260102030405"))).to eq(
@@ -18,18 +18,18 @@ RSpec.describe Lineside::LinkPath do
     expect(described_class.of(nil, "/srv/releases/7")).to eq("/srv/releases/7/tmp/sockets/lineside.sock")
   end
 
-  it "takes unix:PATH, relative to the app" do
+  it "accepts unix:PATH, relative to the app" do
     expect(described_class.of("unix:/run/x.sock", "/srv/shop")).to eq("/run/x.sock")
     expect(described_class.of("unix:tmp/x.sock", "/srv/shop")).to eq("/srv/shop/tmp/x.sock")
   end
 
-  it "refuses links of another kind" do
+  it "refuses other forms of links" do
     ["/run/x.sock", "tcp://127.0.0.1:1", "unix:", ""].each do |link|
       expect { described_class.of(link, "/srv") }.to raise_error(Lineside::ConfigurationError, /unix:PATH/)
     end
   end
 
-  it "chooses a shorter place for a path that no socket can have" do
+  it "replaces a path that is too long for a socket" do
     fits = "/#{'x' * 106}"
     expect(described_class.of("unix:#{fits}", "/")).to eq(fits)
     shorter = described_class.of("unix:#{fits}x", "/")

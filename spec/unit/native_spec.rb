@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe Lineside::Native do
-  it "turns a panic into an error that can be rescued, with the GVL and without" do
+  it "converts a panic into an error, with and without the GVL" do
     output = ruby(<<~RUBY)
       require "lineside"
       [false, true].each do |without_gvl|
@@ -15,7 +15,7 @@ RSpec.describe Lineside::Native do
     expect(output.lines.last).to eq("{\"still\":\"alive\"}\n")
   end
 
-  it "gives the room back of what was held and is collected" do
+  it "frees the spool space of held publications at garbage collection" do
     use(Lineside.config) { |config| config.spool_bytes_max = 10_000 }
     Lineside.publisher
     hold = -> { described_class.hold([["orders", "x" * 1000]], nil) }

@@ -17,7 +17,7 @@ RSpec.describe Lineside::Page do
     described_class.renewed(Object.new, verifier.generate(JSON.generate(page)))
   end
 
-  it "renews what a page has named itself, and not beyond its time" do
+  it "renews a page's own grants until they expire" do
     expect(renewed(60)).to be_a(described_class)
     expect(renewed(0)).to be_nil
   end

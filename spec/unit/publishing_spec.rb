@@ -9,26 +9,26 @@ RSpec.describe Lineside::Publishing do
 
   def accepted = Lineside.publisher.status[:accepted]
 
-  it "accepts without a sidecar, and says so" do
+  it "accepts publications without a sidecar" do
     expect(Lineside.publish("orders", { id: 7 })).to be(true)
     expect(Lineside.publish_to("42", nil)).to be(true)
     expect(Lineside.publish_all([["orders", 1], [%w[orders 7], "two"]])).to be(true)
     expect(accepted).to eq(3)
   end
 
-  it "refuses data as bare keywords, and says what to do" do
+  it "refuses data as keywords, with a remedy" do
     [-> { Lineside.publish_to("42", unread: 3) }, -> { Lineside.publish("orders", id: 7) },
      -> { Lineside.publish!("orders", 1, id: 7) }, -> { Lineside.publish("orders", {}, soon: true) }]
       .each { |call| expect(&call).to raise_error(ArgumentError, /wrap the data in { }/) }
     expect(accepted).to eq(0)
   end
 
-  it "refuses to publish nothing at all, while nil is data" do
+  it "refuses missing data and accepts nil" do
     expect { Lineside.publish("orders") }.to raise_error(ArgumentError, /no data/)
     expect(Lineside.publish("orders", nil)).to be(true)
   end
 
-  it "refuses reserved and impossible names" do
+  it "refuses reserved and invalid channel names" do
     ["user:42", "cable:x", "a*", "", nil].each do |channel|
       expect { Lineside.publish(channel, 1) }.to raise_error(ArgumentError)
       expect { Lineside.publish_all([["fine", 1], [channel, 2]]) }.to raise_error(ArgumentError)
@@ -37,13 +37,13 @@ RSpec.describe Lineside::Publishing do
     expect(accepted).to eq(0)
   end
 
-  it "refuses pairs that are none" do
+  it "refuses invalid pairs in publish_all" do
     [[["orders"]], ["orders"], [["orders", 1, 2]], [nil], "orders"].each do |publications|
       expect { Lineside.publish_all(publications) }.to raise_error(ArgumentError, /pairs/)
     end
   end
 
-  it "refuses data that is too large, alone and together" do
+  it "refuses data that is too large, single and in total" do
     expect { Lineside.publish("orders", "x" * 65_535) }.to raise_error(Lineside::PayloadTooLarge, /65537 bytes/)
     expect(Lineside.publish("orders", "x" * 65_534)).to be(true)
     many = Array.new(20) { ["orders", "x" * 60_000] }
@@ -51,7 +51,7 @@ RSpec.describe Lineside::Publishing do
     expect(accepted).to eq(1)
   end
 
-  it "refuses text that is not UTF-8, and publishes none of what came with it" do
+  it "refuses a whole publish_all with text that is not UTF-8" do
     ["\xFF", "\x00\xFF".b, "é".encode("ISO-8859-1")].each do |text|
       expect { Lineside.publish("orders", text) }.to raise_error(ArgumentError)
       expect { Lineside.publish_all([["orders", 1], ["orders", { text: }]]) }.to raise_error(ArgumentError)
@@ -59,31 +59,31 @@ RSpec.describe Lineside::Publishing do
     expect(accepted).to eq(0)
   end
 
-  it "refuses once: ids that are none" do
+  it "refuses invalid once: ids" do
     ["", "x" * 256, "\xFF", [], Object.new].each do |id|
       expect { Lineside.publish("orders", 1, once: id) }.to raise_error(ArgumentError, /once:/)
     end
     expect(Lineside.publish("orders", 1, once: "order-7-paid")).to be(true)
   end
 
-  it "refuses timeouts that are none" do
+  it "refuses invalid time-outs" do
     [-1, 3601, "soon", Float::NAN, nil].each do |timeout|
       expect { Lineside.publish!("orders", 1, timeout:) }.to raise_error(ArgumentError)
       expect { Lineside.flush(timeout:) }.to raise_error(ArgumentError, /timeout/)
     end
   end
 
-  it "has no cursor before the first link, and asks for it" do
+  it "returns no cursor before the first link, and opens the link" do
     expect(Lineside.cursor).to be_nil
     expect(eventually { Lineside.publisher.status[:last_error] }).to include("no-sidecar.sock")
   end
 
-  it "says what is wrong when publish! has no answer" do
+  it "raises Unconfirmed with the link's error and a remedy" do
     expect { Lineside.publish!("orders", 1, timeout: 0.05) }
       .to raise_error(Lineside::Unconfirmed, /no-sidecar\.sock.*bundle exec lineside.*once:/)
   end
 
-  it "says false when the spool is full, counts, and logs one line with the remedy, also when nothing follows" do
+  it "returns false, counts and logs one line if the spool is full" do
     use(Lineside.config) { |config| config.spool_bytes_max = 1000 }
     answers = Array.new(100) { Lineside.publish("orders", "x" * 100) }
     full = answers.index(false)
@@ -91,12 +91,12 @@ RSpec.describe Lineside::Publishing do
     expect(answers.drop(full)).to all(be(false))
     expect(Lineside.publisher.status[:dropped_full]).to eq(100 - full)
     line = eventually("a line") { log.string[/^.*dropped.*\n/] }
-    expect(line).to match(/#{100 - full} were not accepted, the spool is full.*no-sidecar\.sock.*bundle exec lineside/)
+    expect(line).to match(/#{100 - full} were not accepted \(the spool is full.*no-sidecar\.sock.*bundle exec lineside/)
     expect(log.string.scan("dropped").size).to eq(1)
     expect { Lineside.publish!("orders", "x" * 100) }.to raise_error(Lineside::NotAccepted, /spool is full/)
   end
 
-  it "works inside a signal handler, also as the first thing a process publishes" do
+  it "publishes from a signal handler, also the first time" do
     output = ruby(<<~RUBY, env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
       require "lineside"
       trap(:USR1) { $answer = Lineside.publish("orders", 1) }
@@ -108,7 +108,7 @@ RSpec.describe Lineside::Publishing do
     expect(output).to eq("true")
   end
 
-  it "lets the data's own as_json publish" do
+  it "allows as_json of the data to publish" do
     nested = Class.new { def as_json(*) = Lineside.publish("inner", "x" * 1000) }.new
     expect(Lineside.publish("outer", [nested])).to be(true)
     expect(accepted).to eq(2)

@@ -9,7 +9,7 @@ RSpec.describe Lineside::Signing do
 
   def claims(token) = JSON.parse(Base64.urlsafe_decode64(token.split(".")[1]))
 
-  it "signs what a connection may read" do
+  it "signs the grants of a connection token" do
     token = Lineside.token("42", channels: ["news", %i[room 7]], allow: ["chat:*", :lobby], expires_in: 60)
     expect(claims(token)).to include("aud" => "lineside", "sub" => "42", "channels" => ["news", "room:7"],
                                      "allow" => ["chat:*", "lobby"])
@@ -17,23 +17,23 @@ RSpec.describe Lineside::Signing do
     expect(claims(token)["iat_ms"] / 1000).to eq(claims(token)["iat"])
   end
 
-  it "signs for an anonymous browser, which is nobody's" do
+  it "signs an anonymous connection token without sub" do
     expect(claims(Lineside.token(nil, channels: ["news"]))).not_to have_key("sub")
   end
 
-  it "signs for one session of the user" do
+  it "signs the session of a connection token" do
     expect(claims(Lineside.token("42", session: "phone"))["sid"]).to eq("phone")
     expect(claims(Lineside.token("42"))).not_to have_key("sid")
     expect { Lineside.token("42", session: "") }.to raise_error(ArgumentError, /session/)
   end
 
-  it "signs for one channel, for one user or for whoever holds it" do
+  it "signs a channel token for one user or any user" do
     expect(claims(Lineside.channel_token("news"))).to include("aud" => "lineside:channel", "channel" => "news")
     expect(claims(Lineside.channel_token("news"))).not_to have_key("sub")
     expect(claims(Lineside.channel_token("news", user: 42))["sub"]).to eq("42")
   end
 
-  it "signs whose browser it is, for the cookie, and for an hour at most" do
+  it "signs an identity cookie for at most an hour" do
     good = { sub: "42", sid: nil, seconds: 3600 }
     sign = ->(**changes) { Lineside::Native.sign_identity(Settings::SECRET, **good, **changes) }
     expect(claims(sign.call)).to include("aud" => "lineside:cable", "sub" => "42")
@@ -42,7 +42,7 @@ RSpec.describe Lineside::Signing do
     expect { sign.call(sub: "") }.to raise_error(ArgumentError, /sub/)
   end
 
-  it "refuses names that no token may hold" do
+  it "refuses names that a token cannot contain" do
     [-> { Lineside.token("42", channels: ["user:7"]) }, -> { Lineside.token("42", channels: ["a*"]) },
      -> { Lineside.token("") }, -> { Lineside.token("42", allow: ["a*b"]) }, -> { Lineside.token("42", allow: [nil]) },
      -> { Lineside.token("42", allow: ["\xFF"]) }, -> { Lineside.channel_token("cable:x") },
@@ -50,21 +50,21 @@ RSpec.describe Lineside::Signing do
       .each { |sign| expect(&sign).to raise_error(ArgumentError) }
   end
 
-  it "refuses a single name for a list of them, and says what to give" do
+  it "refuses a single name instead of a list, with a remedy" do
     ["news", nil, :news, { "news" => 1 }].each do |single|
       expect { Lineside.token("1", channels: single) }.to raise_error(ArgumentError, /channels:.*\["news"\]/)
       expect { Lineside.token("1", allow: single) }.to raise_error(ArgumentError, /allow:/)
     end
   end
 
-  it "refuses lives that are none or too long" do
+  it "refuses invalid lifetimes" do
     [0, -1, 0.5, 86_401, "60", nil, Float::NAN, Float::INFINITY].each do |life|
       expect { Lineside.token("42", expires_in: life) }.to raise_error(ArgumentError, /expires_in|lives/)
     end
     expect(Lineside.token("42", expires_in: 86_400)).to be_a(String)
   end
 
-  it "refuses secrets that could be guessed, without showing them" do
+  it "refuses weak secrets without printing them" do
     ["short", "x" * 32, "#{Settings::SECRET},tiny"].each do |secret|
       weak = ->(config) { config.secret = secret }
       [-> { Lineside.configure(&weak) || Lineside.publisher }, -> { Lineside.token("42") }].each do |sign|

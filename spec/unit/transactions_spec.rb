@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 RSpec.describe Lineside::Transactions do
-  # What it prints, without what the log says of the sidecar that is not there.
-  def said(script)
+  # Output of a script that uses Lineside without a log.
+  def output_of(script)
     ruby(<<~RUBY, env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
       require "lineside"
       Lineside.configure { |config| config.logger = Logger.new(IO::NULL) }
@@ -12,8 +12,8 @@ RSpec.describe Lineside::Transactions do
     RUBY
   end
 
-  it "loads no ActiveRecord that waits for its autoload, and opens no connection" do
-    expect(said(<<~RUBY)).to eq("[true, true, true, nil]")
+  it "does not autoload ActiveRecord, and opens no connection" do
+    expect(output_of(<<~RUBY)).to eq("[true, true, true, nil]")
       require "active_record"
       answers = [Lineside.publish("orders", 1), !ActiveRecord.autoload?(:Base).nil?]
       ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
@@ -21,8 +21,8 @@ RSpec.describe Lineside::Transactions do
     RUBY
   end
 
-  it "sees transactions of databases that are connected after the first look" do
-    expect(said(<<~RUBY)).to eq("[0, 1, 1, 2]")
+  it "includes databases connected after the first call" do
+    expect(output_of(<<~RUBY)).to eq("[0, 1, 1, 2]")
       require "active_record"
       look = -> { Lineside::Transactions.open.size }
       ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")

@@ -5,7 +5,7 @@ require "action_controller/railtie"
 require "action_view/railtie"
 require "lineside"
 
-# The smallest Rails app that publishes and renders a page.
+# Minimal Rails app that publishes and renders a page.
 class Dummy < Rails::Application
   config.root = File.expand_path("..", __dir__)
   config.load_defaults 6.1
@@ -14,7 +14,7 @@ class Dummy < Rails::Application
   config.logger = Logger.new($stdout)
   config.hosts.clear
   config.session_store :cookie_store, key: "dummy"
-  # What every page of a signed-in user's may ask for.
+  # Grants and session of a signed-in user's pages.
   config.lineside.token = -> { current_user ? { allow: ["of-#{current_user}:*"], session: session[:number] } : {} }
 
   routes.append do

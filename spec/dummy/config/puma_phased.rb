@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Workers that load the app by themselves, so that they can be replaced one by one (SIGUSR1).
+# Workers that each load the app, so that phased restarts (SIGUSR1) work.
 workers 2
 threads 2, 2
 preload_app! false

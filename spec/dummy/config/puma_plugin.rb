@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Puma with a sidecar of its own. Workers load the app by themselves, for phased restarts.
+# Puma with the plugin that runs the sidecar. Workers each load the app, so that phased restarts work.
 plugin :lineside
 threads 2, 2
 preload_app! false

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Answers of every kind that may or may not set a cookie.
+# Responses of all kinds, of which some may set the identity cookie.
 class AnswersController < ApplicationController
   PUBLIC = { "shared" => "max-age=60", "cdn" => "no-cache, s-maxage=60" }.freeze
 

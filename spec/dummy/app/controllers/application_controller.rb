@@ -5,6 +5,6 @@ class ApplicationController < ActionController::Base
 
   def current_user = session[:user]
 
-  # As an app in several languages has it.
+  # Adds a locale to all URLs, as apps in several languages do.
   def default_url_options = params.permit(:locale).to_h.symbolize_keys
 end

@@ -1,14 +1,14 @@
 # frozen_string_literal: true
 
 class PagesController < ApplicationController
-  # Stands for a table: this process is the only one that writes it.
+  # In place of a database table. Written by this process only.
   BOARD = [] # rubocop:disable Style/MutableConstant -- it is written
 
-  # Who the page of `?of=` is for, and what it opens beside what the app's rule opens.
+  # User and grants of the page for each value of `?of=`.
   PAGES = { nil => {}, "board" => { channels: ["board"] }, "rooms" => { channels: ["board"], allow: ["room:*"] },
             "nobody" => { user: nil }, "other" => { user: "another" } }.freeze
 
-  # Reads the board, as a query does: before the view and, last, the layout are rendered.
+  # Reads the board before the view and the layout are rendered, as a query does.
   def show
     @posts = BOARD.dup
     @page = PAGES.fetch(params[:of])
