@@ -1,4 +1,4 @@
-// The demo for a test: Puma with the sidecar beside it, on free ports, with a link and a database of their own.
+// Demo for a test: Puma and sidecar on free ports, with a temporary link and database.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 const FOLDER = new URL("../../demo/", import.meta.url).pathname;
 const LAUNCHER_FOLDER = new URL("../../gem/exe", import.meta.url).pathname;
-// A cold start of Rails takes some seconds on an idle machine.
+// Time-out of the start. A cold start of Rails takes some seconds on an idle machine.
 const READY_MS_MAX = 90_000;
 const POLL_MS = 100;
 
@@ -39,7 +39,7 @@ export class Demo {
     this.folder = mkdtempSync(join(tmpdir(), "lineside-demo-"));
     this.env = {
       ...process.env,
-      // Where `bundle install` would have put the command, had Bundler installed the checkout.
+      // Folder of the command `lineside`, which `bundle install` would add.
       PATH: `${LAUNCHER_FOLDER}:${process.env.PATH}`,
       DEMO_PORT: port,
       LINESIDE_BIND: this.bind,

@@ -7,8 +7,7 @@ import { Visitor, launchBrowser } from "./visitor.mjs";
 
 const PICTURES = new URL("../../tmp/screenshots/", import.meta.url).pathname;
 
-// A restart of the app, a reconnect of both pages, and the messages that the window then counts: seconds, but not on a
-// busy machine.
+// Time-out of a switch: the restart, the reconnect of both pages and the messages that are counted.
 const SWITCH_MS_MAX = 60_000;
 
 const DESK = { width: 1280, height: 940 };
@@ -29,54 +28,54 @@ after(async () => {
   await demo?.stop();
 });
 
-test("a post on the board reaches everybody, with the time it took", async () => {
+test("a post reaches every page and shows its delay", async () => {
   await ada.post("the 8:15 is on time");
   for (const visitor of [ada, grace]) {
-    const item = await visitor.sees("posts", "the 8:15 is on time");
+    const item = await visitor.waitFor("posts", "the 8:15 is on time");
     assert.match(await item.locator("time").textContent(), /^received after \d+\.\d (ms|s)$/);
   }
 });
 
 test("a notification reaches its user and nobody else", async () => {
   await grace.notify("Ada", "for Ada alone");
-  await ada.sees("notices", "for Ada alone");
+  await ada.waitFor("notices", "for Ada alone");
   await ada.notify("Grace", "sent after it");
-  await grace.sees("notices", "sent after it");
-  assert.equal(await grace.knowsOf("for Ada alone"), false);
-  assert.equal(await ada.knowsOf("sent after it"), false);
+  await grace.waitFor("notices", "sent after it");
+  assert.equal(await grace.hasReceived("for Ada alone"), false);
+  assert.equal(await ada.hasReceived("sent after it"), false);
 });
 
 test("a notification reaches every page of its user", async () => {
   const phone = await Visitor.signIn(browser, demo.url, "Ada");
   await grace.notify("Ada", "on both pages");
-  await Promise.all([ada, phone].map((visitor) => visitor.sees("notices", "on both pages")));
+  await Promise.all([ada, phone].map((visitor) => visitor.waitFor("notices", "on both pages")));
   await phone.page.context().close();
 });
 
-test("what is posted between a page's rendering and its connection is not missed", async () => {
+test("a post between rendering and connect is received", async () => {
   await ada.reload(async () => {
     await grace.post("in between");
-    await grace.sees("posts", "in between");
+    await grace.waitFor("posts", "in between");
   });
-  await ada.sees("posts", "in between");
+  await ada.waitFor("posts", "in between");
 });
 
-test("what a page was rendered with and receives again is shown once", async () => {
+test("a post that is rendered and replayed is shown once", async () => {
   const cursor = await ada.cursor();
   await ada.post("only once");
-  await ada.sees("posts", "only once");
+  await ada.waitFor("posts", "only once");
   await ada.reload(() =>
     ada.page.locator('meta[name="lineside-cursor"]').evaluate((meta, older) => {
       meta.content = older;
     }, cursor),
   );
   await grace.post("the one after");
-  await ada.sees("posts", "the one after");
+  await ada.waitFor("posts", "the one after");
   assert.equal(ada.frames.filter((frame) => frame.includes("only once")).length, 1);
   assert.equal(await ada.page.locator("#posts li").filter({ hasText: "only once" }).count(), 1);
 });
 
-test("a page whose token is no good any more fetches a fresh one", async () => {
+test("a page with an invalid token fetches a fresh one", async () => {
   const renewed = ada.page.waitForResponse((response) => new URL(response.url()).pathname === "/lineside/token");
   await ada.reload(() =>
     ada.page.locator('meta[name="lineside-token"]').evaluate((meta) => {
@@ -85,16 +84,16 @@ test("a page whose token is no good any more fetches a fresh one", async () => {
   );
   assert.equal((await renewed).status(), 200);
   await grace.post("for a renewed token");
-  await ada.sees("posts", "for a renewed token");
+  await ada.waitFor("posts", "for a renewed token");
 });
 
 test("a text with markup is shown as text", async () => {
   await ada.post("<b>not bold</b> </script>");
-  const item = await grace.sees("posts", "<b>not bold</b> </script>");
+  const item = await grace.waitFor("posts", "<b>not bold</b> </script>");
   assert.equal(await item.locator("b").count(), 0);
 });
 
-test("who signs out in one tab is signed out in the other", async () => {
+test("a sign-out in one tab signs out the other tab", async () => {
   const katherine = await Visitor.signIn(browser, demo.url, "Katherine");
   const tab = await katherine.page.context().newPage();
   await tab.goto(katherine.page.url());
@@ -104,7 +103,7 @@ test("who signs out in one tab is signed out in the other", async () => {
   await katherine.page.context().close();
 });
 
-test("each switch shows what is promised of it, on both pages", async () => {
+test("each switch keeps its promise on both pages", async () => {
   const context = await browser.newContext({ viewport: DESK });
   const page = await context.newPage();
   let closed = 0;
@@ -125,7 +124,7 @@ test("each switch shows what is promised of it, on both pages", async () => {
     await page.locator(`[data-switch="${name}"]:is([data-state="kept"], [data-state="broken"], [data-state="failed"])`)
       .waitFor({ timeout: SWITCH_MS_MAX });
     assert.match(await button.locator("output").textContent(), promise);
-    // The app gave its sockets away: its restart closed none.
+    // A restart of the app closes no socket, because the sidecar has them.
     if (name === "app") assert.equal(closed, 0);
   }
   for (const seat of seats) {
@@ -138,7 +137,7 @@ test("each switch shows what is promised of it, on both pages", async () => {
   await context.close();
 });
 
-test("a person who is not signed in sees the sign-in and no board", async () => {
+test("a visitor who is not signed in sees the sign-in page only", async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
   const url = `${demo.url}seats/left`;
@@ -150,7 +149,7 @@ test("a person who is not signed in sees the sign-in and no board", async () => 
   await context.close();
 });
 
-test("the window fits a desk and a phone, by day and by night", async () => {
+test("the window fits desktop and phone, in light and dark mode", async () => {
   for (const [name, viewport] of Object.entries({ desk: DESK, phone: PHONE })) {
     for (const colorScheme of ["light", "dark"]) {
       const context = await browser.newContext({ viewport, colorScheme });
@@ -161,7 +160,7 @@ test("the window fits a desk and a phone, by day and by night", async () => {
       await left.getByLabel("Post to the board").fill(text);
       await left.getByRole("button", { name: "Post", exact: true }).click();
       for (const seat of [left, right]) await seat.locator("#posts li").filter({ hasText: text }).waitFor();
-      // Enough for the chart to show something.
+      // Waits for some dots in the chart.
       await visitor.page.waitForFunction((count) => Number(frames[0].document.querySelector("[data-count=seen]").textContent) >= count, 20);
       await visitor.page.screenshot({ path: `${PICTURES}/${name}-${colorScheme}.png`, animations: "disabled" });
       const width = await visitor.page.evaluate(() => document.documentElement.scrollWidth);

@@ -1,4 +1,4 @@
-// What lineside.js does, against servers that follow a script.
+// Tests of lineside.js against a scripted server.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -13,11 +13,11 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const MODULE = `${ROOT}app/assets/javascripts/lineside.js`;
 const MINIFIED_BYTES_MAX = 4096;
 
-// Every wait is its shortest, unless a test says otherwise.
+// Result of Math.random: zero, for the shortest delays, unless a test sets it.
 let random = 0;
 Math.random = () => random;
 
-function fact(name, body) {
+function clientTest(name, body) {
   test(name, { timeout: 20_000 }, async (t) => {
     random = 0;
     const page = new Page();
@@ -40,9 +40,9 @@ function fact(name, body) {
   });
 }
 
-const told = (lineside, type) => lineside.events.filter(([of]) => of === type).map(([, detail]) => detail);
+const events = (lineside, type) => lineside.events.filter(([of]) => of === type).map(([, detail]) => detail);
 
-// Resolves with the next event of that type, or of that status.
+// Resolves with the next event of a type, optionally with a status.
 const until = (lineside, type, status) =>
   new Promise((resolve) =>
     lineside.addEventListener(type, ({ detail }) => (!status || detail.status === status) && resolve(detail)),
@@ -56,14 +56,14 @@ const subscribed = (request, recovered = true, cursor = request.after) => ({
   ref: request.ref,
 });
 
-fact("the connect names token, cursor and channels, and the URL names none of them", async ({ server, open }) => {
+clientTest("connect contains token, cursor and channels, and the URL none", async ({ server, open }) => {
   const lineside = open({ token: "secret" });
   lineside.subscribe("news", () => {});
   lineside.subscribe("orders:7", () => {}, { token: "opens-7", after: "e.90" });
   assert.equal(lineside.status, "connecting");
-  const peer = await server.peer();
+  const connection = await server.connection();
   const isOpen = until(lineside, "status", "open");
-  assert.deepEqual(await peer.welcomes(), {
+  assert.deepEqual(await connection.welcome(), {
     type: "connect",
     token: "secret",
     after: "e.100",
@@ -72,289 +72,289 @@ fact("the connect names token, cursor and channels, and the URL names none of th
       { channel: "orders:7", token: "opens-7", after: "e.90" },
     ],
   });
-  assert.equal(peer.url, "/lineside");
-  assert.equal(peer.protocol, "lineside-v1");
+  assert.equal(connection.url, "/lineside");
+  assert.equal(connection.protocol, "lineside-v1");
   await isOpen;
   assert.equal(lineside.status, "open");
 });
 
-fact("what is not given is read from the page's tags", async ({ server, page, open }) => {
+clientTest("missing options are read from the page's tags", async ({ server, page, open }) => {
   page.tags = { "lineside-url": server.url, "lineside-token": "from-page", "lineside-cursor": "e.55" };
   open({ url: undefined, cursor: undefined });
-  const { token, after } = await (await server.peer()).welcomes();
+  const { token, after } = await (await server.connection()).welcome();
   assert.deepEqual([token, after], ["from-page", "e.55"]);
 });
 
-fact("without a URL it says what to do, and without a cursor it says so", async ({ server, open }) => {
+clientTest("a missing URL throws, and a missing cursor is sent as unknown", async ({ server, open }) => {
   assert.throws(() => open({ url: undefined }), /give connect\(\{ url \}\), or render lineside_meta_tags/);
   open({ cursor: undefined });
-  assert.equal((await (await server.peer()).welcomes()).after, "unknown");
+  assert.equal((await (await server.connection()).welcome()).after, "unknown");
 });
 
-fact("a publication reaches each listener of its channel and no other", async ({ server, open }) => {
-  const heard = { news: [], again: [], user: [], other: [] };
+clientTest("a message reaches each listener of its channel and no other", async ({ server, open }) => {
+  const received = { news: [], again: [], user: [], other: [] };
   const lineside = open({ token: tokenOf({ sub: "42", iat: 0, exp: 4e9 }) });
-  lineside.subscribe("news", (data, { cursor }) => heard.news.push([data, cursor]));
-  lineside.subscribe("news", (data) => heard.again.push(data));
-  lineside.subscribe("other", (data) => heard.other.push(data));
-  lineside.user((data) => heard.user.push(data));
-  const peer = await server.peer();
-  await peer.welcomes({ user: "42", channels: ["user:42", "news", "other"] });
-  peer.publishes("news", 101);
-  peer.publishes("user:42", 102);
-  await peer.isHeard();
-  assert.deepEqual(heard, { news: [[101, "e.101"]], again: [101], user: [102], other: [] });
+  lineside.subscribe("news", (data, { cursor }) => received.news.push([data, cursor]));
+  lineside.subscribe("news", (data) => received.again.push(data));
+  lineside.subscribe("other", (data) => received.other.push(data));
+  lineside.user((data) => received.user.push(data));
+  const connection = await server.connection();
+  await connection.welcome({ user: "42", channels: ["user:42", "news", "other"] });
+  connection.publish("news", 101);
+  connection.publish("user:42", 102);
+  await connection.flush();
+  assert.deepEqual(received, { news: [[101, "e.101"]], again: [101], user: [102], other: [] });
 });
 
-fact("a listener that throws keeps nothing from the others", async ({ t, server, open }) => {
+clientTest("a listener that throws does not affect other listeners", async ({ t, server, open }) => {
   const faults = t.mock.method(console, "error", () => {});
-  const heard = [];
+  const received = [];
   const lineside = open();
   lineside.subscribe("news", () => {
     throw new Error("mine");
   });
-  lineside.subscribe("news", (data) => heard.push(data));
-  const peer = await server.peer();
-  await peer.welcomes();
-  peer.publishes("news", 101);
-  await peer.isHeard();
-  assert.deepEqual(heard, [101]);
+  lineside.subscribe("news", (data) => received.push(data));
+  const connection = await server.connection();
+  await connection.welcome();
+  connection.publish("news", 101);
+  await connection.flush();
+  assert.deepEqual(received, [101]);
   assert.equal(faults.mock.calls[0].arguments[0].message, "mine");
 });
 
-fact("a position at or before the last one is not heard again", async ({ server, open }) => {
-  const heard = [];
+clientTest("a message at or before the last position is ignored", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
-  lineside.subscribe("news", (data) => heard.push(data));
-  const peer = await server.peer();
-  await peer.welcomes({ recovered: true, lost: [] });
-  peer.publishes("news", 99, 100, 101, 101, 90, 102);
-  await peer.isHeard();
-  assert.deepEqual(heard, [101, 102]);
+  lineside.subscribe("news", (data) => received.push(data));
+  const connection = await server.connection();
+  await connection.welcome({ recovered: true, lost: [] });
+  connection.publish("news", 99, 100, 101, 101, 90, 102);
+  await connection.flush();
+  assert.deepEqual(received, [101, 102]);
 });
 
 for (const [last, say] of Object.entries({
   welcome: () => {},
-  message: (peer) => peer.publishes("elsewhere", 140),
-  ping: (peer) => peer.says({ type: "ping", cursor: "e.140" }),
-  caught_up: (peer) => peer.says({ type: "caught_up", cursor: "e.140" }),
+  message: (connection) => connection.publish("elsewhere", 140),
+  ping: (connection) => connection.send({ type: "ping", cursor: "e.140" }),
+  caught_up: (connection) => connection.send({ type: "caught_up", cursor: "e.140" }),
 }))
-  fact(`it resumes after the newest ${last}`, async ({ server, open }) => {
+  clientTest(`a reconnect resumes after the newest ${last}`, async ({ server, open }) => {
     const lineside = open({ token: "same" });
     lineside.subscribe("news", () => {});
-    const peer = await server.peer();
-    await peer.welcomes({ cursor: "e.120", recovered: true, lost: [] });
-    peer.says({ type: "caught_up", cursor: "e.120" });
-    say(peer);
-    await peer.isHeard();
-    await peer.ends();
-    const { after, token, subscribe } = await (await server.peer()).hears();
+    const connection = await server.connection();
+    await connection.welcome({ cursor: "e.120", recovered: true, lost: [] });
+    connection.send({ type: "caught_up", cursor: "e.120" });
+    say(connection);
+    await connection.flush();
+    await connection.end();
+    const { after, token, subscribe } = await (await server.connection()).receive();
     const cursor = last === "welcome" ? "e.120" : "e.140";
     assert.deepEqual([after, token, subscribe], [cursor, "same", [{ channel: "news", after: cursor }]]);
   });
 
-fact("a cursor never goes back", async ({ server, open }) => {
+clientTest("the cursor never decreases", async ({ server, open }) => {
   open();
-  const peer = await server.peer();
-  await peer.welcomes({ cursor: "e.60", recovered: true, lost: [] });
-  await peer.isHeard("e.20");
-  await peer.ends();
-  assert.equal((await (await server.peer()).hears()).after, "e.100");
+  const connection = await server.connection();
+  await connection.welcome({ cursor: "e.60", recovered: true, lost: [] });
+  await connection.flush("e.20");
+  await connection.end();
+  assert.equal((await (await server.connection()).receive()).after, "e.100");
 });
 
-fact("a channel keeps a cursor of its own until it has caught up", async ({ server, open }) => {
-  const heard = [];
+clientTest("a channel has its own cursor until caught_up", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
-  let peer = await server.peer();
-  await peer.welcomes();
-  lineside.subscribe("orders", (data) => heard.push(data), { after: "e.50" });
-  const request = await peer.hears();
+  let connection = await server.connection();
+  await connection.welcome();
+  lineside.subscribe("orders", (data) => received.push(data), { after: "e.50" });
+  const request = await connection.receive();
   assert.deepEqual(request, { type: "subscribe", channel: "orders", after: "e.50", ref: request.ref });
-  peer.says(subscribed(request));
-  peer.publishes("orders", 60, 120);
-  await peer.isHeard();
-  await peer.ends();
+  connection.send(subscribed(request));
+  connection.publish("orders", 60, 120);
+  await connection.flush();
+  await connection.end();
 
-  peer = await server.peer();
-  const connect = await peer.welcomes({ cursor: "e.100", recovered: true, lost: [] });
+  connection = await server.connection();
+  const connect = await connection.welcome({ cursor: "e.100", recovered: true, lost: [] });
   assert.deepEqual([connect.after, connect.subscribe], ["e.100", [{ channel: "orders", after: "e.120" }]]);
-  peer.publishes("orders", 130);
-  await peer.isHeard();
-  await peer.ends();
+  connection.publish("orders", 130);
+  await connection.flush();
+  await connection.end();
 
-  peer = await server.peer();
-  const again = await peer.welcomes({ cursor: "e.100", recovered: true, lost: [] });
+  connection = await server.connection();
+  const again = await connection.welcome({ cursor: "e.100", recovered: true, lost: [] });
   assert.deepEqual([again.after, again.subscribe], ["e.100", [{ channel: "orders", after: "e.130" }]]);
-  peer.says({ type: "caught_up", cursor: "e.150" });
-  await peer.isHeard();
-  await peer.ends();
+  connection.send({ type: "caught_up", cursor: "e.150" });
+  await connection.flush();
+  await connection.end();
 
-  const last = await (await server.peer()).hears();
+  const last = await (await server.connection()).receive();
   assert.deepEqual([last.after, last.subscribe], ["e.150", [{ channel: "orders", after: "e.150" }]]);
-  assert.deepEqual(heard, [60, 120, 130]);
+  assert.deepEqual(received, [60, 120, 130]);
 });
 
-fact("an older listener beside a live one has the past to itself", async ({ server, open }) => {
+clientTest("only a listener with an older cursor receives the replay", async ({ server, open }) => {
   const [first, second] = [[], []];
   const lineside = open();
   lineside.subscribe("orders", (data) => first.push(data));
-  const peer = await server.peer();
-  await peer.welcomes();
-  peer.publishes("orders", 101);
-  await peer.isHeard();
+  const connection = await server.connection();
+  await connection.welcome();
+  connection.publish("orders", 101);
+  await connection.flush();
   lineside.subscribe("orders", (data) => second.push(data), { after: "e.50" });
-  const request = await peer.hears();
-  // On its way before the request was: not for the second one, whose replay will bring it in its place.
-  peer.publishes("orders", 102);
-  peer.says(subscribed(request));
-  peer.publishes("orders", 60, 101, 102);
-  peer.says({ type: "caught_up", channel: "orders", cursor: "e.102" });
-  peer.publishes("orders", 103);
-  await peer.isHeard();
+  const request = await connection.receive();
+  // Sent before the server received the request: the second listener ignores it and gets it in the replay.
+  connection.publish("orders", 102);
+  connection.send(subscribed(request));
+  connection.publish("orders", 60, 101, 102);
+  connection.send({ type: "caught_up", channel: "orders", cursor: "e.102" });
+  connection.publish("orders", 103);
+  await connection.flush();
   assert.deepEqual([first, second], [[101, 102, 103], [60, 101, 102, 103]]);
 });
 
-fact("two replays of one channel each end where their own does", async ({ server, open }) => {
+clientTest("two replays of one channel end separately", async ({ server, open }) => {
   const [first, second] = [[], []];
   const lineside = open();
-  const peer = await server.peer();
-  await peer.welcomes();
+  const connection = await server.connection();
+  await connection.welcome();
   lineside.subscribe("orders", (data) => first.push(data), { after: "e.50" });
-  const one = await peer.hears();
+  const one = await connection.receive();
   lineside.subscribe("orders", (data) => second.push(data), { after: "e.40" });
-  const other = await peer.hears();
-  peer.says(subscribed(one));
-  peer.publishes("orders", 60);
-  peer.says({ type: "caught_up", channel: "orders", cursor: "e.100" }, subscribed(other));
-  peer.publishes("orders", 45);
-  await peer.isHeard();
-  await peer.ends();
-  const connect = await (await server.peer()).hears();
+  const other = await connection.receive();
+  connection.send(subscribed(one));
+  connection.publish("orders", 60);
+  connection.send({ type: "caught_up", channel: "orders", cursor: "e.100" }, subscribed(other));
+  connection.publish("orders", 45);
+  await connection.flush();
+  await connection.end();
+  const connect = await (await server.connection()).receive();
   assert.deepEqual([connect.after, connect.subscribe], ["e.100", [{ channel: "orders", after: "e.45" }]]);
   assert.deepEqual([first, second], [[60], [45]]);
 });
 
-fact("listeners that come together ask once, after the lowest cursor", async ({ server, open }) => {
+clientTest("listeners added together share one request with the lowest cursor", async ({ server, open }) => {
   const lineside = open();
-  const peer = await server.peer();
-  await peer.welcomes();
+  const connection = await server.connection();
+  await connection.welcome();
   lineside.subscribe("orders", () => {}, { after: "e.70" });
   lineside.subscribe("orders", () => {}, { after: "e.60" });
   lineside.subscribe("orders", () => {}, { after: "e.80", token: "opens" });
-  const { channel, after, token } = await peer.hears();
+  const { channel, after, token } = await connection.receive();
   assert.deepEqual([channel, after, token], ["orders", "e.60", "opens"]);
-  await peer.isHeard();
-  assert.equal(peer.unheard, 0);
+  await connection.flush();
+  assert.equal(connection.unreadCount, 0);
 });
 
-fact("a listener that needs no past beside a live one asks for nothing", async ({ server, open }) => {
-  const heard = [];
+clientTest("a listener that needs no replay sends no request", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
   lineside.subscribe("orders", () => {});
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard("e.130");
-  lineside.subscribe("orders", (data) => heard.push(data), { after: null });
-  peer.publishes("orders", 131);
-  peer.says({ type: "ping", cursor: "e.131" });
-  assert.equal((await peer.hears()).type, "pong");
-  assert.deepEqual(heard, [131]);
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush("e.130");
+  lineside.subscribe("orders", (data) => received.push(data), { after: null });
+  connection.publish("orders", 131);
+  connection.send({ type: "ping", cursor: "e.131" });
+  assert.equal((await connection.receive()).type, "pong");
+  assert.deepEqual(received, [131]);
 });
 
-fact("a later listener starts where the page as it stands now does", async ({ server, page, open }) => {
+clientTest("a later listener starts at the page's current cursor", async ({ server, page, open }) => {
   page.tags = { "lineside-cursor": "e.100" };
   const lineside = open({ cursor: undefined });
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard("e.200");
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush("e.200");
   page.tags["lineside-cursor"] = "e.180";
   lineside.subscribe("board", () => {});
-  assert.equal((await peer.hears()).after, "e.180");
+  assert.equal((await connection.receive()).after, "e.180");
 });
 
-fact("more channels than a connect may name are asked for behind it", async ({ server, open }) => {
+clientTest("channels beyond the limit of connect are subscribed after it", async ({ server, open }) => {
   const lineside = open();
   for (let number = 0; number < 130; number++) lineside.subscribe(`n:${number}`, () => {});
-  const peer = await server.peer();
-  const { subscribe } = await peer.welcomes();
+  const connection = await server.connection();
+  const { subscribe } = await connection.welcome();
   assert.equal(subscribe.length, 128);
-  const rest = [await peer.hears(), await peer.hears()];
+  const rest = [await connection.receive(), await connection.receive()];
   assert.deepEqual(rest.map(({ type, channel, after }) => [type, channel, after]), [
     ["subscribe", "n:128", "e.100"],
     ["subscribe", "n:129", "e.100"],
   ]);
 });
 
-fact("what is asked for behind the connect continues where the connection was, too", async ({ server, open }) => {
+clientTest("channels subscribed after connect resume at the connection's cursor", async ({ server, open }) => {
   const lineside = open();
   for (let number = 0; number < 129; number++) lineside.subscribe(`c:${number}`, () => {});
-  const first = await server.peer();
-  await first.welcomes({ recovered: true, lost: [] });
-  const last = await first.hears();
-  first.says(subscribed(last), { type: "caught_up", channel: last.channel, cursor: "e.100" });
-  await first.isHeard("e.150");
-  await first.ends();
-  const second = await server.peer();
-  assert.equal((await second.welcomes({ cursor: "e.150" })).after, "e.150");
-  const { channel, after } = await second.hears();
+  const first = await server.connection();
+  await first.welcome({ recovered: true, lost: [] });
+  const last = await first.receive();
+  first.send(subscribed(last), { type: "caught_up", channel: last.channel, cursor: "e.100" });
+  await first.flush("e.150");
+  await first.end();
+  const second = await server.connection();
+  assert.equal((await second.welcome({ cursor: "e.150" })).after, "e.150");
+  const { channel, after } = await second.receive();
   assert.deepEqual([channel, after], ["c:128", "e.150"]);
 });
 
-fact("a page without a cursor continues where its welcome stood", async ({ server, open }) => {
+clientTest("a page without a cursor resumes at the welcome's cursor", async ({ server, open }) => {
   open({ cursor: "unknown" });
-  const peer = await server.peer();
-  assert.equal((await peer.welcomes({ cursor: "e.120" })).after, "unknown");
-  await peer.isHeard();
-  await peer.ends();
-  assert.equal((await (await server.peer()).hears()).after, "e.120");
+  const connection = await server.connection();
+  assert.equal((await connection.welcome({ cursor: "e.120" })).after, "unknown");
+  await connection.flush();
+  await connection.end();
+  assert.equal((await (await server.connection()).receive()).after, "e.120");
 });
 
-fact("in a new epoch what is listened to is lost, and small positions count again", async ({ server, open }) => {
-  const heard = [];
+clientTest("a new epoch emits lost and accepts lower positions", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
-  lineside.subscribe("news", (data) => heard.push(data));
-  let peer = await server.peer();
-  await peer.welcomes({ recovered: true, lost: [] });
-  await peer.ends();
-  peer = await server.peer();
-  await peer.welcomes({ cursor: "f.2", channels: ["news", "unheard"], recovered: false, lost: ["news", "unheard"] });
-  peer.says({ type: "message", channel: "news", cursor: "f.2", data: "old" });
-  peer.says({ type: "message", channel: "news", cursor: "f.3", data: "new" });
-  await peer.isHeard("f.3");
-  assert.deepEqual(told(lineside, "lost"), [{ channels: ["news"] }]);
-  assert.deepEqual(heard, ["new"]);
-  await peer.ends();
-  assert.equal((await (await server.peer()).hears()).after, "f.3");
+  lineside.subscribe("news", (data) => received.push(data));
+  let connection = await server.connection();
+  await connection.welcome({ recovered: true, lost: [] });
+  await connection.end();
+  connection = await server.connection();
+  await connection.welcome({ cursor: "f.2", channels: ["news", "unheard"], recovered: false, lost: ["news", "unheard"] });
+  connection.send({ type: "message", channel: "news", cursor: "f.2", data: "old" });
+  connection.send({ type: "message", channel: "news", cursor: "f.3", data: "new" });
+  await connection.flush("f.3");
+  assert.deepEqual(events(lineside, "lost"), [{ channels: ["news"] }]);
+  assert.deepEqual(received, ["new"]);
+  await connection.end();
+  assert.equal((await (await server.connection()).receive()).after, "f.3");
 });
 
-fact("a subscription that cannot resume is lost, and hears what comes", async ({ server, open }) => {
-  const heard = [];
+clientTest("a subscription that cannot resume emits lost and receives messages", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
-  const peer = await server.peer();
-  await peer.welcomes();
-  lineside.subscribe("orders", (data) => heard.push(data), { after: "gone.1" });
-  peer.says(subscribed(await peer.hears(), false, "e.110"));
-  peer.publishes("orders", 111);
-  await peer.isHeard();
-  assert.deepEqual(told(lineside, "lost"), [{ channels: ["orders"] }]);
-  assert.deepEqual(heard, [111]);
+  const connection = await server.connection();
+  await connection.welcome();
+  lineside.subscribe("orders", (data) => received.push(data), { after: "gone.1" });
+  connection.send(subscribed(await connection.receive(), false, "e.110"));
+  connection.publish("orders", 111);
+  await connection.flush();
+  assert.deepEqual(events(lineside, "lost"), [{ channels: ["orders"] }]);
+  assert.deepEqual(received, [111]);
 });
 
-fact("a loss that comes unasked is told after its own time", async ({ t, server, open }) => {
+clientTest("an unsolicited lost is emitted after its after_ms", async ({ t, server, open }) => {
   const lineside = open();
   lineside.subscribe("news", () => {});
-  const peer = await server.peer();
-  await peer.welcomes();
+  const connection = await server.connection();
+  await connection.welcome();
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  peer.says({ type: "lost", channels: ["news"], cursor: "e.150", after_ms: 800 });
-  await peer.isHeard();
+  connection.send({ type: "lost", channels: ["news"], cursor: "e.150", after_ms: 800 });
+  await connection.flush();
   t.mock.timers.tick(799);
-  assert.deepEqual(told(lineside, "lost"), []);
+  assert.deepEqual(events(lineside, "lost"), []);
   t.mock.timers.tick(1);
-  assert.deepEqual(told(lineside, "lost"), [{ channels: ["news"] }]);
+  assert.deepEqual(events(lineside, "lost"), [{ channels: ["news"] }]);
 });
 
-fact("pages that are lost one soon after the other are told later and later", async ({ t, server }) => {
+clientTest("repeated lost of one page is delayed longer each time", async ({ t, server }) => {
   Object.assign(globalThis, { sessionStorage: {}, location: new URL("http://shop.example/orders") });
   t.after(() => ["sessionStorage", "location"].forEach((name) => delete globalThis[name]));
   t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.now() });
@@ -363,20 +363,20 @@ fact("pages that are lost one soon after the other are told later and later", as
   t.after(() => lineside.close());
   const load = async (name) => {
     lineside?.close();
-    // Each load of a page has a module of its own.
+    // A new query loads a new instance of the module, as a page load does.
     const { connect } = await import(`${MODULE}?load=${name}`);
     lineside = connect({ url: server.url, token: "t", cursor: "unknown" });
     lineside.addEventListener("lost", ({ detail }) => lost.push([name, ...detail.channels]));
     lineside.subscribe("news", () => {});
-    const peer = await server.peer();
+    const connection = await server.connection();
     const isOpen = until(lineside, "status", "open");
-    await peer.welcomes({ recovered: false, lost: ["news"] });
+    await connection.welcome({ recovered: false, lost: ["news"] });
     await isOpen;
-    return peer;
+    return connection;
   };
-  const peer = await load("first");
-  peer.says({ type: "lost", channels: ["news"], cursor: "e.150" });
-  await peer.isHeard();
+  const connection = await load("first");
+  connection.send({ type: "lost", channels: ["news"], cursor: "e.150" });
+  await connection.flush();
   assert.deepEqual(lost.splice(0), [["first", "news"], ["first", "news"]]);
   for (const [name, waitMs] of [["second", 1_000], ["third", 2_000]]) {
     await load(name);
@@ -392,169 +392,169 @@ fact("pages that are lost one soon after the other are told later and later", as
   assert.deepEqual(lost, [["much later", "news"], ["another page", "news"]]);
 });
 
-fact("a loss, or the end of a right, is none of who has asked and has no answer yet", async ({ server, open }) => {
-  const heard = [];
+clientTest("lost and unsubscribed do not affect a listener with a pending request", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
   lineside.subscribe("orders", () => {}, { token: "old" });
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard();
-  lineside.subscribe("orders", (data) => heard.push(data), { after: "e.50", token: "new" });
-  const request = await peer.hears();
-  peer.says({ type: "lost", channels: ["orders"], cursor: "e.110" });
-  peer.says({ type: "unsubscribed", channel: "orders", code: "expired" });
-  peer.says(subscribed(request));
-  peer.publishes("orders", 60);
-  await peer.isHeard();
-  assert.deepEqual([request.after, request.token, heard], ["e.50", "new", [60]]);
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush();
+  lineside.subscribe("orders", (data) => received.push(data), { after: "e.50", token: "new" });
+  const request = await connection.receive();
+  connection.send({ type: "lost", channels: ["orders"], cursor: "e.110" });
+  connection.send({ type: "unsubscribed", channel: "orders", code: "expired" });
+  connection.send(subscribed(request));
+  connection.publish("orders", 60);
+  await connection.flush();
+  assert.deepEqual([request.after, request.token, received], ["e.50", "new", [60]]);
 });
 
-fact("who is unsubscribed by another listener does not hear what that one hears", async ({ server, open }) => {
-  const heard = [];
+clientTest("a listener removed by another one does not receive that message", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
   lineside.subscribe("news", () => second.unsubscribe());
-  const second = lineside.subscribe("news", (data) => heard.push(data));
-  const peer = await server.peer();
-  await peer.welcomes();
-  peer.publishes("news", 101);
-  await peer.isHeard();
-  assert.deepEqual(heard, []);
+  const second = lineside.subscribe("news", (data) => received.push(data));
+  const connection = await server.connection();
+  await connection.welcome();
+  connection.publish("news", 101);
+  await connection.flush();
+  assert.deepEqual(received, []);
 });
 
-fact("whoever unsubscribes hears no more, and the last one tells the server", async ({ server, open }) => {
-  const heard = [];
+clientTest("unsubscribe ends delivery, and the last one informs the server", async ({ server, open }) => {
+  const received = [];
   const lineside = open();
-  const first = lineside.subscribe("news", (data) => heard.push(["first", data]));
-  const second = lineside.subscribe("news", (data) => heard.push(["second", data]));
-  const peer = await server.peer();
-  await peer.welcomes();
+  const first = lineside.subscribe("news", (data) => received.push(["first", data]));
+  const second = lineside.subscribe("news", (data) => received.push(["second", data]));
+  const connection = await server.connection();
+  await connection.welcome();
   first.unsubscribe();
-  peer.publishes("news", 101);
-  await peer.isHeard();
+  connection.publish("news", 101);
+  await connection.flush();
   second.unsubscribe();
   second.unsubscribe();
-  assert.deepEqual(await peer.hears(), { type: "unsubscribe", channel: "news" });
-  peer.publishes("news", 102);
-  await peer.isHeard();
-  assert.deepEqual(heard, [["second", 101]]);
-  await peer.ends();
-  assert.deepEqual((await (await server.peer()).hears()).subscribe, []);
+  assert.deepEqual(await connection.receive(), { type: "unsubscribe", channel: "news" });
+  connection.publish("news", 102);
+  await connection.flush();
+  assert.deepEqual(received, [["second", 101]]);
+  await connection.end();
+  assert.deepEqual((await (await server.connection()).receive()).subscribe, []);
 });
 
-fact("what is refused is told, and asked for again with another token", async ({ server, open }) => {
+clientTest("refused channels are reported, and requested again after a refresh", async ({ server, open }) => {
   const lineside = open();
   for (const channel of ["a", "b", "c"]) lineside.subscribe(channel, () => {});
-  const peer = await server.peer();
-  await peer.welcomes({ refused: [{ channel: "a", code: "forbidden" }], recovered: true, lost: [] });
-  peer.says({ type: "caught_up", cursor: "e.110" });
-  peer.says({ type: "unsubscribed", channel: "b", code: "expired" });
+  const connection = await server.connection();
+  await connection.welcome({ refused: [{ channel: "a", code: "forbidden" }], recovered: true, lost: [] });
+  connection.send({ type: "caught_up", cursor: "e.110" });
+  connection.send({ type: "unsubscribed", channel: "b", code: "expired" });
   lineside.subscribe("d", () => {});
-  const { ref } = await peer.hears();
-  peer.says({ type: "error", code: "too_many_subscriptions", ref, channel: "d", message: "256" });
-  await peer.isHeard();
+  const { ref } = await connection.receive();
+  connection.send({ type: "error", code: "too_many_subscriptions", ref, channel: "d", message: "256" });
+  await connection.flush();
   assert.deepEqual(
-    told(lineside, "refused").map(({ channel, code }) => [channel, code]),
+    events(lineside, "refused").map(({ channel, code }) => [channel, code]),
     [["a", "forbidden"], ["b", "expired"], ["d", "too_many_subscriptions"]],
   );
-  peer.says({ type: "refreshed", exp: 0, channels: [] });
-  const asked = [await peer.hears(), await peer.hears(), await peer.hears()];
+  connection.send({ type: "refreshed", exp: 0, channels: [] });
+  const asked = [await connection.receive(), await connection.receive(), await connection.receive()];
   assert.deepEqual(asked.map(({ channel, after }) => [channel, after]), [["a", "e.100"], ["b", "e.100"], ["d", "e.100"]]);
 });
 
 for (const code of [4001, 4003, 4099])
-  fact(`${code} gets a fresh token before it comes back`, async ({ server, page, open }) => {
+  clientTest(`close code ${code} fetches a fresh token and reconnects`, async ({ server, page, open }) => {
     page.tags = { "csrf-token": "csrf" };
     server.answers.push([200, { token: "fresh" }]);
     open({ token: "stale" });
-    await (await server.peer()).ends(code);
-    assert.equal((await (await server.peer()).hears()).token, "fresh");
+    await (await server.connection()).end(code);
+    assert.equal((await (await server.connection()).receive()).token, "fresh");
     assert.deepEqual(server.requests, [{ method: "POST", url: "/lineside/token", csrf: "csrf" }]);
   });
 
 for (const code of [4100, 4102, 4499, 1001, 1011, undefined])
-  fact(`${code ?? "a broken line"} comes back with the same token`, async ({ server, open }) => {
+  clientTest(`close code ${code ?? "(none)"} reconnects with the same token`, async ({ server, open }) => {
     open({ token: "same" });
-    await (await server.peer()).ends(code);
-    assert.equal((await (await server.peer()).hears()).token, "same");
+    await (await server.connection()).end(code);
+    assert.equal((await (await server.connection()).receive()).token, "same");
     assert.deepEqual(server.requests, []);
   });
 
 for (const code of [4500, 4501, 4999, 1002, 1003, 1007, 1009])
-  fact(`${code} stops`, async ({ t, server, open, page }) => {
+  clientTest(`close code ${code} stops`, async ({ t, server, open, page }) => {
     const lineside = open();
     const stopped = until(lineside, "status", "stopped");
-    const peer = await server.peer();
-    await peer.hears();
+    const connection = await server.connection();
+    await connection.receive();
     t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-    await peer.ends(code);
+    await connection.end(code);
     assert.deepEqual(await stopped, { status: "stopped", code });
-    page.happens("online");
-    page.happens("visibilitychange");
+    page.dispatch("online");
+    page.dispatch("visibilitychange");
     t.mock.timers.tick(120_000);
     assert.equal(lineside.status, "stopped");
-    assert.equal(server.unmet, 0);
+    assert.equal(server.unusedCount, 0);
   });
 
-fact("without a place to get a token, 40xx stops", async ({ server, open }) => {
+clientTest("close code 40xx without a token URL stops", async ({ server, open }) => {
   const lineside = open({ tokenUrl: undefined });
   const stopped = until(lineside, "status", "stopped");
-  await (await server.peer()).ends(4003);
+  await (await server.connection()).end(4003);
   assert.deepEqual(await stopped, { status: "stopped", code: 4003 });
 });
 
 for (const status of [204, 302, 401, 403, 422])
-  fact(`a token endpoint that answers ${status} ends it: nobody is signed in`, async ({ server, open }) => {
+  clientTest(`status ${status} of the token endpoint stops`, async ({ server, open }) => {
     server.answers.push([status]);
     const lineside = open();
     const stopped = until(lineside, "status", "stopped");
-    await (await server.peer()).ends(4003);
+    await (await server.connection()).end(4003);
     await stopped;
-    assert.equal(server.unmet, 0);
+    assert.equal(server.unusedCount, 0);
   });
 
-fact("a token endpoint that fails is asked again", async ({ server, open }) => {
+clientTest("a failed request for a token is retried", async ({ server, open }) => {
   server.answers.push([500], [503], [429], [200, { token: "fresh" }]);
   open();
-  await (await server.peer()).ends(4003);
-  assert.equal((await (await server.peer()).hears()).token, "fresh");
+  await (await server.connection()).end(4003);
+  assert.equal((await (await server.connection()).receive()).token, "fresh");
   assert.equal(server.requests.length, 4);
 });
 
-fact("it comes back no sooner than it was told, and spread out", async ({ server, open }) => {
+clientTest("a reconnect waits for after_ms plus a random delay", async ({ server, open }) => {
   random = 0.5;
   const lineside = open();
   const waiting = until(lineside, "status", "waiting");
-  const peer = await server.peer();
-  await peer.welcomes();
-  peer.says({ type: "disconnect", code: 4100, reason: "drain", after_ms: 300 });
-  await peer.ends(4100);
+  const connection = await server.connection();
+  await connection.welcome();
+  connection.send({ type: "disconnect", code: 4100, reason: "drain", after_ms: 300 });
+  await connection.end(4100);
   const { waitMs, code } = await waiting;
   assert.equal(code, 4100);
   assert.ok(waitMs > 250 && waitMs <= 550, `${waitMs} ms`);
-  await server.peer();
+  await server.connection();
 });
 
-fact("an after_ms beyond reason is cut", async ({ server, open }) => {
+clientTest("after_ms has a maximum", async ({ server, open }) => {
   const lineside = open();
   const waiting = until(lineside, "status", "waiting");
-  const peer = await server.peer();
-  await peer.welcomes();
-  peer.says({ type: "disconnect", code: 4100, after_ms: 86_400_000 });
-  await peer.ends(4100);
+  const connection = await server.connection();
+  await connection.welcome();
+  connection.send({ type: "disconnect", code: 4100, after_ms: 86_400_000 });
+  await connection.end(4100);
   assert.ok((await waiting).waitMs <= 60_000);
 });
 
-fact("the backoff doubles to its limit, and only a welcome resets it", async ({ t, server, open }) => {
+clientTest("the back-off doubles to its maximum, and a welcome resets it", async ({ t, server, open }) => {
   random = 0.999;
   const lineside = open();
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   const waits = [];
   for (let round = 0; round < 8; round++) {
-    const peer = await server.peer();
-    if (round === 6) await peer.welcomes();
+    const connection = await server.connection();
+    if (round === 6) await connection.welcome();
     const waiting = until(lineside, "status", "waiting");
-    if (round === 6) await peer.isHeard();
-    await peer.ends();
+    if (round === 6) await connection.flush();
+    await connection.end();
     const { waitMs } = await waiting;
     waits.push(Math.round(waitMs));
     t.mock.timers.tick(Math.ceil(waitMs));
@@ -562,75 +562,75 @@ fact("the backoff doubles to its limit, and only a welcome resets it", async ({ 
   assert.deepEqual(waits, [500, 999, 1998, 3996, 7992, 14985, 500, 999]);
 });
 
-fact("a token is renewed before it ends, on the same connection", async ({ t, server, open }) => {
+clientTest("a token is renewed before it expires, on the same connection", async ({ t, server, open }) => {
   const now = Math.floor(Date.now() / 1000);
   const fresh = tokenOf({ sub: "42", iat: now, exp: now + 7200 });
   server.answers.push([200, { token: fresh }], [200, { token: "third" }]);
   t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: now * 1000 });
   open({ token: tokenOf({ sub: "42", iat: now, exp: now + 3600 }) });
-  const peer = await server.peer();
-  await peer.welcomes({ user: "42" });
-  // The watchdog would end what says nothing for an hour.
+  const connection = await server.connection();
+  await connection.welcome({ user: "42" });
+  // Sends pings, so that the watchdog does not close the connection.
   const pass = async (seconds) => {
     for (; seconds > 0; seconds -= 30) {
       t.mock.timers.tick(30_000);
-      await peer.isHeard();
+      await connection.flush();
     }
   };
-  await peer.isHeard();
+  await connection.flush();
   await pass(2490);
   assert.equal(server.requests.length, 0);
   t.mock.timers.tick(30_000);
-  const { type, token } = await peer.hears();
+  const { type, token } = await connection.receive();
   assert.deepEqual([type, token], ["refresh", fresh]);
   assert.equal(server.requests.length, 1);
-  assert.equal(server.unmet, 0);
+  assert.equal(server.unusedCount, 0);
 });
 
-fact("a token that ended while the page slept is renewed before the connect", async ({ t, server, open }) => {
+clientTest("a token that expired during sleep is renewed before the reconnect", async ({ t, server, open }) => {
   const now = Math.floor(Date.now() / 1000);
   server.answers.push([200, { token: "fresh" }]);
   random = 0.5;
   const lineside = open({ token: tokenOf({ iat: now, exp: now + 3600 }) });
   const waiting = until(lineside, "status", "waiting");
-  await (await server.peer()).ends();
+  await (await server.connection()).end();
   await waiting;
   const { now: clock } = Date;
   t.mock.method(Date, "now", () => clock() + 7_200_000);
-  const { token } = await (await server.peer()).hears();
+  const { token } = await (await server.connection()).receive();
   assert.equal(token, "fresh");
 });
 
-fact("another user's token makes a new connection, on which their channel is lost", async ({ t, server, open }) => {
+clientTest("a token of another user reconnects, and emits lost for their channel", async ({ t, server, open }) => {
   const now = Math.floor(Date.now() / 1000);
   const [ada, grace] = ["1", "2"].map((sub) => tokenOf({ sub, iat: now, exp: now + 20 }));
   server.answers.push([200, { token: grace }]);
   t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: now * 1000 });
-  const heard = [];
+  const received = [];
   const lineside = open({ token: ada });
-  lineside.user((data) => heard.push(data));
-  const first = await server.peer();
-  await first.welcomes({ user: "1", channels: ["user:1"], recovered: true, lost: [] });
-  await first.isHeard();
+  lineside.user((data) => received.push(data));
+  const first = await server.connection();
+  await first.welcome({ user: "1", channels: ["user:1"], recovered: true, lost: [] });
+  await first.flush();
   t.mock.timers.tick(14_000);
-  const second = await server.peer();
+  const second = await server.connection();
   await first.closed;
-  const { token, subscribe } = await second.welcomes({ user: "2", recovered: false, lost: ["user:2"] });
+  const { token, subscribe } = await second.welcome({ user: "2", recovered: false, lost: ["user:2"] });
   assert.deepEqual([token, subscribe], [grace, [{ channel: "user:2", after: "unknown" }]]);
-  second.publishes("user:1", 101);
-  second.publishes("user:2", 102);
-  await second.isHeard();
-  assert.deepEqual(heard, [102]);
-  assert.deepEqual(told(lineside, "lost"), [{ channels: ["user:2"] }]);
+  second.publish("user:1", 101);
+  second.publish("user:2", 102);
+  await second.flush();
+  assert.deepEqual(received, [102]);
+  assert.deepEqual(events(lineside, "lost"), [{ channels: ["user:2"] }]);
 });
 
-fact("a silent socket is left heartbeat and ten seconds after its last word", async ({ t, server, open }) => {
+clientTest("a socket silent for heartbeat plus 10 s is abandoned", async ({ t, server, open }) => {
   const lineside = open();
-  const peer = await server.peer();
+  const connection = await server.connection();
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  await peer.welcomes({ heartbeat: 5 });
+  await connection.welcome({ heartbeat: 5 });
   for (let round = 0; round < 4; round++) {
-    await peer.isHeard();
+    await connection.flush();
     t.mock.timers.tick(14_999);
   }
   assert.equal(lineside.status, "open");
@@ -638,77 +638,77 @@ fact("a silent socket is left heartbeat and ten seconds after its last word", as
   t.mock.timers.tick(1);
   assert.equal(lineside.status, "waiting");
   t.mock.timers.tick(250);
-  await (await server.peer()).hears();
+  await (await server.connection()).receive();
 });
 
-fact("a socket that died in the machine's sleep is left on waking", async ({ t, server, page, open }) => {
+clientTest("a socket silent during the machine's sleep is abandoned on waking", async ({ t, server, page, open }) => {
   const lineside = open();
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard();
-  page.happens("visibilitychange");
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush();
+  page.dispatch("visibilitychange");
   assert.equal(lineside.status, "open");
-  // No timer runs in a sleep: only the clock has moved.
+  // During sleep no timer runs, but the clock advances.
   const { now } = Date;
   t.mock.method(Date, "now", () => now() + 36_000);
-  page.happens("visibilitychange");
+  page.dispatch("visibilitychange");
   assert.equal(lineside.status, "waiting");
-  await (await server.peer()).hears();
+  await (await server.connection()).receive();
 });
 
-fact("who waits comes back at once when the network does", async ({ t, server, page, open }) => {
+clientTest("a waiting page reconnects at once when the network is back", async ({ t, server, page, open }) => {
   random = 0.999;
   const lineside = open();
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard();
-  page.happens("offline");
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush();
+  page.dispatch("offline");
   assert.equal(lineside.status, "waiting");
   random = 0;
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  page.happens("online");
+  page.dispatch("online");
   t.mock.timers.tick(1);
-  await (await server.peer()).hears();
+  await (await server.connection()).receive();
 });
 
-fact("a page that is kept for going back holds no socket, and asks who it is when shown", async ({ server, page, open }) => {
+clientTest("a page in the back/forward cache has no socket, and then a fresh token", async ({ server, page, open }) => {
   server.answers.push([200, { token: "fresh" }]);
   const lineside = open({ token: "old" });
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard("e.120");
-  page.happens("pagehide");
-  await peer.closed;
-  page.happens("visibilitychange");
-  page.happens("online");
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush("e.120");
+  page.dispatch("pagehide");
+  await connection.closed;
+  page.dispatch("visibilitychange");
+  page.dispatch("online");
   assert.equal(lineside.status, "waiting");
-  assert.equal(server.unmet, 0);
-  page.happens("pageshow");
-  const { token, after } = await (await server.peer()).hears();
+  assert.equal(server.unusedCount, 0);
+  page.dispatch("pageshow");
+  const { token, after } = await (await server.connection()).receive();
   assert.deepEqual([token, after], ["fresh", "e.120"]);
 });
 
-fact("a Turbo visit's token replaces an older one of the same user", async ({ server, page, open }) => {
+clientTest("the token of a Turbo visit replaces an older one of the same user", async ({ server, page, open }) => {
   const token = (iat, sub = "1") => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
   page.tags = { "lineside-token": token(10) };
   const lineside = open();
-  const peer = await server.peer();
-  await peer.welcomes({ user: "1" });
-  await peer.isHeard();
+  const connection = await server.connection();
+  await connection.welcome({ user: "1" });
+  await connection.flush();
   page.tags = { "lineside-token": token(9) };
-  page.happens("turbo:load");
+  page.dispatch("turbo:load");
   page.tags = { "lineside-token": token(11) };
-  page.happens("turbo:load");
-  assert.equal((await peer.hears()).token, token(11));
+  page.dispatch("turbo:load");
+  assert.equal((await connection.receive()).token, token(11));
   server.answers.push([200, { token: token(12, "2") }]);
   page.tags = { "lineside-token": token(12, "2") };
-  page.happens("turbo:load");
-  assert.equal((await (await server.peer()).hears()).token, token(12, "2"));
+  page.dispatch("turbo:load");
+  assert.equal((await (await server.connection()).receive()).token, token(12, "2"));
   assert.equal(server.requests.length, 1);
   assert.equal(lineside.status, "connecting");
 });
 
-fact("a token that comes after close opens nothing", async ({ t, server, open }) => {
+clientTest("a token received after close opens no socket", async ({ t, server, open }) => {
   const now = Math.floor(Date.now() / 1000);
   const asked = async (count) => {
     while (server.requests.length < count) await new Promise(setImmediate);
@@ -718,48 +718,48 @@ fact("a token that comes after close opens nothing", async ({ t, server, open })
   const over = async (lineside) => {
     lineside.close();
     answer([200, { token: tokenOf({ sub: "2", iat: now, exp: now + 20 }) }]);
-    // Its answer is read before that of a later request, and its socket would come before a later one.
+    // Waits until the answer was read. A socket opened by it would arrive before the later one.
     await fetch(server.tokenUrl, { method: "POST" });
     open({ token: "later" });
-    assert.equal((await (await server.peer()).hears()).token, "later");
-    assert.deepEqual([lineside.status, server.unmet], ["closed", 0]);
+    assert.equal((await (await server.connection()).receive()).token, "later");
+    assert.deepEqual([lineside.status, server.unusedCount], ["closed", 0]);
   };
   t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: now * 1000 });
   slowly();
   const renewing = open({ token: tokenOf({ sub: "1", iat: now, exp: now + 20 }) });
-  const peer = await server.peer();
-  await peer.welcomes({ user: "1" });
-  await peer.isHeard();
+  const connection = await server.connection();
+  await connection.welcome({ user: "1" });
+  await connection.flush();
   t.mock.timers.tick(14_000);
   await asked(1);
   await over(renewing);
   slowly();
   const connecting = open({ token: "refused" });
   const waiting = until(connecting, "status", "waiting");
-  await (await server.peer()).ends(4003);
+  await (await server.connection()).end(4003);
   await waiting;
   t.mock.timers.tick(1);
   await asked(3);
   await over(connecting);
 });
 
-fact("after close nothing is heard, and nothing comes back", async ({ t, server, page, open }) => {
-  const heard = [];
+clientTest("after close, no message arrives and no reconnect happens", async ({ t, server, page, open }) => {
+  const received = [];
   const lineside = open();
-  lineside.subscribe("news", (data) => heard.push(data));
-  const peer = await server.peer();
-  await peer.welcomes();
-  await peer.isHeard();
+  lineside.subscribe("news", (data) => received.push(data));
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush();
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   lineside.close();
-  peer.publishes("news", 101);
-  await peer.closed;
-  for (const type of ["pageshow", "online", "visibilitychange", "turbo:load"]) page.happens(type);
+  connection.publish("news", 101);
+  await connection.closed;
+  for (const type of ["pageshow", "online", "visibilitychange", "turbo:load"]) page.dispatch(type);
   t.mock.timers.tick(120_000);
-  assert.deepEqual([lineside.status, heard, server.unmet], ["closed", [], 0]);
+  assert.deepEqual([lineside.status, received, server.unusedCount], ["closed", [], 0]);
 });
 
-test("it is one file without imports, of at most 4 KB minified and gzipped", async () => {
+test("the module has no imports and at most 4 KB, minified and gzipped", async () => {
   const source = readFileSync(MODULE, "utf8");
   assert.doesNotMatch(source, /^\s*import\b|\bimport\(|\bfrom "|sourceMappingURL/m);
   const { code } = await transform(source, { minify: true, format: "esm" });
@@ -767,7 +767,7 @@ test("it is one file without imports, of at most 4 KB minified and gzipped", asy
   assert.ok(length <= MINIFIED_BYTES_MAX, `${length} bytes`);
 });
 
-test("its types hold what they say, and refuse what they do not", () => {
+test("the types accept valid and refuse invalid calls", () => {
   const tsc = new URL("node_modules/typescript/bin/tsc", import.meta.url).pathname;
   const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom"];
   const file = new URL("module.types.mts", import.meta.url).pathname;
@@ -778,7 +778,7 @@ test("its types hold what they say, and refuse what they do not", () => {
   }
 });
 
-test("npm and the gem give it one version", () => {
+test("npm package and gem have the same version", () => {
   const [, version] = readFileSync(`${ROOT}lib/lineside/version.rb`, "utf8").match(/VERSION = "(.*)"/);
   assert.equal(JSON.parse(readFileSync(`${ROOT}package.json`, "utf8")).version, version);
 });

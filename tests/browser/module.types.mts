@@ -1,4 +1,4 @@
-// Compiled and not run: what an app may write, and, where it is expected to fail, what it may not.
+// Compiled, not run: valid and, where an error is expected, invalid uses of the types.
 import { connect, type Lineside, type Status, type Subscription } from "../../app/assets/javascripts/lineside.js";
 
 const lineside: Lineside = connect();
@@ -13,7 +13,7 @@ const orders: Subscription = lineside.subscribe<{ total: number }>("orders", (da
 });
 lineside.subscribe("orders:7", () => {}, { token: "t", after: "e.1" });
 lineside.user<{ unread: number }>(({ unread }) => console.log(unread), { after: null });
-// @ts-expect-error: a user's channel is opened by the connection's token alone
+// @ts-expect-error: the user's channel takes no channel token
 lineside.user(() => {}, { token: "t" });
 orders.unsubscribe();
 

@@ -1,42 +1,42 @@
-// A server that says what the test tells it to, and the little of a browser that the module asks for beside it.
+// Scripted WebSocket server and token endpoint, and the parts of a page that the module uses.
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { WebSocket, WebSocketServer } from "ws";
 
-// A socket as a page has it: what fails is told by `close` alone.
+// WebSocket as in a browser: a failure only emits `close`.
 globalThis.WebSocket = class extends WebSocket {
   constructor(...given) {
     super(...given).on("error", () => {});
   }
 };
 
-// A page's timers hold no process open, as those would that a test made before it mocked the clock.
+// Timers do not keep the process running, including those started before a test mocks the clock.
 const { setTimeout: holdingTimeout } = globalThis;
 globalThis.setTimeout = (...given) => holdingTimeout(...given).unref();
 
-// What comes one by one, and is awaited one by one.
-class Arrivals {
-  #come = [];
-  #awaited = [];
+// Queue whose `next` waits for an item.
+class Queue {
+  #items = [];
+  #waiting = [];
 
-  push(it) {
-    const first = this.#awaited.shift();
-    if (first) first(it);
-    else this.#come.push(it);
+  push(item) {
+    const first = this.#waiting.shift();
+    if (first) first(item);
+    else this.#items.push(item);
   }
 
   next() {
-    return this.#come.length > 0 ? this.#come.shift() : new Promise((resolve) => this.#awaited.push(resolve));
+    return this.#items.length > 0 ? this.#items.shift() : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   get count() {
-    return this.#come.length;
+    return this.#items.length;
   }
 }
 
-// One connection, from the server's side.
-class Peer {
-  #frames = new Arrivals();
+// Server side of one connection.
+class ServerConnection {
+  #frames = new Queue();
 
   constructor(socket, request) {
     this.socket = socket;
@@ -46,37 +46,37 @@ class Peer {
     socket.on("message", (text) => this.#frames.push(JSON.parse(text)));
   }
 
-  hears() {
+  receive() {
     return this.#frames.next();
   }
 
-  get unheard() {
+  get unreadCount() {
     return this.#frames.count;
   }
 
-  says(...frames) {
+  send(...frames) {
     for (const frame of frames) this.socket.send(JSON.stringify(frame));
   }
 
-  // Hears the connect and answers it; returns what it heard.
-  async welcomes(given = {}) {
-    const connect = await this.hears();
-    this.says({ type: "welcome", user: null, channels: [], refused: [], cursor: "e.100", heartbeat: 25, ...given });
+  // Receives the connect, answers with a welcome, and returns the connect.
+  async welcome(given = {}) {
+    const connect = await this.receive();
+    this.send({ type: "welcome", user: null, channels: [], refused: [], cursor: "e.100", heartbeat: 25, ...given });
     return connect;
   }
 
-  publishes(channel, ...positions) {
-    this.says(...positions.map((position) => ({ type: "message", channel, cursor: `e.${position}`, data: position })));
+  publish(channel, ...positions) {
+    this.send(...positions.map((position) => ({ type: "message", channel, cursor: `e.${position}`, data: position })));
   }
 
-  // Returns when everything said before was heard: a ping is answered in its turn.
-  async isHeard(cursor = "e.0") {
-    this.says({ type: "ping", cursor });
-    for (;;) if ((await this.hears()).type === "pong") return;
+  // Resolves when the client has received every earlier frame, by a ping and its answer.
+  async flush(cursor = "e.0") {
+    this.send({ type: "ping", cursor });
+    for (;;) if ((await this.receive()).type === "pong") return;
   }
 
-  // Ends the connection; without a code, as a line breaks.
-  async ends(code) {
+  // Closes the connection; without a code, breaks it.
+  async end(code) {
     if (code) this.socket.close(code);
     else this.socket.terminate();
     await this.closed;
@@ -84,8 +84,8 @@ class Peer {
 }
 
 export class Server {
-  #peers = new Arrivals();
-  // What the token endpoint was asked, and what it answers: [status, body], or a promise of that.
+  #connections = new Queue();
+  // Requests to the token endpoint, and its next answers: [status, body], or a promise of that.
   requests = [];
   answers = [];
 
@@ -107,15 +107,15 @@ export class Server {
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     });
     this.sockets = new WebSocketServer({ server: this.http });
-    this.sockets.on("connection", (socket, request) => this.#peers.push(new Peer(socket, request)));
+    this.sockets.on("connection", (socket, request) => this.#connections.push(new ServerConnection(socket, request)));
   }
 
-  peer() {
-    return this.#peers.next();
+  connection() {
+    return this.#connections.next();
   }
 
-  get unmet() {
-    return this.#peers.count;
+  get unusedCount() {
+    return this.#connections.count;
   }
 
   stop() {
@@ -125,7 +125,7 @@ export class Server {
   }
 }
 
-// The parts of a document and a window that the module listens to.
+// Document and window with the parts that the module uses.
 export class Page {
   constructor(tags = {}) {
     this.tags = tags;
@@ -140,7 +140,7 @@ export class Page {
     globalThis.addEventListener = this.window.addEventListener.bind(this.window);
   }
 
-  happens(type) {
+  dispatch(type) {
     this.window.dispatchEvent(new Event(type));
     this.document.dispatchEvent(new Event(type));
   }
@@ -151,7 +151,7 @@ export class Page {
   }
 }
 
-// A token that only its reader looks into.
+// Unsigned token with the claims.
 export function tokenOf(claims) {
   const part = (object) => Buffer.from(JSON.stringify(object)).toString("base64url");
   return [part({ alg: "HS256" }), part(claims), "unsigned"].join(".");

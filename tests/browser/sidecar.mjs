@@ -1,4 +1,4 @@
-// The sidecar for a test, and a small app before it: a page that loads the module, and a place to get tokens.
+// Sidecar for a test, and a small app: a page that loads the module, and a token endpoint.
 import { spawn, spawnSync } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
@@ -12,7 +12,7 @@ const BINARY = `${ROOT}target/debug/lineside`;
 const MODULE = `${ROOT}app/assets/javascripts/lineside.js`;
 const SECRET = "a-secret-for-tests-of-32-bytes-or-more";
 
-// Signs a connection token for a user who may read `channels`.
+// Signs a connection token.
 export function sign(sub, { channels = ["board"], seconds = 3600, allow = [] } = {}) {
   const now = Date.now();
   const iat = Math.floor(now / 1000);
@@ -23,10 +23,10 @@ export function sign(sub, { channels = ["board"], seconds = 3600, allow = [] } =
 }
 
 export class Site {
-  // Who asks for a page or a token; null is nobody.
+  // User of the page and its tokens; null if nobody is signed in.
   user = "1";
   seconds = 3600;
-  // Set by a test to hold a page's cursor at some time.
+  // Cursor of the page.
   cursor = "unknown";
   tokens = 0;
   #folder = mkdtempSync(join(tmpdir(), "lineside-module-"));
@@ -54,7 +54,7 @@ export class Site {
     };
   }
 
-  // Starts a sidecar where the last one was.
+  // Starts a sidecar, by default on the address of the last one.
   async run(bind = this.bind) {
     this.#child = spawn(BINARY, { env: this.#settings(bind), cwd: this.#folder });
     this.bind = await new Promise((resolve, reject) => {
@@ -75,7 +75,7 @@ export class Site {
     await once(this.#child, "exit");
   }
 
-  // Publishes, and returns when the sidecar has it.
+  // Publishes, and returns after the sidecar's confirmation.
   publish(channel, data) {
     const given = { env: this.#settings(this.bind), cwd: this.#folder, encoding: "utf8" };
     const { status, stderr } = spawnSync(BINARY, ["publish", channel, JSON.stringify(data)], given);
@@ -90,15 +90,15 @@ export class Site {
   }
 
   #answer({ method, url, headers }, response) {
-    const say = (status, type, body = "") => response.writeHead(status, { "content-type": type }).end(body);
-    if (url === "/lineside.js") return say(200, "text/javascript", readFileSync(MODULE));
+    const send = (status, type, body = "") => response.writeHead(status, { "content-type": type }).end(body);
+    if (url === "/lineside.js") return send(200, "text/javascript", readFileSync(MODULE));
     if (url === "/token" && method === "POST" && headers["x-csrf-token"] === "csrf") {
       this.tokens++;
-      if (this.user === null) return say(401, "text/plain");
-      return say(200, "application/json", JSON.stringify({ token: sign(this.user, this) }));
+      if (this.user === null) return send(401, "text/plain");
+      return send(200, "application/json", JSON.stringify({ token: sign(this.user, this) }));
     }
-    if (url === "/") return say(200, "text/html; charset=utf-8", this.#page());
-    return url === "/elsewhere" ? say(200, "text/html", "<title>elsewhere</title>") : say(404, "text/plain");
+    if (url === "/") return send(200, "text/html; charset=utf-8", this.#page());
+    return url === "/elsewhere" ? send(200, "text/html", "<title>elsewhere</title>") : send(404, "text/plain");
   }
 
   #page() {
@@ -111,11 +111,11 @@ export class Site {
 <meta name="lineside-token-url" content="/token">
 <script type="module">
   import { connect } from "/lineside.js";
-  window.heard = [];
+  window.received = [];
   window.events = [];
   window.lineside = connect();
   const note = (data, message) => {
-    heard.push([message.channel, data]);
+    received.push([message.channel, data]);
     window.last = message;
   };
   lineside.subscribe("board", note);

@@ -1,10 +1,10 @@
-// A person at the demo: a real Chromium with a profile of its own, and every frame that its page's socket received.
+// Visitor of the demo: a Chromium page with its own profile, and all frames that its WebSocket received.
 import { chromium } from "playwright-core";
 
-// Long enough for a busy machine; what does not come within it does not come.
+// Time-out of every wait, long enough for a busy machine.
 const WAIT_MS_MAX = 15_000;
 
-// `options` are Playwright's, beside what every test needs.
+// Launches Chromium. `options`: additional options of Playwright.
 export function launchBrowser(options = {}) {
   return chromium.launch({
     ...options,
@@ -21,8 +21,8 @@ export function launchBrowser(options = {}) {
 }
 
 export class Visitor {
-  // Takes the left seat, alone in its tab. Resolves when the page says that its socket is connected. `options` are
-  // Playwright's for a browser context.
+  // Signs in on the left seat's page. Resolves when the page is connected. `options`: Playwright's options of a browser
+  // context.
   static async signIn(browser, url, name, options = {}) {
     const context = await browser.newContext(options);
     context.setDefaultTimeout(WAIT_MS_MAX);
@@ -57,7 +57,7 @@ export class Visitor {
     await this.page.getByRole("button", { name: "Notify", exact: true }).click();
   }
 
-  // Loads the page again, and awaits `meanwhile` when it is rendered and not yet connected.
+  // Reloads the page, and runs `meanwhile` after it is rendered and before it connects.
   async reload(meanwhile) {
     this.frames = [];
     await this.page.route("**/page.js", async (route) => {
@@ -69,21 +69,21 @@ export class Visitor {
     await this.isConnected();
   }
 
-  // The cursor that the page would be rendered with now.
+  // Cursor of a page rendered now.
   async cursor() {
     const response = await this.page.request.get(this.page.url());
     return (await response.text()).match(/name="lineside-cursor" content="([^"]*)"/)[1];
   }
 
-  // Waits until `body` stands in "posts" or "notices", and gives its list item.
-  async sees(list, body) {
+  // Waits until the list "posts" or "notices" contains `body`, and returns its item.
+  async waitFor(list, body) {
     const item = this.page.locator(`#${list} li`).filter({ hasText: body });
     await item.waitFor();
     return item;
   }
 
-  // Whether `body` stands anywhere on the page or came over its socket.
-  async knowsOf(body) {
+  // Whether `body` is on the page or was received over its socket.
+  async hasReceived(body) {
     return this.frames.some((frame) => frame.includes(body)) || (await this.page.content()).includes(body);
   }
 }
