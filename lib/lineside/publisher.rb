@@ -85,7 +85,7 @@ module Lineside
     # they never commit.
     def open_transactions
       open = Transactions.open
-      Held.settle if open.empty?
+      Deferred.settle if open.empty?
       open.empty? ? open : open.select(&:joinable?)
     end
 
@@ -112,11 +112,11 @@ module Lineside
         raise InTransaction, "publish! cannot wait inside a transaction, because nothing is sent before the commit: " \
                              "call it after the commit, or give now: true to publish at once"
       end
-      parcel = Native.hold(publications, once)
+      encoded = Native.hold(publications, once)
       yield if block_given?
-      return accepted?(parcel, publications.size) if parcel.is_a?(String)
+      return accepted?(encoded, publications.size) if encoded.is_a?(String)
 
-      Held.new(parcel, transactions) { accepted?(Native.publish_held(parcel), publications.size) }
+      Deferred.new(encoded, transactions) { accepted?(Native.publish_held(encoded), publications.size) }
       true
     end
 

@@ -16,14 +16,14 @@ RSpec.describe "Behind nginx", :app, :proxy, :sidecar do
       expect(browser.data_until(1)).to eq [1]
     end
 
-    it "tells the sidecar the browser's address" do
+    it "passes the browser's address to the sidecar" do
       start_sidecar
       serve_behind_nginx
       expect(status(Origin: "https://evil.example", **forwarded)).to eq "403"
       sidecar.written(/event=request_refused peer=203\.0\.113\.7/)
     end
 
-    it "says in the log what to do when it passes no Host" do
+    it "answers 403 and logs a remedy if it passes no Host header" do
       start_sidecar
       serve_behind_nginx { |blocks| blocks.sub(/^.*proxy_set_header Host .*\n/, "") }
       expect_refused_with_remedy
@@ -49,14 +49,14 @@ RSpec.describe "Behind nginx", :app, :proxy, :sidecar do
       expect(browser.data_until(1)).to eq [1]
     end
 
-    it "tells the sidecar the browser's address" do
+    it "passes the browser's address to the sidecar" do
       start_sidecar
       route
       expect(status(Origin: "https://evil.example", **forwarded)).to eq "403"
       sidecar.written(/event=request_refused peer=203\.0\.113\.7/)
     end
 
-    it "says in the log what to do when it passes no Host" do
+    it "answers 403 and logs a remedy if it passes no Host header" do
       start_sidecar
       route { |blocks| blocks.gsub(/^.*proxy_set_header Host .*\n/, "") }
       expect_refused_with_remedy

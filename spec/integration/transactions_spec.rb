@@ -186,7 +186,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     connection.reset_transaction
     publish("next")
     expect(delivered).to eq(["next"])
-    expect(Thread.current.thread_variable_get(:lineside_held)).to be_empty
+    expect(Thread.current.thread_variable_get(:lineside_deferred)).to be_empty
   end
 
   it "is dropped when one of two connections is reset" do

@@ -41,7 +41,7 @@ RSpec.describe Lineside::Instrumentation do
     expect(log.string).to match(/6 were not accepted/)
   end
 
-  it "counts each publication that exceeded spool_seconds_max, and a revocation as one" do
+  it "counts each aged publication, and a revocation as one" do
     use(Lineside.config) { |config| config.spool_seconds_max = 1 }
     Lineside.publish_all([["orders", 1], ["orders", 2], ["orders", 3]])
     Lineside.publish("orders", 4)
