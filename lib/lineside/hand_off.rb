@@ -45,8 +45,8 @@ module Lineside
       [settings.ip_spoofing_check, settings.trusted_proxies]
     end
 
-    # @param env [Hash] of Rack
-    # @return [Array] the response of Rack
+    # @param env [Hash] Rack environment
+    # @return [Array] Rack response
     def call(env)
       return @app.call(env) unless Request.ours?(env)
 
