@@ -1,20 +1,20 @@
-//! Where a reader stands: a position in a journal, the epoch that gives the number its meaning, and both as one string.
+//! Positions in a journal, epochs, and cursors, which combine both.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Positions stay below 2^53, so that JavaScript holds every one exactly.
+/// Maximum position. JavaScript represents integers up to 2^53 - 1 exactly.
 pub const POSITION_MAX: u64 = (1 << 53) - 1;
 
-/// Longest epoch, in bytes.
+/// Maximum length of an epoch, in bytes.
 const EPOCH_BYTES_MAX: usize = 32;
 
-/// The number of a publication in its journal. Increases, and need not be dense. Zero stands before the first.
+/// Number of a publication in its journal. Positions increase, with possible gaps. Zero is before the first publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
 impl Position {
-    /// The position after this one.
+    /// Returns the next position.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -27,22 +27,22 @@ impl fmt::Display for Position {
     }
 }
 
-/// The identity of a journal's numbering: 1 to 32 characters of `A-Z a-z 0-9 _ -`. Cheap to clone.
+/// Identity of a journal's positions: 1 to 32 characters of `A-Z a-z 0-9 _ -`. Cheap to clone.
 ///
-/// A new epoch means that no older position says anything about this journal.
+/// Positions of different epochs are not comparable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(Arc<str>);
 
-/// A text that is not an epoch.
+/// Error of [`Epoch::new`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("an epoch is 1 to 32 characters of A-Z a-z 0-9 _ -")]
 pub struct EpochError;
 
 impl Epoch {
-    /// Takes a text as an epoch.
+    /// Creates an epoch from its text.
     ///
     /// # Errors
-    /// When it is empty, too long or holds another character.
+    /// Returns an error if the text is empty, too long or contains another character.
     pub fn new(text: &str) -> Result<Self, EpochError> {
         let valid = (1..=EPOCH_BYTES_MAX).contains(&text.len())
             && text
@@ -55,7 +55,7 @@ impl Epoch {
         }
     }
 
-    /// The epoch of sixteen random bytes, as 32 hexadecimal digits.
+    /// Creates an epoch of sixteen random bytes, as 32 hexadecimal digits.
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(
@@ -67,13 +67,13 @@ impl Epoch {
         )
     }
 
-    /// The epoch as text.
+    /// Returns the text of the epoch.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The cursor at `position` in this epoch.
+    /// Returns the cursor at `position` in this epoch.
     #[must_use]
     pub fn at(&self, position: Position) -> Cursor {
         Cursor {
@@ -89,21 +89,21 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Epoch and position as one indivisible value, written `<epoch>.<position>`. Opaque to apps.
+/// Epoch and position, written `<epoch>.<position>`. Opaque to apps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Whose numbering the position belongs to.
+    /// Epoch of the position.
     pub epoch: Epoch,
-    /// The newest position that its holder has seen.
+    /// The newest position that the client has received.
     pub position: Position,
 }
 
 impl Cursor {
-    /// Reads the text of a cursor; `None` for anything that is not one.
+    /// Parses a cursor. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, digits) = text.split_once('.')?;
-        // `u64::from_str` would take a leading plus sign.
+        // `u64::from_str` accepts a leading plus sign.
         let canonical = digits.bytes().all(|b| b.is_ascii_digit())
             && (digits == "0" || !digits.starts_with('0'));
         let position = digits
@@ -123,17 +123,17 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// What a client names as the point to resume after. Never an error: what cannot be read resumes as lost.
+/// Point to resume after, from a client. An unreadable cursor is no error: it resumes as lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum After {
-    /// A readable cursor; whether it is ours, the journal decides.
+    /// A cursor, possibly of another epoch.
     Cursor(Cursor),
-    /// `unknown`, or anything unreadable.
+    /// `unknown` or an unreadable text.
     Unknown,
 }
 
 impl After {
-    /// Reads any text.
+    /// Parses a text. Never fails.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         Cursor::parse(text).map_or(Self::Unknown, Self::Cursor)

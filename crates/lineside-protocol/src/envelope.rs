@@ -1,7 +1,7 @@
-//! What a browser receives in `lineside-v1`: JSON envelopes, encoded straight into WebSocket frames.
+//! Envelopes of `lineside-v1` to browsers: JSON, encoded directly into WebSocket frames.
 //!
-//! Frames of a server are not masked (RFC 6455 §5.1), so the bytes of a publication are the same for every connection:
-//! they are encoded once and shared.
+//! Frames from a server are not masked (RFC 6455 §5.1), so each publication is encoded once and its bytes are shared by
+//! all connections.
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
@@ -10,17 +10,19 @@ use crate::codes::{CloseCode, ErrorCode};
 use crate::request::Ref;
 use crate::{Cursor, Epoch, Position};
 
-/// Room for the longest head of an unmasked frame: two bytes and a length of eight (RFC 6455 §5.2).
+/// Maximum size of the head of an unmasked frame, in bytes: two, and a length of eight (RFC 6455 §5.2).
 const FRAME_HEAD_BYTES_MAX: usize = 10;
 
-/// First byte of a frame: final fragment, and the opcode of a text, close or ping frame (RFC 6455 §5.2).
+/// First byte of a text frame: final fragment and opcode (RFC 6455 §5.2).
 const FINAL_TEXT: u8 = 0x81;
+/// First byte of a close frame.
 const FINAL_CLOSE: u8 = 0x88;
+/// First byte of a ping frame.
 const FINAL_PING: u8 = 0x89;
 
-/// One publication as every subscriber of its channel receives it.
+/// Encodes the `message` envelope of one publication as a WebSocket text frame.
 ///
-/// `payload` is one JSON value, tested by the caller; it is copied in as it is.
+/// `payload` must be one valid JSON value. It is copied unchanged.
 #[must_use]
 pub fn message(
     channel: &str,
@@ -29,7 +31,7 @@ pub fn message(
     payload: &[u8],
     resent: bool,
 ) -> Bytes {
-    // Everything around the payload: 46 bytes of keys, the cursor and the channel with room for a few escapes.
+    // Size beside the payload: 46 bytes of keys, the cursor, and the channel with room for a few escapes.
     let around = 96 + epoch.as_str().len() + channel.len() * 2;
     frame(FINAL_TEXT, around + payload.len(), |out| {
         out.extend_from_slice(br#"{"type":"message","channel":"#);
@@ -48,13 +50,13 @@ pub fn message(
     })
 }
 
-/// A WebSocket ping without a payload.
+/// Returns a WebSocket ping frame without a payload.
 #[must_use]
 pub fn websocket_ping() -> Bytes {
     Bytes::from_static(&[FINAL_PING, 0])
 }
 
-/// A WebSocket close frame with the code's number and name.
+/// Encodes a WebSocket close frame with the code's number and name.
 #[must_use]
 pub fn websocket_close(code: CloseCode) -> Bytes {
     frame(FINAL_CLOSE, 2 + code.name.len(), |out| {
@@ -63,148 +65,148 @@ pub fn websocket_close(code: CloseCode) -> Bytes {
     })
 }
 
-/// Every envelope but `message`; docs/protocol.md shows each.
+/// Envelopes other than `message`. docs/protocol.md shows each.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Envelope<'a> {
-    /// Answers `connect`.
+    /// Reply to `connect`.
     Welcome(Welcome<'a>),
-    /// Ends a replay: what follows is live.
+    /// End of a replay. Live messages follow.
     CaughtUp {
-        /// The seam.
+        /// Cursor of the seam between replay and live messages.
         cursor: Cursor,
-        /// The one channel that was replayed; absent after the replay of a connect.
+        /// The replayed channel. Absent after the replay of a connect.
         #[serde(skip_serializing_if = "Option::is_none")]
         channel: Option<&'a str>,
     },
-    /// Answers `subscribe`.
+    /// Reply to `subscribe`.
     Subscribed {
         /// The channel.
         channel: &'a str,
-        /// Never ahead of what was sent: the `after` that was given when a replay follows.
+        /// The request's `after` if a replay follows, otherwise the cursor of the subscription.
         cursor: Cursor,
-        /// Whether everything after the given `after` follows; absent when none was given.
+        /// Whether the replay is complete. Absent without `after`.
         #[serde(skip_serializing_if = "Option::is_none")]
         recovered: Option<bool>,
         /// The request's `ref`.
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a Ref>,
     },
-    /// Answers `unsubscribe`, or says unasked that a right ended.
+    /// Reply to `unsubscribe`, or notice of a subscription that the sidecar ended.
     Unsubscribed {
         /// The channel.
         channel: &'a str,
-        /// Why, when unasked.
+        /// Reason for which the sidecar ended the subscription. Absent in a reply.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "code_name")]
         code: Option<ErrorCode>,
         /// The request's `ref`.
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a Ref>,
     },
-    /// Answers `refresh`.
+    /// Reply to `refresh`.
     Refreshed {
-        /// When the new token ends, in seconds since the Unix epoch.
+        /// Expiry of the new token, in seconds since the Unix epoch.
         exp: u64,
-        /// Every channel now subscribed.
+        /// All subscribed channels.
         channels: Vec<&'a str>,
         /// The request's `ref`.
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a Ref>,
     },
-    /// Answers a request that cannot be met; the connection lives.
+    /// Error reply to a request. The connection stays open.
     Error {
-        /// What went wrong.
+        /// Code of the error.
         #[serde(serialize_with = "error_name")]
         code: ErrorCode,
         /// The request's `ref`.
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a Ref>,
-        /// The channel it was about.
+        /// The channel of the request.
         #[serde(skip_serializing_if = "Option::is_none")]
         channel: Option<&'a str>,
-        /// For people.
+        /// Explanation for people.
         message: &'a str,
     },
-    /// Keeps an idle connection's cursor up to date.
+    /// Heartbeat. Updates the cursor of an idle connection.
     Ping {
-        /// Everything up to here was sent before this.
+        /// Every message up to this cursor was sent before the ping.
         cursor: Cursor,
     },
-    /// Announces the close frame that follows.
+    /// Reason for the close frame that follows.
     Disconnect {
-        /// The close code's number.
+        /// Number of the close code.
         code: u16,
-        /// The close code's name.
+        /// Name of the close code.
         reason: &'a str,
-        /// For people, where there is more to say.
+        /// Explanation for people, if there is more to say.
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<&'a str>,
-        /// When to come again; absent when coming again is of no use.
+        /// Delay before the reconnect, in milliseconds. Absent if the client must not reconnect.
         #[serde(skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
     },
 }
 
-/// The first envelope of every connection that was let in.
+/// First envelope of every accepted connection.
 #[derive(Debug, Serialize)]
 pub struct Welcome<'a> {
-    /// Random; names the connection in the sidecar's logs.
+    /// Random id of the connection, which the sidecar logs.
     pub connection: &'a str,
-    /// The token's `sub`; null when anonymous.
+    /// The token's `sub`, or null for an anonymous connection.
     pub user: Option<&'a str>,
-    /// Every channel now subscribed.
+    /// All subscribed channels.
     pub channels: Vec<&'a str>,
-    /// What of `subscribe` was refused.
+    /// Refused entries of `subscribe`.
     pub refused: Vec<Refused<'a>>,
-    /// Never ahead of what was sent.
+    /// Cursor of the connection: every message up to it was sent.
     pub cursor: Cursor,
-    /// Present when any cursor was given: whether `lost` is empty.
+    /// Whether `lost` is empty. Present if the client gave any cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
-    /// Present when any cursor was given: channels to fetch again.
+    /// Channels whose content the client must fetch again. Present if the client gave any cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<Vec<&'a str>>,
     /// Seconds between pings.
     pub heartbeat: u64,
-    /// What this connection may do.
+    /// Limits of the connection.
     pub limits: Limits,
-    /// Names of what goes beyond the first `lineside-v1`.
+    /// Names of extensions of `lineside-v1` that the server supports.
     pub features: &'static [&'static str],
 }
 
-/// One refused entry of a connect's `subscribe`.
+/// Refused entry of a connect's `subscribe`.
 #[derive(Debug, Serialize)]
 pub struct Refused<'a> {
-    /// The channel as it was asked for.
+    /// The requested channel.
     pub channel: &'a str,
-    /// Why.
+    /// Reason for the refusal.
     #[serde(serialize_with = "error_name")]
     pub code: ErrorCode,
 }
 
-/// The limits of one connection.
+/// Limits of one connection.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Limits {
-    /// Largest message that the server takes, in bytes.
+    /// Maximum size of a message from the client, in bytes.
     pub message_bytes_max: usize,
-    /// Channels at one time.
+    /// Maximum number of subscribed channels.
     pub subscriptions_max: usize,
-    /// Requests a second, on average over ten seconds.
+    /// Maximum number of requests per second, averaged over ten seconds.
     pub requests_per_second_max: u32,
 }
 
 impl Envelope<'_> {
-    /// The envelope as one whole WebSocket text frame.
+    /// Encodes the envelope as a WebSocket text frame.
     #[must_use]
     pub fn frame(&self) -> Bytes {
         frame(FINAL_TEXT, 256, |out| json(out, self))
     }
 }
 
-/// One whole WebSocket frame: `first` is its first byte (RFC 6455 §5.2), `capacity` what `body` will write, in bytes, as
-/// far as is known.
+/// Encodes a WebSocket frame. `first` is its first byte (RFC 6455 §5.2), `capacity` the expected size of the body, in
+/// bytes.
 pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    // The body goes behind room for the longest head, then the head right before it.
+    // The body is written after space for the longest head, then the head directly before the body.
     let mut out = Vec::with_capacity(FRAME_HEAD_BYTES_MAX + capacity);
     out.resize(FRAME_HEAD_BYTES_MAX, 0);
     body(&mut out);
@@ -226,10 +228,10 @@ pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Byt
     Bytes::from(out).slice(start..)
 }
 
-/// The body of a frame of ours, without its head.
+/// Returns the body of an encoded frame.
 ///
 /// # Panics
-/// When the bytes are no frame.
+/// Panics if the bytes are not a frame.
 #[must_use]
 pub fn text(frame: &Bytes) -> Bytes {
     // The second byte is the length, or says how many bytes hold it (RFC 6455 §5.2).

@@ -1,22 +1,22 @@
 //! Frames of the link between a publisher and the sidecar.
 //!
-//! Every frame is a head of eight bytes, options and a body; numbers are big-endian.
+//! Every frame has a head of eight bytes, options and a body. Numbers are big-endian.
 //!
 //! ```text
 //!  0       4      5       6               8
 //!  +-------+------+-------+---------------+-----------+--------+
 //!  | bytes | kind | flags | options_bytes | options … | body … |
 //!  +-------+------+-------+---------------+-----------+--------+
-//!  bytes: all that follows this field, at most FRAME_BYTES_MAX
+//!  bytes: size of the rest of the frame, at most FRAME_BYTES_MAX
 //!
 //!  option:  +---------+-------------+---------+
-//!           | tag u16 | bytes u16   | value … |      tags from 0x8000 are critical: who does not know one
-//!           +---------+-------------+---------+      must refuse the frame; any other is skipped
+//!           | tag u16 | bytes u16   | value … |      tags from 0x8000 are critical: a receiver that does not know
+//!           +---------+-------------+---------+      one refuses the frame; other unknown options are skipped
 //! ```
 //!
-//! A publisher speaks first: `Hello`, answered by `Welcome` or `Fault`. Then it sends `Publish`, `Disconnect` and `Skip`,
-//! and the sidecar answers with cumulative `Ack`s, a `Receipt` where one was asked for, a `Refusal` for what it will never
-//! take, and `Moved` when the journal grew on another publisher's account.
+//! The publisher sends `Hello`, and the sidecar replies with `Welcome` or `Fault`. Then the publisher sends `Publish`,
+//! `Disconnect` and `Skip`, and the sidecar sends cumulative `Ack`s, a `Receipt` for each frame that wants one, a `Refusal`
+//! for each frame that it permanently rejects, and `Moved` when other publishers' entries have advanced the journal.
 
 mod body;
 mod hand_off;
@@ -31,65 +31,65 @@ pub use body::{
 pub use hand_off::{HAND_OFF, HandOff, Taken};
 pub use watch::{Seen, ToWatcher, WATCH, Watch};
 
-/// Largest frame without its length field, in bytes: a `publish_all` of sixteen payloads of the largest size.
+/// Maximum size of a frame without its length field, in bytes: a `publish_all` of sixteen payloads of maximum size.
 pub const FRAME_BYTES_MAX: usize = 16 * crate::PAYLOAD_BYTES_MAX + 64 * 1024;
 
-/// The length field and the rest of the head.
+/// Size of the head with its length field, in bytes.
 pub const HEAD_BYTES: usize = 8;
 
-/// Options from this tag on must be understood or the frame refused.
+/// First tag of critical options. A receiver that does not know one must refuse the frame.
 const CRITICAL: u16 = 0x8000;
 
-/// One frame, split but not yet understood. Its parts share the buffer that was read.
+/// One frame, split from the stream but not decoded. Shares the read buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What the body is.
+    /// Kind of the body.
     pub kind: u8,
-    /// Bits whose meaning depends on the kind; unknown ones are ignored.
+    /// Flags of this kind. Unknown flags are ignored.
     pub flags: u8,
     options: Bytes,
     body: Bytes,
 }
 
-/// Why bytes are not a frame that can be acted on. All but `UnknownOption` end the link.
+/// Error of an invalid frame. Every variant except `UnknownOption` ends the link.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FrameError {
-    /// The length field is below the rest of the head or above the limit.
-    #[error("a frame of {0} bytes; between 4 and {FRAME_BYTES_MAX} are possible")]
+    /// The length field is smaller than the rest of the head or above the limit.
+    #[error("a frame of {0} bytes; 4 to {FRAME_BYTES_MAX} are allowed")]
     Length(usize),
-    /// Options or body end in the middle of a field.
+    /// The options or the body end inside a field.
     #[error("a frame of kind {kind} ends in the middle of {field}")]
     Truncated {
-        /// The kind of the frame.
+        /// Kind of the frame.
         kind: u8,
-        /// The field.
+        /// Name of the field.
         field: &'static str,
     },
-    /// Bytes that should be text are not UTF-8.
+    /// A text field is not UTF-8.
     #[error("{0} is not UTF-8")]
     NotText(&'static str),
-    /// A kind that this end does not know.
+    /// The receiver does not know the kind.
     #[error("a frame of the unknown kind {0}")]
     UnknownKind(u8),
-    /// A critical option that this end does not know.
+    /// The receiver does not know a critical option.
     #[error("the critical option {tag:#06x} is unknown")]
     UnknownOption {
-        /// The option's tag.
+        /// Tag of the option.
         tag: u16,
-        /// The sequence of the frame that carried it, where it has one.
+        /// Sequence of the frame, if it has one.
         sequence: Option<u64>,
     },
-    /// The first bytes of a hello are those of something else.
+    /// A hello or welcome does not begin with the magic bytes.
     #[error("the peer does not speak the protocol of the link")]
     Magic,
-    /// An epoch that is none.
+    /// The epoch or cursor is invalid.
     #[error("the epoch is malformed")]
     Epoch,
 }
 
 impl FrameError {
-    /// The same, of a frame with this sequence.
-    fn about(self, sequence: u64) -> Self {
+    /// Adds the sequence of the frame.
+    fn with_sequence(self, sequence: u64) -> Self {
         match self {
             Self::UnknownOption { tag, .. } => Self::UnknownOption {
                 tag,
@@ -101,10 +101,10 @@ impl FrameError {
 }
 
 impl Frame {
-    /// Takes the next whole frame from the front of `buffer`, or `None` when more bytes are needed. Copies nothing.
+    /// Splits the next complete frame from the front of `buffer`, without copying. Returns `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameError::Length`] and [`FrameError::Truncated`]: the stream cannot be read any further.
+    /// Returns [`FrameError::Length`] or [`FrameError::Truncated`]. The rest of the stream cannot be read.
     pub fn split(buffer: &mut BytesMut) -> Result<Option<Self>, FrameError> {
         let Some(length) = buffer
             .first_chunk::<4>()
@@ -137,7 +137,7 @@ impl Frame {
         }))
     }
 
-    /// The value of the option `known`, after all options have been looked at.
+    /// Checks all options, and returns the value of the option `known`.
     fn option(&self, known: Option<u16>) -> Result<Option<Bytes>, FrameError> {
         let mut rest = self.options.clone();
         let mut found = None;
@@ -166,7 +166,7 @@ impl Frame {
     }
 }
 
-/// Writes a frame: the head, at most one option, and what `body` writes.
+/// Appends a frame: the head, at most one option, and the output of `body`.
 fn encode(
     out: &mut Vec<u8>,
     (kind, flags): (u8, u8),
@@ -192,7 +192,7 @@ fn encode(
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// A length that its caller has bounded already.
+/// Converts a length that the caller has bounded already.
 fn bounded(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }

@@ -1,4 +1,4 @@
-//! What a browser sends in `lineside-v1`: one JSON object a text frame.
+//! Requests of browsers in `lineside-v1`: one JSON object per text frame.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -6,84 +6,85 @@ use serde_json::{Map, Value};
 use crate::After;
 use crate::codes::{BAD_REQUEST, ErrorCode, UNKNOWN_TYPE};
 
-/// Longest text of a `ref`, in bytes: it is echoed, and a counter or a UUID fits many times.
+/// Maximum length of a `ref`, in bytes. Fits a counter or a UUID, and bounds the echo in the reply.
 const REF_BYTES_MAX: usize = 64;
 
-/// A number or short text by which a client matches an answer to its request.
+/// Number or short text that matches a reply to its request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Ref(Value);
 
-/// A request that was understood.
+/// A parsed request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// The first frame of a connection.
     Connect(Connect),
-    /// One more channel, or one channel again from a cursor.
+    /// Subscription of one channel, or its replay from a cursor.
     Subscribe {
         /// Channel, token and cursor.
         entry: Subscribe,
-        /// To be echoed.
+        /// Echoed in the reply.
         reference: Option<Ref>,
     },
-    /// One channel less.
+    /// End of one subscription.
     Unsubscribe {
         /// The channel.
         channel: String,
-        /// To be echoed.
+        /// Echoed in the reply.
         reference: Option<Ref>,
     },
     /// A fresh token for the connection.
     Refresh {
         /// The connection token.
         token: String,
-        /// To be echoed.
+        /// Echoed in the reply.
         reference: Option<Ref>,
     },
-    /// Answers a ping.
+    /// Reply to a ping.
     Pong,
 }
 
-/// Who connects, and what to resume.
+/// Token, channels and cursors of a new connection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Connect {
-    /// The connection token; without one only public channels open.
+    /// The connection token. Without one only public channels can be subscribed.
     pub token: Option<String>,
-    /// Where the channels of the token resume, and those of `subscribe` without a cursor of their own.
+    /// Cursor for the token's channels, and for entries of `subscribe` without their own.
     pub after: Option<After>,
     /// Further channels.
     pub subscribe: Vec<Subscribe>,
-    /// To be echoed when it comes too late.
+    /// Echoed in the error if the connection is connected already.
     pub reference: Option<Ref>,
 }
 
-/// One channel that is asked for.
+/// Subscription of one channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscribe {
-    /// The channel, still untested.
+    /// Name of the channel, not checked yet.
     pub channel: String,
-    /// A channel token, where the connection's own does not open it.
+    /// Channel token, if the connection token does not open the channel.
     pub token: Option<String>,
-    /// Where this channel resumes.
+    /// Cursor to resume after.
     pub after: Option<After>,
 }
 
-/// A frame that is no request; its parts go into the error that answers it.
+/// Error of an invalid request, with the parts of the error reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestError {
     /// [`BAD_REQUEST`] or [`UNKNOWN_TYPE`].
     pub code: ErrorCode,
-    /// The frame's `ref`, if it had one.
+    /// The frame's `ref`, if any.
     pub reference: Option<Ref>,
-    /// For people.
+    /// Explanation for people.
     pub message: String,
 }
 
 impl Request {
-    /// Reads a text frame. Unknown fields are ignored.
+    /// Parses a text frame. Ignores unknown fields.
     ///
     /// # Errors
-    /// When it is not a JSON object, its `type` is unknown, or a field is missing or of the wrong type.
+    /// Returns an error if the text is not a JSON object, its `type` is unknown, or a field is missing or has the wrong
+    /// type.
     pub fn parse(text: &str) -> Result<Self, RequestError> {
         let object = match serde_json::from_str(text) {
             Ok(Value::Object(object)) => object,
@@ -115,7 +116,7 @@ impl Request {
             "pong" => Self::Pong,
             other => {
                 let shown: String = other.chars().take(REF_BYTES_MAX).collect();
-                let message = format!("the type {shown:?} is not known here");
+                let message = format!("the type {shown:?} is unknown");
                 return Err(RequestError {
                     code: UNKNOWN_TYPE,
                     reference,
@@ -139,7 +140,7 @@ impl Connect {
             .map(|entry| {
                 entry
                     .as_object()
-                    .ok_or_else(|| "subscribe must hold objects".into())
+                    .ok_or_else(|| "every entry of subscribe must be an object".into())
                     .and_then(Subscribe::read)
             })
             .collect::<Result<_, String>>()?;
@@ -179,7 +180,7 @@ fn reference(object: &Map<String, Value>) -> Result<Option<Ref>, RequestError> {
         }
         Some(_) => Err(bad(
             None,
-            format!("ref must be a number or a text of at most {REF_BYTES_MAX} bytes"),
+            format!("ref must be a number or a string of at most {REF_BYTES_MAX} bytes"),
         )),
     }
 }
@@ -192,11 +193,11 @@ fn optional(object: &Map<String, Value>, field: &str) -> Result<Option<String>, 
     match object.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{field} must be a text")),
+        Some(_) => Err(format!("{field} must be a string")),
     }
 }
 
-/// A cursor of any wrong type is as unreadable as any wrong text: it resumes as lost.
+/// Returns the point to resume after. A value of the wrong type is an unreadable cursor, and resumes as lost.
 fn after(object: &Map<String, Value>) -> Option<After> {
     match object.get("after") {
         None | Some(Value::Null) => None,

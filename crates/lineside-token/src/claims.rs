@@ -1,163 +1,168 @@
-//! Claims: what a token says, and the rules both signing and verifying hold it to.
+//! Claims of tokens, and their rules. Signing and verification apply the same rules.
+
+use lineside_protocol::channel::{self, NameError, SESSION_ID_BYTES_MAX, USER_PREFIX};
 
 use crate::TOKEN_BYTES_MAX;
 use crate::grant::Grant;
-use crate::name::{self, NameError, SUB_BYTES_MAX, USER_PREFIX};
 
-/// Longest life of a token, in seconds: a day, which bounds how long a revocation must be remembered.
+/// Maximum lifetime of a token, in seconds: one day. It bounds how long the sidecar must remember a revocation.
 pub const TTL_SECONDS_MAX: u64 = 24 * 60 * 60;
 
-/// Longest life of an identity, in seconds: an hour. A cookie is sent wherever its site is asked, and each page renews it.
+/// Maximum lifetime of an identity, in seconds: one hour. Browsers send a cookie with every request to its site, and each
+/// page renews it.
 pub const IDENTITY_TTL_SECONDS_MAX: u64 = 60 * 60;
 
-/// Most entries of `channels`: every one is a subscription made before the browser has asked for anything.
+/// Maximum number of entries in `channels`. The sidecar subscribes to each of them on connect.
 pub const CHANNELS_MAX: usize = 128;
 
-/// Most entries of `allow`: each subscription compares itself with every one.
+/// Maximum number of entries in `allow`. A subscribe request is compared with each of them.
 pub const GRANTS_MAX: usize = 128;
 
-/// Longest id of a session, in bytes: room for any key or digest of an app, and a bound for what a revocation remembers.
-pub const SID_BYTES_MAX: usize = 255;
-
-/// Most characters of a refused name that an error repeats.
+/// Maximum number of characters of an invalid name that an error quotes.
 const SHOWN_CHARS_MAX: usize = 64;
 
-/// What a connection token shall say; checked when it is signed.
+/// Claims of a connection token to sign. Signing checks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionDraft {
-    /// The user's id; none for an anonymous connection.
+    /// Id of the user, or `None` for an anonymous connection.
     pub sub: Option<String>,
-    /// The session, so that it can be revoked by itself.
+    /// Id of the session. A session with an id can be revoked alone.
     pub sid: Option<String>,
     /// Shared channels that are subscribed on connect.
     pub channels: Vec<String>,
-    /// Grants, as [`Grant::parse`] reads them.
+    /// Grants, in the syntax of [`Grant::parse`].
     pub allow: Vec<String>,
-    /// Life in seconds from signing, 1 to [`TTL_SECONDS_MAX`].
+    /// Lifetime in seconds, 1 to [`TTL_SECONDS_MAX`].
     pub ttl_s: u64,
 }
 
-/// What a channel token shall say; checked when it is signed.
+/// Claims of a channel token to sign. Signing checks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelDraft {
-    /// The shared channel that it opens.
+    /// The shared channel that the token opens.
     pub channel: String,
-    /// The one user who may use it; none for whoever holds it.
+    /// Id of the only user who may use the token, or `None` for any bearer.
     pub sub: Option<String>,
-    /// Life in seconds from signing, 1 to [`TTL_SECONDS_MAX`].
+    /// Lifetime in seconds, 1 to [`TTL_SECONDS_MAX`].
     pub ttl_s: u64,
 }
 
-/// What an identity shall say; checked when it is signed.
+/// Claims of an identity to sign. Signing checks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityDraft {
-    /// The user's id.
+    /// Id of the user.
     pub sub: String,
-    /// The session, so that it can be revoked by itself.
+    /// Id of the session. A session with an id can be revoked alone.
     pub sid: Option<String>,
-    /// Life in seconds from signing, 1 to [`IDENTITY_TTL_SECONDS_MAX`].
+    /// Lifetime in seconds, 1 to [`IDENTITY_TTL_SECONDS_MAX`].
     pub ttl_s: u64,
 }
 
-/// What a genuine connection token says, or an identity, which opens its user's channel alone. Only this crate makes one.
+/// Verified claims of a connection token or of an identity. An identity opens its user's channel only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionClaims {
-    /// The user's id; none for an anonymous connection. `user:<sub>` is a valid channel.
+    /// Id of the user, or `None` for an anonymous connection. `user:<sub>` is a valid channel name.
     pub sub: Option<String>,
-    /// The session, of 1 to [`SID_BYTES_MAX`] bytes.
+    /// Id of the session, of 1 to [`SESSION_ID_BYTES_MAX`] bytes.
     pub sid: Option<String>,
-    /// Shared channels to subscribe on connect, as the token lists them: a name may stand there twice.
+    /// Shared channels to subscribe to on connect, in the token's order. May contain duplicates.
     pub channels: Vec<String>,
-    /// What may be subscribed on request.
+    /// Grants for channels that are subscribed on request.
     pub allow: Vec<Grant>,
-    /// When it was signed, in milliseconds since the Unix epoch: what revocations are compared with.
+    /// Time of signing, in milliseconds since the Unix epoch. Revocations are compared with it.
     pub iat_ms: u64,
-    /// The first second, since the Unix epoch, at which it has expired; [`LEEWAY_MS`](crate::LEEWAY_MS) comes on top.
+    /// Time of expiry, in seconds since the Unix epoch. The token is accepted for [`LEEWAY_MS`](crate::LEEWAY_MS) longer.
     pub exp: u64,
 }
 
-/// What a genuine channel token says. Only this crate makes one.
+/// Verified claims of a channel token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelClaims {
-    /// The shared channel that it opens.
+    /// The shared channel that the token opens.
     pub channel: String,
-    /// The one user who may use it; none for whoever holds it.
+    /// Id of the only user who may use the token, or `None` for any bearer.
     pub sub: Option<String>,
-    /// When it was signed, in milliseconds since the Unix epoch.
+    /// Time of signing, in milliseconds since the Unix epoch.
     pub iat_ms: u64,
-    /// The first second, since the Unix epoch, at which it has expired; [`LEEWAY_MS`](crate::LEEWAY_MS) comes on top.
+    /// Time of expiry, in seconds since the Unix epoch. The token is accepted for [`LEEWAY_MS`](crate::LEEWAY_MS) longer.
     pub exp: u64,
 }
 
-/// Why claims are refused, by signing and verifying alike.
+/// Rule that claims break. Signing and verification return the same errors.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ClaimError {
-    /// A claim that must be there is not.
+    /// A required claim is missing.
     #[error("the claim {claim} is missing")]
     Missing {
-        /// Its name.
+        /// Name of the claim.
         claim: &'static str,
     },
-    /// A claim of the wrong JSON type.
+    /// A claim has the wrong JSON type.
     #[error("the claim {claim} must be {want}")]
     Type {
-        /// Its name.
+        /// Name of the claim.
         claim: &'static str,
-        /// The type it must have.
+        /// The required type.
         want: &'static str,
     },
-    /// A token for something else.
+    /// The token has another purpose.
     #[error("aud must be the string {want:?}: a token serves one purpose")]
     Audience {
-        /// The purpose it was presented for.
+        /// The required `aud`.
         want: &'static str,
     },
-    /// `iat` and `iat_ms` name different seconds.
+    /// `iat` is not the second of `iat_ms`.
     #[error("iat must be iat_ms in whole seconds, rounded down")]
     Issue,
-    /// A life of no time, or of too much.
+    /// The lifetime is zero or too long.
     #[error("the token lives {ttl_s} s from iat to exp; 1 to {max} are allowed")]
     Ttl {
-        /// The limit of its kind.
+        /// Maximum lifetime of this kind of token, in seconds.
         max: u64,
-        /// Seconds from `iat` to `exp`; 0 also when `exp` comes first.
+        /// Seconds from `iat` to `exp`; 0 if `exp` is before `iat`.
         ttl_s: u64,
     },
-    /// A name that cannot stand where it does.
-    #[error("the claim {claim} holds {shown:?}: {problem}")]
+    /// A claim contains an invalid name.
+    #[error("the claim {claim} contains {shown:?}: {problem}")]
     Name {
-        /// The claim that holds it.
+        /// Name of the claim.
         claim: &'static str,
-        /// How the name begins, at most 64 characters.
+        /// The first 64 characters of the invalid name.
         shown: String,
-        /// The rule it breaks.
+        /// The rule that the name breaks.
         problem: NameError,
     },
-    /// More entries than a list may have.
+    /// The session id is empty or too long.
+    #[error("the claim sid has {bytes} bytes; 1 to {SESSION_ID_BYTES_MAX} are allowed")]
+    SessionId {
+        /// Length of the id, in bytes.
+        bytes: usize,
+    },
+    /// A list has too many entries.
     #[error("the claim {claim} has {count} entries; at most {max} are allowed")]
     TooMany {
-        /// The list.
+        /// Name of the claim.
         claim: &'static str,
-        /// Its entries.
+        /// Number of entries.
         count: usize,
-        /// The limit.
+        /// Maximum number of entries.
         max: usize,
     },
-    /// Together they make a longer token than is ever read.
+    /// The signed token would be too long.
     #[error(
-        "the token would have {bytes} bytes; at most {TOKEN_BYTES_MAX} are read, use a prefix in allow"
+        "the token would have {bytes} bytes; at most {TOKEN_BYTES_MAX} are allowed, use a prefix in allow"
     )]
     TooLong {
-        /// Its length.
+        /// Length of the token, in bytes.
         bytes: usize,
     },
 }
 
 impl ConnectionClaims {
-    /// Whether the bearer may subscribe to that channel: its own user's, one of `channels`, or one that a grant opens.
-    /// No other reserved name is ever opened.
+    /// Returns whether the bearer may subscribe to the channel: the channel of user `sub`, one of `channels`, or a channel
+    /// that a grant opens. All other reserved names are refused.
     #[must_use]
     pub fn opens(&self, channel: &str) -> bool {
         match channel.strip_prefix(USER_PREFIX) {
@@ -169,17 +174,19 @@ impl ConnectionClaims {
         }
     }
 
-    /// Holds the draft to every rule but those of the clock.
+    /// Checks the draft against every rule that does not depend on the current time.
     pub(crate) fn new(draft: ConnectionDraft, iat_ms: u64) -> Result<Self, ClaimError> {
         check_sub(draft.sub.as_deref())?;
         check_sid(draft.sid.as_deref())?;
         check_count("channels", draft.channels.len(), CHANNELS_MAX)?;
         check_count("allow", draft.allow.len(), GRANTS_MAX)?;
         for channel in &draft.channels {
-            name::check_shared(channel).map_err(|problem| refused("channels", channel, problem))?;
+            channel::check_shared(channel)
+                .map_err(|problem| invalid_name("channels", channel, problem))?;
         }
-        let parse =
-            |text: &String| Grant::parse(text).map_err(|problem| refused("allow", text, problem));
+        let parse = |text: &String| {
+            Grant::parse(text).map_err(|problem| invalid_name("allow", text, problem))
+        };
         Ok(Self {
             allow: draft.allow.iter().map(parse).collect::<Result<_, _>>()?,
             sub: draft.sub,
@@ -190,7 +197,7 @@ impl ConnectionClaims {
         })
     }
 
-    /// Holds the draft of an identity to every rule but those of the clock.
+    /// Checks the draft of an identity against every rule that does not depend on the current time.
     pub(crate) fn of_identity(draft: IdentityDraft, iat_ms: u64) -> Result<Self, ClaimError> {
         expiry(iat_ms, draft.ttl_s, IDENTITY_TTL_SECONDS_MAX)?;
         let draft = ConnectionDraft {
@@ -204,17 +211,17 @@ impl ConnectionClaims {
 }
 
 impl ChannelClaims {
-    /// Whether a connection of that user (none: an anonymous one) may use the token.
+    /// Returns whether a connection of that user may use the token; `None` is an anonymous connection.
     #[must_use]
     pub fn admits(&self, user: Option<&str>) -> bool {
         self.sub.is_none() || self.sub.as_deref() == user
     }
 
-    /// Holds the draft to every rule but those of the clock.
+    /// Checks the draft against every rule that does not depend on the current time.
     pub(crate) fn new(draft: ChannelDraft, iat_ms: u64) -> Result<Self, ClaimError> {
         check_sub(draft.sub.as_deref())?;
-        name::check_shared(&draft.channel)
-            .map_err(|problem| refused("channel", &draft.channel, problem))?;
+        channel::check_shared(&draft.channel)
+            .map_err(|problem| invalid_name("channel", &draft.channel, problem))?;
         let exp = expiry(iat_ms, draft.ttl_s, TTL_SECONDS_MAX)?;
         Ok(Self {
             channel: draft.channel,
@@ -227,18 +234,13 @@ impl ChannelClaims {
 
 fn check_sub(sub: Option<&str>) -> Result<(), ClaimError> {
     let Some(sub) = sub else { return Ok(()) };
-    name::check_text(sub, SUB_BYTES_MAX).map_err(|problem| refused("sub", sub, problem))
+    channel::check_user_id(sub).map_err(|problem| invalid_name("sub", sub, problem))
 }
 
 fn check_sid(sid: Option<&str>) -> Result<(), ClaimError> {
-    let (bytes, max) = (sid.map_or(1, str::len), SID_BYTES_MAX);
-    match bytes {
-        0 => Err(refused("sid", "", NameError::Empty)),
-        _ if bytes > max => {
-            let shown = sid.unwrap_or_default();
-            Err(refused("sid", shown, NameError::TooLong { bytes, max }))
-        }
-        _ => Ok(()),
+    match sid.map(str::len) {
+        None | Some(1..=SESSION_ID_BYTES_MAX) => Ok(()),
+        Some(bytes) => Err(ClaimError::SessionId { bytes }),
     }
 }
 
@@ -250,7 +252,7 @@ fn check_count(claim: &'static str, count: usize, max: usize) -> Result<(), Clai
     }
 }
 
-/// The second at which a token of that age and life expires.
+/// Returns the time of expiry, in seconds since the Unix epoch.
 fn expiry(iat_ms: u64, ttl_s: u64, max: u64) -> Result<u64, ClaimError> {
     if (1..=max).contains(&ttl_s) {
         Ok(iat_ms / 1000 + ttl_s)
@@ -259,7 +261,7 @@ fn expiry(iat_ms: u64, ttl_s: u64, max: u64) -> Result<u64, ClaimError> {
     }
 }
 
-fn refused(claim: &'static str, name: &str, problem: NameError) -> ClaimError {
+fn invalid_name(claim: &'static str, name: &str, problem: NameError) -> ClaimError {
     ClaimError::Name {
         claim,
         shown: name.chars().take(SHOWN_CHARS_MAX).collect(),

@@ -1,41 +1,41 @@
-//! Grants: what a connection may subscribe to on request.
+//! Grants: the channels that a connection may subscribe to on request.
 
-use crate::name::{self, NAME_BYTES_MAX, NameError};
+use lineside_protocol::channel::{self, NameError};
 
 /// One entry of `allow`: an exact name (`news`), a prefix (`chat:*`), or everything (`*`).
 ///
-/// No grant opens a reserved name: `user:` and `cable:` are tested before it. Bytes are compared as they are.
+/// No grant opens a channel under `user:` or `cable:`. Names are compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant(String);
 
 impl Grant {
-    /// Reads a grant. One that could only match reserved names (`user:*`, `cable:x`) is no error, it opens nothing.
+    /// Parses a grant. A grant that matches reserved names only (`user:*`, `cable:x`) is valid and opens nothing.
     ///
     /// # Errors
-    /// [`NameError`] if the text is not a channel's name, such a name that ends in `:` and one `*`, or `*` alone.
+    /// Returns [`NameError`] unless the text is `*`, a channel name, or a channel name that ends in `:` followed by `*`.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let stem = text
             .strip_suffix('*')
             .filter(|stem| stem.ends_with(':'))
             .unwrap_or(text);
-        // Cable streams have rules of their own; nothing under a reserved prefix is opened, so nothing there is judged.
-        if text != "*" && !name::is_reserved(stem) {
-            name::check_text(stem, NAME_BYTES_MAX)?;
+        // A reserved stem is not checked: such a grant opens nothing, and cable streams have rules of their own.
+        if text != "*" && !channel::is_reserved(stem) {
+            channel::check(stem)?;
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// Whether this grant lets its bearer subscribe to that channel. Never true for a reserved or an invalid name.
+    /// Returns whether this grant opens the channel. Always false for a reserved or an invalid name.
     #[must_use]
     pub fn opens(&self, channel: &str) -> bool {
-        name::check_shared(channel).is_ok()
+        channel::check_shared(channel).is_ok()
             && match self.0.strip_suffix('*') {
                 Some(prefix) => channel.starts_with(prefix),
                 None => channel == self.0,
             }
     }
 
-    /// The grant as it stands in the token.
+    /// Returns the text of the grant, as in the token.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

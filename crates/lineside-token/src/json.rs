@@ -1,4 +1,4 @@
-//! JSON objects read strictly: no name twice, and every value of the type it must have.
+//! Strict reader of JSON objects: no duplicate names, and only values of the expected types.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,24 +8,24 @@ use serde_json::Value;
 
 use crate::claims::ClaimError;
 
-/// The members of one object, taken out as they are read.
+/// Members of one JSON object. Each is removed when it is read.
 ///
-/// serde_json lets the last of two equal names win, others the first: a token that holds one twice means different
-/// things to different readers, so it is refused. Values that nobody takes are ignored whole, with whatever they hold.
+/// An object with a duplicate name is refused: serde_json keeps the last value and other parsers the first, so the same
+/// token would have two meanings. Members that are never read are ignored.
 pub(crate) struct Members(BTreeMap<String, Value>);
 
 impl Members {
-    /// Reads exactly one object; none if it is anything else or holds a name twice.
-    pub(crate) fn read(json: &[u8]) -> Option<Self> {
+    /// Parses one object. Returns `None` for anything else, and for an object with a duplicate name.
+    pub(crate) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
 
     pub(crate) fn text(&mut self, claim: &'static str) -> Result<Option<String>, ClaimError> {
-        match self.take(claim) {
+        match self.remove(claim) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(ClaimError::Type {
@@ -35,13 +35,13 @@ impl Members {
         }
     }
 
-    /// A list that is absent is empty.
+    /// Removes a list of strings. A missing list is empty.
     pub(crate) fn texts(&mut self, claim: &'static str) -> Result<Vec<String>, ClaimError> {
         let wrong = ClaimError::Type {
             claim,
             want: "an array of strings",
         };
-        match self.take(claim) {
+        match self.remove(claim) {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => values
                 .into_iter()
@@ -57,13 +57,13 @@ impl Members {
         }
     }
 
-    /// A point in time. RFC 7519 would allow fractions; nothing needs them, and every reader rounds them differently.
+    /// Removes a time. Fractions are refused, although RFC 7519 allows them: parsers round them differently.
     pub(crate) fn time(&mut self, claim: &'static str) -> Result<Option<u64>, ClaimError> {
         let wrong = ClaimError::Type {
             claim,
             want: "a whole number that is not negative",
         };
-        self.take(claim)
+        self.remove(claim)
             .map(|value| value.as_u64().ok_or(wrong))
             .transpose()
     }
@@ -71,14 +71,14 @@ impl Members {
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Once)
+        deserializer.deserialize_map(UniqueNames)
     }
 }
 
-/// Builds [`Members`], refusing a name that has been seen.
-struct Once;
+/// Builds [`Members`], and fails at a duplicate name.
+struct UniqueNames;
 
-impl<'de> Visitor<'de> for Once {
+impl<'de> Visitor<'de> for UniqueNames {
     type Value = Members;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Once {
         let mut members = BTreeMap::new();
         while let Some((name, value)) = map.next_entry::<String, Value>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands twice"));
+                return Err(A::Error::custom("duplicate name"));
             }
         }
         Ok(Members(members))

@@ -1,73 +1,72 @@
-//! Keys: which secrets sign and verify, and how an app derives one.
+//! Secrets that sign and verify tokens, and the derivation of a secret from an app's own key.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Shortest secret, in bytes: as long as the output of SHA-256, which RFC 7518 §3.2 demands of HS256.
+/// Minimum length of a secret, in bytes: the output length of SHA-256, which RFC 7518 §3.2 requires for HS256.
 pub const KEY_BYTES_MIN: usize = 32;
 
-/// Most secrets in one list. A rotation needs two; each further one costs every forged token another HMAC.
+/// Maximum number of secrets in one list. A rotation needs two. Each forged token costs one HMAC per secret.
 pub const KEYS_MAX: usize = 8;
 
-/// What a fingerprint is the MAC of. It has no dot, so no token's signature can be taken for a fingerprint.
+/// Input of the fingerprint's MAC. It contains no dot, so the signature of a token is never a fingerprint.
 const FINGERPRINT_TEXT: &[u8] = b"lineside key fingerprint v1";
 
-/// Bytes of a fingerprint: enough to tell keys apart. It tells nothing of a random key, but would confirm a guessed one.
+/// Length of a fingerprint, in bytes. It reveals nothing about a random key, but confirms a guessed one.
 const FINGERPRINT_BYTES: usize = 8;
 
-/// HKDF's `info` for the secret that an app derives from its own key.
+/// HKDF `info` of the secret that an app derives from its own key.
 const DERIVE_INFO: &[u8] = b"lineside/secret/v1";
 
-/// Bytes of a derived secret, before it is written in hexadecimal.
+/// Length of a derived secret, in bytes before hexadecimal encoding.
 const DERIVED_BYTES: usize = 32;
 
-/// Why a list of secrets is refused. No variant holds any part of one; positions count from 1.
+/// Rule that a list of secrets breaks. No variant contains any part of a secret. Positions count from 1.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
-    /// A list that is empty, or an entry that is.
+    /// The list or one of its entries is empty.
     #[error(
         "secret {position} of the list is empty; give at least {KEY_BYTES_MIN} random bytes, or remove its comma"
     )]
     Empty {
-        /// Place in the list.
+        /// Position in the list.
         position: usize,
     },
-    /// An entry that could be guessed for its length.
+    /// The secret is too short.
     #[error("secret {position} of the list has {bytes} bytes; at least {KEY_BYTES_MIN} are needed")]
     Short {
-        /// Place in the list.
+        /// Position in the list.
         position: usize,
-        /// Its length without the white space around it.
+        /// Length without surrounding white space, in bytes.
         bytes: usize,
     },
-    /// An entry that is one byte over and over.
+    /// The secret repeats a single byte.
     #[error("secret {position} of the list repeats a single byte; use random bytes")]
     Repeated {
-        /// Place in the list.
+        /// Position in the list.
         position: usize,
     },
-    /// More entries than [`KEYS_MAX`].
-    #[error("the list has {count} secrets; at most {KEYS_MAX} are kept, drop the oldest")]
+    /// The list has more entries than [`KEYS_MAX`].
+    #[error("the list has {count} secrets; at most {KEYS_MAX} are allowed, remove the oldest")]
     TooMany {
-        /// Entries in the list.
+        /// Number of secrets in the list.
         count: usize,
     },
 }
 
-/// The secrets of one deployment: the first signs, all verify, so that a secret can be rotated without refusing what
-/// the old one signed. Shown nowhere, wiped from memory on drop.
+/// Secrets of one deployment. The first signs and all verify, so that tokens of the old secret stay valid during a
+/// rotation. The secrets are never shown, and are wiped from memory on drop.
 pub struct Keys {
     keys: Vec<Key>,
 }
 
 impl Keys {
-    /// Reads a comma-separated list; white space around a secret is not part of it. The text itself stays the caller's
-    /// to wipe.
+    /// Parses a comma-separated list, and ignores white space around each secret. The caller must wipe the text itself.
     ///
     /// # Errors
-    /// [`KeyError`] for the first secret that is empty, short or a single repeated byte, or if there are too many.
+    /// Returns [`KeyError`] for the first secret that is empty, short or a single repeated byte, or if there are too many.
     pub fn parse(list: &str) -> Result<Self, KeyError> {
         let count = list.split(',').count();
         if count > KEYS_MAX {
@@ -80,25 +79,25 @@ impl Keys {
         Ok(Self { keys })
     }
 
-    /// Names the signing key without telling it, so that both ends of the link can see whether they share it: the first
-    /// 8 bytes of HMAC-SHA256(first secret, `lineside key fingerprint v1`).
+    /// Returns the fingerprint of the signing key: the first 8 bytes of HMAC-SHA256(first secret,
+    /// `lineside key fingerprint v1`). Both ends of the link compare fingerprints to detect different secrets.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; FINGERPRINT_BYTES] {
         self.signing().fingerprint()
     }
 
-    /// The fingerprints of all keys, the signing one first.
+    /// Returns the fingerprints of all keys, the signing key first.
     #[must_use]
     pub fn fingerprints(&self) -> Vec<[u8; FINGERPRINT_BYTES]> {
         self.keys.iter().map(Key::fingerprint).collect()
     }
 
-    /// The MAC of the signing key over these bytes.
+    /// Returns the MAC of the bytes under the signing key.
     pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 32] {
         self.signing().mac(bytes).finalize().into_bytes().into()
     }
 
-    /// Whether one of the keys made this MAC over these bytes. Each comparison takes the same time wherever they differ.
+    /// Returns whether any of the keys produced the MAC. Compares in constant time.
     pub(crate) fn verify(&self, bytes: &[u8], mac: &[u8]) -> bool {
         self.keys
             .iter()
@@ -118,11 +117,10 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// The secret that an app derives from its `secret_key_base`, so that the key itself never leaves it: HKDF-SHA256
-/// (RFC 5869) without salt, `info` `lineside/secret/v1`, 32 bytes in lower-case hexadecimal, ready for [`Keys::parse`].
+/// Derives a secret from an app's `secret_key_base`, so that the key itself stays in the app: HKDF-SHA256 (RFC 5869)
+/// without salt, `info` `lineside/secret/v1`, 32 bytes in lower-case hexadecimal. [`Keys::parse`] accepts the result.
 ///
-/// It is as strong as what it is derived from and hides how weak that was: an empty or short key must be refused by the
-/// caller.
+/// The caller must refuse an empty or short key: the derived secret is only as strong as its input, and hides its length.
 #[must_use]
 #[expect(
     clippy::missing_panics_doc,
@@ -132,11 +130,11 @@ pub fn derive(app_key: &[u8]) -> String {
     let mut secret = Zeroizing::new([0; DERIVED_BYTES]);
     Hkdf::<Sha256>::new(None, app_key)
         .expand(DERIVE_INFO, secret.as_mut())
-        .expect("one block of HKDF is always to be had");
+        .expect("HKDF yields 32 bytes for any input");
     secret.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// One secret that has passed the rules; wiped on drop.
+/// One valid secret. Wiped from memory on drop.
 struct Key(Zeroizing<Vec<u8>>);
 
 impl Key {
@@ -154,7 +152,7 @@ impl Key {
 
     fn fingerprint(&self) -> [u8; FINGERPRINT_BYTES] {
         let mac: [u8; 32] = self.mac(FINGERPRINT_TEXT).finalize().into_bytes().into();
-        std::array::from_fn(|place| mac[place])
+        std::array::from_fn(|index| mac[index])
     }
 
     fn mac(&self, bytes: &[u8]) -> Hmac<Sha256> {

@@ -1,8 +1,9 @@
-//! Tokens: whether one is genuine and in date, and what it lets its bearer read.
+//! Tokens: signing, verification, and the channels that a token opens.
 //!
-//! A token is a JWT (RFC 7519) in compact form, signed with HS256 (RFC 7515, RFC 7518 §3.2) and nothing else. It serves
-//! one purpose, told by `aud`: a *connection token* identifies a browser and opens its channels, a *channel token* opens
-//! one channel, an *identity* says whose browser it is and travels in a cookie. The same rules hold for signing and for verifying, because both pass through the same constructor.
+//! A token is a JWT (RFC 7519) in compact form, signed with HS256 (RFC 7515, RFC 7518 §3.2) and no other algorithm. Its
+//! `aud` names its one purpose: a *connection token* identifies a browser and opens its channels, a *channel token* opens
+//! one channel, and an *identity* is the cookie that names a browser's user. Signing and verification apply the same
+//! rules, because both use the same constructors.
 //!
 //! Pure functions: no IO, no async, no clock. Time is an argument, in milliseconds since the Unix epoch.
 //!
@@ -29,24 +30,23 @@ mod claims;
 mod grant;
 mod json;
 mod key;
-mod name;
 mod sign;
 mod verify;
 
 pub use claims::{
     CHANNELS_MAX, ChannelClaims, ChannelDraft, ClaimError, ConnectionClaims, ConnectionDraft,
-    GRANTS_MAX, IDENTITY_TTL_SECONDS_MAX, IdentityDraft, SID_BYTES_MAX, TTL_SECONDS_MAX,
+    GRANTS_MAX, IDENTITY_TTL_SECONDS_MAX, IdentityDraft, TTL_SECONDS_MAX,
 };
 pub use grant::Grant;
 pub use key::{KEY_BYTES_MIN, KEYS_MAX, KeyError, Keys, derive};
-pub use name::{NAME_BYTES_MAX, NameError, SUB_BYTES_MAX};
+pub use lineside_protocol::channel::{NameError, SESSION_ID_BYTES_MAX as SID_BYTES_MAX};
 pub use sign::{sign_channel, sign_connection, sign_identity};
 pub use verify::{LEEWAY_MS, TokenError, verify_channel, verify_connection, verify_identity};
 
-/// Longest token, in bytes: refused before anything is decoded, and never signed.
+/// Maximum length of a token, in bytes. Longer tokens are never signed, and are refused before they are decoded.
 ///
-/// 8 KiB is what nginx takes for one request line or header by default (`large_client_header_buffers`), and a token may
-/// travel in either.
+/// 8 KiB is nginx's default limit for one request line or header (`large_client_header_buffers`), and a token may be sent
+/// in either.
 pub const TOKEN_BYTES_MAX: usize = 8192;
 
 /// `aud` of a connection token.

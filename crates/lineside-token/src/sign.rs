@@ -1,5 +1,4 @@
-//! Signing: makes only what [`verify_connection`](crate::verify_connection), [`verify_channel`](crate::verify_channel)
-//! and [`verify_identity`](crate::verify_identity) would take, so that a mistake shows where it is made.
+//! Signing of tokens. Refuses every claim that verification would refuse, so that mistakes show where they are made.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,10 +11,10 @@ use crate::grant::Grant;
 use crate::key::Keys;
 use crate::{CHANNEL_AUDIENCE, CONNECTION_AUDIENCE, IDENTITY_AUDIENCE, TOKEN_BYTES_MAX};
 
-/// The JOSE header of every token (RFC 7515 §4).
+/// JOSE header of every token (RFC 7515 §4).
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// The claims of a token as they are written (RFC 7519 §4.1, and our own).
+/// Claims of a token, in order of encoding (RFC 7519 §4.1, and our own).
 #[derive(Default, Serialize)]
 struct Payload<'a> {
     aud: &'a str,
@@ -37,7 +36,7 @@ struct Payload<'a> {
 /// Signs a connection token, issued at `now_ms` (milliseconds since the Unix epoch), with the first key.
 ///
 /// # Errors
-/// [`ClaimError`] for whatever verifying would refuse: a name, a grant, a life of 0 s or more than a day, too much.
+/// Returns [`ClaimError`] for an invalid name or grant, a lifetime outside 1 s to one day, or claims that are too long.
 pub fn sign_connection(
     draft: ConnectionDraft,
     keys: &Keys,
@@ -61,7 +60,7 @@ pub fn sign_connection(
 /// Signs an identity, issued at `now_ms` (milliseconds since the Unix epoch), with the first key.
 ///
 /// # Errors
-/// [`ClaimError`] for whatever verifying would refuse: an id, a life of 0 s or more than an hour.
+/// Returns [`ClaimError`] for an invalid id or a lifetime outside 1 s to one hour.
 pub fn sign_identity(draft: IdentityDraft, keys: &Keys, now_ms: u64) -> Result<String, ClaimError> {
     let claims = ConnectionClaims::of_identity(draft, now_ms)?;
     let payload = Payload {
@@ -79,7 +78,7 @@ pub fn sign_identity(draft: IdentityDraft, keys: &Keys, now_ms: u64) -> Result<S
 /// Signs a channel token, issued at `now_ms` (milliseconds since the Unix epoch), with the first key.
 ///
 /// # Errors
-/// [`ClaimError`] for whatever verifying would refuse: a name, a life of 0 s or more than a day.
+/// Returns [`ClaimError`] for an invalid name or a lifetime outside 1 s to one day.
 pub fn sign_channel(draft: ChannelDraft, keys: &Keys, now_ms: u64) -> Result<String, ClaimError> {
     let claims = ChannelClaims::new(draft, now_ms)?;
     let payload = Payload {
@@ -94,10 +93,10 @@ pub fn sign_channel(draft: ChannelDraft, keys: &Keys, now_ms: u64) -> Result<Str
     seal(&payload, keys)
 }
 
-/// The compact serialisation of RFC 7515 §7.1.
+/// Signs the claims and encodes the token in the compact form (RFC 7515 §7.1).
 fn seal(payload: &Payload<'_>, keys: &Keys) -> Result<String, ClaimError> {
     let json =
-        serde_json::to_vec(payload).expect("texts and whole numbers always have a JSON form");
+        serde_json::to_vec(payload).expect("strings and integers can always be encoded as JSON");
     let mut token = URL_SAFE_NO_PAD.encode(HEADER) + "." + &URL_SAFE_NO_PAD.encode(json);
     let mac = keys.sign(token.as_bytes());
     token += ".";

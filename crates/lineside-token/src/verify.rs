@@ -1,4 +1,4 @@
-//! Verifying: the MAC first, then the header, then the claims, then the clock.
+//! Verification of tokens: the MAC first, then the header, then the claims, then the times.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,69 +11,71 @@ use crate::json::Members;
 use crate::key::Keys;
 use crate::{CHANNEL_AUDIENCE, CONNECTION_AUDIENCE, IDENTITY_AUDIENCE, TOKEN_BYTES_MAX};
 
-/// How far the signer's clock may be off, in milliseconds, either way: machines that keep time by NTP differ by less.
+/// Tolerated difference between the clocks of signer and verifier, in milliseconds. Machines with NTP differ by less.
 pub const LEEWAY_MS: u64 = 5000;
 
-/// Why a token is refused. For browsers: [`Expired`](Self::Expired) is `token_expired`,
-/// [`NotYetValid`](Self::NotYetValid) is `token_not_yet_valid`, everything else is `token_invalid`. No variant holds any
-/// part of the token's text.
+/// Rule that a token breaks. Browsers are sent `token_expired` for [`Expired`](Self::Expired), `token_not_yet_valid` for
+/// [`NotYetValid`](Self::NotYetValid), and `token_invalid` for all others. No variant contains any part of the token.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenError {
-    /// Longer than [`TOKEN_BYTES_MAX`]; nothing of it was read.
-    #[error("the token has {bytes} bytes; at most {TOKEN_BYTES_MAX} are read")]
+    /// The token is longer than [`TOKEN_BYTES_MAX`], and was not decoded.
+    #[error("the token has {bytes} bytes; at most {TOKEN_BYTES_MAX} are allowed")]
     TooLong {
-        /// Its length.
+        /// Length of the token, in bytes.
         bytes: usize,
     },
-    /// Not the compact serialisation of RFC 7515.
+    /// The token is not in the compact form of RFC 7515.
     #[error("the token is not three parts with a dot between them")]
     Shape,
-    /// A part that is not canonical base64url without padding.
+    /// A part is not canonical base64url without padding.
     #[error("the token's {part} is not base64url without padding")]
     Encoding {
-        /// Which of the three.
+        /// `header`, `claims` or `signature`.
         part: &'static str,
     },
-    /// A MAC that no key has made.
+    /// No key produced the signature.
     #[error(
-        "the token's signature fits none of the secrets; sign it with HS256 and the secret of this sidecar"
+        "the token's signature matches none of the secrets; sign it with HS256 and the secret of this sidecar"
     )]
     Signature,
-    /// A part that is not one JSON object, or holds a name twice.
-    #[error("the token's {part} is not one JSON object with each name once")]
+    /// A part is not one JSON object, or has a duplicate name.
+    #[error("the token's {part} is not one JSON object with unique names")]
     Json {
-        /// Header or claims.
+        /// `header` or `claims`.
         part: &'static str,
     },
-    /// A header that says the signature means something else.
-    #[error("the token's header must hold alg \"HS256\", typ \"JWT\" or none, and no crit")]
+    /// The header asks for another algorithm, type or extension.
+    #[error("the token's header must have alg \"HS256\", typ \"JWT\" or no typ, and no crit")]
     Header,
-    /// Claims that break a rule.
+    /// A claim breaks a rule.
     #[error("the token is refused: {0}")]
     Claim(#[from] ClaimError),
-    /// Its time is over.
-    #[error("the token expired at {exp} s; it is {now_ms} ms now")]
+    /// The token has expired.
+    #[error("the token expired at {exp} s since the Unix epoch; the time is {now_ms} ms")]
     Expired {
-        /// Seconds since the Unix epoch.
+        /// Time of expiry, in seconds since the Unix epoch.
         exp: u64,
-        /// Milliseconds since the Unix epoch.
+        /// Time of verification, in milliseconds since the Unix epoch.
         now_ms: u64,
     },
-    /// Its time has not come.
-    #[error("the token is valid from {from_ms} ms; it is {now_ms} ms now, compare the clocks")]
+    /// The token is not valid yet.
+    #[error(
+        "the token is valid from {from_ms} ms since the Unix epoch; the time is {now_ms} ms: compare the clocks of the app \
+         and the sidecar"
+    )]
     NotYetValid {
-        /// Milliseconds since the Unix epoch: the later of `iat_ms` and `nbf`.
+        /// The later of `iat_ms` and `nbf`, in milliseconds since the Unix epoch.
         from_ms: u64,
-        /// Milliseconds since the Unix epoch.
+        /// Time of verification, in milliseconds since the Unix epoch.
         now_ms: u64,
     },
 }
 
-/// Decides whether this is a genuine connection token at `now_ms` (milliseconds since the Unix epoch), and what it says.
-/// Claims it does not know are ignored.
+/// Verifies a connection token at `now_ms` (milliseconds since the Unix epoch) and returns its claims. Ignores unknown
+/// claims.
 ///
 /// # Errors
-/// [`TokenError`] with the first rule that the token breaks.
+/// Returns [`TokenError`] with the first rule that the token breaks.
 pub fn verify_connection(
     token: &str,
     keys: &Keys,
@@ -95,11 +97,11 @@ pub fn verify_connection(
     Ok(claims)
 }
 
-/// Decides whether this is a genuine identity at `now_ms` (milliseconds since the Unix epoch), and whose. It opens that user's
-/// channel and no other. Claims it does not know, `channels` and `allow` among them, are ignored.
+/// Verifies an identity at `now_ms` (milliseconds since the Unix epoch) and returns its claims. Ignores unknown claims,
+/// `channels` and `allow` among them: an identity opens its user's channel only.
 ///
 /// # Errors
-/// [`TokenError`] with the first rule that it breaks.
+/// Returns [`TokenError`] with the first rule that the identity breaks.
 pub fn verify_identity(
     token: &str,
     keys: &Keys,
@@ -121,12 +123,11 @@ pub fn verify_identity(
     Ok(claims)
 }
 
-/// Decides whether this is a genuine channel token at `now_ms` (milliseconds since the Unix epoch), and what it says.
-/// Claims it does not know are ignored. Whether its `sub` is the connection's is asked of
-/// [`ChannelClaims::admits`].
+/// Verifies a channel token at `now_ms` (milliseconds since the Unix epoch) and returns its claims. Ignores unknown
+/// claims. Does not compare `sub` with the connection's user: [`ChannelClaims::admits`] does.
 ///
 /// # Errors
-/// [`TokenError`] with the first rule that the token breaks.
+/// Returns [`TokenError`] with the first rule that the token breaks.
 pub fn verify_channel(token: &str, keys: &Keys, now_ms: u64) -> Result<ChannelClaims, TokenError> {
     let mut members = Unverified::split(token)?
         .verify(keys)?
@@ -144,16 +145,16 @@ pub fn verify_channel(token: &str, keys: &Keys, now_ms: u64) -> Result<ChannelCl
     Ok(claims)
 }
 
-/// A text of which nothing may be believed: it can only be turned into [`Verified`].
+/// Token whose signature is not verified yet. Gives access to nothing but [`Verified`].
 struct Unverified<'a> {
-    /// What the MAC is over: header, dot, claims.
+    /// Input of the MAC: header, dot, claims.
     signed: &'a str,
     header: &'a str,
     claims: &'a str,
     mac: Vec<u8>,
 }
 
-/// Header and claims as one of the keys has signed them.
+/// Header and claims of a token with a valid signature.
 struct Verified<'a> {
     header: &'a str,
     claims: &'a str,
@@ -178,7 +179,7 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// The algorithm is ours to choose, not the token's: it is HS256 before the header has been looked at.
+    /// Verifies the signature with HS256, before the header is decoded: the token does not choose the algorithm.
     fn verify(self, keys: &Keys) -> Result<Verified<'a>, TokenError> {
         if keys.verify(self.signed.as_bytes(), &self.mac) {
             Ok(Verified {
@@ -192,17 +193,17 @@ impl<'a> Unverified<'a> {
 }
 
 impl Verified<'_> {
-    /// The claims, once header and audience are as they must be.
+    /// Checks header and audience, and returns the claims.
     fn claims(self, audience: &'static str) -> Result<Members, TokenError> {
         let mut header = object("header", self.header)?;
-        let alg = header.take("alg").is_some_and(|alg| alg == "HS256");
-        let typ = header.take("typ").is_none_or(|typ| typ == "JWT");
-        // RFC 7515 §4.1.11: what `crit` names must be understood, and we understand none of it.
-        if !alg || !typ || header.take("crit").is_some() {
+        let alg = header.remove("alg").is_some_and(|alg| alg == "HS256");
+        let typ = header.remove("typ").is_none_or(|typ| typ == "JWT");
+        // RFC 7515 §4.1.11: a verifier must support every extension in `crit`; this one supports none.
+        if !alg || !typ || header.remove("crit").is_some() {
             return Err(TokenError::Header);
         }
         let mut members = object("claims", self.claims)?;
-        match members.take("aud") {
+        match members.remove("aud") {
             None => Err(ClaimError::Missing { claim: "aud" }.into()),
             Some(Value::String(aud)) if aud == audience => Ok(members),
             Some(_) => Err(ClaimError::Audience { want: audience }.into()),
@@ -211,17 +212,17 @@ impl Verified<'_> {
 }
 
 fn object(part: &'static str, text: &str) -> Result<Members, TokenError> {
-    Members::read(&decode(part, text)?).ok_or(TokenError::Json { part })
+    Members::parse(&decode(part, text)?).ok_or(TokenError::Json { part })
 }
 
 fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, TokenError> {
-    // The engine refuses padding and trailing bits that are not zero: each token has exactly one spelling.
+    // The engine refuses padding and non-zero trailing bits, so that each token has exactly one encoding.
     URL_SAFE_NO_PAD
         .decode(text)
         .map_err(|_| TokenError::Encoding { part })
 }
 
-/// When a token holds.
+/// Times of a token.
 struct Times {
     iat: u64,
     iat_ms: u64,
@@ -248,7 +249,7 @@ impl Times {
         self.exp.saturating_sub(self.iat)
     }
 
-    /// Saturating throughout: a time beyond what milliseconds can count is as far away as time goes.
+    /// Checks that the token is valid at `now_ms`. Additions saturate: a time too large for milliseconds is the maximum.
     fn check(&self, now_ms: u64) -> Result<(), TokenError> {
         let from_ms = self
             .nbf

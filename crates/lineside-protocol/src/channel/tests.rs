@@ -1,7 +1,9 @@
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
-fn names_of_every_sort_are_taken() {
+fn names_of_every_kind_are_accepted() {
     for name in [
         "a",
         "orders:7",
@@ -17,7 +19,7 @@ fn names_of_every_sort_are_taken() {
 }
 
 #[test]
-fn what_is_no_name_says_why() {
+fn invalid_name_is_refused_with_the_broken_rule() {
     let long = "x".repeat(256);
     for (name, error) in [
         ("", NameError::Empty),
@@ -50,7 +52,32 @@ fn what_is_no_name_says_why() {
 }
 
 #[test]
-fn only_the_two_prefixes_are_reserved() {
+fn only_user_and_cable_prefixes_are_reserved() {
     assert!(is_reserved("user:1") && is_reserved("cable:x") && is_reserved("user:"));
     assert!(!is_reserved("users:1") && !is_reserved("User:1") && !is_reserved("news"));
+    for name in ["user:1", "cable:x", "user:", "cable:a*"] {
+        assert_eq!(check_shared(name), Err(NameError::Reserved), "{name:?}");
+    }
+    assert_eq!(check_shared("users:1"), Ok(()));
+    assert_eq!(check_shared("a*"), Err(NameError::Star));
+}
+
+#[test]
+fn user_id_is_accepted_up_to_250_bytes() {
+    let long = "x".repeat(251);
+    assert_eq!(check_user_id(&long[..250]), Ok(()));
+    assert_eq!(
+        check_user_id(&long),
+        Err(NameError::TooLong {
+            bytes: 251,
+            max: 250
+        })
+    );
+}
+
+proptest! {
+    #[test]
+    fn user_id_and_user_channel_pass_the_same_rule(id in prop_oneof![any::<String>(), "[a:*\\n]{0,4}", ".{240,260}"]) {
+        prop_assert_eq!(check_user_id(&id).is_ok(), check(&format!("user:{id}")).is_ok());
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 
-/// `docs/codes.md` beside the checkout's root.
+/// Returns the text of `docs/codes.md`.
 fn document() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/codes.md");
     std::fs::read_to_string(path).expect("docs/codes.md is part of the repository")
@@ -12,7 +12,7 @@ fn rows(document: &str, heading: &str) -> Vec<String> {
     let section = document
         .split(&format!("## {heading}\n"))
         .nth(1)
-        .expect("the heading stands in docs/codes.md");
+        .expect("the heading is in docs/codes.md");
     let section = section.split("\n## ").next().unwrap_or_default();
     section
         .lines()
@@ -23,7 +23,7 @@ fn rows(document: &str, heading: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_document_holds_exactly_the_tables() {
+fn document_contains_exactly_these_tables() {
     let document = document();
     let numbered =
         |number: u16, name: &str, meaning: &str| format!("| {number} | `{name}` | {meaning} |");
@@ -45,7 +45,7 @@ fn the_document_holds_exactly_the_tables() {
 }
 
 #[test]
-fn no_number_and_no_name_is_used_twice() {
+fn numbers_and_names_are_unique() {
     let closes: HashSet<_> = CLOSE_CODES.iter().map(|code| code.number).collect();
     let links: HashSet<_> = LINK_CODES.iter().map(|code| code.number).collect();
     let errors: HashSet<_> = ERROR_CODES.iter().map(|code| code.name).collect();
@@ -56,7 +56,7 @@ fn no_number_and_no_name_is_used_twice() {
 }
 
 #[test]
-fn a_close_reason_fits_a_control_frame() {
+fn close_reason_fits_a_control_frame() {
     // RFC 6455 §5.5: a control frame carries at most 125 bytes, two of which are the number.
     assert!(CLOSE_CODES.iter().all(|code| code.name.len() <= 123));
 }

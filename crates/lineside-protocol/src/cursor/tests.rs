@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_cursor_reads_back_what_it_wrote() {
+fn cursor_survives_formatting_and_parsing() {
     let cursor = Epoch::new("Ab_9-").unwrap().at(Position(POSITION_MAX));
     assert_eq!(cursor.to_string(), "Ab_9-.9007199254740991");
     assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
 }
 
 #[test]
-fn what_is_not_a_cursor_is_unknown_and_never_an_error() {
+fn invalid_cursor_is_unknown() {
     let long = format!("{}.1", "e".repeat(33));
     for text in [
         "",
@@ -37,14 +37,14 @@ fn what_is_not_a_cursor_is_unknown_and_never_an_error() {
 }
 
 #[test]
-fn an_epoch_of_random_bytes_is_an_epoch() {
+fn epoch_from_random_bytes_is_valid() {
     let epoch = Epoch::from_random([0xAB; 16]);
     assert_eq!(Epoch::new(epoch.as_str()), Ok(epoch));
 }
 
 proptest! {
     #[test]
-    fn reading_is_the_inverse_of_writing(text in "\\PC{0,40}") {
+    fn parsed_cursor_formats_as_the_same_text(text in "\\PC{0,40}") {
         if let Some(cursor) = Cursor::parse(&text) {
             prop_assert_eq!(cursor.to_string(), text);
         }

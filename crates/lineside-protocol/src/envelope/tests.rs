@@ -7,7 +7,7 @@ fn epoch() -> Epoch {
     Epoch::new("e1").unwrap()
 }
 
-/// The JSON of a text frame, after its head was compared with the length (RFC 6455 §5.2).
+/// Returns the JSON of a text frame, and checks the length in its head (RFC 6455 §5.2).
 fn text(frame: &[u8]) -> Value {
     assert_eq!(frame[0], 0x81);
     let (length, start) = match frame[1] {
@@ -23,7 +23,7 @@ fn text(frame: &[u8]) -> Value {
 }
 
 #[test]
-fn a_message_wraps_the_payload_as_it_is() {
+fn message_contains_the_payload_unchanged() {
     let frame = message("a\"b", &epoch(), Position(7), b"{\"x\": 1.50}", false);
     assert!(frame.ends_with(b"\"data\":{\"x\": 1.50}}"));
     assert_eq!(
@@ -33,13 +33,13 @@ fn a_message_wraps_the_payload_as_it_is() {
 }
 
 #[test]
-fn a_message_sent_again_after_a_crash_says_so() {
+fn resent_message_is_marked() {
     let frame = message("a", &epoch(), Position(7), b"null", true);
     assert_eq!(text(&frame)["resent"], json!(true));
 }
 
 #[test]
-fn the_length_is_right_at_each_of_its_three_forms() {
+fn frame_length_is_right_in_all_three_forms() {
     for bytes in [
         0, 1, 40, 60, 64, 65, 66, 67, 68, 69, 70, 125, 126, 127, 65_460, 65_470, 65_536, 100_000,
     ] {
@@ -50,7 +50,7 @@ fn the_length_is_right_at_each_of_its_three_forms() {
 }
 
 #[test]
-fn optional_fields_are_absent_not_null() {
+fn absent_fields_are_omitted() {
     let channel = "a";
     let cursor = epoch().at(Position(3));
     let subscribed = Envelope::Subscribed {
@@ -80,7 +80,7 @@ fn optional_fields_are_absent_not_null() {
 }
 
 #[test]
-fn a_close_frame_carries_number_and_name() {
+fn close_frame_contains_number_and_name() {
     assert_eq!(
         &websocket_close(codes::CLOSE_TOKEN_EXPIRED)[..],
         b"\x88\x0f\x0f\xa3token_expired"
@@ -88,7 +88,7 @@ fn a_close_frame_carries_number_and_name() {
 }
 
 #[test]
-fn the_text_of_a_frame_is_what_was_written_into_it() {
+fn text_returns_the_body_of_a_frame() {
     for bytes in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
         let body = vec![b'x'; bytes];
         let frame = frame(FINAL_TEXT, bytes, |out| out.extend_from_slice(&body));

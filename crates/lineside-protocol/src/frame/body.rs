@@ -1,14 +1,14 @@
-//! The bodies of the frames, one type a kind.
+//! Bodies of the frames, one type per kind.
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::{Frame, FrameError, bounded, encode};
 use crate::{Epoch, Position};
 
-/// The version of the link that this crate speaks.
+/// Version of the link's protocol.
 pub const PROTOCOL_VERSION: u8 = 1;
 
-/// The first bytes of both hellos.
+/// First bytes of a hello and of a welcome.
 const MAGIC: &[u8; 4] = b"LNSD";
 
 const HELLO: u8 = 1;
@@ -22,181 +22,198 @@ const REFUSAL: u8 = 132;
 const MOVED: u8 = 133;
 const FAULT: u8 = 134;
 
-/// On `Publish` and `Disconnect`: answer this frame with a `Receipt`.
+/// Flag of `Publish` and `Disconnect`: the sidecar replies with a `Receipt`.
 const WANTS_RECEIPT: u8 = 1;
-/// On `Publish`: was sent before, to a journal of another epoch, and may have been delivered there.
+/// Flag of `Publish`: the frame was sent to a journal of another epoch, and may have been delivered there.
 const RESENT: u8 = 2;
-/// On `Receipt`: the `once` id was known, so nothing new was published.
+/// Flag of `Receipt`: the `once` id had landed before, so nothing new was published.
 const DUPLICATE: u8 = 1;
 
-/// On `Publish`, critical: the id under which the publication lands once per channel.
+/// Critical option of `Publish`: the id under which the publication lands once per channel.
 const ONCE: u16 = 0x8001;
 
-/// What a publisher sends.
+/// Frame from a publisher to the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToSidecar {
-    /// The first frame.
+    /// First frame of the link.
     Hello(Hello),
-    /// One publication, or several that are taken together.
+    /// One publication, or several that land together.
     Publish(Publish),
-    /// Sequences that will never come.
+    /// Sequences that are never sent.
     Skip(Skip),
-    /// The end of a user's tokens, and of the connections that came with them.
+    /// Revocation of a user's tokens, which also ends the connections that use them.
     Disconnect(Disconnect),
 }
 
-/// What the sidecar sends.
+/// Frame from the sidecar to a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToPublisher {
-    /// Answers `Hello`.
+    /// Reply to `Hello`.
     Welcome(Welcome),
-    /// Everything up to a sequence is in the journal or refused.
+    /// Every frame up to a sequence has landed or was refused.
     Ack(Ack),
-    /// Answers one publication that asked for it; precedes its ack.
+    /// Reply to a frame that wants one. Precedes the frame's ack.
     Receipt(Receipt),
-    /// One publication was not taken; precedes its ack.
+    /// Permanent refusal of a frame. Precedes the frame's ack.
     Refusal(Refusal),
-    /// The journal's newest position.
+    /// The newest position of the journal.
     Moved(Moved),
-    /// Ends the link.
+    /// Reason for the end of the link.
     Fault(Fault),
 }
 
+/// First frame of a publisher.
+///
 /// ```text
 /// "LNSD" | version_min u8 | version_max u8 | publisher 16 | done u64 | fingerprint 8 | name …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The lowest version that the publisher speaks.
+    /// Lowest version that the publisher speaks.
     pub version_min: u8,
-    /// The highest version that the publisher speaks.
+    /// Highest version that the publisher speaks.
     pub version_max: u8,
-    /// Random, one per Ruby process: sequences count within it.
+    /// Random id of the publisher, one per Ruby process. Sequences count within it.
     pub publisher: [u8; 16],
-    /// No sequence up to this one will come again.
+    /// Newest sequence that will never be sent again.
     pub done: u64,
-    /// Of the key that the publisher signs with; zeros when it has none.
+    /// Fingerprint of the key that the publisher signs with, or zeros without one.
     pub fingerprint: [u8; 8],
-    /// For logs: what runs there, such as `puma[4711]`.
+    /// Name of the process in logs, such as `puma[4711]`.
     pub name: String,
 }
 
+/// Reply to a hello.
+///
 /// ```text
 /// "LNSD" | version u8 | last u64 | position u64 | fingerprint 8 | payload_bytes_max u32 | epoch …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// The version to speak from here on.
+    /// Version of the rest of the link.
     pub version: u8,
-    /// The publisher's newest sequence that this sidecar has dealt with.
+    /// Newest sequence of the publisher that has landed or was refused.
     pub last: u64,
-    /// The journal's newest position.
+    /// Newest position of the journal.
     pub position: Position,
-    /// The publisher's own, if that is one of the keys that the sidecar verifies with; else of the first of them.
+    /// The publisher's fingerprint if the sidecar verifies with that key, otherwise that of the sidecar's first key.
     pub fingerprint: [u8; 8],
-    /// Larger payloads are refused, in bytes.
+    /// Maximum size of a payload, in bytes.
     pub payload_bytes_max: u32,
-    /// The journal's epoch; it never changes on one link.
+    /// Epoch of the journal. Constant on one link.
     pub epoch: Epoch,
 }
 
-/// One frame of publications. All are taken in order and together, or none is.
+/// Publications of one frame. All land in order and together, or none does.
 ///
 /// ```text
 /// sequence u64 | ( channel_bytes u16 | payload_bytes u32 | channel … | payload … ) once or more
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// The frame's number within its publisher.
+    /// Number of the frame within its publisher.
     pub sequence: u64,
-    /// Answer with a `Receipt`.
+    /// Whether the sidecar replies with a `Receipt`.
     pub wants_receipt: bool,
-    /// Was sent before, to a journal of another epoch.
+    /// Whether the frame was sent to a journal of another epoch.
     pub resent: bool,
-    /// Lands once per channel under this id.
+    /// Id under which the publication lands once per channel.
     pub once: Option<Bytes>,
-    /// What to publish.
+    /// The publications.
     pub publications: Publications,
 }
 
-/// The publications of one frame: pairs of channel and payload, both still raw bytes.
+/// Publications of one frame: pairs of channel and payload, as raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publications(Bytes);
 
+/// Notice that the publisher dropped frames before it sent them.
+///
 /// ```text
 /// through u64
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// The publisher dropped what it had not sent up to this sequence.
+    /// Newest dropped sequence. No unsent frame up to it will be sent.
     pub through: u64,
 }
 
-/// No token of a user, or of one of its sessions, holds any longer if it was made up to then.
+/// Revocation of the tokens of a user, or of one session, that were signed up to a point in time.
 ///
 /// ```text
 /// sequence u64 | revoked_ms u64 | sub_bytes u16 | sub … | sid …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disconnect {
-    /// The frame's number within its publisher.
+    /// Number of the frame within its publisher.
     pub sequence: u64,
-    /// Answer with a `Receipt`.
+    /// Whether the sidecar replies with a `Receipt`.
     pub wants_receipt: bool,
-    /// Tokens whose `iat_ms` is not after this are revoked. By the clock that signs them, since the Unix epoch.
+    /// Tokens with an `iat_ms` up to this time are revoked. In milliseconds since the Unix epoch, by the clock that signs
+    /// them.
     pub revoked_ms: u64,
-    /// The user, as in tokens; still raw bytes, of at most 65,535.
+    /// The user's `sub`, as raw bytes, at most 65,535.
     pub sub: Bytes,
-    /// The session, as in tokens; still raw bytes. Empty: all of them.
+    /// The session's `sid`, as raw bytes, or empty for all sessions.
     pub sid: Bytes,
 }
 
+/// Cumulative acknowledgement.
+///
 /// ```text
 /// sequence u64 | position u64
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// Everything up to here is dealt with.
+    /// Every frame up to this sequence has landed or was refused.
     pub sequence: u64,
-    /// The journal's newest position.
+    /// Newest position of the journal.
     pub position: Position,
 }
 
+/// Reply to a frame that landed.
+///
 /// ```text
 /// sequence u64 | position u64
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The frame it answers.
+    /// Sequence of the frame.
     pub sequence: u64,
-    /// Where the (last) publication stands in the journal.
+    /// Position of the frame's last publication.
     pub position: Position,
-    /// The `once` id had landed before; the position is that earlier one's.
+    /// Whether the `once` id had landed before. The position is then that of the earlier publication.
     pub duplicate: bool,
 }
 
+/// Reply to a frame that was permanently refused.
+///
 /// ```text
 /// sequence u64 | code u16 | message …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The frame it answers.
+    /// Sequence of the frame.
     pub sequence: u64,
     /// One of [`crate::codes::LINK_CODES`].
     pub code: u16,
-    /// What is wrong, with which value.
+    /// The problem and the value that caused it.
     pub message: String,
 }
 
+/// Notice that the journal has advanced.
+///
 /// ```text
 /// position u64
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// The journal's newest position.
+    /// Newest position of the journal.
     pub position: Position,
 }
 
+/// Reason for the end of the link.
+///
 /// ```text
 /// code u16 | message …
 /// ```
@@ -204,23 +221,23 @@ pub struct Moved {
 pub struct Fault {
     /// One of [`crate::codes::LINK_CODES`].
     pub code: u16,
-    /// What is wrong, with which value.
+    /// The problem and the value that caused it.
     pub message: String,
 }
 
-/// What the head of a `Publish` says, for [`encode_publish`].
+/// Head of a `Publish`, for [`encode_publish`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PublishHead<'a> {
-    /// The frame's number within its publisher.
+    /// Number of the frame within its publisher.
     pub sequence: u64,
-    /// Answer with a `Receipt`.
+    /// Whether the sidecar replies with a `Receipt`.
     pub wants_receipt: bool,
-    /// Lands once per channel under this id, of at most 255 bytes.
+    /// Id under which the publication lands once per channel, at most 255 bytes.
     pub once: Option<&'a [u8]>,
 }
 
-/// Appends a `Publish` frame to `out`. Channels are at most 65,535 bytes and the frame at most
-/// [`FRAME_BYTES_MAX`](super::FRAME_BYTES_MAX); the caller has seen to both.
+/// Appends a `Publish` frame to `out`. The caller must limit channels to 65,535 bytes and the frame to
+/// [`FRAME_BYTES_MAX`](super::FRAME_BYTES_MAX).
 pub fn encode_publish<'a>(
     out: &mut Vec<u8>,
     head: PublishHead<'_>,
@@ -250,8 +267,8 @@ fn encode_publish_body(
 }
 
 impl Publish {
-    /// Marks an encoded `Publish` frame as resent after a change of epoch. `frame` starts at its length field; other
-    /// kinds stay as they are.
+    /// Marks an encoded `Publish` frame as resent after a change of epoch. `frame` begins with its length field. Leaves
+    /// frames of other kinds unchanged.
     pub fn mark_resent(frame: &mut [u8]) {
         if let [_, _, _, _, PUBLISH, flags, ..] = frame {
             *flags |= RESENT;
@@ -260,15 +277,15 @@ impl Publish {
 }
 
 impl Publications {
-    /// Each publication's channel and payload, in order.
+    /// Iterates over the channel and payload of each publication, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Bytes, Bytes)> + use<> {
         let mut rest = self.0.clone();
-        std::iter::from_fn(move || take_publication(&mut rest))
+        std::iter::from_fn(move || split_publication(&mut rest))
     }
 }
 
-/// Takes one pair from the front; `None` at the end, and where a field is cut off.
-fn take_publication(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
+/// Splits one pair from the front. Returns `None` at the end, and for an incomplete field.
+fn split_publication(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
     let channel_bytes = usize::from(rest.try_get_u16().ok()?);
     let payload_bytes = rest.try_get_u32().ok()? as usize;
     if rest.len() < channel_bytes.checked_add(payload_bytes)? {
@@ -278,10 +295,10 @@ fn take_publication(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
 }
 
 impl ToSidecar {
-    /// Understands a frame from a publisher.
+    /// Decodes a frame from a publisher.
     ///
     /// # Errors
-    /// Says what is wrong with it; [`FrameError::UnknownOption`] names the frame it refuses, all others end the link.
+    /// Returns the problem of an invalid frame. [`FrameError::UnknownOption`] refuses the frame; all others end the link.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
         let mut body = Body::of(frame);
         match frame.kind {
@@ -301,7 +318,7 @@ impl ToSidecar {
                 let sequence = body.u64("sequence")?;
                 let once = frame
                     .option(Some(ONCE))
-                    .map_err(|error| error.about(sequence))?;
+                    .map_err(|error| error.with_sequence(sequence))?;
                 Ok(Self::Publish(Publish {
                     sequence,
                     wants_receipt: frame.flags & WANTS_RECEIPT != 0,
@@ -318,7 +335,9 @@ impl ToSidecar {
             }
             DISCONNECT => {
                 let sequence = body.u64("sequence")?;
-                frame.option(None).map_err(|error| error.about(sequence))?;
+                frame
+                    .option(None)
+                    .map_err(|error| error.with_sequence(sequence))?;
                 Ok(Self::Disconnect(Disconnect {
                     sequence,
                     wants_receipt: frame.flags & WANTS_RECEIPT != 0,
@@ -375,10 +394,10 @@ impl ToSidecar {
 }
 
 impl ToPublisher {
-    /// Understands a frame from the sidecar.
+    /// Decodes a frame from the sidecar.
     ///
     /// # Errors
-    /// Says what is wrong with it; the link must then be closed.
+    /// Returns the problem of an invalid frame. The link must then be closed.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
         frame.option(None)?;
         let mut body = Body::of(frame);
@@ -458,7 +477,7 @@ impl ToPublisher {
     }
 }
 
-/// Reads a body field by field; what is missing is named.
+/// Reads a body field by field. Errors name the missing field.
 struct Body {
     kind: u8,
     rest: Bytes,
@@ -514,7 +533,7 @@ impl Body {
         }
     }
 
-    /// Bytes behind their length in two.
+    /// Reads bytes after their length (`u16`).
     fn counted(&mut self, field: &'static str) -> Result<Bytes, FrameError> {
         let bytes = usize::from(self.u16(field)?);
         if self.rest.len() < bytes {
@@ -523,18 +542,18 @@ impl Body {
         Ok(self.rest.split_to(bytes))
     }
 
-    /// All that is left, as text.
+    /// Reads the rest of the body as text.
     fn text(&mut self, field: &'static str) -> Result<String, FrameError> {
         String::from_utf8(std::mem::take(&mut self.rest).into())
             .map_err(|_| FrameError::NotText(field))
     }
 
-    /// All that is left, as pairs that end exactly at the end.
+    /// Reads the rest of the body as complete pairs, at least one.
     fn publications(&mut self) -> Result<Publications, FrameError> {
         let mut rest = self.rest.clone();
         let mut count = 0_u32;
         while !rest.is_empty() {
-            take_publication(&mut rest).ok_or_else(|| self.truncated("a publication"))?;
+            split_publication(&mut rest).ok_or_else(|| self.truncated("a publication"))?;
             count += 1;
         }
         if count == 0 {

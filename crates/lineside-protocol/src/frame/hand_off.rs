@@ -1,35 +1,36 @@
-//! The frames by which an app gives a browser's socket to the sidecar. They have a link of their own, which ends with
-//! the answer: [`Taken`], or a [`Fault`](super::Fault) that says why not.
+//! Frames of a hand-off: an app passes a browser's socket to the sidecar. Each hand-off uses its own link, which ends with
+//! the reply: [`Taken`], or a [`Fault`](super::Fault) with the reason.
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::{Frame, FrameError, bounded, encode};
 
-/// Its kind is looked at before anything is read, since the descriptor comes with the first read.
+/// Kind of [`HandOff`]. The sidecar peeks at it before it reads, since the descriptor arrives with the first read.
 pub const HAND_OFF: u8 = 16;
 
+/// Kind of [`Taken`].
 const TAKEN: u8 = 144;
 
-/// A browser's request, with its socket's descriptor as ancillary data (`SCM_RIGHTS`) of the bytes that begin the frame.
+/// Request of a browser. The descriptor of its socket is ancillary data (`SCM_RIGHTS`) of the frame's first bytes.
 ///
 /// ```text
 /// peer_bytes u16 | origin_bytes u16 | peer … | origin … | request …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOff {
-    /// The browser's address, as the app knows it through its proxies: an IP address.
+    /// IP address of the browser, as the app sees it behind its proxies.
     pub peer: String,
-    /// The app's own origin, as the browser wrote it: `https://shop.example.org`.
+    /// The app's own origin as the browser writes it, such as `https://shop.example.org`.
     pub origin: String,
-    /// The head of the request, and whatever was read behind it.
+    /// Head of the request, and any bytes that were read after it.
     pub request: Bytes,
 }
 
 impl HandOff {
-    /// Understands the first frame of such a link.
+    /// Decodes the first frame of a hand-off.
     ///
     /// # Errors
-    /// Says what is wrong with it; the link must then be closed.
+    /// Returns the problem of an invalid frame. The link must then be closed.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
         if frame.kind != HAND_OFF {
             return Err(FrameError::UnknownKind(frame.kind));
@@ -56,7 +57,7 @@ impl HandOff {
         })
     }
 
-    /// Appends the frame to `out`. `peer` and `origin` are at most 65,535 bytes, which the caller has seen to.
+    /// Appends the frame to `out`. The caller must limit `peer` and `origin` to 65,535 bytes each.
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode(out, (HAND_OFF, 0), None, |out| {
             out.put_u16(bounded(self.peer.len()));
@@ -68,7 +69,7 @@ impl HandOff {
     }
 }
 
-/// Answers [`HandOff`]: from here on the socket is the sidecar's, which answers the browser itself. It has no body.
+/// Reply to [`HandOff`]: the sidecar owns the socket now, and answers the browser. Has no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken;
 
@@ -78,7 +79,7 @@ impl Taken {
         encode(out, (TAKEN, 0), None, |_| {});
     }
 
-    /// Whether the frame says so.
+    /// Returns whether the frame is a `Taken`.
     #[must_use]
     pub fn is(frame: &Frame) -> bool {
         frame.kind == TAKEN

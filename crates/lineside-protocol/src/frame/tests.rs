@@ -21,7 +21,7 @@ fn publish(sequence: u64, publications: &[(&str, &[u8])], once: Option<&[u8]>) -
 }
 
 #[test]
-fn every_frame_reads_back_what_it_wrote() {
+fn every_frame_survives_encoding_and_decoding() {
     let epoch = Epoch::new("e").unwrap();
     let to_sidecar = [
         ToSidecar::Hello(Hello {
@@ -95,7 +95,7 @@ fn every_frame_reads_back_what_it_wrote() {
 }
 
 #[test]
-fn a_publish_has_the_bytes_that_the_document_draws() {
+fn publish_has_the_documented_bytes() {
     let bytes = publish(258, &[("ab", b"17")], Some(b"id"));
     let drawn: &[u8] = &[
         0, 0, 0, 28, 2, 1, 0, 6, // bytes, kind, flags (wants_receipt), options_bytes
@@ -121,7 +121,7 @@ fn publications_share_the_buffer_that_was_read() {
 }
 
 #[test]
-fn a_resent_publish_is_marked_in_place_and_nothing_else_is() {
+fn mark_resent_changes_only_publish_frames() {
     let mut bytes = publish(1, &[("a", b"1")], None);
     Publish::mark_resent(&mut bytes);
     let ToSidecar::Publish(publish) = ToSidecar::decode(&split_all(&bytes).unwrap()[0]).unwrap()
@@ -139,7 +139,7 @@ fn a_resent_publish_is_marked_in_place_and_nothing_else_is() {
     assert_eq!(skip, before);
 }
 
-/// A publish with one option in front of its body.
+/// Encodes a publish with one option of that tag.
 fn with_option(tag: u16) -> Vec<u8> {
     let mut bytes = publish(5, &[("a", b"1")], None);
     bytes.splice(
@@ -155,7 +155,7 @@ fn with_option(tag: u16) -> Vec<u8> {
 }
 
 #[test]
-fn an_unknown_critical_option_refuses_the_publication_and_another_is_skipped() {
+fn unknown_critical_option_is_refused_and_any_other_skipped() {
     let critical = ToSidecar::decode(&split_all(&with_option(0x8777)).unwrap()[0]);
     assert_eq!(
         critical,
@@ -172,7 +172,7 @@ fn an_unknown_critical_option_refuses_the_publication_and_another_is_skipped() {
 }
 
 #[test]
-fn broken_frames_are_refused() {
+fn invalid_frames_are_refused() {
     assert_eq!(
         split_all(&[0, 0, 0, 3, 1, 0, 0]),
         Err(FrameError::Length(3))
@@ -226,7 +226,7 @@ fn broken_frames_are_refused() {
 }
 
 #[test]
-fn a_part_of_a_frame_waits_for_the_rest() {
+fn incomplete_frame_waits_for_the_rest() {
     let bytes = publish(1, &[("a", b"1")], None);
     for cut in 0..bytes.len() {
         let mut buffer = BytesMut::from(&bytes[..cut]);
@@ -239,7 +239,7 @@ fn a_part_of_a_frame_waits_for_the_rest() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in any::<u8>()) {
+    fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in any::<u8>()) {
         if let Ok(frames) = split_all(&bytes) {
             for frame in frames {
                 let known = Frame { kind, ..frame };

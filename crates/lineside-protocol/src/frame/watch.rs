@@ -1,57 +1,59 @@
-//! The frames by which an operator watches what is published. They have a link of their own, on which nobody publishes.
+//! Frames of `lineside tail`, which shows publications to an operator. They use their own link, without publishing.
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::{Fault, Frame, FrameError, ToPublisher, encode};
 use crate::Cursor;
 
-/// The kind of the first frame of such a link.
+/// Kind of [`Watch`], the first frame of the link.
 pub const WATCH: u8 = 17;
 
 const WATCHING: u8 = 145;
 const SEEN: u8 = 146;
 const MISSED: u8 = 147;
 
-/// Asks to be sent what is published from now on.
+/// Request for all publications from now on.
 ///
 /// ```text
 /// wanted …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// A channel's full name, or the beginning of names and a `*`; `*` alone for all.
+    /// Full name of a channel, a prefix of names followed by `*`, or `*` for all channels.
     pub wanted: String,
 }
 
-/// What the sidecar sends.
+/// Frame from the sidecar to a watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToWatcher {
-    /// Answers [`Watch`]: everything behind this cursor will come, or be counted as missed.
+    /// Reply to [`Watch`]: every publication after this cursor is sent or counted as missed.
     Watching(Cursor),
-    /// One publication, in the journal's order.
+    /// One publication, in the order of the journal.
     Seen(Seen),
-    /// So many that were wanted, at this place, were dropped: the watcher did not read them in time.
+    /// Number of publications that were dropped here because the watcher reads too slowly.
     Missed(u64),
-    /// Ends the link.
+    /// Reason for the end of the link.
     Fault(Fault),
 }
 
+/// A publication.
+///
 /// ```text
 /// at_ms u64 | message …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When it landed, in milliseconds since the Unix epoch, by the sidecar's clock.
+    /// Time at which it landed, in milliseconds since the Unix epoch, by the sidecar's clock.
     pub at_ms: u64,
-    /// The `message` envelope, as browsers receive it.
+    /// The `message` envelope, as sent to browsers.
     pub message: Bytes,
 }
 
 impl Watch {
-    /// Understands the first frame of such a link.
+    /// Decodes the first frame of the link.
     ///
     /// # Errors
-    /// Says what is wrong with it; the link must then be closed.
+    /// Returns the problem of an invalid frame. The link must then be closed.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
         if frame.kind != WATCH {
             return Err(FrameError::UnknownKind(frame.kind));
@@ -72,10 +74,10 @@ impl Watch {
 }
 
 impl ToWatcher {
-    /// Understands a frame from the sidecar.
+    /// Decodes a frame from the sidecar.
     ///
     /// # Errors
-    /// Says what is wrong with it; the link must then be closed.
+    /// Returns the problem of an invalid frame. The link must then be closed.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
         let mut rest = frame.body.clone();
         let mut number = |field| {

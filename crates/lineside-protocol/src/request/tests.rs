@@ -4,7 +4,7 @@ use super::*;
 use crate::Cursor;
 
 #[test]
-fn a_connect_is_read_whole() {
+fn connect_is_parsed_with_all_fields() {
     let text = r#"{"type":"connect","token":"t","after":"e.1","more":1,"ref":9,
         "subscribe":[{"channel":"a","token":"c","after":"unknown"},{"channel":"b"}]}"#;
     let entry = |channel: &str| Subscribe {
@@ -31,7 +31,7 @@ fn a_connect_is_read_whole() {
 }
 
 #[test]
-fn a_cursor_of_the_wrong_type_is_unknown() {
+fn cursor_of_the_wrong_type_is_unknown() {
     let request = Request::parse(r#"{"type":"connect","after":17}"#);
     assert_eq!(
         request,
@@ -43,7 +43,7 @@ fn a_cursor_of_the_wrong_type_is_unknown() {
 }
 
 #[test]
-fn what_is_wrong_is_answered_with_its_ref() {
+fn invalid_request_is_refused_with_its_ref() {
     for (text, code, reference, part) in [
         ("", BAD_REQUEST, None, "not JSON"),
         ("[1]", BAD_REQUEST, None, "not a JSON object"),
@@ -52,7 +52,7 @@ fn what_is_wrong_is_answered_with_its_ref() {
             r#"{"type":1,"ref":2}"#,
             BAD_REQUEST,
             Some(2),
-            "type must be a text",
+            "type must be a string",
         ),
         (
             r#"{"type":"dance","ref":3}"#,
@@ -70,7 +70,7 @@ fn what_is_wrong_is_answered_with_its_ref() {
             r#"{"type":"subscribe","channel":{},"ref":5}"#,
             BAD_REQUEST,
             Some(5),
-            "channel must be a text",
+            "channel must be a string",
         ),
         (
             r#"{"type":"subscribe","channel":"a","ref":[]}"#,
@@ -88,7 +88,7 @@ fn what_is_wrong_is_answered_with_its_ref() {
             r#"{"type":"connect","subscribe":["a"]}"#,
             BAD_REQUEST,
             None,
-            "must hold objects",
+            "must be an object",
         ),
         (
             r#"{"type":"subscribe","channel":"\ud800"}"#,
@@ -110,7 +110,7 @@ fn what_is_wrong_is_answered_with_its_ref() {
 }
 
 #[test]
-fn depth_is_bounded() {
+fn deeply_nested_request_is_refused() {
     let text = format!(
         r#"{{"type":"pong","x":{}1{}}}"#,
         "[".repeat(10_000),
@@ -124,7 +124,7 @@ fn depth_is_bounded() {
 
 proptest! {
     #[test]
-    fn no_text_panics(text in "\\PC{0,200}") {
+    fn parsing_never_panics(text in "\\PC{0,200}") {
         let answer = Request::parse(&text);
         prop_assert!(answer.is_err() || text.contains("type"));
     }

@@ -11,7 +11,7 @@ fn base64url(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_mac_is_that_of_rfc_7515_appendix_a_1() {
+fn mac_matches_rfc_7515_appendix_a_1() {
     let key = base64url(
         "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
     );
@@ -30,7 +30,7 @@ fn the_mac_is_that_of_rfc_7515_appendix_a_1() {
 }
 
 #[test]
-fn a_mac_that_is_cut_or_continued_fits_nothing() {
+fn truncated_or_extended_mac_is_refused() {
     let keys = Keys::parse(FIRST).expect("a key");
     let mac = keys.sign(b"text");
     assert!(keys.verify(b"text", &mac));
@@ -41,7 +41,7 @@ fn a_mac_that_is_cut_or_continued_fits_nothing() {
 }
 
 #[test]
-fn the_first_key_signs_and_all_verify() {
+fn first_key_signs_and_all_keys_verify() {
     let (old, new) = (
         Keys::parse(SECOND).expect("a key"),
         Keys::parse(FIRST).expect("a key"),
@@ -54,7 +54,7 @@ fn the_first_key_signs_and_all_verify() {
 
 // Expected value: printf 'lineside key fingerprint v1' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
 #[test]
-fn a_fingerprint_names_the_signing_key() {
+fn fingerprint_is_that_of_the_signing_key() {
     let both = Keys::parse(&format!("{FIRST},{SECOND}")).expect("two keys");
     assert_eq!(both.fingerprint(), 0xc63e_266a_f7e7_fc47_u64.to_be_bytes());
     let second = Keys::parse(SECOND).expect("a key").fingerprint();
@@ -63,7 +63,7 @@ fn a_fingerprint_names_the_signing_key() {
 }
 
 #[test]
-fn weak_lists_are_refused_by_position() {
+fn weak_secret_is_refused_with_its_position() {
     let short = &FIRST[1..];
     for (list, error) in [
         (String::new(), KeyError::Empty { position: 1 }),
@@ -109,7 +109,7 @@ fn weak_lists_are_refused_by_position() {
 }
 
 #[test]
-fn keys_show_nothing_of_themselves() {
+fn debug_output_contains_no_key() {
     let keys = Keys::parse(&format!("{FIRST},{SECOND}")).expect("two keys");
     assert_eq!(format!("{keys:?}"), "Keys(2, redacted)");
     assert_eq!(format!("{keys:#?}"), "Keys(2, redacted)");
@@ -118,7 +118,7 @@ fn keys_show_nothing_of_themselves() {
 // Expected value: openssl kdf -keylen 32 -kdfopt digest:SHA256 -kdfopt "key:a secret_key_base of some Rails app"
 // -kdfopt info:lineside/secret/v1 HKDF
 #[test]
-fn the_derived_secret_is_that_of_rfc_5869_and_can_be_a_key() {
+fn derived_secret_matches_rfc_5869_and_is_a_valid_key() {
     let secret = derive(b"a secret_key_base of some Rails app");
     assert_eq!(
         secret,

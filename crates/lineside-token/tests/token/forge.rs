@@ -1,4 +1,4 @@
-//! A signer of its own, which signs anything: what the crate's signer would refuse must be refused by the verifier too.
+//! Signer for tests, which signs anything. The verifier must refuse every token that the crate's own signer refuses.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,7 @@ use sha2::Sha256;
 pub(crate) const SECRET: &str = "the secret of these tests: 0123456789";
 pub(crate) const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// 2023-11-14T22:13:20.250Z: not a whole second, so that rounding shows.
+/// 2023-11-14T22:13:20.250Z. Not a whole second, so that the tests cover rounding.
 pub(crate) const NOW_MS: u64 = 1_700_000_000_250;
 pub(crate) const NOW_S: u64 = NOW_MS / 1000;
 
@@ -22,7 +22,7 @@ pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Two parts as they are, and the MAC over them.
+/// Returns a token of these two parts, unchanged, with a valid MAC.
 pub(crate) fn sign_parts(header: &str, claims: &str, secret: &[u8]) -> String {
     let signed = format!("{header}.{claims}");
     let mac = Hmac::<Sha256>::new_from_slice(secret)
@@ -31,12 +31,12 @@ pub(crate) fn sign_parts(header: &str, claims: &str, secret: &[u8]) -> String {
     format!("{signed}.{}", encode(mac.finalize().into_bytes()))
 }
 
-/// A token with a genuine MAC over whatever these bytes are.
+/// Returns a token of these bytes with a valid MAC.
 pub(crate) fn seal(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
     sign_parts(&encode(header), &encode(claims), SECRET.as_bytes())
 }
 
-/// The claims of a good connection token, with some replaced; null removes one.
+/// Returns the claims of a valid connection token, with `changes` applied; null removes a claim.
 pub(crate) fn connection(changes: Value) -> String {
     changed(
         json!({"aud": "lineside", "sub": "42", "channels": ["news"], "allow": ["chat:*"]}),
@@ -44,7 +44,7 @@ pub(crate) fn connection(changes: Value) -> String {
     )
 }
 
-/// The claims of a good channel token, with some replaced; null removes one.
+/// Returns the claims of a valid channel token, with `changes` applied; null removes a claim.
 pub(crate) fn channel(changes: Value) -> String {
     changed(
         json!({"aud": "lineside:channel", "channel": "news"}),
@@ -69,7 +69,7 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
     members
 }
 
-/// The verdict on a connection token, which never quotes what it judges.
+/// Returns the error of a connection token, and checks that it quotes no part of the token.
 pub(crate) fn refusal(token: &str) -> TokenError {
     let error = verify_connection(token, &keys(), NOW_MS).expect_err(token);
     let message = format!("{error} {error:?}");
@@ -79,7 +79,7 @@ pub(crate) fn refusal(token: &str) -> TokenError {
     error
 }
 
-/// A connection token with some claims replaced, its signature genuine.
+/// Returns a connection token with `changes` applied to its claims, and a valid signature.
 pub(crate) fn sealed(changes: Value) -> String {
     seal(HEADER, connection(changes))
 }

@@ -1,4 +1,7 @@
-use lineside_token::{Grant, NAME_BYTES_MAX, NameError};
+//! Channels that grants open.
+
+use lineside_protocol::channel::{NAME_BYTES_MAX, NameError};
+use lineside_token::Grant;
 use proptest::prelude::*;
 
 fn grant(text: &str) -> Grant {
@@ -6,7 +9,7 @@ fn grant(text: &str) -> Grant {
 }
 
 #[test]
-fn a_grant_opens_what_it_says_and_nothing_else() {
+fn grant_opens_exactly_the_matching_channels() {
     for (text, opened, closed) in [
         (
             "news",
@@ -28,7 +31,7 @@ fn a_grant_opens_what_it_says_and_nothing_else() {
         ("user:*", &[], &["user:42", "user:", "user:*", "news"]),
         ("user:42", &[], &["user:42"]),
         ("cable:*", &[], &["cable:x", "cable:*"]),
-        // A name of this kind may hold the sign; it is reserved all the same.
+        // Cable streams may contain `*`, and are reserved.
         ("cable:a*b", &[], &["cable:a*b"]),
     ] {
         let grant = grant(text);
@@ -43,7 +46,7 @@ fn a_grant_opens_what_it_says_and_nothing_else() {
 }
 
 #[test]
-fn names_that_look_alike_are_different_names() {
+fn similar_looking_names_are_different() {
     // Composed and decomposed é, Latin and Cyrillic a, a zero-width space.
     for (text, twin) in [
         ("caf\u{e9}", "cafe\u{301}"),
@@ -55,7 +58,7 @@ fn names_that_look_alike_are_different_names() {
 }
 
 #[test]
-fn what_is_neither_a_name_nor_a_prefix_is_no_grant() {
+fn invalid_grant_is_refused_with_the_broken_rule() {
     let long = "é".repeat(128);
     for (text, error) in [
         ("", NameError::Empty),
@@ -84,7 +87,7 @@ fn what_is_neither_a_name_nor_a_prefix_is_no_grant() {
     assert!(!grant("*").opens(&"x".repeat(10 * 1024)));
 }
 
-/// Grants as they could stand in a token: arbitrary, and of every shape that is accepted.
+/// Grants: arbitrary texts, and every accepted form.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -106,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_opens_only_names_that_begin_with_it(stem in "[^*\\p{Cc}]{0,9}:", name in any::<String>()) {
+    fn prefix_opens_only_names_that_begin_with_it(stem in "[^*\\p{Cc}]{0,9}:", name in any::<String>()) {
         let grant = grant(&format!("{stem}*"));
         prop_assert!(!grant.opens(&name) || name.starts_with(&stem));
         let below = stem.clone() + &name;
@@ -117,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn an_exact_name_opens_only_itself(text in "[^*\\p{Cc}]{1,20}", name in any::<String>()) {
+    fn exact_name_opens_only_itself(text in "[^*\\p{Cc}]{1,20}", name in any::<String>()) {
         let reserved = text.starts_with("user:") || text.starts_with("cable:");
         let grant = grant(&text);
         prop_assert_eq!(grant.opens(&text), !reserved);

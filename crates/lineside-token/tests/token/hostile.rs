@@ -1,3 +1,5 @@
+//! Forged and malformed tokens are refused.
+
 use lineside_token::{
     ClaimError, Keys, TOKEN_BYTES_MAX, TokenError, verify_channel, verify_connection,
 };
@@ -8,7 +10,7 @@ use crate::forge::{
 };
 
 #[test]
-fn the_unchanged_forgery_is_good_so_that_every_refusal_below_has_its_own_reason() {
+fn baseline_token_is_accepted() {
     assert!(verify_connection(&sealed(json!({})), &keys(), NOW_MS).is_ok());
     assert!(verify_channel(&seal(HEADER, channel(json!({}))), &keys(), NOW_MS).is_ok());
     for header in [
@@ -20,13 +22,13 @@ fn the_unchanged_forgery_is_good_so_that_every_refusal_below_has_its_own_reason(
             "{header}"
         );
     }
-    // Claims that are not known, or not yet, change nothing.
+    // Unknown claims are ignored.
     let more = json!({"publish": ["*"], "presence": true, "jti": {"a": [1.5e300, null]}});
     assert!(verify_connection(&sealed(more), &keys(), NOW_MS).is_ok());
 }
 
 #[test]
-fn every_other_algorithm_is_refused_signed_or_not() {
+fn other_algorithms_are_refused() {
     let claims = connection(json!({}));
     for alg in [
         "none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", "HS384", "HS512", "RS256", "ES256",
@@ -62,12 +64,12 @@ fn every_other_algorithm_is_refused_signed_or_not() {
 }
 
 #[test]
-fn only_the_secrets_of_the_list_make_a_signature() {
+fn signature_of_an_unlisted_secret_is_refused() {
     let (claims, other) = (
         encode(connection(json!({}))),
         "another secret: nobody was told of it",
     );
-    // A key within the token, or named by it, is no key.
+    // A key inside the token, or named by it, is not used.
     let jwk = json!({"alg": "HS256", "jwk": {"kty": "oct", "k": encode(other)}}).to_string();
     let path =
         json!({"alg": "HS256", "kid": "/dev/null", "jku": "http://localhost/keys"}).to_string();
@@ -96,7 +98,7 @@ fn only_the_secrets_of_the_list_make_a_signature() {
 }
 
 #[test]
-fn a_token_serves_one_purpose() {
+fn token_with_another_audience_is_refused() {
     let (for_connection, for_channel) = (
         seal(HEADER, connection(json!({}))),
         seal(HEADER, channel(json!({}))),
@@ -117,7 +119,7 @@ fn a_token_serves_one_purpose() {
         json!(1),
         json!({"lineside": 1}),
     ] {
-        // With what a token of either kind needs, so that only the audience is wrong.
+        // The claims of both kinds of token, so that only the audience is wrong.
         let changes = json!({"aud": aud, "channel": "news"});
         assert_eq!(
             refusal(&sealed(changes.clone())),
@@ -138,7 +140,7 @@ fn a_token_serves_one_purpose() {
 }
 
 #[test]
-fn a_name_that_stands_twice_is_refused_however_it_is_spelt() {
+fn duplicate_name_is_refused_in_any_spelling() {
     let claims = connection(json!({}));
     let json = |part| TokenError::Json { part };
     for again in [
@@ -161,7 +163,7 @@ fn a_name_that_stands_twice_is_refused_however_it_is_spelt() {
 }
 
 #[test]
-fn parts_are_json_objects_and_claims_have_their_types() {
+fn invalid_json_and_wrong_types_are_refused() {
     for text in [
         "",
         "null",
@@ -235,7 +237,7 @@ fn parts_are_json_objects_and_claims_have_their_types() {
 }
 
 #[test]
-fn what_is_not_the_compact_form_is_refused() {
+fn token_not_in_the_compact_form_is_refused() {
     let good = sealed(json!({}));
     let parts: Vec<_> = good.split('.').collect();
     let [header, claims, mac] = parts[..] else {
@@ -251,7 +253,7 @@ fn what_is_not_the_compact_form_is_refused() {
     ] {
         assert_eq!(refusal(token), TokenError::Shape, "{token}");
     }
-    // Four parts with a genuine MAC over the first three, as a JWE or a nested token might have.
+    // Four parts with a valid MAC over the first three, as in a JWE or a nested token.
     let four = sign_parts(header, &format!("{claims}.{claims}"), SECRET.as_bytes());
     assert_eq!(refusal(&four), TokenError::Shape);
     for token in [
@@ -278,7 +280,7 @@ fn what_is_not_the_compact_form_is_refused() {
 }
 
 #[test]
-fn each_token_has_exactly_one_spelling() {
+fn each_token_has_exactly_one_encoding() {
     let good = sealed(json!({}));
     let (signed, mac) = good.rsplit_once('.').expect("three parts");
     // 32 bytes are 42 characters of 6 bits and one with 4: its two low bits are not part of the MAC.
@@ -296,7 +298,7 @@ fn each_token_has_exactly_one_spelling() {
             "{twin}"
         );
     }
-    // The same in parts that carry a genuine MAC: {"alg":"HS256"} is 15 bytes, one more character has bits to spare.
+    // The same in parts under a valid MAC: {"alg":"HS256"} is 15 bytes, and one more character has unused bits.
     for (header, part) in [
         (encode(r#"{"alg":"HS256"} "#) + "==", "header"),
         (encode(r#"{"alg":"HS256"} "#).replace("IA", "IB"), "header"),
@@ -308,7 +310,7 @@ fn each_token_has_exactly_one_spelling() {
 }
 
 #[test]
-fn a_token_is_read_up_to_its_limit() {
+fn token_over_the_length_limit_is_refused() {
     let padded = |bytes: usize| sealed(json!({"pad": "x".repeat(bytes)}));
     let fits = (0..)
         .map(|less| padded(6000 - less))
@@ -324,7 +326,7 @@ fn a_token_is_read_up_to_its_limit() {
 
 #[test]
 fn claims_of_a_forgery_are_not_read() {
-    // Nothing here but the signature is looked at: whatever the claims are, the answer is the same.
+    // Only the signature is checked: the error is the same for all claims.
     for claims in [
         connection(json!({"exp": 1})),
         "not json".into(),

@@ -1,8 +1,9 @@
-//! The identity that a browser brings in a cookie: whose it is, for how long, and for nothing else.
+//! Identities, which browsers send in a cookie: user, lifetime, and the refusal as any other token.
 
+use lineside_protocol::channel::{SESSION_ID_BYTES_MAX, USER_ID_BYTES_MAX};
 use lineside_token::{
-    ClaimError, IDENTITY_TTL_SECONDS_MAX, IdentityDraft, LEEWAY_MS, SID_BYTES_MAX, SUB_BYTES_MAX,
-    TokenError, sign_identity, verify_channel, verify_connection, verify_identity,
+    ClaimError, IDENTITY_TTL_SECONDS_MAX, IdentityDraft, LEEWAY_MS, TokenError, sign_identity,
+    verify_channel, verify_connection, verify_identity,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ fn draft() -> IdentityDraft {
     }
 }
 
-/// A genuine signature over the claims of a good identity, with some replaced; null removes one.
+/// Returns an identity with `changes` applied to its claims, and a valid signature; null removes a claim.
 fn sealed(changes: Value) -> String {
     let mut all = json!({"aud": "lineside:cable", "channels": null, "allow": null});
     let members = all.as_object_mut().expect("an object");
@@ -29,7 +30,7 @@ fn refusal(token: &str) -> TokenError {
 }
 
 #[test]
-fn it_says_who_and_opens_that_users_channel_alone() {
+fn identity_opens_only_the_channel_of_its_user() {
     let identity = sign_identity(draft(), &keys(), NOW_MS).expect("an identity");
     let claims = verify_identity(&identity, &keys(), NOW_MS).expect("genuine");
     assert_eq!(
@@ -41,14 +42,14 @@ fn it_says_who_and_opens_that_users_channel_alone() {
     for other in ["user:4", "news", "cable:x", ""] {
         assert!(!claims.opens(other), "{other:?}");
     }
-    // Not even under a genuine signature does it say more.
+    // Channels and grants are ignored, even with a valid signature.
     let more = sealed(json!({"channels": ["news"], "allow": ["*"]}));
     let claims = verify_identity(&more, &keys(), NOW_MS).expect("genuine");
     assert!(claims.opens("user:42") && !claims.opens("news") && claims.channels.is_empty());
 }
 
 #[test]
-fn no_token_does_anothers_service() {
+fn tokens_and_identities_are_not_interchangeable() {
     let of_connection = seal(HEADER, connection(json!({})));
     let of_channel = seal(HEADER, channel(json!({"sub": "42"})));
     let identity = sealed(json!({"channel": "news"}));
@@ -67,13 +68,13 @@ fn no_token_does_anothers_service() {
 }
 
 #[test]
-fn it_names_a_user_at_both_doors() {
+fn signing_and_verifying_refuse_the_same_invalid_identities() {
     for (sub, sid) in [
         ("", None),
         ("a\nb", None),
-        (&*"x".repeat(SUB_BYTES_MAX + 1), None),
+        (&*"x".repeat(USER_ID_BYTES_MAX + 1), None),
         ("42", Some("")),
-        ("42", Some(&*"x".repeat(SID_BYTES_MAX + 1))),
+        ("42", Some(&*"x".repeat(SESSION_ID_BYTES_MAX + 1))),
     ] {
         let draft = IdentityDraft {
             sub: sub.into(),
@@ -93,7 +94,7 @@ fn it_names_a_user_at_both_doors() {
 }
 
 #[test]
-fn it_lives_an_hour_at_most() {
+fn identity_lives_at_most_one_hour() {
     let max = IDENTITY_TTL_SECONDS_MAX;
     assert_eq!(max, 3600);
     for ttl_s in [0, max + 1, 86_400] {

@@ -1,4 +1,4 @@
-//! Facts about tokens, seen from outside: what is refused, what a grant opens, and that signing and verifying agree.
+//! Tests of tokens through the public interface: refusals, grants, and the agreement of signing and verification.
 
 mod forge;
 mod grants;

@@ -1,3 +1,5 @@
+//! Properties of signing and verification, with random claims and bytes.
+
 use lineside_token::{
     ChannelDraft, ConnectionDraft, TTL_SECONDS_MAX, sign_channel, sign_connection, verify_channel,
     verify_connection,
@@ -39,7 +41,7 @@ fn drafts() -> impl Strategy<Value = ConnectionDraft> {
 
 proptest! {
     #[test]
-    fn what_was_signed_is_what_is_verified(draft in drafts(), now_ms in 0..=u64::MAX / 2) {
+    fn verified_claims_equal_the_signed_claims(draft in drafts(), now_ms in 0..=u64::MAX / 2) {
         let token = sign_connection(draft.clone(), &keys(), now_ms).expect("a good draft");
         let claims = verify_connection(&token, &keys(), now_ms).expect("genuine");
         let allow: Vec<_> = claims.allow.iter().map(|grant| grant.as_str().to_owned()).collect();
@@ -50,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn the_signer_makes_only_what_the_verifier_takes(
+    fn every_signed_token_is_verified(
         sub in any::<Option<String>>(), sid in any::<Option<String>>(),
         channels in vec(any::<String>(), 0..3), allow in vec(any::<String>(), 0..3), now_ms in any::<u64>(),
     ) {
@@ -65,7 +67,7 @@ proptest! {
     }
 
     #[test]
-    fn no_byte_of_a_token_can_be_changed(draft in drafts(), place in any::<prop::sample::Index>(), byte in "[ -~]") {
+    fn token_with_a_changed_byte_is_refused(draft in drafts(), place in any::<prop::sample::Index>(), byte in "[ -~]") {
         let token = sign_connection(draft, &keys(), NOW_MS).expect("a good draft");
         let place = place.index(token.len());
         let mut changed = token.clone();
@@ -75,13 +77,13 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics_or_passes(token in any::<String>(), now_ms in any::<u64>()) {
+    fn arbitrary_text_is_refused_without_a_panic(token in any::<String>(), now_ms in any::<u64>()) {
         prop_assert!(verify_connection(&token, &keys(), now_ms).is_err());
         prop_assert!(verify_channel(&token, &keys(), now_ms).is_err());
     }
 
     #[test]
-    fn no_bytes_behind_a_genuine_signature_panic(
+    fn signed_arbitrary_bytes_are_refused_without_a_panic(
         header in vec(any::<u8>(), 0..64), claims in vec(any::<u8>(), 0..256), now_ms in any::<u64>(),
     ) {
         let bare = sign_parts("{}", &encode(&claims), SECRET.as_bytes());
@@ -92,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn no_genuine_times_panic(iat_ms in any::<u64>(), ttl_s in any::<u64>(), nbf in any::<u64>(), now_ms in any::<u64>()) {
+    fn signed_arbitrary_times_do_not_panic(iat_ms in any::<u64>(), ttl_s in any::<u64>(), nbf in any::<u64>(), now_ms in any::<u64>()) {
         let (iat, exp) = (iat_ms / 1000, (iat_ms / 1000).saturating_add(ttl_s));
         let claims = format!(r#"{{"aud":"lineside","iat":{iat},"iat_ms":{iat_ms},"exp":{exp},"nbf":{nbf}}}"#);
         let verified = verify_connection(&seal(HEADER, claims), &keys(), now_ms);

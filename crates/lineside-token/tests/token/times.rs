@@ -1,4 +1,4 @@
-//! When a token holds, and what a time may be.
+//! Validity period of tokens, and the values of times.
 
 use lineside_token::{
     ChannelDraft, ClaimError, ConnectionDraft, LEEWAY_MS, TTL_SECONDS_MAX, TokenError,
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::forge::{HEADER, NOW_MS, NOW_S, connection, keys, refusal, seal, sealed};
 
 #[test]
-fn times_are_whole_numbers_or_nothing() {
+fn times_must_be_non_negative_integers() {
     let good = connection(json!({"nbf": NOW_S}));
     for claim in ["exp", "iat", "iat_ms", "nbf"] {
         let value = if claim == "iat_ms" {
@@ -73,7 +73,7 @@ fn times_are_whole_numbers_or_nothing() {
 }
 
 #[test]
-fn times_must_agree_with_each_other() {
+fn contradicting_times_are_refused() {
     for changes in [
         json!({"iat": NOW_S + 1}),
         json!({"iat": NOW_S - 1}),
@@ -104,7 +104,7 @@ fn times_must_agree_with_each_other() {
         ttl(u64::MAX - NOW_S)
     );
     assert!(verify_connection(&sealed(json!({"exp": NOW_S + 86_400})), &keys(), NOW_MS).is_ok());
-    // The last moment that can be written: far ahead, and no overflow.
+    // The largest possible time is in the future, and does not overflow.
     let last = json!({"iat": u64::MAX / 1000, "iat_ms": u64::MAX, "exp": u64::MAX / 1000 + 1});
     assert_eq!(
         refusal(&sealed(last)),
@@ -116,23 +116,23 @@ fn times_must_agree_with_each_other() {
 }
 
 #[test]
-fn a_token_of_either_kind_holds_from_its_issue_to_its_expiry_and_the_leeway_beyond() {
+fn token_is_valid_from_issue_to_expiry_with_leeway() {
     let draft = ConnectionDraft {
         ttl_s: 60,
         ..ConnectionDraft::default()
     };
     let connection = sign_connection(draft, &keys(), NOW_MS).expect("a token");
-    holds_for_a_minute(|now_ms| verify_connection(&connection, &keys(), now_ms).map(|_| ()));
+    assert_valid_for_a_minute(|now_ms| verify_connection(&connection, &keys(), now_ms).map(|_| ()));
     let draft = ChannelDraft {
         channel: "news".into(),
         sub: None,
         ttl_s: 60,
     };
     let channel = sign_channel(draft, &keys(), NOW_MS).expect("a token");
-    holds_for_a_minute(|now_ms| verify_channel(&channel, &keys(), now_ms).map(|_| ()));
+    assert_valid_for_a_minute(|now_ms| verify_channel(&channel, &keys(), now_ms).map(|_| ()));
 }
 
-fn holds_for_a_minute(at: impl Fn(u64) -> Result<(), TokenError>) {
+fn assert_valid_for_a_minute(at: impl Fn(u64) -> Result<(), TokenError>) {
     let (exp, end_ms) = (NOW_S + 60, (NOW_S + 60) * 1000 + LEEWAY_MS);
     assert_eq!(at(NOW_MS - LEEWAY_MS), Ok(()));
     assert_eq!(at(end_ms - 1), Ok(()));
@@ -151,7 +151,7 @@ fn holds_for_a_minute(at: impl Fn(u64) -> Result<(), TokenError>) {
 }
 
 #[test]
-fn nbf_is_kept_when_it_is_there() {
+fn token_is_refused_before_nbf() {
     let now_ms = NOW_S * 1000;
     let verify = |nbf: u64| {
         let claims = connection(json!({"nbf": nbf, "iat_ms": now_ms}));
@@ -176,7 +176,7 @@ fn nbf_is_kept_when_it_is_there() {
 }
 
 #[test]
-fn an_nbf_before_the_issue_makes_a_token_hold_no_earlier() {
+fn nbf_before_iat_makes_a_token_valid_no_earlier() {
     let token = seal(HEADER, connection(json!({"nbf": NOW_S - 3600})));
     let at = |now_ms| verify_connection(&token, &keys(), now_ms).map(|_| ());
     assert_eq!(at(NOW_MS - LEEWAY_MS), Ok(()));

@@ -15,7 +15,7 @@ fn split(bytes: &[u8]) -> Frame {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn frames_survive_encoding_and_decoding() {
     let mut bytes = Vec::new();
     hand_off().encode(&mut bytes);
     assert_eq!(bytes[4], HAND_OFF);
@@ -28,7 +28,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn a_frame_that_is_cut_off_anywhere_says_where() {
+fn truncated_frame_is_refused_with_the_field() {
     let mut whole = Vec::new();
     hand_off().encode(&mut whole);
     for (kept, field) in [
@@ -48,7 +48,7 @@ fn a_frame_that_is_cut_off_anywhere_says_where() {
 }
 
 #[test]
-fn other_kinds_and_bytes_that_are_no_text_are_refused() {
+fn other_kinds_and_invalid_utf_8_are_refused() {
     assert_eq!(
         HandOff::decode(&split(&[0, 0, 0, 4, 2, 0, 0, 0])),
         Err(FrameError::UnknownKind(2))

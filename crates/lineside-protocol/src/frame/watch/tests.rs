@@ -8,7 +8,7 @@ fn split(bytes: &[u8]) -> Frame {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn frames_survive_encoding_and_decoding() {
     let watch = Watch {
         wanted: "scores:*".into(),
     };
@@ -35,7 +35,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn what_is_no_such_frame_is_refused() {
+fn invalid_frames_are_refused() {
     let body = |kind, body: &[u8]| Frame {
         kind,
         flags: 0,
