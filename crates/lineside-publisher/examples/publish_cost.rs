@@ -1,4 +1,4 @@
-//! What one publish of 128 bytes costs its caller, in nanoseconds, beside a sidecar that reads and acks.
+//! Benchmark: time of one publish of 128 bytes, with a sidecar that reads and acks.
 //!
 //! ```text
 //! cargo run --release -p lineside-publisher --example publish_cost
@@ -7,7 +7,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a program for a person who measures"
+    reason = "a benchmark prints its results"
 )]
 
 use std::io::{Read, Write};
@@ -19,11 +19,12 @@ use lineside_protocol::frame::{Ack, Frame, PROTOCOL_VERSION, ToPublisher, ToSide
 use lineside_protocol::{Epoch, Position};
 use lineside_publisher::{Flushed, PublishOptions, Publisher, Settings, Waiter};
 
-/// One burst fits the default spool, so none is refused.
+/// Publications of one burst. They fit the default spool.
 const BURST: u32 = 30_000;
 const BURSTS: usize = 20;
-/// Calls of the paced run, and what lies between two of them.
+/// Publications of the paced run.
 const PACED: usize = 2_000;
+/// Time between two publications of the paced run.
 const PAUSE: Duration = Duration::from_micros(200);
 
 fn main() {
@@ -92,7 +93,7 @@ fn main() {
     std::fs::remove_file(&path).unwrap();
 }
 
-/// Reads everything and acks what each read brought.
+/// Reads all frames, and sends one ack per read.
 fn serve(mut stream: UnixStream) {
     let (mut inbox, mut buffer, mut answer) = (BytesMut::new(), vec![0; 256 * 1024], Vec::new());
     loop {

@@ -1,19 +1,18 @@
-//! The publishing end of the link: what a Ruby process hands over goes into a bounded spool, and one background thread
-//! brings it to the sidecar.
+//! Publishing end of the link: a bounded spool in memory, and one background thread that sends its frames to the sidecar.
 //!
 //! ```text
-//! publish ─▶ Tail ──seal──▶ Backlog ──Link──▶ sidecar
-//!            (many threads,  (the link's     acks free the backlog; what a broken connection
-//!             one mutex)      own)           left unacked is sent again on the next one
-//! └───── Spool ─────┘ └──────── Link ────────┘
+//! publish ─▶ Tail ──seal──▶ Backlog ─────────▶ sidecar
+//!            (many threads,  (owned by       acks free the backlog; unacked frames are sent
+//!             one mutex)      LinkClient)    again on the next connection
+//! └───── Spool ─────┘ └────── LinkClient ────┘
 //! ```
 //!
-//! [`Spool`] and [`Link`] decide everything, and do no IO: they are told what came, what was taken and how late it is.
-//! [`Publisher`]'s thread drives them with a socket, a clock and a bell; a simulation drives the same two from one seed.
+//! [`Spool`] and [`LinkClient`] contain all decisions and do no IO: bytes and times are arguments. The thread of
+//! [`Publisher`] drives them with a socket, a clock and a wake-up descriptor; the simulation drives them from a seed.
 //!
-//! Publishing never waits for the sidecar, whether it is absent, stopped or slow: it copies into memory and returns. What
-//! does wait ([`Publisher::wait_receipt`], [`Publisher::wait_flushed`]) polls a descriptor, so that another thread can
-//! interrupt it.
+//! Publishing never waits for the sidecar, whether it is absent, stopped or slow: it copies the payload into memory and
+//! returns. [`Publisher::wait_receipt`] and [`Publisher::wait_flushed`] wait in a poll, which another thread can
+//! interrupt.
 //!
 //! ```no_run
 //! use lineside_publisher::{PublishOptions, Publisher, Settings};
@@ -25,18 +24,20 @@
 
 #![forbid(unsafe_code)]
 
-mod bell;
 mod link;
+mod panic;
 mod publisher;
 mod settings;
 mod socket;
 mod spool;
 mod wait;
+mod wake_fd;
 mod writer;
 
-pub use lineside_protocol::NESTING_LEVELS_MAX;
-pub use link::{Ended, Link};
-pub use publisher::{Left, Publisher};
+pub use lineside_protocol::{NESTING_LEVELS_MAX, channel, nesting_levels};
+pub use link::{Ended, LinkClient, LinkClient as Link};
+pub use panic::panic_message;
+pub use publisher::{Publisher, Unconfirmed};
 pub use settings::{CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX, Settings, WAITERS_MAX};
 pub use spool::{NotAccepted, Outcome, PublishOptions, Sequence, Spool, Status};
 pub use wait::{Flushed, Interrupter, Waiter};

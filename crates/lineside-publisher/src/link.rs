@@ -1,4 +1,4 @@
-//! This end of the link, over all the connections that it will have: no IO, no clock, no thread.
+//! State machine of the publishing end of the link, across all its connections. No IO, no clock, no thread.
 
 mod backoff;
 mod ended;
@@ -18,70 +18,71 @@ use backoff::Backoff;
 pub use ended::Ended;
 use ended::quoted;
 
-/// The pause after the sidecar said that another process uses this publisher's identity, in milliseconds.
+/// Delay before the next connection after the sidecar reported another process with this publisher's identity, in
+/// milliseconds.
 const REPLACED_PAUSE_MS: u64 = 60_000;
 
-/// What brings the [`Spool`] to the sidecar, and the sidecar's answers back: the hello, what is sent and sent again, acks,
-/// receipts, refusals, age, and the pauses between connections.
+/// Client of the link: sends the frames of the [`Spool`] to the sidecar, and applies the sidecar's replies. Handles the
+/// hello, retransmission, acks, receipts, refusals, the age of frames, and the back-off between connections.
 ///
-/// It is told what happened and says what to do. Whoever owns the connection and the clock repeats, as
-/// [`Publisher`](crate::Publisher)'s thread does with a socket:
+/// The caller owns the connection and the clock, reports events, and repeats the steps below, as the thread of
+/// [`Publisher`](crate::Publisher) does:
 ///
 /// ```
 /// use std::sync::Arc;
 /// use std::task::Waker;
-/// use lineside_publisher::{Ended, Link, PublishOptions, Settings, Spool};
+/// use lineside_publisher::{Ended, LinkClient, PublishOptions, Settings, Spool};
 ///
 /// let spool = Arc::new(Spool::new(Settings::new("/run/app/lineside.sock", "worker[4711]")));
-/// let mut link = Link::new(Arc::clone(&spool), [7; 16]);
+/// let mut link = LinkClient::new(Arc::clone(&spool), [7; 16]);
 /// spool.publish(&[("news", b"1")], PublishOptions::default())?;
 ///
-/// let now_ms = 0; // by any clock that does not go back
-/// assert!(link.may_open(now_ms)); // so connect
+/// let now_ms = 0; // of a monotonic clock
+/// assert!(link.may_open(now_ms)); // connect now
 /// link.opened(now_ms);
-/// link.tick(now_ms)?; // what time brings; an error ends the connection
+/// link.tick(now_ms)?; // timers; an error ends the connection
 /// while let Some(bytes) = link.unsent() {
-///     let taken = bytes.len(); // or as many as the connection takes
-///     link.sent(taken);
+///     let count = bytes.len(); // or as many as the socket accepts
+///     link.sent(count);
 /// }
-/// // Wait until the connection can be read (or written, if something is unsent), the waker is used, or the time is over.
+/// // Wait until the socket is readable (or writable, if bytes are unsent), the waker is called, or the time is over.
 /// let wait_ms = link.wait_ms(Waker::noop(), now_ms);
 /// assert_eq!(wait_ms, Some(1000));
-/// link.receive(&[])?; // what was read; an error ends the connection
+/// link.receive(&[])?; // bytes from the socket; an error ends the connection
 ///
-/// // However it ended:
+/// // After the connection ended, for any reason:
 /// link.closed(&Ended::Transport("the sidecar closed the link".into()), now_ms);
-/// assert!(!link.may_open(now_ms)); // it pauses first
+/// assert!(!link.may_open(now_ms)); // back-off
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Times are in milliseconds of one clock that does not go back.
+/// Times are in milliseconds of one monotonic clock.
 #[derive(Debug)]
-pub struct Link {
+pub struct LinkClient {
     spool: Arc<Spool>,
     identity: [u8; 16],
     backlog: Backlog,
     backoff: Backoff,
-    /// Of the last welcome.
+    /// Epoch of the last welcome.
     epoch: Option<Epoch>,
     phase: Phase,
-    /// What came and is no whole frame yet.
+    /// Received bytes that are not a complete frame yet.
     received: BytesMut,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// There is no connection, and none is wanted before `opens_ms`.
+    /// No connection. The next one may be made at `opens_ms`.
     Closed { opens_ms: u64 },
-    /// The rest of the hello is to be sent, and the welcome must come before `ends_ms`.
+    /// Connected, with the unsent rest of the hello. The welcome must arrive before `ends_ms`.
     Greeting { hello: Vec<u8>, ends_ms: u64 },
-    /// The welcome has come.
+    /// The welcome was received.
     Open,
 }
 
-impl Link {
-    /// The sending end of `spool`, which wants a connection at once. `identity` is random: it tells this publisher from all
-    /// others, and the sidecar knows it again on its next connection.
+impl LinkClient {
+    /// Creates the client of `spool`. It may connect at once. `identity` is random and unique to this publisher; the
+    /// sidecar recognizes it on later connections.
     #[must_use]
     pub fn new(spool: Arc<Spool>, identity: [u8; 16]) -> Self {
         Self {
@@ -95,13 +96,13 @@ impl Link {
         }
     }
 
-    /// Whether a connection is to be made now.
+    /// Returns whether the caller should connect now.
     #[must_use]
     pub fn may_open(&self, now_ms: u64) -> bool {
         matches!(self.phase, Phase::Closed { opens_ms } if opens_ms <= now_ms)
     }
 
-    /// A connection was made: it begins with the hello.
+    /// Records a new connection, and prepares the hello.
     pub fn opened(&mut self, now_ms: u64) {
         let mut hello = Vec::new();
         self.hello().encode(&mut hello);
@@ -111,7 +112,7 @@ impl Link {
         };
     }
 
-    /// The connection is over, or could not be made. What it left unacked goes out again on the next one.
+    /// Records the end of the connection, or a failure to connect. Unacked frames are sent again on the next connection.
     pub fn closed(&mut self, why: &Ended, now_ms: u64) {
         self.backlog.unlink();
         self.received.clear();
@@ -128,7 +129,7 @@ impl Link {
             .unlinked(self.backlog.bytes(), &why.to_string());
     }
 
-    /// What is to be sent next, if anything.
+    /// Returns the next bytes to send, if any.
     #[must_use]
     pub fn unsent(&self) -> Option<&[u8]> {
         match &self.phase {
@@ -138,7 +139,7 @@ impl Link {
         }
     }
 
-    /// The connection took `count` bytes of [`unsent`](Self::unsent).
+    /// Records that the socket accepted `count` bytes of [`unsent`](Self::unsent).
     pub fn sent(&mut self, count: usize) {
         match &mut self.phase {
             Phase::Closed { .. } => {}
@@ -147,29 +148,28 @@ impl Link {
         }
     }
 
-    /// Acts on every frame that has come whole. What is kept is bounded by the largest frame and by what is given at once.
+    /// Applies every complete frame. Keeps at most one incomplete frame.
     ///
     /// # Errors
-    /// Says why the connection must end: close it, and say so by [`closed`](Self::closed).
+    /// Returns the reason for which the caller must close the connection and call [`closed`](Self::closed).
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         self.received.extend_from_slice(bytes);
         while let Some(frame) = Frame::split(&mut self.received)? {
             let frame = ToPublisher::decode(&frame)?;
             match self.phase {
-                Phase::Open => self.act(frame)?,
+                Phase::Open => self.apply(frame)?,
                 Phase::Closed { .. } | Phase::Greeting { .. } => self.expect_welcome(frame)?,
             }
         }
         Ok(())
     }
 
-    /// Takes from the spool what is due and drops what is too old: to be called after every wait, with or without a
-    /// connection.
+    /// Collects frames from the spool and drops expired ones. Call it after every wait, with or without a connection.
     ///
     /// # Errors
-    /// Says why the connection must end: close it, and say so by [`closed`](Self::closed).
+    /// Returns the reason for which the caller must close the connection and call [`closed`](Self::closed).
     pub fn tick(&mut self, now_ms: u64) -> Result<(), Ended> {
-        self.take_due(now_ms);
+        self.collect_due(now_ms);
         self.drop_aged(now_ms);
         match self.phase {
             Phase::Greeting { ends_ms, .. } if ends_ms <= now_ms => Err(Ended::Silent),
@@ -177,9 +177,9 @@ impl Link {
         }
     }
 
-    /// How long to wait before the next [`tick`](Self::tick), in milliseconds, unless the connection is ready or `waker` is
-    /// used before; `None` when only they count. Producers use `waker` when the spool was empty: without a connection, or
-    /// while one takes no more, they have no reason to.
+    /// Returns the maximum time to wait before the next [`tick`](Self::tick), in milliseconds, or `None` for no time-out.
+    /// A ready socket or a call of `waker` ends the wait early. Producers call `waker` only if the spool was empty and a
+    /// connection is ready for more.
     #[must_use]
     pub fn wait_ms(&self, waker: &Waker, now_ms: u64) -> Option<u64> {
         let until = |end_ms: u64| Some(end_ms.saturating_sub(now_ms).min(AGE_STEP_MS));
@@ -212,7 +212,7 @@ impl Link {
         match frame {
             ToPublisher::Welcome(welcome) => self.welcome(welcome),
             ToPublisher::Fault(fault) => Err(Ended::fault(fault.code, &fault.message)),
-            _ => Err(Ended::Protocol("it did not welcome first".into())),
+            _ => Err(Ended::Protocol("the first frame is not a welcome".into())),
         }
     }
 
@@ -250,19 +250,20 @@ impl Link {
         Ok(())
     }
 
-    /// Takes what producers appended: at once when everything before it is sent, otherwise when its age must be watched.
-    fn take_due(&mut self, now_ms: u64) {
+    /// Moves appended frames to the backlog: at once if the backlog is sent, otherwise after [`AGE_STEP_MS`], so that their
+    /// age is tracked.
+    fn collect_due(&mut self, now_ms: u64) {
         let is_idle = matches!(self.phase, Phase::Open) && self.backlog.unsent().is_none();
         let mut state = self.spool.state();
-        state.woke();
+        state.remove_sleeper();
         let Some(since_ms) = state.tail.since_ms(now_ms) else {
             return;
         };
         if is_idle || now_ms - since_ms >= AGE_STEP_MS {
-            self.backlog.take(&mut state.tail, since_ms);
+            self.backlog.append_tail(&mut state.tail, since_ms);
             state.backlog_bytes = self.backlog.bytes();
             drop(state);
-            self.backlog.keep_spare();
+            self.backlog.refill_spare();
         }
     }
 
@@ -290,11 +291,11 @@ impl Link {
         }
     }
 
-    fn act(&mut self, frame: ToPublisher) -> Result<(), Ended> {
+    fn apply(&mut self, frame: ToPublisher) -> Result<(), Ended> {
         match frame {
-            ToPublisher::Ack(ack) => self.acked(&ack),
-            ToPublisher::Receipt(receipt) => self.landed(&receipt),
-            ToPublisher::Refusal(refusal) => self.refused(&refusal),
+            ToPublisher::Ack(ack) => self.apply_ack(&ack),
+            ToPublisher::Receipt(receipt) => self.apply_receipt(&receipt),
+            ToPublisher::Refusal(refusal) => self.apply_refusal(&refusal),
             ToPublisher::Moved(moved) => {
                 self.check(0, moved.position)?;
                 self.spool.state().moved(moved.position);
@@ -305,7 +306,7 @@ impl Link {
         }
     }
 
-    fn acked(&mut self, ack: &Ack) -> Result<(), Ended> {
+    fn apply_ack(&mut self, ack: &Ack) -> Result<(), Ended> {
         self.check(ack.sequence, ack.position)?;
         let skipped = self.backlog.ack(ack.sequence);
         self.spool.state().moved(ack.position);
@@ -313,7 +314,7 @@ impl Link {
         Ok(())
     }
 
-    fn landed(&mut self, receipt: &Receipt) -> Result<(), Ended> {
+    fn apply_receipt(&mut self, receipt: &Receipt) -> Result<(), Ended> {
         self.check(receipt.sequence, receipt.position)?;
         let epoch = self
             .epoch
@@ -329,7 +330,7 @@ impl Link {
         Ok(())
     }
 
-    fn refused(&mut self, refusal: &Refusal) -> Result<(), Ended> {
+    fn apply_refusal(&mut self, refusal: &Refusal) -> Result<(), Ended> {
         self.check(refusal.sequence, Position(0))?;
         let message = quoted(&refusal.message);
         let mut state = self.spool.state();
@@ -344,7 +345,7 @@ impl Link {
         Ok(())
     }
 
-    /// Everything up to `sequence` is dealt with.
+    /// Marks every frame up to `sequence` as settled: landed, refused or dropped.
     fn settle(&mut self, sequence: u64, skipped: u64) {
         let mut state = self.spool.state();
         if sequence > state.settled() {
@@ -357,12 +358,12 @@ impl Link {
         }
     }
 
-    /// A sequence that was never sent, or a position that cannot be, would corrupt what is kept here.
+    /// Refuses a sequence that was never sent and a position that is out of range: either would corrupt the counters.
     fn check(&self, sequence: u64, position: Position) -> Result<(), Ended> {
         if sequence > self.backlog.reached() {
             let reached = self.backlog.reached();
             return Err(Ended::Protocol(format!(
-                "it answers frame {sequence}, and only {reached} were sent"
+                "a reply to frame {sequence}, but only {reached} were sent"
             )));
         }
         if position.0 > POSITION_MAX {

@@ -1,4 +1,4 @@
-//! The handle that producers use.
+//! Handle for producers: publish, wait for receipts, stop.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,35 +14,35 @@ use crate::spool::{NotAccepted, Outcome, PublishOptions, Sequence, Spool, State,
 use crate::wait::{Flushed, Waiter, Woken};
 use crate::writer::{self, Thread};
 
-/// The publishing end of one process. Shared freely between threads; what one thread publishes arrives in its order.
+/// Publisher of one process. Can be shared between threads; the publications of one thread arrive in their order.
 ///
-/// Nothing is opened and no thread runs before the first [`publish`](Self::publish) or [`connect`](Self::connect). When
-/// it is dropped the thread ends soon after and what was not sent is lost: [`stop`](Self::stop) first.
+/// The first [`publish`](Self::publish) or [`connect`](Self::connect) starts the writer thread and opens the link. Dropping
+/// the publisher ends the thread and loses unsent frames: call [`stop`](Self::stop) first.
 ///
 /// # Forks
-/// A forked child has no writer thread, and any lock may be held for ever there. It must call nothing but
-/// [`abandon`](Self::abandon) on its parent's publisher, and make one of its own.
+/// A forked child has no writer thread, and locks may be held there for ever. The child must call only
+/// [`abandon`](Self::abandon) on its parent's publisher, and create its own.
 pub struct Publisher {
     spool: Arc<Spool>,
     thread: Arc<Thread>,
-    /// In a forked child: nothing here may be touched any more.
+    /// Set in a forked child: the spool and the thread must not be used any more.
     abandoned: AtomicBool,
 }
 
-/// What a stopped publisher left behind: accepted, and not known to have arrived.
+/// Frames that were accepted and not acked when a publisher stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Left {
-    /// Frames that were never acked.
+pub struct Unconfirmed {
+    /// Number of frames.
     pub frames: u64,
-    /// Their size in the spool.
+    /// Size of the frames in the spool, in bytes.
     pub bytes: usize,
 }
 
-/// How long the thread may take to end once it is told to. It never waits without listening for that.
+/// Maximum time for the writer thread to end after a stop. Every wait of the thread ends at a stop.
 const THREAD_END_MAX: Duration = Duration::from_secs(1);
 
 impl Publisher {
-    /// A publisher that has done nothing yet.
+    /// Creates a publisher. Opens nothing and starts no thread.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self::of(Arc::new(Spool::new(settings)))
@@ -56,10 +56,10 @@ impl Publisher {
         }
     }
 
-    /// Starts the thread, which opens the link at once, so that [`cursor`](Self::cursor) is soon known.
+    /// Starts the writer thread, which opens the link and learns the [`cursor`](Self::cursor).
     ///
     /// # Errors
-    /// When the thread cannot be started, or was stopped. A sidecar that is absent is no error.
+    /// Returns an error if the thread cannot be started or was stopped. An absent sidecar is no error.
     pub fn connect(&self) -> Result<(), NotAccepted> {
         let state = self.spool.accepting()?;
         if !self.thread.is_started() {
@@ -70,40 +70,41 @@ impl Publisher {
         Ok(())
     }
 
-    /// The spool, with a thread that sends what is in it.
-    fn running(&self) -> Result<&Spool, NotAccepted> {
+    /// Returns the spool, and starts the writer thread if there is none.
+    fn running_spool(&self) -> Result<&Spool, NotAccepted> {
         if !self.thread.is_started() {
             self.connect()?;
         }
         Ok(&self.spool)
     }
 
-    /// Accepts one publication and returns at once; the thread sends it. The cost is that of copying it.
+    /// Copies one publication into the spool and returns at once. The writer thread sends it.
     ///
     /// # Errors
-    /// Says why it was not accepted; the transport is never the reason but through a spool that is full.
+    /// Returns the reason if the publication was not accepted. An absent sidecar is no error until the spool is full.
     pub fn publish(
         &self,
         channel: &str,
         payload: &[u8],
         options: PublishOptions<'_>,
     ) -> Result<Sequence, NotAccepted> {
-        self.running()?.publish(&[(channel, payload)], options)
+        self.running_spool()?
+            .publish(&[(channel, payload)], options)
     }
 
-    /// Accepts several publications, which arrive together and in this order, or not at all. None is nothing to do: it
-    /// gives the newest sequence.
+    /// Accepts several publications, which arrive together and in this order, or not at all. With no publications, returns
+    /// the newest sequence.
     ///
     /// # Errors
-    /// As for [`publish`](Self::publish); also when they are too large for one frame
+    /// As for [`publish`](Self::publish), and if the publications exceed one frame
     /// ([`FRAME_BYTES_MAX`](lineside_protocol::frame::FRAME_BYTES_MAX)).
     pub fn publish_all(&self, publications: &[(&str, &[u8])]) -> Result<Sequence, NotAccepted> {
-        self.running()?
+        self.running_spool()?
             .publish(publications, PublishOptions::default())
     }
 
-    /// Keeps room in the spool for what will be published later, or never, and gives its size in bytes.
-    /// [`release`](Self::release) gives the room back: right before publishing it, or instead.
+    /// Reserves space in the spool for later publications, and returns its size in bytes. Call [`release`](Self::release)
+    /// right before publishing them, or to drop them.
     ///
     /// # Errors
     /// As for [`publish_all`](Self::publish_all).
@@ -112,23 +113,23 @@ impl Publisher {
         publications: &[(&str, &[u8])],
         options: PublishOptions<'_>,
     ) -> Result<usize, NotAccepted> {
-        self.running()?.hold(publications, options)
+        self.running_spool()?.hold(publications, options)
     }
 
-    /// Gives back room that [`hold`](Self::hold) kept, as many bytes as it said.
+    /// Frees space that [`hold`](Self::hold) reserved. `frame_bytes` is the size that it returned.
     pub fn release(&self, frame_bytes: usize) {
         self.spool.release(frame_bytes);
     }
 
-    /// Has the sidecar revoke the tokens of a user, or of one of its sessions, that were made up to `revoked_ms`
-    /// (milliseconds since the Unix epoch, by the clock that signs tokens), and close their connections. Returns at once.
+    /// Revokes the tokens of a user, or of one session, that were signed up to `revoked_ms` (milliseconds since the Unix
+    /// epoch, by the clock that signs tokens), and closes their connections. Returns at once.
     ///
-    /// It goes in order with what is published. [`CONTROL_BYTES_RESERVED`](crate::CONTROL_BYTES_RESERVED) of the spool are
-    /// there for such frames alone; like any other it is dropped when it cannot be sent within `spool_seconds_max`. With
-    /// `wants_receipt` its answer will be fetched by [`wait_receipt`](Self::wait_receipt).
+    /// The revocation keeps its order among publications. [`CONTROL_BYTES_RESERVED`](crate::CONTROL_BYTES_RESERVED) of the
+    /// spool are reserved for revocations; a revocation that cannot be sent within `spool_seconds_max` is dropped, as any
+    /// frame. With `wants_receipt`, [`wait_receipt`](Self::wait_receipt) returns the reply.
     ///
-    /// What fills the spool beyond `spool_bytes_max` counts against publications too: even one that room is kept for is not
-    /// accepted until there is less again.
+    /// Revocations beyond `spool_bytes_max` count as spool usage: publications, held ones included, are refused until the
+    /// usage is below the limit again.
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
@@ -139,21 +140,21 @@ impl Publisher {
         revoked_ms: u64,
         wants_receipt: bool,
     ) -> Result<Sequence, NotAccepted> {
-        self.running()?
+        self.running_spool()?
             .disconnect(user, session, revoked_ms, wants_receipt)
     }
 
-    /// Waits for the answer to a frame that was published with `wants_receipt`, and gives it once.
+    /// Waits for the reply to a frame with `wants_receipt`. Returns each reply once.
     ///
-    /// Answers are kept until they are fetched, [given up](Self::give_up), or as many as
-    /// [`WAITERS_MAX`](crate::WAITERS_MAX) newer ones were asked for; what is not kept is `TimedOut` at once.
+    /// A reply is kept until it is fetched or [given up](Self::give_up), or until [`WAITERS_MAX`](crate::WAITERS_MAX) newer
+    /// receipts were requested. Returns `TimedOut` at once for a reply that is not kept.
     pub fn wait_receipt(&self, sequence: Sequence, deadline: Instant, waiter: &Waiter) -> Outcome {
         loop {
             if let Poll::Ready(outcome) = self.spool.answer(sequence, waiter.waker()) {
                 return outcome;
             }
             match waiter.sleep(deadline) {
-                Woken::Rung => {}
+                Woken::Notified => {}
                 Woken::Interrupted => return Outcome::Interrupted,
                 Woken::TimedOut => {
                     let mut state = self.spool.state();
@@ -168,12 +169,12 @@ impl Publisher {
         }
     }
 
-    /// Says that nobody will wait for this answer (any more).
+    /// Drops the reply to this frame, received or not.
     pub fn give_up(&self, sequence: Sequence) {
         self.spool.give_up(sequence);
     }
 
-    /// Waits until the sidecar has dealt with everything accepted before the call.
+    /// Waits until every frame accepted before the call is settled.
     pub fn wait_flushed(&self, deadline: Instant, waiter: &Waiter) -> Flushed {
         let target = self.spool.state().tail.last();
         loop {
@@ -181,7 +182,7 @@ impl Publisher {
             if state.settled() >= target {
                 return Flushed::Done;
             }
-            if state.over.is_some() {
+            if state.ended.is_some() {
                 return Flushed::TimedOut;
             }
             state.await_settled(target, waiter.waker());
@@ -190,7 +191,7 @@ impl Publisher {
             let mut state = self.spool.state();
             state.forget_flush(waiter.waker());
             match woken {
-                Woken::Rung => {}
+                Woken::Notified => {}
                 Woken::Interrupted => return Flushed::Interrupted,
                 Woken::TimedOut if state.settled() >= target => return Flushed::Done,
                 Woken::TimedOut => return Flushed::TimedOut,
@@ -198,45 +199,45 @@ impl Publisher {
         }
     }
 
-    /// The newest position of the journal known here, without asking; `None` before the first link. While there is no link
-    /// it stays what it was. Never goes back within an epoch.
+    /// Returns the newest known position of the journal, without a round trip, or `None` before the first welcome. Keeps its
+    /// value while disconnected, and never decreases within an epoch.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         self.spool.cursor()
     }
 
-    /// How things are.
+    /// Returns counters and the state of the link.
     #[must_use]
     pub fn status(&self) -> Status {
         self.spool.status()
     }
 
-    /// Waits until everything is settled or the deadline has come, then ends the thread. Nothing is accepted afterwards.
+    /// Waits until every frame is settled or the deadline has passed, then ends the thread. Later publications are refused.
     ///
-    /// A second or concurrent call returns what it finds.
-    pub fn stop(&self, deadline: Instant) -> Left {
+    /// Can be called again, also concurrently: each call returns the frames that are unconfirmed when it ends.
+    pub fn stop(&self, deadline: Instant) -> Unconfirmed {
         let mut state = self.spool.state();
         state.stop_waits = true;
         while state.settled() < state.tail.last()
-            && state.over.is_none()
+            && state.ended.is_none()
             && let Some(left) = until(deadline)
         {
             state = self.wait_for_change(state, left);
         }
         state.stopping = true;
-        if !self.thread.is_started() && state.over.is_none() {
-            state.over = Some(NotAccepted::Stopped);
+        if !self.thread.is_started() && state.ended.is_none() {
+            state.ended = Some(NotAccepted::Stopped);
         }
-        self.thread.ring();
+        self.thread.notify();
         let end = Instant::now() + THREAD_END_MAX;
-        while state.over.is_none()
+        while state.ended.is_none()
             && let Some(left) = until(end)
         {
             state = self.wait_for_change(state, left);
         }
         let status = state.status();
-        // What was dropped because of its age may have landed all the same, and then counts twice for a moment.
-        Left {
+        // A frame that was dropped for its age may have landed too, and is then counted as both until the link settles it.
+        Unconfirmed {
             frames: (status.accepted - status.acked).saturating_sub(status.dropped_aged),
             bytes: status.spool_bytes,
         }
@@ -251,15 +252,15 @@ impl Publisher {
         changed.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// In a forked child: closes the child's copies of the parent's descriptors, so that the link ends with the parent, and
-    /// leaks the rest. Takes no lock and frees nothing: it may run in a `pthread_atfork` handler. Call nothing else on this
-    /// publisher afterwards; dropping it then does nothing.
+    /// Closes a forked child's copies of the parent's descriptors, so that the link ends with the parent, and leaks the
+    /// rest. Takes no lock and frees no memory: it may run in a `pthread_atfork` handler. Call nothing else on this
+    /// publisher afterwards; its drop does nothing.
     ///
-    /// A fork between the two system calls that make a descriptor known here leaves one copy open until the child ends or
-    /// executes another program; ending the link in the parent reaches the sidecar all the same.
+    /// A fork between opening and recording a descriptor leaves one copy open until the child exits or executes another
+    /// program. The parent shuts the socket down, so the sidecar still sees the end of the link.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
-        // Counts that are never given back: whatever may be locked or half changed is never dropped.
+        // Leaked references: data that may be locked or half changed is never dropped.
         std::mem::forget((Arc::clone(&self.spool), Arc::clone(&self.thread)));
         self.thread.close_copies();
     }
@@ -267,10 +268,10 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        // Once abandoned, the lock may be held for ever.
+        // After `abandon` the lock may be held for ever.
         if !self.abandoned.load(Ordering::Acquire) {
             self.spool.state().stopping = true;
-            self.thread.ring();
+            self.thread.notify();
         }
     }
 }

@@ -1,63 +1,56 @@
-//! What a publisher is told, and the limits that nobody sets.
+//! Settings of a publisher, and its fixed limits.
 
 use std::path::PathBuf;
 
 use lineside_protocol::PAYLOAD_BYTES_MAX;
-use lineside_protocol::channel::{self, CABLE_NAME_BYTES_MAX, CABLE_PREFIX, USER_PREFIX};
+use lineside_protocol::channel::{CABLE_NAME_BYTES_MAX, CABLE_PREFIX};
 
-/// Answers and flushes waited for at once, each. A process has fewer threads; a publish that asked for a receipt and never
-/// came for it holds a place until then, and the oldest gives way first.
+/// Maximum number of kept receipts, and of concurrent flushes. Beyond it the oldest is dropped. A process has fewer threads
+/// than this, so that only receipts that nobody fetches are dropped.
 pub const WAITERS_MAX: usize = 1024;
 
-/// Longest `once` id, in bytes.
+/// Maximum length of a `once` id, in bytes.
 pub const ONCE_BYTES_MAX: usize = 255;
 
-/// Part of the spool that is kept for frames that sign somebody out, in bytes, beyond `spool_bytes_max`: a thousand of the
-/// usual size, since whoever signs out must not stay in because much is published.
+/// Space in the spool for revocations beyond `spool_bytes_max`, in bytes: about a thousand of them. A full spool must not
+/// keep a user signed in.
 pub const CONTROL_BYTES_RESERVED: usize = 64 * 1024;
 
-/// Longest id of a user, in bytes: `user:<id>` must be the name of a channel.
-pub(crate) const USER_BYTES_MAX: usize = channel::NAME_BYTES_MAX - USER_PREFIX.len();
-
-/// Longest id of a session, in bytes: what a token may hold.
-pub(crate) const SESSION_BYTES_MAX: usize = 255;
-
-/// Longest channel that fits any rule, in bytes: a cable stream with its prefix.
+/// Maximum length of a channel name of any kind, in bytes: a cable stream with its prefix.
 pub(crate) const CHANNEL_BYTES_MAX: usize = CABLE_PREFIX.len() + CABLE_NAME_BYTES_MAX;
 
-/// Longest name in a hello, in bytes: it stands in the sidecar's log lines.
+/// Maximum length of the process name in a hello, in bytes. The sidecar logs it.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
-/// Longest text of the sidecar that is kept in an error, in bytes.
+/// Maximum length of a text from the sidecar in an error, in bytes.
 pub(crate) const REASON_BYTES_MAX: usize = 1024;
 
-/// How long the sidecar may take to answer a hello, in milliseconds.
+/// Time-out for the welcome, in milliseconds.
 pub(crate) const HANDSHAKE_MS_MAX: u64 = 5_000;
 
-/// How exactly age is kept, in milliseconds: it counts from when the link first looks, which it does this often at least,
-/// and publications this close together are dropped together.
+/// Resolution of the age of frames, in milliseconds. Age counts from the link's first look at a frame, which happens at
+/// least this often. Frames this close together expire together.
 pub(crate) const AGE_STEP_MS: u64 = 1000;
 
-/// How a publisher finds its sidecar, and how much it may hold back.
+/// Settings of a publisher: the address of its sidecar, and the limits of its spool.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The Unix socket where the sidecar listens.
+    /// Path of the sidecar's Unix socket.
     pub link: PathBuf,
-    /// For the sidecar's logs, such as `puma[4711]`; cut at 255 bytes.
+    /// Name of this process in the sidecar's logs, such as `puma[4711]`. Truncated to 255 bytes.
     pub name: String,
-    /// Of the key that tokens are signed with; zeros without one. The sidecar's must be the same, or tokens are refused.
+    /// Fingerprint of the key that signs tokens, or zeros without one. The sidecar refuses tokens of another key.
     pub fingerprint: [u8; 8],
-    /// Frames held until they are acked, in bytes; beyond that nothing more is accepted. The memory behind it is at most
-    /// twice that.
+    /// Maximum size of all unacked frames, in bytes. A full spool refuses publications. Uses at most twice this memory.
     pub spool_bytes_max: usize,
-    /// Frames that could not be sent are dropped at this age, in seconds, and at 1 second at the earliest.
+    /// Maximum age of unsent frames, in seconds, at least 1. Older frames are dropped.
     pub spool_seconds_max: u64,
-    /// Larger payloads are not accepted, in bytes.
+    /// Maximum size of a payload, in bytes.
     pub payload_bytes_max: usize,
 }
 
 impl Settings {
-    /// The defaults for a sidecar at `link`: 8 MiB, 60 seconds, payloads up to [`PAYLOAD_BYTES_MAX`], no key.
+    /// Returns the defaults for a sidecar at `link`: 8 MiB, 60 seconds, payloads up to [`PAYLOAD_BYTES_MAX`], no key.
     #[must_use]
     pub fn new(link: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         Self {

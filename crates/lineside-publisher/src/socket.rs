@@ -1,4 +1,4 @@
-//! The socket of the link: what differs from system to system stands here, and nowhere else.
+//! Socket of the link. The only module of this crate with code for particular systems.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -12,29 +12,29 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use crate::link::Ended;
 
-/// A write to a peer that is gone is an error, not a signal: SIGPIPE is Ruby's.
+/// Flags of every send. A write to a closed peer returns an error instead of raising SIGPIPE in the Ruby process.
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) const NO_SIGNAL: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
-/// The standard library sets `SO_NOSIGPIPE` on every socket there.
+/// Flags of every send. On Apple systems the standard library sets `SO_NOSIGPIPE` on every socket.
 #[cfg(target_vendor = "apple")]
 pub(crate) const NO_SIGNAL: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
-/// In place of a descriptor's number where there is none.
+/// Stands for "no descriptor".
 pub(crate) const NO_DESCRIPTOR: RawFd = -1;
 
-/// Why there is no connection (any more): what happened, and what to do.
+/// Reason for which the socket failed or could not be opened. The message includes the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("no sidecar listens at {path} ({}): start it with `bundle exec lineside`", .errno.desc())]
     Absent { path: PathBuf, errno: Errno },
     #[error(
-        "user {ours}, as whom this process runs, may not open {path}: run it as the same user as the sidecar, or set \
-         LINESIDE_LINK for both to a place that is theirs"
+        "this process runs as user {ours}, who may not open {path}: run it as the same user as the sidecar, or set \
+         LINESIDE_LINK for both to a path that this user can open"
     )]
     Barred { path: PathBuf, ours: u32 },
     #[error(
         "a process of user {theirs} listens at {path}, and this one runs as user {ours}, so nothing was sent: start the \
-         sidecar as the same user, or set LINESIDE_LINK to a place of your own"
+         sidecar as the same user, or set LINESIDE_LINK to a path of your own"
     )]
     Foreign {
         path: PathBuf,
@@ -53,8 +53,8 @@ impl From<Broken> for Ended {
     }
 }
 
-/// A connected, non-blocking Unix socket. While it is open its number stands in `number`, so that a forked child can close
-/// its copy without a lock; the number is taken away before the descriptor is closed, never after.
+/// A connected, non-blocking Unix socket. `number` contains its descriptor while it is open, so that a forked child can
+/// close its copy without a lock. `number` is cleared before the descriptor is closed.
 #[derive(Debug)]
 pub(crate) struct Socket<'a> {
     stream: UnixStream,
@@ -62,8 +62,7 @@ pub(crate) struct Socket<'a> {
 }
 
 impl<'a> Socket<'a> {
-    /// Connects, or fails at once; and makes sure that the process there began to listen as the same user, before anything
-    /// is sent.
+    /// Connects without waiting, and checks that the listener was opened by the same user, before anything is sent.
     pub(crate) fn open(path: &Path, number: &'a AtomicI32) -> Result<Self, Broken> {
         let ours = nix::unistd::geteuid().as_raw();
         let unopened = |errno| {
@@ -82,7 +81,7 @@ impl<'a> Socket<'a> {
         Ok(socket)
     }
 
-    /// Hands bytes to the kernel; returns how many it took, 0 when it takes none now.
+    /// Sends bytes without waiting. Returns how many the kernel accepted; 0 if its buffer is full.
     pub(crate) fn send(&self, bytes: &[u8]) -> nix::Result<usize> {
         match send(self.stream.as_raw_fd(), bytes, NO_SIGNAL) {
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
@@ -90,7 +89,7 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// Reads what there is; `None` when there is nothing now, `Some(0)` at the end.
+    /// Reads without waiting. Returns `None` if there is nothing to read, and `Some(0)` at the end of the stream.
     pub(crate) fn receive(&self, into: &mut [u8]) -> nix::Result<Option<usize>> {
         match recv(self.stream.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT) {
             Ok(count) => Ok(Some(count)),
@@ -107,30 +106,30 @@ impl<'a> Socket<'a> {
 impl Drop for Socket<'_> {
     fn drop(&mut self) {
         self.number.store(NO_DESCRIPTOR, Ordering::Release);
-        // A child that was forked meanwhile may hold a copy: only this ends the link for the sidecar.
+        // A forked child may hold a copy of the descriptor. A shutdown ends the link for the sidecar nevertheless.
         if let Err(errno) = shutdown(self.stream.as_raw_fd(), Shutdown::Both) {
             debug_assert_eq!(errno, Errno::ENOTCONN);
         }
     }
 }
 
-/// Waits until a descriptor is ready or the time is over. A signal ends the wait as [`Errno::EINTR`].
+/// Waits until a descriptor is ready or the time has passed. A signal ends the wait with [`Errno::EINTR`].
 pub(crate) fn wait(descriptors: &mut [PollFd<'_>], time: Option<Duration>) -> nix::Result<()> {
-    // Rounded up: a wait that ends a moment too early would be repeated without a pause.
+    // Rounded up: a wait that ends early would spin.
     let timeout = time.map(|time| {
         PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
     });
     poll(descriptors, timeout.unwrap_or(PollTimeout::NONE)).map(drop)
 }
 
-/// What is left until `deadline`; `None` when it has passed.
+/// Returns the time until `deadline`, or `None` if it has passed.
 pub(crate) fn until(deadline: Instant) -> Option<Duration> {
     deadline
         .checked_duration_since(Instant::now())
         .filter(|left| !left.is_zero())
 }
 
-/// Its number is known before it is connected, and a listener that accepts nobody is an error, not a wait.
+/// Connects without waiting: a full queue of the listener is an error. Stores the descriptor before it connects.
 #[cfg(target_os = "linux")]
 fn connect<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
     use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, socket};
@@ -145,7 +144,7 @@ fn connect<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
     Ok(socket)
 }
 
-/// The standard library's connect, which waits where the listener's queue is full.
+/// Connects with the standard library, which waits if the listener's queue is full.
 #[cfg(not(target_os = "linux"))]
 fn connect<'a>(path: &Path, number: &'a AtomicI32) -> nix::Result<Socket<'a>> {
     let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());

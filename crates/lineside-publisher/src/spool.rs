@@ -1,7 +1,7 @@
-//! The spool: what was accepted and is not acked yet.
+//! Spool: frames that are accepted and not acked.
 //!
-//! Producers append to the [`Tail`], under the spool's mutex; the [link](crate::Link) moves it, sealed into [`Chunk`]s, to
-//! the [`Backlog`], which is its own. No IO, and no clock: the link dates what it finds.
+//! Producers append to the [`Tail`] under the spool's mutex. [`LinkClient`](crate::LinkClient) moves its frames, sealed into
+//! [`Chunk`]s, to the [`Backlog`], which it owns. No IO and no clock: the time of a chunk is that of the move.
 
 mod accept;
 mod answers;
@@ -24,20 +24,20 @@ pub(crate) use state::State;
 pub use state::Status;
 use tail::Tail;
 
-/// What a process has published and the sidecar has not acked, bounded in bytes and in age; and what the sidecar has said.
+/// Unacked publications of a process, bounded in bytes and in age, and the replies of the sidecar.
 ///
-/// Shared between those who publish and one [`Link`](crate::Link). Its lock is only ever held for short work in memory;
-/// wakers may be used under it, so they must not come back here.
+/// Shared between the producers and one [`LinkClient`](crate::LinkClient). The lock is held for short work in memory only.
+/// Wakers are called under the lock, and must not call the spool.
 #[derive(Debug)]
 pub struct Spool {
     settings: Settings,
     state: Mutex<State>,
-    /// It is over, or a stop that waits may find everything settled.
+    /// Signalled when the spool ends, and when frames are settled while a stop waits.
     pub(crate) changed: Condvar,
 }
 
 impl Spool {
-    /// An empty spool.
+    /// Creates an empty spool.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -51,39 +51,39 @@ impl Spool {
         &self.settings
     }
 
-    /// The state. A panic elsewhere does not end publishing here: the link's own end is told by [`Spool::over`].
+    /// Locks the state. Ignores poisoning: [`Spool::end`] reports a panic of the writer thread.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest position of the journal known here, without asking; `None` before the first welcome. While there is no
-    /// link it stays what it was. Never goes back within an epoch.
+    /// Returns the newest known position of the journal, without a round trip, or `None` before the first welcome. Keeps its
+    /// value while disconnected, and never decreases within an epoch.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         self.state().cursor.clone()
     }
 
-    /// How things are.
+    /// Returns counters and the state of the link.
     #[must_use]
     pub fn status(&self) -> Status {
         self.state().status()
     }
 
-    /// The answer to a frame that was published with `wants_receipt`, once; without one yet, `waker` is used when there is.
+    /// Returns the reply to a frame with `wants_receipt`, once. If there is none yet, calls `waker` when it arrives.
     ///
-    /// Answers are kept until they are fetched, [given up](Self::give_up), or as many as
-    /// [`WAITERS_MAX`](crate::WAITERS_MAX) newer ones were asked for; what is not kept is `TimedOut`.
+    /// A reply is kept until it is fetched or [given up](Self::give_up), or until [`WAITERS_MAX`](crate::WAITERS_MAX) newer
+    /// receipts were requested. Returns `TimedOut` for a reply that is not kept.
     pub fn answer(&self, sequence: Sequence, waker: &Waker) -> Poll<Outcome> {
         self.state().answer_or_wait(sequence.0, waker)
     }
 
-    /// Says that nobody wants this answer (any more).
+    /// Drops the reply to this frame, received or not.
     pub fn give_up(&self, sequence: Sequence) {
         self.state().forget_answer(sequence.0);
     }
 
-    /// Nothing more is sent or will be answered, and `reason` is what producers are told.
-    pub(crate) fn over(&self, reason: NotAccepted) {
+    /// Ends the spool: later publications are refused with `reason`, and all waits end.
+    pub(crate) fn end(&self, reason: NotAccepted) {
         self.state().end(reason);
         self.changed.notify_all();
     }

@@ -1,4 +1,4 @@
-//! Waiting that another thread, or a signal, can interrupt.
+//! Waits that another thread or a signal can interrupt.
 
 use std::io;
 use std::sync::Arc;
@@ -9,85 +9,85 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
-use crate::bell::Bell;
 use crate::socket;
+use crate::wake_fd::WakeFd;
 
-/// How the wait for a flush ended.
+/// Result of a wait for a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// Nothing accepted before is still on its way. What was refused or dropped is counted in [`Status`](crate::Status).
+    /// Every frame is settled. [`Status`](crate::Status) counts the refused and dropped ones.
     Done,
-    /// The deadline came first, or the thread has ended and the rest will never be sent.
+    /// The deadline passed, or the writer thread has ended and will not send the rest.
     TimedOut,
     /// The interrupter was used, or a signal was handled.
     Interrupted,
 }
 
-/// What one thread waits with, one call at a time: two descriptors, so keep it. A forked child needs one of its own.
+/// Waits of one thread, one call at a time. Uses two descriptors: reuse it. A forked child must create its own.
 #[derive(Debug)]
 pub struct Waiter {
-    bell: Arc<Bell>,
+    wake_fd: Arc<WakeFd>,
     waker: Waker,
     interrupted: Arc<AtomicBool>,
 }
 
-/// Ends a wait from any thread. Cheap to clone.
+/// Interrupts a wait from any thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Interrupter {
-    bell: Arc<Bell>,
+    wake_fd: Arc<WakeFd>,
     interrupted: Arc<AtomicBool>,
 }
 
-/// Why a sleep ended early.
+/// Reason for which a sleep ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    Rung,
+    Notified,
     TimedOut,
     Interrupted,
 }
 
 impl Waiter {
-    /// Makes the descriptors.
+    /// Opens the descriptors.
     ///
     /// # Errors
-    /// When the process has as many open files as it may.
+    /// Returns an error if the process is out of file descriptors.
     pub fn new() -> io::Result<Self> {
-        let bell = Arc::new(Bell::new()?);
+        let wake_fd = Arc::new(WakeFd::new()?);
         Ok(Self {
-            waker: Waker::from(Arc::clone(&bell)),
-            bell,
+            waker: Waker::from(Arc::clone(&wake_fd)),
+            wake_fd,
             interrupted: Arc::default(),
         })
     }
 
-    /// A handle that ends this waiter's present wait, or its next one when there is none.
+    /// Returns a handle that interrupts the current wait, or the next one if there is none.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
         Interrupter {
-            bell: Arc::clone(&self.bell),
+            wake_fd: Arc::clone(&self.wake_fd),
             interrupted: Arc::clone(&self.interrupted),
         }
     }
 
-    /// Ends its sleep.
+    /// Returns a waker that ends the sleep.
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// Sleeps until the bell rings, the deadline or an interruption.
+    /// Sleeps until a notification, an interruption or the deadline.
     pub(crate) fn sleep(&self, deadline: Instant) -> Woken {
         let time = socket::until(deadline);
-        let mut descriptors = [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        let mut descriptors = [PollFd::new(self.wake_fd.as_fd(), PollFlags::POLLIN)];
         let woken = socket::wait(&mut descriptors, Some(time.unwrap_or(Duration::ZERO)));
-        let rung = descriptors[0].any() == Some(true);
-        if rung {
-            self.bell.hush();
+        let notified = descriptors[0].any() == Some(true);
+        if notified {
+            self.wake_fd.clear();
         }
-        // A handler ran in this very thread: its program wants to know before the deadline.
+        // EINTR: a signal handler ran in this thread, and its program must react before the deadline.
         if self.interrupted.swap(false, Ordering::AcqRel) || woken == Err(Errno::EINTR) {
             Woken::Interrupted
-        } else if rung || time.is_some() {
-            Woken::Rung
+        } else if notified || time.is_some() {
+            Woken::Notified
         } else {
             Woken::TimedOut
         }
@@ -95,9 +95,9 @@ impl Waiter {
 }
 
 impl Interrupter {
-    /// Makes the wait return `Interrupted`. Takes no lock.
+    /// Interrupts the wait. Takes no lock.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Release);
-        self.bell.ring();
+        self.wake_fd.notify();
     }
 }

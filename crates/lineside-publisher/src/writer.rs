@@ -1,6 +1,5 @@
-//! The thread that drives the link: it owns the socket, the clock and the bell, and decides nothing.
+//! Writer thread: drives [`LinkClient`] with a socket, a clock and a wake-up descriptor. Contains no decisions.
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -12,24 +11,25 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use crate::bell::Bell;
-use crate::link::{Ended, Link};
+use crate::link::{Ended, LinkClient};
+use crate::panic::panic_message;
 use crate::socket::{self, Broken, NO_DESCRIPTOR, Socket};
 use crate::spool::{NotAccepted, Spool};
+use crate::wake_fd::WakeFd;
 
-/// Ample for what the thread does: its largest frame is the 16 KiB that it reads at once.
+/// Stack of the thread, in bytes. The largest stack frame is the read buffer of 16 KiB.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// What is read at once, in bytes: the sidecar's frames are some twenty-five.
+/// Size of one read, in bytes. A frame from the sidecar has about 25 bytes.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The thread, as the publisher's handle knows it.
+/// State of the thread that is shared with the publisher's handle.
 #[derive(Debug)]
 pub(crate) struct Thread {
     started: AtomicBool,
-    /// Wakes it; there once the thread is.
-    bell: OnceLock<Arc<Bell>>,
-    /// The numbers of the open descriptors: first the link, then the bell's.
+    /// Wakes the thread. Set before the thread starts.
+    wake_fd: OnceLock<Arc<WakeFd>>,
+    /// Open descriptors: the link's socket, then the two of the wake-up descriptor.
     descriptors: [AtomicI32; 3],
 }
 
@@ -37,54 +37,54 @@ impl Default for Thread {
     fn default() -> Self {
         Self {
             started: AtomicBool::new(false),
-            bell: OnceLock::new(),
+            wake_fd: OnceLock::new(),
             descriptors: [const { AtomicI32::new(NO_DESCRIPTOR) }; 3],
         }
     }
 }
 
 impl Thread {
-    /// Whether there is, or was, a thread. Becomes true under the spool's lock.
+    /// Returns whether the thread was started. Set under the spool's lock.
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
     }
 
-    /// Wakes it, if it is there.
-    pub(crate) fn ring(&self) {
-        if let Some(bell) = self.bell.get() {
-            bell.ring();
+    /// Wakes the thread, if it was started.
+    pub(crate) fn notify(&self) {
+        if let Some(wake_fd) = self.wake_fd.get() {
+            wake_fd.notify();
         }
     }
 
-    /// In a forked child: closes its copies of the thread's descriptors, without a lock.
+    /// Closes a forked child's copies of the thread's descriptors, without a lock.
     pub(crate) fn close_copies(&self) {
         for number in &self.descriptors {
             let number = number.swap(NO_DESCRIPTOR, Ordering::AcqRel);
             if number != NO_DESCRIPTOR {
-                // It is closed all the same where that reports an error, and there is nobody to tell.
+                // An error of close(2) cannot be reported here, and the descriptor is closed anyway.
                 nix::unistd::close(number).unwrap_or_default();
             }
         }
     }
 
-    /// Makes the bell, once, and notes its descriptors for a forked child.
-    fn hang_bell(&self) -> io::Result<Arc<Bell>> {
-        if let Some(bell) = self.bell.get() {
-            return Ok(Arc::clone(bell));
+    /// Creates the wake-up descriptor on the first call, and records its numbers for a forked child.
+    fn ensure_wake_fd(&self) -> io::Result<Arc<WakeFd>> {
+        if let Some(wake_fd) = self.wake_fd.get() {
+            return Ok(Arc::clone(wake_fd));
         }
-        let bell = Arc::new(Bell::new()?);
-        let bell = self.bell.get_or_init(|| bell);
-        for (place, number) in self.descriptors[1..].iter().zip(bell.numbers()) {
-            place.store(number, Ordering::Release);
+        let wake_fd = Arc::new(WakeFd::new()?);
+        let wake_fd = self.wake_fd.get_or_init(|| wake_fd);
+        for (slot, number) in self.descriptors[1..].iter().zip(wake_fd.raw_fds()) {
+            slot.store(number, Ordering::Release);
         }
-        Ok(Arc::clone(bell))
+        Ok(Arc::clone(wake_fd))
     }
 }
 
-/// Starts the thread, with every signal blocked: signals are for the program's own threads. The caller holds the spool's
+/// Starts the thread with all signals blocked, so that the program's own threads handle them. The caller holds the spool's
 /// lock.
 pub(crate) fn start(spool: &Arc<Spool>, thread: &Arc<Thread>) -> io::Result<()> {
-    let bell = thread.hang_bell()?;
+    let wake_fd = thread.ensure_wake_fd()?;
     let mut identity = [0; 16];
     getrandom::fill(&mut identity).map_err(io::Error::other)?;
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
@@ -93,8 +93,8 @@ pub(crate) fn start(spool: &Arc<Spool>, thread: &Arc<Thread>) -> io::Result<()> 
         .name("lineside-link".into())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            contain(&spool, || {
-                Writer::new(&spool, identity, &shared, bell).run();
+            run_caught(&spool, || {
+                Writer::new(&spool, identity, &shared, wake_fd).run();
             });
         });
     before.thread_set_mask()?;
@@ -103,48 +103,44 @@ pub(crate) fn start(spool: &Arc<Spool>, thread: &Arc<Thread>) -> io::Result<()> 
     Ok(())
 }
 
-/// Runs the thread's work, and says how it ended: a fault of ours must not end the host's process.
-fn contain(spool: &Spool, work: impl FnOnce()) {
-    spool.over(match catch_unwind(AssertUnwindSafe(work)) {
+/// Runs the thread's work, catches its panics so that they do not abort the host process, and ends the spool.
+fn run_caught(spool: &Spool, work: impl FnOnce()) {
+    spool.end(match catch_unwind(AssertUnwindSafe(work)) {
         Ok(()) => NotAccepted::Stopped,
-        Err(panic) => NotAccepted::ThreadFailed(format!(
-            "a fault of Lineside itself: {}",
-            panic_message(&*panic)
-        )),
+        Err(panic) => NotAccepted::ThreadFailed(panic_message(&*panic)),
     });
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 struct Writer<'a> {
     spool: &'a Spool,
-    link: Link,
+    link: LinkClient,
     socket: Option<Socket<'a>>,
-    /// Where the socket's number stands while it is open.
+    /// Descriptor of the open socket, for a forked child.
     number: &'a AtomicI32,
-    bell: Arc<Bell>,
+    wake_fd: Arc<WakeFd>,
     waker: Waker,
     started: Instant,
 }
 
 impl<'a> Writer<'a> {
-    fn new(spool: &'a Arc<Spool>, identity: [u8; 16], thread: &'a Thread, bell: Arc<Bell>) -> Self {
+    fn new(
+        spool: &'a Arc<Spool>,
+        identity: [u8; 16],
+        thread: &'a Thread,
+        wake_fd: Arc<WakeFd>,
+    ) -> Self {
         Self {
             spool,
-            link: Link::new(Arc::clone(spool), identity),
+            link: LinkClient::new(Arc::clone(spool), identity),
             socket: None,
             number: &thread.descriptors[0],
-            waker: Waker::from(Arc::clone(&bell)),
-            bell,
+            waker: Waker::from(Arc::clone(&wake_fd)),
+            wake_fd,
             started: Instant::now(),
         }
     }
 
-    /// Links again and again, until it is told to stop.
+    /// Keeps the link open until the publisher stops.
     fn run(&mut self) {
         while !self.spool.state().stopping {
             if let Err(ended) = self.turn() {
@@ -159,7 +155,7 @@ impl<'a> Writer<'a> {
         self.link.closed(why, self.now_ms());
     }
 
-    /// What is to be done now, and one wait.
+    /// One iteration: connects if due, sends, waits once, and reads.
     fn turn(&mut self) -> Result<(), Ended> {
         if self.link.may_open(self.now_ms()) {
             let link = &self.spool.settings().link;
@@ -168,7 +164,7 @@ impl<'a> Writer<'a> {
         }
         self.link.tick(self.now_ms())?;
         if let Err(errno) = self.send() {
-            // What the sidecar said before it went still counts, above all why.
+            // Frames that the sidecar sent before it closed are still applied: one of them may be the fault.
             let mut buffer = [0; READ_BYTES];
             while let Ok(count @ 1..) = self.read(&mut buffer) {
                 self.link.receive(&buffer[..count])?;
@@ -183,7 +179,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Sends until everything is sent, or the kernel takes no more.
+    /// Sends until everything is sent or the kernel's buffer is full.
     fn send(&mut self) -> nix::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
@@ -198,7 +194,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Reads once; 0 when there is nothing now.
+    /// Reads once. Returns 0 if there is nothing to read.
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Broken> {
         let Some(socket) = &self.socket else {
             return Ok(0);
@@ -209,7 +205,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Waits until the socket is ready, the bell rings or the link has something to do; says whether the socket can be read.
+    /// Waits for the socket, a wake-up or the link's next timer. Returns whether the socket is readable.
     fn wait(&mut self) -> Result<bool, Ended> {
         let time = self.link.wait_ms(&self.waker, self.now_ms());
         let interest = if self.link.unsent().is_some() {
@@ -218,11 +214,11 @@ impl<'a> Writer<'a> {
             PollFlags::POLLIN
         };
         let mut descriptors = [
-            PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake_fd.as_fd(), PollFlags::POLLIN),
             PollFd::new(
                 self.socket
                     .as_ref()
-                    .map_or(self.bell.as_fd(), Socket::as_fd),
+                    .map_or(self.wake_fd.as_fd(), Socket::as_fd),
                 interest,
             ),
         ];
@@ -231,7 +227,7 @@ impl<'a> Writer<'a> {
             .map_err(Broken::Failed)?;
         let seen = descriptors.map(|descriptor| descriptor.revents().unwrap_or(PollFlags::empty()));
         if !seen[0].is_empty() {
-            self.bell.hush();
+            self.wake_fd.clear();
         }
         Ok(!(seen[1] - PollFlags::POLLOUT).is_empty())
     }

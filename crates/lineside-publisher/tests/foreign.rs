@@ -1,4 +1,4 @@
-//! A socket of another user, in a process of its own: the user is changed for the whole process.
+//! A socket of another user. Runs in its own process, since it changes the user of the whole process.
 
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -8,9 +8,9 @@ use lineside_publisher::{PublishOptions, Publisher, Settings};
 use nix::unistd::{Uid, chown, seteuid};
 
 #[test]
-fn another_users_process_is_sent_nothing() {
+fn nothing_is_sent_to_a_process_of_another_user() {
     if !Uid::effective().is_root() {
-        println!("only root can listen as another user: not tested");
+        println!("skipped: only root can listen as another user");
         return;
     }
     let nobody = Uid::from_raw(65_534);
@@ -28,7 +28,7 @@ fn another_users_process_is_sent_nothing() {
         .unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     let mut received = Vec::new();
-    // It has closed its end without a byte, even of the hello.
+    // The publisher closed the connection without sending a byte.
     assert_eq!(stream.read_to_end(&mut received).unwrap(), 0);
     let end = Instant::now() + Duration::from_secs(20);
     while publisher.status().last_error.is_none() {

@@ -1,9 +1,6 @@
-//! The link and its spool without a socket, a thread or a clock, as a simulation drives them.
+//! Tests of [`LinkClient`] and its spool without a socket, a thread or a clock.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a test calls fails as the test does"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,27 +13,27 @@ use lineside_protocol::frame::{
 };
 use lineside_protocol::{Epoch, Position};
 use lineside_publisher::{
-    Ended, Link, NotAccepted, Outcome, PublishOptions, Sequence, Settings, Spool, WAITERS_MAX,
+    Ended, LinkClient, NotAccepted, Outcome, PublishOptions, Sequence, Settings, Spool, WAITERS_MAX,
 };
 
-/// Head, sequence, the head of one publication, its channel and payload.
+/// Size of a frame: head, sequence, head of one publication, channel and payload.
 const FRAME_BYTES: usize = 8 + 8 + 6 + "news".len() + "1".len();
 
 fn settings() -> Settings {
     Settings::new("/nowhere", "test[1]")
 }
 
-/// Both ends of what a process has; the test is the connection and the sidecar.
+/// Spool and link client of a process. The test plays the connection and the sidecar.
 struct World {
     spool: Arc<Spool>,
-    link: Link,
+    link: LinkClient,
     inbox: BytesMut,
 }
 
 impl World {
     fn new(settings: Settings) -> Self {
         let spool = Arc::new(Spool::new(settings));
-        let link = Link::new(Arc::clone(&spool), [7; 16]);
+        let link = LinkClient::new(Arc::clone(&spool), [7; 16]);
         let inbox = BytesMut::new();
         Self { spool, link, inbox }
     }
@@ -48,13 +45,13 @@ impl World {
         }
     }
 
-    /// Connects and welcomes; gives the hello.
+    /// Connects, and sends a welcome. Returns the hello.
     fn open(&mut self, last: u64, epoch: &str, now_ms: u64) -> Hello {
         assert!(self.link.may_open(now_ms));
         self.link.opened(now_ms);
         self.inbox.clear();
-        let hello = self.take(usize::MAX);
-        self.tell(&ToPublisher::Welcome(Welcome {
+        let hello = self.receive(usize::MAX);
+        self.send(&ToPublisher::Welcome(Welcome {
             version: PROTOCOL_VERSION,
             last,
             position: Position(100),
@@ -69,8 +66,8 @@ impl World {
         }
     }
 
-    /// The connection takes up to `most` bytes; gives the frames that have come whole.
-    fn take(&mut self, most: usize) -> Vec<ToSidecar> {
+    /// Sends up to `most` bytes. Returns the complete frames.
+    fn receive(&mut self, most: usize) -> Vec<ToSidecar> {
         let mut left = most;
         while left > 0
             && let Some(bytes) = self.link.unsent()
@@ -87,16 +84,17 @@ impl World {
         frames
     }
 
-    fn tell(&mut self, frame: &ToPublisher) -> Result<(), Ended> {
+    /// Sends a frame to the publisher, byte by byte.
+    fn send(&mut self, frame: &ToPublisher) -> Result<(), Ended> {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
-        // As bad as a connection can be.
+
         bytes.chunks(1).try_for_each(|byte| self.link.receive(byte))
     }
 
     fn ack(&mut self, sequence: u64) -> Result<(), Ended> {
         let position = Position(100 + sequence);
-        self.tell(&ToPublisher::Ack(Ack { sequence, position }))
+        self.send(&ToPublisher::Ack(Ack { sequence, position }))
     }
 
     fn cut(&mut self, now_ms: u64) {
@@ -104,7 +102,7 @@ impl World {
     }
 }
 
-/// Each frame's sequence, and whether it is marked.
+/// Returns the sequence of each frame, and `resent` or `skip`.
 fn seen(frames: &[ToSidecar]) -> Vec<(u64, &'static str)> {
     let seen = frames.iter().map(|frame| match frame {
         ToSidecar::Publish(publish) if publish.resent => (publish.sequence, "resent"),
@@ -125,15 +123,15 @@ impl Wake for Counted {
 }
 
 #[test]
-fn nothing_leaves_before_the_welcome_and_what_is_unacked_goes_out_again() {
+fn frames_wait_for_the_welcome_and_are_sent_again_until_acked() {
     let mut world = World::new(settings());
     world.publish(2);
     assert_eq!(world.link.unsent(), None);
     world.link.opened(0);
     world.link.tick(0).unwrap();
-    assert!(matches!(world.take(10).as_slice(), []));
+    assert!(matches!(world.receive(10).as_slice(), []));
     assert!(matches!(
-        world.take(usize::MAX).as_slice(),
+        world.receive(usize::MAX).as_slice(),
         [ToSidecar::Hello(_)]
     ));
     world.link.tick(0).unwrap();
@@ -142,15 +140,15 @@ fn nothing_leaves_before_the_welcome_and_what_is_unacked_goes_out_again() {
     let hello = world.open(0, "a", 5);
     assert_eq!((hello.publisher, hello.done), ([7; 16], 0));
     world.link.tick(5).unwrap();
-    assert_eq!(seen(&world.take(usize::MAX)), [(1, ""), (2, "")]);
+    assert_eq!(seen(&world.receive(usize::MAX)), [(1, ""), (2, "")]);
     world.ack(1).unwrap();
     world.cut(5);
     assert_eq!(world.open(1, "a", 10).done, 1);
-    assert_eq!(seen(&world.take(usize::MAX)), [(2, "")]);
+    assert_eq!(seen(&world.receive(usize::MAX)), [(2, "")]);
     world.cut(10);
-    // Another sidecar, with an empty journal: what the first may have delivered says so.
+    // Another sidecar with an empty journal: the frame that the first may have delivered is marked.
     world.open(0, "b", 20);
-    assert_eq!(seen(&world.take(usize::MAX)), [(2, "resent")]);
+    assert_eq!(seen(&world.receive(usize::MAX)), [(2, "resent")]);
     world.ack(2).unwrap();
     let status = world.spool.status();
     assert_eq!((status.acked, status.spool_bytes, status.resent), (2, 0, 2));
@@ -161,7 +159,7 @@ fn nothing_leaves_before_the_welcome_and_what_is_unacked_goes_out_again() {
 }
 
 #[test]
-fn pauses_between_connections_grow_to_a_second_and_start_again_after_an_ack() {
+fn back_off_grows_to_one_second_and_resets_after_an_ack() {
     let mut world = World::new(settings());
     let mut now_ms = 0;
     let mut pauses = Vec::new();
@@ -179,14 +177,14 @@ fn pauses_between_connections_grow_to_a_second_and_start_again_after_an_ack() {
     world.publish(1);
     world.open(0, "a", now_ms);
     world.link.tick(now_ms).unwrap();
-    world.take(usize::MAX);
+    world.receive(usize::MAX);
     world.ack(1).unwrap();
     world.cut(now_ms);
     assert!(world.link.may_open(now_ms + pauses[0]));
 }
 
 #[test]
-fn connections_that_bring_nothing_forward_come_ever_more_rarely() {
+fn back_off_grows_for_connections_without_an_ack() {
     let mut world = World::new(settings());
     let mut now_ms = 0;
     for _ in 0..12 {
@@ -203,20 +201,20 @@ fn connections_that_bring_nothing_forward_come_ever_more_rarely() {
 fn replaced_publisher_pauses_for_a_minute() {
     let mut world = World::new(settings());
     world.open(0, "a", 0);
-    let ended = world.tell(&ToPublisher::Fault(Fault {
+    let ended = world.send(&ToPublisher::Fault(Fault {
         code: LINK_REPLACED.number,
         message: "newer".into(),
     }));
     world.link.closed(&ended.unwrap_err(), 0);
     assert!(!world.link.may_open(59_999));
     assert!(world.link.may_open(60_000));
-    // Meanwhile it looks after the age of what is published every second, and ends its wait on time.
+    // Meanwhile it checks the age of frames every second, and ends the wait on time.
     assert_eq!(world.link.wait_ms(Waker::noop(), 100), Some(1000));
     assert_eq!(world.link.wait_ms(Waker::noop(), 59_400), Some(600));
 }
 
 #[test]
-fn sidecar_that_does_not_answer_is_left_after_five_seconds() {
+fn silent_sidecar_times_out_after_5_s() {
     let mut world = World::new(settings());
     world.link.opened(1000);
     assert_eq!(world.link.tick(5999), Ok(()));
@@ -224,7 +222,7 @@ fn sidecar_that_does_not_answer_is_left_after_five_seconds() {
 }
 
 #[test]
-fn sleeper_is_woken_by_the_first_publication_and_not_by_the_next() {
+fn only_the_first_publication_wakes_the_thread() {
     let mut world = World::new(settings());
     world.open(0, "a", 0);
     world.link.tick(0).unwrap();
@@ -234,19 +232,19 @@ fn sleeper_is_woken_by_the_first_publication_and_not_by_the_next() {
     assert_eq!(world.link.wait_ms(&waker, 0), None);
     world.publish(3);
     assert_eq!(woken(), 1);
-    // It was woken, or something else ended its wait: there is something to do.
+    // The spool is not empty, so there is no wait.
     assert_eq!(world.link.wait_ms(&waker, 0), Some(0));
     world.publish(1);
     assert_eq!(woken(), 1);
     world.link.tick(0).unwrap();
-    // The connection is to be waited for now.
+    // Unsent bytes wait for the connection.
     assert_eq!(world.link.wait_ms(&waker, 0), Some(1000));
     world.publish(1);
     assert_eq!(woken(), 1);
 }
 
 #[test]
-fn full_spool_refuses_at_once_and_counts_exactly() {
+fn full_spool_refuses_and_counts_every_publication() {
     let spool_bytes_max = 10 * FRAME_BYTES;
     let mut world = World::new(Settings {
         spool_bytes_max,
@@ -263,24 +261,24 @@ fn full_spool_refuses_at_once_and_counts_exactly() {
         assert_eq!(world.spool.status().dropped_full, refused);
     }
     assert_eq!(world.spool.status().accepted, 10);
-    // Sent is not acked: there is no room before that, and then for as many as were acked.
+    // Sent frames use the spool until they are acked.
     world.open(0, "a", 0);
     world.link.tick(0).unwrap();
-    assert_eq!(world.take(usize::MAX).len(), 10);
+    assert_eq!(world.receive(usize::MAX).len(), 10);
     let options = PublishOptions::default();
     assert!(world.spool.publish(&[("news", b"1")], options).is_err());
     world.ack(10).unwrap();
     world.publish(10);
     assert!(world.spool.publish(&[("news", b"1")], options).is_err());
     world.link.tick(0).unwrap();
-    // No sequence was given to what was refused: the sidecar sees no gap.
+    // Refused publications have no sequence, so there is no gap.
     let next = (11..=20).map(|sequence| (sequence, "")).collect::<Vec<_>>();
-    assert_eq!(seen(&world.take(usize::MAX)), next);
+    assert_eq!(seen(&world.receive(usize::MAX)), next);
     assert_eq!(world.spool.status().dropped_full, 27);
 }
 
 #[test]
-fn what_is_too_old_is_dropped_counted_and_announced() {
+fn expired_frames_are_dropped_counted_and_skipped() {
     let mut world = World::new(Settings {
         spool_seconds_max: 10,
         ..settings()
@@ -304,9 +302,9 @@ fn what_is_too_old_is_dropped_counted_and_announced() {
         Poll::Ready(Outcome::Dropped)
     );
     world.open(0, "a", 10_000);
-    assert_eq!(seen(&world.take(usize::MAX)), [(3, "skip")]);
+    assert_eq!(seen(&world.receive(usize::MAX)), [(3, "skip")]);
     world.link.tick(10_000).unwrap();
-    assert_eq!(seen(&world.take(usize::MAX)), [(4, "")]);
+    assert_eq!(seen(&world.receive(usize::MAX)), [(4, "")]);
     world.ack(4).unwrap();
     let status = world.spool.status();
     assert_eq!(
@@ -316,7 +314,7 @@ fn what_is_too_old_is_dropped_counted_and_announced() {
 }
 
 #[test]
-fn answer_is_kept_until_it_is_fetched() {
+fn reply_is_kept_until_it_is_fetched() {
     let mut world = World::new(settings());
     let asked = PublishOptions {
         wants_receipt: true,
@@ -326,7 +324,7 @@ fn answer_is_kept_until_it_is_fetched() {
     assert_eq!(sequence, Sequence(1));
     world.open(0, "a", 0);
     world.link.tick(0).unwrap();
-    world.take(usize::MAX);
+    world.receive(usize::MAX);
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(Arc::clone(&counted));
     assert_eq!(world.spool.answer(sequence, &waker), Poll::Pending);
@@ -335,7 +333,7 @@ fn answer_is_kept_until_it_is_fetched() {
         position: Position(101),
         duplicate: true,
     };
-    world.tell(&ToPublisher::Receipt(receipt)).unwrap();
+    world.send(&ToPublisher::Receipt(receipt)).unwrap();
     assert_eq!(counted.0.load(Ordering::Relaxed), 1);
     assert_eq!(
         world.spool.cursor(),
@@ -353,7 +351,7 @@ fn answer_is_kept_until_it_is_fetched() {
 }
 
 #[test]
-fn oldest_answer_gives_way_and_whoever_waits_for_it_is_told() {
+fn oldest_reply_is_dropped_and_its_waiter_woken() {
     let world = World::new(settings());
     let asked = PublishOptions {
         wants_receipt: true,
@@ -374,12 +372,12 @@ fn oldest_answer_gives_way_and_whoever_waits_for_it_is_told() {
 }
 
 #[test]
-fn ack_that_comes_late_takes_nothing_back() {
+fn late_ack_changes_nothing() {
     let mut world = World::new(settings());
     world.publish(3);
     world.open(0, "a", 0);
     world.link.tick(0).unwrap();
-    world.take(usize::MAX);
+    world.receive(usize::MAX);
     world.ack(2).unwrap();
     world.ack(1).unwrap();
     assert_eq!(world.spool.status().acked, 2);

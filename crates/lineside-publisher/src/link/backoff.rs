@@ -1,12 +1,11 @@
-/// The first wait after a link that worked, in milliseconds: long enough not to spin, short enough for a sidecar that was
-/// just replaced.
+/// First delay after a connection that worked, in milliseconds. Long enough not to spin, and short after the restart of a
+/// sidecar.
 const FIRST_MS: u64 = 5;
 
-/// The longest wait, in milliseconds: what a sidecar that is back waits for its publishers at most.
+/// Maximum delay, in milliseconds. After a longer outage of the sidecar, publishers are back within this time.
 const LONGEST_MS: u64 = 1000;
 
-/// How long to wait before the next attempt to link. Doubles from wait to wait; the publisher's random identity spreads
-/// the processes of one app.
+/// Exponential back-off between connections. The jitter comes from the publisher's random identity.
 #[derive(Debug)]
 pub(super) struct Backoff {
     identity: [u8; 16],
@@ -21,12 +20,12 @@ impl Backoff {
         }
     }
 
-    /// The link did what it is for.
+    /// Starts again from the first delay, after an ack.
     pub(super) fn reset(&mut self) {
         self.attempts = 0;
     }
 
-    /// Between half and all of the next step, in milliseconds.
+    /// Returns the next delay, in milliseconds: 50 % to 100 % of the next step.
     pub(super) fn next_ms(&mut self) -> u64 {
         let step = (FIRST_MS << self.attempts.min(16)).min(LONGEST_MS);
         let spread = self.identity[self.attempts as usize % self.identity.len()];

@@ -3,41 +3,41 @@ use lineside_protocol::frame::{FrameError, PROTOCOL_VERSION};
 
 use crate::settings::{HANDSHAKE_MS_MAX, REASON_BYTES_MAX};
 
-/// Why there is no link (any more): what happened, and what to do.
+/// Reason for which the connection ended or could not be made. The message includes the remedy.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Ended {
-    /// No connection came to be, or it broke: in the words of whoever drives the link.
+    /// The socket failed. The caller of [`LinkClient`](crate::LinkClient) supplies the text.
     #[error("{0}")]
     Transport(String),
-    /// The sidecar accepted the connection, and no welcome came.
+    /// The sidecar accepted the connection and sent no welcome in time.
     #[error(
         "the sidecar did not answer within {HANDSHAKE_MS_MAX} ms: is it stopped or overloaded?"
     )]
     Silent,
-    /// The sidecar's welcome names another version.
+    /// The sidecar speaks another version of the link.
     #[error(
         "the sidecar speaks version {0} of the link, and this gem {PROTOCOL_VERSION}: bring both to one version"
     )]
     Version(u8),
-    /// What came is not a frame.
+    /// The sidecar sent bytes that are not a frame.
     #[error("the sidecar broke the link's protocol ({0}): bring gem and sidecar to one version")]
     Frame(#[from] FrameError),
-    /// What came is a frame that cannot be true, or not now.
+    /// The sidecar sent a frame that is wrong at this point.
     #[error("the sidecar broke the link's protocol ({0}): bring gem and sidecar to one version")]
     Protocol(String),
-    /// The sidecar said why it ends the link.
+    /// The sidecar ended the link with a fault.
     #[error("the sidecar ended the link: {name} ({code}), {message}. {meaning}")]
     Fault {
-        /// Its number, one of [`LINK_CODES`] unless the sidecar is newer.
+        /// Number of the fault, one of [`LINK_CODES`] unless the sidecar is newer.
         code: u16,
-        /// Its name.
+        /// Name of the fault.
         name: &'static str,
-        /// What it means, and what to do.
+        /// Meaning of the fault, and the remedy.
         meaning: &'static str,
-        /// What the sidecar added, fit for one log line.
+        /// Message of the sidecar, escaped for one log line.
         message: String,
     },
-    /// This end stopped.
+    /// The publisher was stopped.
     #[error("this publisher was stopped")]
     Stopped,
 }
@@ -54,13 +54,14 @@ impl Ended {
         }
     }
 
-    /// Another process uses this publisher's identity: coming back at once would only cut its link in turn.
+    /// Returns whether another process uses this publisher's identity. An immediate reconnect would end that process's
+    /// link.
     pub(super) fn is_replaced(&self) -> bool {
         matches!(self, Self::Fault { code, .. } if *code == LINK_REPLACED.number)
     }
 }
 
-/// Text of the other end, fit for one log line.
+/// Returns a text from the sidecar, truncated and escaped for one log line.
 pub(super) fn quoted(text: &str) -> String {
     let end = text
         .char_indices()
@@ -76,7 +77,7 @@ pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(short.len());
     for char in short.chars() {
         match char {
-            // They are part of its own wording, which quotes and escapes what it repeats.
+            // The sidecar has quoted and escaped the values in its message already.
             '"' | '\'' | '\\' => quoted.push(char),
             _ => quoted.extend(char.escape_debug()),
         }

@@ -1,49 +1,48 @@
-//! What producers do: every way into the spool.
+//! Producers' operations on the spool: publish, hold, release, disconnect.
 
 use std::sync::MutexGuard;
 
+use lineside_protocol::channel::{SESSION_ID_BYTES_MAX, USER_ID_BYTES_MAX};
 use lineside_protocol::frame::{Disconnect, FRAME_BYTES_MAX, HEAD_BYTES, PublishHead};
 
 use super::{Spool, State};
-use crate::settings::{
-    CHANNEL_BYTES_MAX, CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX, SESSION_BYTES_MAX, USER_BYTES_MAX,
-};
+use crate::settings::{CHANNEL_BYTES_MAX, CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX};
 
-/// The number of an accepted frame within its publisher: 1, 2, 3 and so on.
+/// Number of an accepted frame within its publisher, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
-/// How to publish.
+/// Options of one publication.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PublishOptions<'a> {
-    /// Lands once per channel under this id, of 1 to [`ONCE_BYTES_MAX`] bytes.
+    /// Id under which the publication lands once per channel, 1 to [`ONCE_BYTES_MAX`] bytes.
     pub once: Option<&'a str>,
-    /// Its answer will be fetched by [`Publisher::wait_receipt`](crate::Publisher::wait_receipt) or [`Spool::answer`].
+    /// Keeps the reply for [`Publisher::wait_receipt`](crate::Publisher::wait_receipt) or [`Spool::answer`].
     pub wants_receipt: bool,
 }
 
-/// Why a publish was not accepted. Nothing of it will arrive.
+/// Reason for which a publication was not accepted. No part of it is sent.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAccepted {
-    /// As much is held back as may be: the sidecar is absent or does not keep up.
+    /// The spool is full: the sidecar is absent or too slow.
     #[error("the spool is full ({held} of {max} bytes are waiting for the sidecar)")]
     SpoolFull {
-        /// Frames in the spool and those that room is kept for, in bytes.
+        /// Frames in the spool and reserved space, in bytes.
         held: usize,
-        /// `spool_bytes_max`.
+        /// `spool_bytes_max`, with the reserve for a revocation.
         max: usize,
     },
-    /// A part of it is over its limit.
-    #[error("{what} has {bytes} bytes, and at most {max} are possible")]
+    /// A part of the frame is over its limit.
+    #[error("{what} has {bytes} bytes; at most {max} are allowed")]
     TooLarge {
-        /// Which part.
+        /// Name of the part.
         what: &'static str,
-        /// Its size.
+        /// Size of the part, in bytes.
         bytes: usize,
-        /// The limit.
+        /// Limit, in bytes.
         max: usize,
     },
-    /// The writer thread could not be started, or has failed.
+    /// The writer thread could not be started or has panicked.
     #[error("the thread that writes to the sidecar failed: {0}; restart this process")]
     ThreadFailed(String),
     /// [`Publisher::stop`](crate::Publisher::stop) was called.
@@ -51,20 +50,21 @@ pub enum NotAccepted {
     Stopped,
 }
 
-/// Lengths before a publication's channel (`u16`) and payload (`u32`).
+/// Size of a publication's length fields: channel (`u16`) and payload (`u32`).
 const PUBLICATION_HEAD_BYTES: usize = 6;
-/// Tag and length before the value of an option.
+/// Size of an option's tag and length.
 const OPTION_HEAD_BYTES: usize = 4;
+/// Size of a sequence.
 const SEQUENCE_BYTES: usize = 8;
-/// The time and the length of the user's id.
+/// Size of a revocation's time and of the length of its user id.
 const DISCONNECT_HEAD_BYTES: usize = 10;
 
 impl Spool {
-    /// Accepts publications, which arrive together and in this order, or not at all. None is nothing to do: it gives the
+    /// Accepts publications, which arrive together and in this order, or not at all. With no publications, returns the
     /// newest sequence.
     ///
     /// # Errors
-    /// Says why they were not accepted; also when they are too large for one frame ([`FRAME_BYTES_MAX`]).
+    /// Returns the reason if they were not accepted, for example because they exceed one frame ([`FRAME_BYTES_MAX`]).
     pub fn publish(
         &self,
         publications: &[(&str, &[u8])],
@@ -88,8 +88,8 @@ impl Spool {
         Ok(accepted(state, sequence, wants_receipt))
     }
 
-    /// Keeps room for what will be published later, or never, and gives its size in bytes. [`release`](Self::release) gives
-    /// the room back: right before publishing it, or instead.
+    /// Reserves space for later publications, and returns its size in bytes. Call [`release`](Self::release) right before
+    /// publishing them, or to drop them.
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
@@ -105,14 +105,14 @@ impl Spool {
         Ok(frame_bytes)
     }
 
-    /// Gives back room that [`hold`](Self::hold) kept, as many bytes as it said.
+    /// Frees space that [`hold`](Self::hold) reserved. `frame_bytes` is the size that it returned.
     pub fn release(&self, frame_bytes: usize) {
         let mut state = self.state();
         state.held_bytes = state.held_bytes.saturating_sub(frame_bytes);
     }
 
-    /// Accepts a frame that signs a user out, or one of its sessions: it finds room when publications do not, up to
-    /// [`CONTROL_BYTES_RESERVED`] beyond `spool_bytes_max`. What it fills there counts against publications too.
+    /// Accepts a revocation of a user's tokens, or of one session's. It may use [`CONTROL_BYTES_RESERVED`] beyond
+    /// `spool_bytes_max`, and counts as spool usage for publications.
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
@@ -127,8 +127,8 @@ impl Spool {
         let frame_bytes = HEAD_BYTES
             + SEQUENCE_BYTES
             + DISCONNECT_HEAD_BYTES
-            + within("the user's id", user.len(), USER_BYTES_MAX)?
-            + within("the session's id", session.len(), SESSION_BYTES_MAX)?;
+            + within("the user's id", user.len(), USER_ID_BYTES_MAX)?
+            + within("the session's id", session.len(), SESSION_ID_BYTES_MAX)?;
         let frame = Disconnect {
             sequence: 0,
             wants_receipt,
@@ -147,17 +147,17 @@ impl Spool {
         Ok(accepted(state, sequence, wants_receipt))
     }
 
-    /// The state, while anything is accepted at all.
+    /// Locks the state. Fails if the publisher is stopping or has ended.
     pub(crate) fn accepting(&self) -> Result<MutexGuard<'_, State>, NotAccepted> {
         let state = self.state();
-        match &state.over {
+        match &state.ended {
             Some(reason) => Err(reason.clone()),
             None if state.stopping => Err(NotAccepted::Stopped),
             None => Ok(state),
         }
     }
 
-    /// Whether a frame of so many bytes fits beside what is in the spool and what room is kept for.
+    /// Checks that a frame of this size fits beside the frames in the spool and the reserved space.
     fn check_room(&self, state: &mut State, frame_bytes: usize) -> Result<(), NotAccepted> {
         let held = state.spool_bytes() + state.held_bytes;
         let max = self.settings().spool_bytes_max;
@@ -168,7 +168,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The size of a frame, when every part of it is within its limit.
+    /// Returns the size of a frame, in bytes. Fails if a part is over its limit.
     fn frame_bytes(
         &self,
         publications: &[(&str, &[u8])],
@@ -189,16 +189,16 @@ impl Spool {
                     self.settings().payload_bytes_max,
                 )?;
         }
-        within("what is published together", bytes, FRAME_BYTES_MAX)
+        within("the data published together", bytes, FRAME_BYTES_MAX)
     }
 }
 
-/// A frame is in the tail: keeps a place for its answer, and wakes whoever drives the link.
+/// Completes an accepted frame: registers for its reply if wanted, and wakes the writer thread.
 fn accepted(mut state: MutexGuard<'_, State>, sequence: u64, wants_receipt: bool) -> Sequence {
     if wants_receipt {
         state.expect_answer(sequence);
     }
-    let sleeper = state.woke();
+    let sleeper = state.remove_sleeper();
     drop(state);
     if let Some(sleeper) = sleeper {
         sleeper.wake();
@@ -206,6 +206,7 @@ fn accepted(mut state: MutexGuard<'_, State>, sequence: u64, wants_receipt: bool
     Sequence(sequence)
 }
 
+/// Returns `bytes` if they are within the limit.
 fn within(what: &'static str, bytes: usize, max: usize) -> Result<usize, NotAccepted> {
     if bytes > max {
         return Err(NotAccepted::TooLarge { what, bytes, max });

@@ -1,3 +1,5 @@
+//! Replies that producers wait for.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::task::Waker;
@@ -6,33 +8,33 @@ use lineside_protocol::Cursor;
 
 use crate::settings::WAITERS_MAX;
 
-/// How the wait for a receipt ended.
+/// Result of a wait for a receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in the journal.
+    /// The frame is in the journal.
     Receipt {
-        /// Where it stands; of several, the last.
+        /// Cursor of the frame's last publication.
         cursor: Cursor,
-        /// Its `once` id had landed before: the cursor is that earlier one's.
+        /// Whether the `once` id had landed before. The cursor is then that of the earlier publication.
         duplicate: bool,
     },
-    /// The sidecar will never take it.
+    /// The sidecar refused the frame permanently.
     Refused {
         /// One of [`lineside_protocol::codes::LINK_CODES`].
         code: u16,
-        /// What is wrong, with which value.
+        /// The problem and the value that caused it.
         message: String,
     },
-    /// No answer came by the deadline, or none will come because the thread has ended: it may be delivered or not.
+    /// No reply arrived before the deadline, or the writer thread has ended. The frame may have been delivered.
     TimedOut,
-    /// The interrupter was used, or a signal was handled. The answer is still kept: look why, then wait again or
+    /// The interrupter was used, or a signal was handled. The reply is still kept: wait again, or
     /// [give up](crate::Publisher::give_up).
     Interrupted,
-    /// It became too old before it could be sent: certainly not delivered.
+    /// The frame expired before it was sent, and was not delivered.
     Dropped,
 }
 
-/// Answers that somebody wants, by sequence.
+/// Wanted replies, by sequence.
 #[derive(Debug, Default)]
 pub(super) struct Answers(BTreeMap<u64, Awaited>);
 
@@ -43,7 +45,7 @@ struct Awaited {
 }
 
 impl Answers {
-    /// Keeps a place for the answer to `sequence`. The oldest gives way when there are too many.
+    /// Registers for the reply to `sequence`. Beyond [`WAITERS_MAX`] registrations the oldest is dropped.
     pub(super) fn expect(&mut self, sequence: u64) {
         if self.0.len() >= WAITERS_MAX
             && let Some((_, oldest)) = self.0.pop_first()
@@ -54,7 +56,7 @@ impl Answers {
         self.0.insert(sequence, Awaited::default());
     }
 
-    /// The sequences whose answer is still to come.
+    /// Returns the sequences without a reply.
     pub(super) fn unanswered(&self) -> BTreeSet<u64> {
         self.0
             .iter()
@@ -63,7 +65,7 @@ impl Answers {
             .collect()
     }
 
-    /// The answer to `sequence`, for whoever wants it.
+    /// Stores the reply to `sequence`, if it is wanted, and wakes its waiter.
     pub(super) fn give(&mut self, sequence: u64, outcome: Outcome) {
         if let Some(awaited) = self.0.get_mut(&sequence) {
             awaited.outcome = Some(outcome);
@@ -73,7 +75,7 @@ impl Answers {
         }
     }
 
-    /// The same answer to all of them that are wanted.
+    /// Stores the same reply for every wanted sequence of the range.
     pub(super) fn give_all(&mut self, sequences: RangeInclusive<u64>, outcome: &Outcome) {
         if sequences.is_empty() {
             return;
@@ -84,9 +86,9 @@ impl Answers {
         }
     }
 
-    /// The answer to `sequence`, once; `TimedOut` when no place is kept for it, and `None` when it is still to come: then
-    /// `waker` is used when it does.
-    pub(super) fn take_or_wait(&mut self, sequence: u64, waker: &Waker) -> Option<Outcome> {
+    /// Returns the reply to `sequence` and removes it. Returns `TimedOut` if it is not registered, and `None` if there is no
+    /// reply yet; `waker` is then called when it arrives.
+    pub(super) fn poll(&mut self, sequence: u64, waker: &Waker) -> Option<Outcome> {
         let Some(awaited) = self.0.get_mut(&sequence) else {
             return Some(Outcome::TimedOut);
         };
@@ -97,12 +99,12 @@ impl Answers {
         self.0.remove(&sequence)?.outcome
     }
 
-    /// Nobody wants the answer to `sequence` any more.
+    /// Removes the registration of `sequence`.
     pub(super) fn forget(&mut self, sequence: u64) {
         self.0.remove(&sequence);
     }
 
-    /// No further answer will come: whoever waits looks again.
+    /// Wakes all waiters, because no further reply will arrive.
     pub(super) fn wake_all(&mut self) {
         let waiting = self.0.values_mut();
         waiting

@@ -1,46 +1,50 @@
+//! Frames that the link client has collected from the spool.
+
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
 use super::{Chunk, Tail};
 
-/// The bytes that an empty tail begins with: some sixty publications of the usual size.
+/// Initial capacity of the tail, in bytes: about sixty publications.
 const SPARE_BYTES: usize = 16 * 1024;
 
-/// What the link holds: chunks in order, the first of them sent and waiting for their ack, the rest waiting to be sent.
+/// Chunks of the link client, in order: first the sent ones that wait for their ack, then the unsent ones.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     chunks: VecDeque<Chunk>,
-    /// The chunk that is being sent, and how much of it the kernel has taken on this link.
+    /// Index of the chunk that is being sent.
     current: usize,
+    /// Number of bytes of the current chunk that the kernel has accepted on this connection.
     offset: usize,
-    /// Everything up to here is dealt with by the sidecar.
+    /// Every sequence up to here is acked.
     acked: u64,
-    /// The same, as far as the present connection said so: what it has answered, and not an earlier one.
+    /// Every sequence up to here is acked by the current connection.
     acked_here: u64,
-    /// No sequence beyond this one was ever sent.
+    /// The newest sequence that was ever sent.
     reached: u64,
-    /// Frames in it, in bytes. What stands in for dropped frames does not count: it must always fit.
+    /// Size of the frames, in bytes. `Skip` frames do not count, since there must always be room for them.
     bytes: usize,
+    /// Empty buffer for the next tail.
     spare: Vec<u8>,
 }
 
-/// What a new link found of what older ones left.
+/// Counts of a resume on a new connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Resumed {
-    /// Frames that go out once more.
+pub(crate) struct ResumeCounts {
+    /// Number of frames to retransmit.
     pub(crate) resent: u64,
-    /// Frames that had been dropped, and that the sidecar no longer expects.
+    /// Number of dropped frames that the sidecar has skipped.
     pub(crate) skipped: u64,
 }
 
 /// Frames that were dropped because of their age.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expired {
-    /// How many frames.
+    /// Number of frames.
     pub(crate) frames: u64,
-    /// How many publications were in them.
+    /// Number of publications in the frames.
     pub(crate) publications: u64,
-    /// Those of them that no sidecar can have received.
+    /// Sequences that no sidecar can have received.
     pub(crate) unsent: Vec<RangeInclusive<u64>>,
 }
 
@@ -59,19 +63,21 @@ impl Backlog {
         }
     }
 
-    /// How much of the spool it fills.
+    /// Returns the size of the frames, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes what producers appended, first seen at `since_ms`. Short work: they wait for it.
-    pub(crate) fn take(&mut self, tail: &mut Tail, since_ms: u64) {
+    /// Moves all frames of the tail to the backlog. `since_ms` is when the link first saw them. Runs under the spool's lock,
+    /// and must be short.
+    pub(crate) fn append_tail(&mut self, tail: &mut Tail, since_ms: u64) {
         self.bytes += tail.bytes();
-        tail.take(&mut self.chunks, std::mem::take(&mut self.spare), since_ms);
+        tail.drain_into(&mut self.chunks, std::mem::take(&mut self.spare), since_ms);
     }
 
-    /// Keeps a buffer for the next [`take`](Self::take): that of the newest chunk, when little of it is used.
-    pub(crate) fn keep_spare(&mut self) {
+    /// Prepares a buffer for the next [`append_tail`](Self::append_tail). Reuses that of the newest chunk if it is at most
+    /// half full.
+    pub(crate) fn refill_spare(&mut self) {
         if self.spare.capacity() > 0 {
             return;
         }
@@ -86,14 +92,14 @@ impl Backlog {
         };
     }
 
-    /// What to send next.
+    /// Returns the next bytes to send, if any.
     pub(crate) fn unsent(&self) -> Option<&[u8]> {
         self.chunks
             .get(self.current)
             .map(|chunk| &chunk.bytes[self.offset..])
     }
 
-    /// The connection took `count` bytes of [`unsent`](Self::unsent).
+    /// Records that the socket accepted `count` bytes of [`unsent`](Self::unsent).
     pub(crate) fn sent(&mut self, count: usize) {
         let Some(chunk) = self.chunks.get_mut(self.current) else {
             return;
@@ -107,23 +113,23 @@ impl Backlog {
         }
     }
 
-    /// The newest sequence of which anything was ever sent; an ack beyond it is a lie.
+    /// Returns the newest sequence that was ever sent, at least in part. An ack beyond it is an error.
     pub(crate) fn reached(&self) -> u64 {
         self.reached
     }
 
-    /// The newest sequence that will not be sent again.
+    /// Returns the newest sequence that will never be sent again.
     pub(crate) fn done(&self) -> u64 {
         self.chunks
             .front()
             .map_or(self.acked, |chunk| chunk.first() - 1)
     }
 
-    /// Everything up to `sequence` is dealt with. Frees what is wholly covered and wholly sent, and returns how many of the
-    /// frames in it had been dropped.
+    /// Applies an ack of every frame up to `sequence`. Frees the chunks that are fully covered and fully sent, and returns
+    /// how many frames in them had been dropped.
     ///
-    /// A frame that goes out again for its receipt alone is covered by the welcome already; its receipt is here when this
-    /// connection has acked it.
+    /// A frame that is sent again only for its receipt is covered by the welcome already. Its receipt has arrived when the
+    /// current connection has acked it.
     pub(crate) fn ack(&mut self, sequence: u64) -> u64 {
         self.acked = self.acked.max(sequence);
         self.acked_here = self.acked_here.max(sequence);
@@ -140,22 +146,22 @@ impl Backlog {
         skipped
     }
 
-    /// How many publications are in the frame of that sequence, which waits for its ack.
+    /// Returns the number of publications in the unacked frame with that sequence.
     pub(crate) fn publications(&self, sequence: u64) -> u64 {
         let mut chunks = self.chunks.iter();
         let chunk = chunks.find(|chunk| chunk.sequences.contains(&sequence));
         chunk.map_or(0, |chunk| chunk.publications(Some(sequence)))
     }
 
-    /// A new link: everything after `last` goes out again, from the boundary of a frame, and so does what it covers if a
-    /// receipt is still `awaited`: the sidecar knows the frame and answers with where it landed. In a new epoch the frames
-    /// that an older one may have delivered say so.
+    /// Prepares the retransmission on a new connection: every frame after `last`, from its first byte, and the frames up to
+    /// `last` whose receipt is `awaited`, which the sidecar answers with the earlier position. In a new epoch, marks the
+    /// frames that may have been delivered in an older one as `resent`.
     pub(crate) fn resume(
         &mut self,
         last: u64,
         awaited: &BTreeSet<u64>,
         is_new_epoch: bool,
-    ) -> Resumed {
+    ) -> ResumeCounts {
         self.acked = self.acked.max(last);
         let resent = self
             .chunks
@@ -189,10 +195,10 @@ impl Backlog {
         again.append(&mut self.chunks);
         self.chunks = again;
         self.unlink();
-        Resumed { resent, skipped }
+        ResumeCounts { resent, skipped }
     }
 
-    /// The link broke: nothing is on its way any more.
+    /// Resets the sending position after the end of a connection.
     pub(crate) fn unlink(&mut self) {
         (self.current, self.offset, self.acked_here) = (0, 0, 0);
         for chunk in self
@@ -205,7 +211,7 @@ impl Backlog {
         self.bytes = self.chunks.iter().map(Chunk::spool_bytes).sum();
     }
 
-    /// Drops what was first seen at `before_ms` or earlier and is not on its way; a `Skip` takes its place.
+    /// Drops the unsent chunks that were first seen at `before_ms` or earlier, and inserts a `Skip` in their place.
     pub(crate) fn expire(&mut self, before_ms: u64) -> Expired {
         let waiting = self.current + usize::from(self.offset > 0);
         let old = self
@@ -219,7 +225,7 @@ impl Backlog {
             .drain(waiting..waiting + old)
             .collect::<Vec<_>>();
         self.bytes -= dropped.iter().map(Chunk::spool_bytes).sum::<usize>();
-        // What was to be sent for its receipt alone leaves no gap.
+        // A frame that was to be sent only for its receipt leaves no gap.
         dropped.retain(|chunk| chunk.last() > self.acked);
         let mut expired = Expired::default();
         let (Some(oldest), Some(newest)) = (dropped.first(), dropped.last()) else {

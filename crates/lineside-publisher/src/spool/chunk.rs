@@ -1,26 +1,29 @@
+//! Chunks: encoded frames that are sent and freed together.
+
 use std::ops::{Range, RangeInclusive};
 
 use bytes::BytesMut;
 use lineside_protocol::frame::{Frame, Publish, Skip, ToSidecar};
 
-/// A chunk is sealed before it grows beyond this, in bytes; a single larger frame makes a chunk of its own.
+/// Maximum size of a chunk, in bytes, unless a single frame is larger.
 ///
-/// Acks free whole chunks, so this is how coarse the spool's limit is; it is also about what a Unix socket takes at once.
+/// Acks free whole chunks, so this is the granularity of the spool's limit. It is close to the buffer size of a Unix
+/// socket.
 pub(crate) const CHUNK_BYTES_MAX: usize = 256 * 1024;
 
-/// A frame begins with the length of what follows, a `u32`.
+/// Size of the length field that begins a frame (`u32`), in bytes.
 const LENGTH_BYTES: usize = 4;
 
-/// Frames with consecutive sequences, encoded one after the other, or the one frame that says they will never come.
+/// Encoded frames with consecutive sequences, or the `Skip` frame that replaces them.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Vec<u8>,
     pub(crate) sequences: RangeInclusive<u64>,
-    /// When the link first saw its oldest frame.
+    /// Time at which the link first saw the oldest frame.
     pub(crate) since_ms: u64,
-    /// Its frames were dropped, and it holds a `Skip`.
+    /// Whether the frames were dropped and replaced by a `Skip`.
     pub(crate) is_skip: bool,
-    /// How many of the bytes a sidecar may have received, on this link or an earlier one.
+    /// Number of bytes that were ever handed to the kernel, on any connection.
     pub(crate) handed: usize,
 }
 
@@ -58,7 +61,7 @@ impl Chunk {
         *self.sequences.end()
     }
 
-    /// Each frame's sequence and place; nothing in a chunk whose frames were dropped.
+    /// Returns the sequence and byte range of each frame. Empty if the frames were dropped.
     pub(crate) fn frames(&self) -> impl Iterator<Item = (u64, Range<usize>)> {
         let mut start = 0;
         let frames = self.sequences.clone().map_while(move |sequence| {
@@ -68,7 +71,7 @@ impl Chunk {
         frames.filter(|_| !self.is_skip)
     }
 
-    /// The frames after `sequence` that were handed to the kernel at least in part.
+    /// Returns the number of frames after `sequence` that were handed to the kernel, at least in part.
     pub(crate) fn handed_frames(&self, sequence: u64) -> u64 {
         let handed = self
             .frames()
@@ -76,7 +79,7 @@ impl Chunk {
         handed.filter(|(own, _)| *own > sequence).map(|_| 1).sum()
     }
 
-    /// The publications in its frames, or in the one of that sequence. A sign-out counts as one.
+    /// Returns the number of publications in all frames, or in the frame with that sequence. A revocation counts as one.
     pub(crate) fn publications(&self, only: Option<u64>) -> u64 {
         let frames = self
             .frames()
@@ -86,7 +89,7 @@ impl Chunk {
             .sum()
     }
 
-    /// The frames that it stands in for.
+    /// Returns the number of frames that were replaced by a `Skip`.
     pub(crate) fn skipped(&self) -> u64 {
         if self.is_skip {
             self.last() + 1 - self.first()
@@ -95,12 +98,12 @@ impl Chunk {
         }
     }
 
-    /// How much of the spool it fills.
+    /// Returns the size that counts against the spool's limit, in bytes.
     pub(crate) fn spool_bytes(&self) -> usize {
         if self.is_skip { 0 } else { self.bytes.len() }
     }
 
-    /// Says of every frame that may have been delivered already that it was sent before.
+    /// Marks every frame that may have been delivered as resent.
     pub(crate) fn mark_resent(&mut self) {
         let mut start = 0;
         while start < self.handed
@@ -133,7 +136,7 @@ fn publications(frame: &[u8]) -> u64 {
     }
 }
 
-/// Where the frame that begins at `start` ends.
+/// Returns the end of the frame that begins at `start`.
 fn frame_end(bytes: &[u8], start: usize) -> Option<usize> {
     let length = u32::from_be_bytes(*bytes.get(start..)?.first_chunk()?) as usize;
     let end = start + LENGTH_BYTES + length;

@@ -1,3 +1,5 @@
+//! State under the spool's lock, and the counters of a publisher.
+
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::task::{Poll, Waker};
@@ -10,65 +12,65 @@ use super::answers::{Answers, Outcome};
 use super::tail::Tail;
 use crate::settings::WAITERS_MAX;
 
-/// Counts and conditions of one publisher, taken at one moment. Frames are calls: a `publish_all` is one.
+/// Counters and link state of one publisher, as a consistent snapshot. Each call is one frame, `publish_all` included.
 ///
-/// `accepted` = `acked` + `dropped_aged` + those in the spool.
+/// `accepted` = `acked` + `dropped_aged` + frames in the spool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The sidecar has answered the hello, and the link is open.
+    /// Whether the link is open: the welcome was received.
     pub linked: bool,
-    /// Frames that went into the spool.
+    /// Number of accepted frames.
     pub accepted: u64,
-    /// Frames that the sidecar has dealt with, refused ones included.
+    /// Number of acked frames, refused ones included.
     pub acked: u64,
-    /// Frames that were not accepted because the spool was full.
+    /// Number of frames that were not accepted because the spool was full.
     pub dropped_full: u64,
-    /// Accepted frames that were dropped because they could not be sent within `spool_seconds_max`.
+    /// Number of accepted frames that were dropped because they could not be sent within `spool_seconds_max`.
     pub dropped_aged: u64,
-    /// Frames that the sidecar refused.
+    /// Number of frames that the sidecar refused.
     pub refused: u64,
-    /// Publications in the frames of `dropped_aged`; a sign-out counts as one.
+    /// Number of publications in the frames of `dropped_aged`. A revocation counts as one.
     pub publications_aged: u64,
-    /// Publications in the frames of `refused`; a sign-out counts as one.
+    /// Number of publications in the frames of `refused`. A revocation counts as one.
     pub publications_refused: u64,
-    /// Frames that went out again on a later link. The sidecar drops those that it has.
+    /// Number of retransmitted frames. The sidecar drops duplicates.
     pub resent: u64,
-    /// Links after the first.
+    /// Number of links after the first.
     pub reconnects: u64,
-    /// Frames in the spool, in bytes.
+    /// Size of the frames in the spool, in bytes.
     pub spool_bytes: usize,
-    /// Why there is no link, and what to do; with a link, what is wrong with it.
+    /// Reason for which there is no link, and the remedy; or a problem of the open link.
     pub last_error: Option<String>,
-    /// Why the sidecar refused a frame last.
+    /// Message of the sidecar's latest refusal.
     pub last_refusal: Option<String>,
-    /// The sidecar verifies tokens with another key than this process signs with.
+    /// Whether the sidecar verifies tokens with another key than this process signs with.
     pub mismatch: bool,
 }
 
-/// What stands under the spool's lock.
+/// State under the spool's lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tail: Tail,
-    /// Frames that the link holds, in bytes.
+    /// Size of the frames in the backlog, in bytes.
     pub(crate) backlog_bytes: usize,
-    /// Room kept for what [`Spool::hold`](super::Spool::hold) was asked to expect, in bytes.
+    /// Space reserved by [`Spool::hold`](super::Spool::hold), in bytes.
     pub(crate) held_bytes: usize,
     pub(crate) stopping: bool,
-    /// A stop waits on the spool's `changed`.
+    /// Whether a stop waits on the spool's `changed`.
     pub(crate) stop_waits: bool,
-    /// Nothing more will be sent, and why.
-    pub(crate) over: Option<NotAccepted>,
-    /// The counts that are kept here; the others are filled in by [`State::status`].
+    /// Reason for which the spool has ended and nothing more will be sent.
+    pub(crate) ended: Option<NotAccepted>,
+    /// Counters that are kept here. [`State::status`] fills in the others.
     pub(crate) status: Status,
     pub(crate) cursor: Option<Cursor>,
-    /// Whoever drives the link waits until something is appended.
+    /// Waker of the writer thread, while it waits for the next frame.
     sleeper: Option<Waker>,
-    /// The sidecar has dealt with everything up to here.
+    /// Every sequence up to here is settled.
     settled: u64,
-    /// Frames up to `settled` that had been dropped.
+    /// Number of frames up to `settled` that had been dropped.
     skipped: u64,
     answers: Answers,
-    /// Who waits until `settled` reaches a sequence.
+    /// Flushes that wait until `settled` reaches a sequence.
     flushes: Vec<(u64, Waker)>,
 }
 
@@ -80,7 +82,7 @@ impl State {
             held_bytes: 0,
             stopping: false,
             stop_waits: false,
-            over: None,
+            ended: None,
             status: Status::default(),
             cursor: None,
             sleeper: None,
@@ -91,7 +93,7 @@ impl State {
         }
     }
 
-    /// Frames in the spool, in bytes.
+    /// Returns the size of the frames in the spool, in bytes.
     pub(crate) fn spool_bytes(&self) -> usize {
         self.backlog_bytes + self.tail.bytes()
     }
@@ -109,19 +111,19 @@ impl State {
         }
     }
 
-    /// Whether there is nothing to take from the tail; then who appends uses `waker`.
+    /// Returns whether the tail is empty. If it is, the next append calls `waker`.
     pub(crate) fn may_sleep(&mut self, waker: &Waker) -> bool {
         let is_empty = self.tail.is_empty();
         self.sleeper = is_empty.then(|| waker.clone());
         is_empty
     }
 
-    /// Whoever drives the link is awake, or is about to be: gives what it waits with.
-    pub(crate) fn woke(&mut self) -> Option<Waker> {
+    /// Removes and returns the waker of the writer thread, which is awake or about to be woken.
+    pub(crate) fn remove_sleeper(&mut self) -> Option<Waker> {
         self.sleeper.take()
     }
 
-    /// A link began. Its cursor counts unless it is an older one of the same epoch.
+    /// Applies the welcome's cursor, unless it is older than the known one of the same epoch.
     pub(crate) fn welcomed(&mut self, welcome: &Welcome) {
         let known = self.cursor.as_ref().map(|cursor| &cursor.epoch);
         if known != Some(&welcome.epoch) {
@@ -130,7 +132,7 @@ impl State {
         self.moved(welcome.position);
     }
 
-    /// The link ended, or could not begin.
+    /// Records the end of a link, or a failure to connect.
     pub(crate) fn unlinked(&mut self, backlog_bytes: usize, why: &str) {
         self.backlog_bytes = backlog_bytes;
         self.status.linked = false;
@@ -139,7 +141,8 @@ impl State {
         }
     }
 
-    /// The sidecar has dealt with everything up to `sequence`; `skipped` of the frames it newly covers had been dropped.
+    /// Settles every frame up to `sequence`, and wakes the flushes that it completes. `skipped` of the newly settled frames
+    /// had been dropped.
     pub(crate) fn settle(&mut self, sequence: u64, skipped: u64) {
         self.settled = self.settled.max(sequence);
         self.skipped += skipped;
@@ -149,38 +152,38 @@ impl State {
         reached.for_each(|(_, waker)| waker.wake());
     }
 
-    /// The journal has reached `position`. The epoch is the link's; positions never go back within it.
+    /// Advances the cursor to `position` of the link's epoch. Never moves it back.
     pub(crate) fn moved(&mut self, position: Position) {
         if let Some(cursor) = &mut self.cursor {
             cursor.position = cursor.position.max(position);
         }
     }
 
-    /// Keeps a place for the answer to `sequence`.
+    /// Registers for the reply to `sequence`.
     pub(super) fn expect_answer(&mut self, sequence: u64) {
         self.answers.expect(sequence);
     }
 
-    /// The sequences whose answer is still to come.
+    /// Returns the sequences without a reply.
     pub(crate) fn unanswered(&self) -> BTreeSet<u64> {
         self.answers.unanswered()
     }
 
-    /// The answer to `sequence`, for whoever wants it.
+    /// Stores the reply to `sequence`, if it is wanted, and wakes its waiter.
     pub(crate) fn answer(&mut self, sequence: u64, outcome: Outcome) {
         self.answers.give(sequence, outcome);
     }
 
-    /// Frames that no sidecar received and none ever will.
+    /// Replies `Dropped` to frames that no sidecar has received or will receive.
     pub(crate) fn dropped(&mut self, sequences: RangeInclusive<u64>) {
         self.answers.give_all(sequences, &Outcome::Dropped);
     }
 
-    /// The answer to `sequence` if there is one, or none will come; otherwise `waker` is used when there is.
+    /// Returns the reply to `sequence`, or `TimedOut` if none will arrive. Otherwise calls `waker` when it arrives.
     pub(crate) fn answer_or_wait(&mut self, sequence: u64, waker: &Waker) -> Poll<Outcome> {
-        match self.answers.take_or_wait(sequence, waker) {
+        match self.answers.poll(sequence, waker) {
             Some(outcome) => Poll::Ready(outcome),
-            None if self.over.is_some() => {
+            None if self.ended.is_some() => {
                 self.answers.forget(sequence);
                 Poll::Ready(Outcome::TimedOut)
             }
@@ -188,13 +191,13 @@ impl State {
         }
     }
 
-    /// Nobody wants the answer to `sequence` any more.
+    /// Removes the registration of `sequence`.
     pub(crate) fn forget_answer(&mut self, sequence: u64) {
         self.answers.forget(sequence);
     }
 
-    /// Uses `waker` when everything up to `sequence` is settled. The oldest gives way when there are too many, and looks
-    /// again at its deadline.
+    /// Calls `waker` when every frame up to `sequence` is settled. Beyond [`WAITERS_MAX`] waiters the oldest is dropped, and
+    /// checks again at its deadline.
     pub(crate) fn await_settled(&mut self, sequence: u64, waker: &Waker) {
         if self.flushes.len() >= WAITERS_MAX {
             self.flushes.remove(0);
@@ -206,12 +209,12 @@ impl State {
         self.flushes.retain(|(_, other)| !other.will_wake(waker));
     }
 
-    /// Nobody drives the link any longer: nobody waits for what it would have brought.
+    /// Ends the state: stores the reason, and wakes all waiters.
     pub(super) fn end(&mut self, reason: NotAccepted) {
         if let NotAccepted::ThreadFailed(reason) = &reason {
             self.status.last_error = Some(reason.clone());
         }
-        self.over = Some(reason);
+        self.ended = Some(reason);
         self.status.linked = false;
         self.answers.wake_all();
         self.flushes.drain(..).for_each(|(_, waker)| waker.wake());

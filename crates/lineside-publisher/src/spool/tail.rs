@@ -1,3 +1,5 @@
+//! The end of the spool to which producers append.
+
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
@@ -5,17 +7,17 @@ use lineside_protocol::frame::{Disconnect, PublishHead, ToSidecar, encode_publis
 
 use super::{CHUNK_BYTES_MAX, Chunk};
 
-/// The end of the spool where producers append; what the link has not taken yet.
+/// Frames that the link client has not collected yet.
 #[derive(Debug)]
 pub(crate) struct Tail {
     sealed: VecDeque<(Vec<u8>, RangeInclusive<u64>)>,
     open: Vec<u8>,
-    /// Of the first frame in `open`; tells nothing while that is empty.
+    /// Sequence of the first frame in `open`. Meaningless while `open` is empty.
     first: u64,
-    /// The sequence of the next frame.
+    /// Sequence of the next frame.
     next: u64,
     bytes: usize,
-    /// When the link first saw that there is something: to read the clock here would cost more than to append.
+    /// Time at which the link first saw a frame here. Producers do not read the clock: it costs more than an append.
     since_ms: Option<u64>,
 }
 
@@ -31,7 +33,7 @@ impl Tail {
         }
     }
 
-    /// Encodes one frame of `frame_bytes`; `head.sequence` is filled in here, and returned.
+    /// Encodes one frame of `frame_bytes`, and returns its sequence. Overrides `head.sequence`.
     pub(crate) fn append<'a>(
         &mut self,
         head: PublishHead<'_>,
@@ -47,14 +49,14 @@ impl Tail {
         sequence
     }
 
-    /// The same for a frame that signs somebody out.
+    /// Encodes a revocation of `frame_bytes`, and returns its sequence. Overrides `frame.sequence`.
     pub(crate) fn append_disconnect(&mut self, frame: Disconnect, frame_bytes: usize) -> u64 {
         let sequence = self.begin(frame_bytes);
         ToSidecar::Disconnect(Disconnect { sequence, ..frame }).encode(&mut self.open);
         sequence
     }
 
-    /// Makes room for the next frame, and gives its sequence.
+    /// Makes room for the next frame, and returns its sequence.
     fn begin(&mut self, frame_bytes: usize) -> u64 {
         if self.open.len() + frame_bytes > CHUNK_BYTES_MAX {
             self.seal(Vec::with_capacity(CHUNK_BYTES_MAX));
@@ -67,7 +69,7 @@ impl Tail {
         self.last()
     }
 
-    /// The newest sequence that was given away.
+    /// Returns the newest assigned sequence.
     pub(crate) fn last(&self) -> u64 {
         self.next - 1
     }
@@ -80,7 +82,8 @@ impl Tail {
         self.bytes == 0
     }
 
-    /// When the link first saw what is in it, which is now if it did not before; `None` when nothing is.
+    /// Returns the time at which the link first saw a frame here, which is `now_ms` on the first call. Returns `None` if the
+    /// tail is empty.
     pub(crate) fn since_ms(&mut self, now_ms: u64) -> Option<u64> {
         if self.is_empty() {
             return None;
@@ -88,8 +91,13 @@ impl Tail {
         Some(*self.since_ms.get_or_insert(now_ms))
     }
 
-    /// Moves everything behind `chunks`, and goes on in the empty buffer `spare`.
-    pub(crate) fn take(&mut self, chunks: &mut VecDeque<Chunk>, spare: Vec<u8>, since_ms: u64) {
+    /// Moves all frames to the end of `chunks`, and continues in the empty buffer `spare`.
+    pub(crate) fn drain_into(
+        &mut self,
+        chunks: &mut VecDeque<Chunk>,
+        spare: Vec<u8>,
+        since_ms: u64,
+    ) {
         self.seal(spare);
         let sealed = self.sealed.drain(..);
         chunks.extend(sealed.map(|(bytes, sequences)| Chunk::new(bytes, sequences, since_ms)));

@@ -9,10 +9,10 @@ use lineside_protocol::frame::{Disconnect, Frame, PublishHead, ToSidecar};
 use super::{Backlog, CHUNK_BYTES_MAX, NotAccepted, PublishOptions, Spool, Tail};
 use crate::{Settings, WAITERS_MAX};
 
-/// When all of it was accepted.
+/// Time at which all frames were accepted.
 const SINCE_MS: u64 = 5000;
 
-/// Head, sequence, the head of one publication, its channel and payload.
+/// Size of a frame: head, sequence, head of one publication, channel and payload.
 const FRAME_BYTES: usize = 8 + 8 + 6 + "news".len() + "{}".len();
 
 fn append(tail: &mut Tail, count: u64) {
@@ -25,18 +25,18 @@ fn append(tail: &mut Tail, count: u64) {
     }
 }
 
-/// A backlog that holds one chunk of each size.
+/// Returns a backlog with one chunk of each number of frames.
 fn backlog(chunks: &[u64]) -> Backlog {
     let (mut tail, mut backlog) = (Tail::new(), Backlog::new());
     for count in chunks {
         append(&mut tail, *count);
-        backlog.take(&mut tail, SINCE_MS);
-        backlog.keep_spare();
+        backlog.append_tail(&mut tail, SINCE_MS);
+        backlog.refill_spare();
     }
     backlog
 }
 
-/// Takes up to `count` bytes of what is to be sent, as a kernel would.
+/// Sends up to `count` bytes, and returns them.
 fn send(backlog: &mut Backlog, mut count: usize) -> BytesMut {
     let mut wire = BytesMut::new();
     while count > 0
@@ -50,7 +50,7 @@ fn send(backlog: &mut Backlog, mut count: usize) -> BytesMut {
     wire
 }
 
-/// What a reader of those bytes understands: the sequence, and `resent` or `skip`.
+/// Decodes the bytes. Returns the sequence of each frame, and `resent` or `skip`.
 fn read(mut wire: BytesMut) -> Vec<(u64, &'static str)> {
     let mut seen = Vec::new();
     while let Some(frame) = Frame::split(&mut wire).unwrap() {
@@ -77,7 +77,7 @@ fn tail_is_sealed_before_a_chunk_grows_too_large() {
     let mut chunks = std::collections::VecDeque::new();
     assert_eq!(tail.since_ms(SINCE_MS), Some(SINCE_MS));
     assert_eq!(tail.since_ms(SINCE_MS + 1), Some(SINCE_MS));
-    tail.take(&mut chunks, Vec::new(), SINCE_MS);
+    tail.drain_into(&mut chunks, Vec::new(), SINCE_MS);
     assert_eq!(chunks.len(), 2);
     assert!(
         chunks
@@ -91,7 +91,7 @@ fn tail_is_sealed_before_a_chunk_grows_too_large() {
 }
 
 #[test]
-fn acks_free_whole_chunks_that_are_wholly_sent() {
+fn acks_free_fully_sent_chunks() {
     let mut backlog = backlog(&[3, 2]);
     send(&mut backlog, 4 * FRAME_BYTES);
     backlog.ack(2);
@@ -104,7 +104,7 @@ fn acks_free_whole_chunks_that_are_wholly_sent() {
 }
 
 #[test]
-fn cut_in_the_middle_of_a_frame_sends_it_whole_again() {
+fn partly_sent_frame_is_sent_again_whole() {
     let mut backlog = backlog(&[3, 2]);
     assert_eq!(read(send(&mut backlog, FRAME_BYTES + 1)), plain(1..=1));
     backlog.unlink();
@@ -113,7 +113,7 @@ fn cut_in_the_middle_of_a_frame_sends_it_whole_again() {
 }
 
 #[test]
-fn new_epoch_marks_what_was_sent_and_nothing_else() {
+fn new_epoch_marks_only_sent_frames() {
     let mut backlog = backlog(&[3, 2]);
     send(&mut backlog, FRAME_BYTES + 1);
     backlog.unlink();
@@ -126,7 +126,7 @@ fn new_epoch_marks_what_was_sent_and_nothing_else() {
 }
 
 #[test]
-fn what_was_never_sent_is_not_marked_after_the_frames_before_it_have_gone() {
+fn unsent_frame_is_not_marked_after_a_second_new_link() {
     let mut backlog = backlog(&[4]);
     send(&mut backlog, 2 * FRAME_BYTES + 1);
     backlog.unlink();
@@ -138,12 +138,12 @@ fn what_was_never_sent_is_not_marked_after_the_frames_before_it_have_gone() {
 }
 
 #[test]
-fn frame_whose_receipt_is_awaited_goes_out_again_though_it_landed() {
+fn landed_frame_is_sent_again_for_its_awaited_receipt() {
     let mut backlog = backlog(&[3, 2]);
     send(&mut backlog, usize::MAX);
     backlog.unlink();
     backlog.resume(4, &BTreeSet::from([2, 9]), false);
-    // An ack that covers it does not end its second journey.
+    // An ack that covers the frame does not free it before it was sent again.
     backlog.ack(4);
     assert_eq!((backlog.done(), backlog.bytes()), (1, 2 * FRAME_BYTES));
     assert_eq!(read(send(&mut backlog, usize::MAX)), [(2, ""), (5, "")]);
@@ -152,13 +152,13 @@ fn frame_whose_receipt_is_awaited_goes_out_again_though_it_landed() {
 }
 
 #[test]
-fn frame_that_went_out_for_its_receipt_is_kept_until_this_very_link_has_acked_it() {
+fn frame_sent_for_its_receipt_is_kept_until_this_link_acks_it() {
     let mut backlog = backlog(&[3]);
     send(&mut backlog, usize::MAX);
     backlog.unlink();
     backlog.resume(3, &BTreeSet::from([1, 2, 3]), false);
     send(&mut backlog, usize::MAX);
-    // The receipts of 2 and 3 are still on their way when this link breaks too.
+    // This link ends before the receipts of 2 and 3 arrive.
     backlog.ack(1);
     assert_eq!(backlog.done(), 1);
     backlog.unlink();
@@ -169,7 +169,7 @@ fn frame_that_went_out_for_its_receipt_is_kept_until_this_very_link_has_acked_it
 }
 
 #[test]
-fn aged_chunks_become_one_skip_that_takes_no_room() {
+fn expired_chunks_become_one_skip() {
     let mut backlog = backlog(&[3, 2, 1]);
     send(&mut backlog, 1);
     let expired = backlog.expire(SINCE_MS);
@@ -184,20 +184,20 @@ fn aged_chunks_become_one_skip_that_takes_no_room() {
 }
 
 #[test]
-fn publications_of_frames_are_counted_one_by_one() {
+fn publications_are_counted_per_frame() {
     let (mut tail, mut backlog) = (Tail::new(), Backlog::new());
     append(&mut tail, 2);
     let three = [("news", b"{}".as_slice()); 3];
     tail.append(PublishHead::default(), 3 * FRAME_BYTES, three);
-    let sign_out = Disconnect {
+    let revocation = Disconnect {
         sequence: 0,
         wants_receipt: false,
         revoked_ms: 0,
         sub: "42".into(),
         sid: "".into(),
     };
-    tail.append_disconnect(sign_out, FRAME_BYTES);
-    backlog.take(&mut tail, SINCE_MS);
+    tail.append_disconnect(revocation, FRAME_BYTES);
+    backlog.append_tail(&mut tail, SINCE_MS);
     let counts = (0..6).map(|sequence| backlog.publications(sequence));
     assert_eq!(counts.collect::<Vec<_>>(), [0, 1, 1, 3, 1, 0]);
     let expired = backlog.expire(SINCE_MS);
@@ -205,7 +205,7 @@ fn publications_of_frames_are_counted_one_by_one() {
 }
 
 #[test]
-fn what_an_earlier_link_may_have_delivered_is_not_called_unsent() {
+fn frames_sent_on_an_earlier_link_are_not_reported_as_unsent() {
     let mut backlog = backlog(&[3]);
     send(&mut backlog, FRAME_BYTES + 1);
     backlog.unlink();
@@ -214,7 +214,7 @@ fn what_an_earlier_link_may_have_delivered_is_not_called_unsent() {
 }
 
 #[test]
-fn skip_that_the_sidecar_knows_is_settled_by_its_welcome() {
+fn known_skip_is_settled_by_the_welcome() {
     let mut backlog = backlog(&[3, 2]);
     backlog.expire(SINCE_MS);
     send(&mut backlog, usize::MAX);
@@ -241,31 +241,31 @@ impl Wake for Counted {
 }
 
 #[test]
-fn who_waits_for_a_flush_is_told_once_unless_it_gave_up_or_gave_way() {
+fn flush_waiter_is_woken_once_unless_removed_or_displaced() {
     let spool = Spool::new(Settings::new("/nowhere", "test"));
     let counts = [(); 3].map(|()| Arc::new(Counted::default()));
-    let [crowded_out, waits, gave_up] = counts.clone().map(Waker::from);
+    let [displaced, waits, removed] = counts.clone().map(Waker::from);
     let mut state = spool.state();
-    for waker in [&crowded_out, &waits, &gave_up] {
+    for waker in [&displaced, &waits, &removed] {
         state.await_settled(5, waker);
     }
-    state.forget_flush(&gave_up);
+    state.forget_flush(&removed);
     (1..WAITERS_MAX).for_each(|_| state.await_settled(9, Waker::noop()));
     state.settle(4, 0);
-    let told = || {
+    let wake_counts = || {
         counts
             .each_ref()
             .map(|count| count.0.load(Ordering::Relaxed))
     };
-    assert_eq!(told(), [0, 0, 0]);
+    assert_eq!(wake_counts(), [0, 0, 0]);
     state.settle(5, 0);
-    assert_eq!(told(), [0, 1, 0]);
+    assert_eq!(wake_counts(), [0, 1, 0]);
     state.settle(6, 0);
-    assert_eq!(told(), [0, 1, 0]);
+    assert_eq!(wake_counts(), [0, 1, 0]);
 }
 
 #[test]
-fn nothing_is_accepted_while_the_thread_ends() {
+fn stopping_spool_refuses_publications() {
     let spool = Spool::new(Settings::new("/nowhere", "test"));
     spool.state().stopping = true;
     let refused = spool.publish(&[("news", b"1")], PublishOptions::default());

@@ -2,11 +2,11 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::contain;
+use super::run_caught;
 use crate::{NotAccepted, Outcome, PublishOptions, Publisher, Settings, Spool};
 
 #[test]
-fn panic_in_the_thread_becomes_an_error_of_the_publisher() {
+fn panic_of_the_thread_is_an_error_of_the_publisher() {
     let spool = Arc::new(Spool::new(Settings::new("/nowhere", "test")));
     let asked = PublishOptions {
         wants_receipt: true,
@@ -15,9 +15,9 @@ fn panic_in_the_thread_becomes_an_error_of_the_publisher() {
     let sequence = spool.publish(&[("news", b"1")], asked).unwrap();
     assert_eq!(spool.answer(sequence, Waker::noop()), Poll::Pending);
 
-    contain(&spool, || panic!("the disk is {}", "upside down"));
+    run_caught(&spool, || panic!("the disk is {}", "upside down"));
 
-    let reason = "a fault of Lineside itself: the disk is upside down";
+    let reason = "internal error in Lineside, please report it: the disk is upside down";
     assert_eq!(spool.status().last_error.as_deref(), Some(reason));
     assert_eq!(
         spool.answer(sequence, Waker::noop()),

@@ -1,4 +1,4 @@
-//! What arrives, in which order, and what the sidecar's answers change.
+//! Order of arrival, and the effect of the sidecar's replies.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use lineside_protocol::Position;
 
 #[test]
 fn publications_arrive_in_order_and_acks_free_the_spool() {
-    let (_place, publisher, sidecar) = pair();
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1000);
     let mut line = sidecar.link(0, "a");
     assert_eq!(line.numbers(1000), (1..=1000).collect::<Vec<_>>());
@@ -31,8 +31,8 @@ fn publications_arrive_in_order_and_acks_free_the_spool() {
 }
 
 #[test]
-fn frame_carries_what_it_was_published_with() {
-    let (_place, publisher, sidecar) = pair();
+fn frame_carries_its_options_and_publications() {
+    let (_folder, publisher, sidecar) = pair();
     let options = PublishOptions {
         once: Some("order-7"),
         wants_receipt: true,
@@ -71,8 +71,8 @@ fn frame_carries_what_it_was_published_with() {
 }
 
 #[test]
-fn publishing_nothing_together_sends_nothing() {
-    let (_place, publisher, sidecar) = pair();
+fn empty_publish_all_sends_nothing() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);
     assert_eq!(publisher.publish_all(&[]), Ok(Sequence(1)));
     publish(&publisher, 2..=2);
@@ -80,8 +80,8 @@ fn publishing_nothing_together_sends_nothing() {
 }
 
 #[test]
-fn threads_keep_their_own_order() {
-    let (_place, publisher, sidecar) = pair();
+fn each_thread_keeps_its_order() {
+    let (_folder, publisher, sidecar) = pair();
     thread::scope(|scope| {
         for thread in 0..8_u64 {
             let publisher = &publisher;
@@ -101,9 +101,9 @@ fn threads_keep_their_own_order() {
 }
 
 #[test]
-fn hello_says_who_publishes() {
-    let (place, _publisher, sidecar) = pair();
-    let mut settings = place.settings();
+fn hello_names_the_publisher() {
+    let (folder, _publisher, sidecar) = pair();
+    let mut settings = folder.settings();
     settings.name = "ü".repeat(200);
     settings.fingerprint = [7; 8];
     let publisher = lineside_publisher::Publisher::new(settings);
@@ -113,7 +113,7 @@ fn hello_says_who_publishes() {
         (hello.done, hello.fingerprint, hello.name),
         (0, [7; 8], "ü".repeat(127))
     );
-    let other = place.publisher();
+    let other = folder.publisher();
     other.connect().unwrap();
     let mut line = sidecar.accept();
     while line.hello().publisher == hello.publisher {
@@ -122,8 +122,8 @@ fn hello_says_who_publishes() {
 }
 
 #[test]
-fn cursor_follows_every_kind_of_news_and_never_goes_back() {
-    let (_place, publisher, sidecar) = pair();
+fn cursor_advances_with_every_reply_and_never_goes_back() {
+    let (_folder, publisher, sidecar) = pair();
     assert_eq!(publisher.cursor(), None);
     publisher.connect().unwrap();
     let mut line = sidecar.link(0, "a");
@@ -145,7 +145,7 @@ fn cursor_follows_every_kind_of_news_and_never_goes_back() {
     drop(line);
     eventually("the link ends", || !publisher.status().linked);
     is_at("a", 107);
-    // The same journal, whose welcome says 100: older than what is known.
+    // The welcome of the same journal has position 100, older than the known one.
     let line = sidecar.link(1, "a");
     eventually("the link is back", || publisher.status().linked);
     is_at("a", 107);
@@ -155,8 +155,8 @@ fn cursor_follows_every_kind_of_news_and_never_goes_back() {
 }
 
 #[test]
-fn refusal_is_counted_and_the_rest_goes_on() {
-    let (_place, publisher, sidecar) = pair();
+fn refusal_is_counted_and_the_link_stays_open() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=2);
     let mut line = sidecar.link(0, "a");
     line.numbers(2);
@@ -170,8 +170,8 @@ fn refusal_is_counted_and_the_rest_goes_on() {
 }
 
 #[test]
-fn stop_flushes_and_leaves_nothing() {
-    let (_place, publisher, sidecar) = pair();
+fn stop_sends_the_whole_spool() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=100);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -182,7 +182,7 @@ fn stop_flushes_and_leaves_nothing() {
         });
         assert_eq!(
             publisher.stop(deadline()),
-            lineside_publisher::Left::default()
+            lineside_publisher::Unconfirmed::default()
         );
     });
     assert_eq!(
@@ -194,8 +194,8 @@ fn stop_flushes_and_leaves_nothing() {
 }
 
 #[test]
-fn stop_says_what_it_leaves_behind() {
-    let (_place, publisher, sidecar) = pair();
+fn stop_returns_the_unconfirmed_frames() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=3);
     let mut line = sidecar.link(0, "a");
     line.numbers(3);
@@ -207,15 +207,15 @@ fn stop_says_what_it_leaves_behind() {
 }
 
 #[test]
-fn stop_before_anything_was_published_is_nothing_to_do() {
-    let (_place, publisher, _sidecar) = pair();
+fn stop_without_publications_returns_at_once() {
+    let (_folder, publisher, _sidecar) = pair();
     assert_eq!(publisher.stop(deadline()).frames, 0);
     assert_eq!(publisher.connect(), Err(NotAccepted::Stopped));
 }
 
 #[test]
 fn dropping_the_publisher_ends_its_link() {
-    let (_place, publisher, sidecar) = pair();
+    let (_folder, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.link(0, "a");
     drop(publisher);

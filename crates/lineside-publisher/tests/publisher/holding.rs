@@ -1,13 +1,13 @@
-//! Room that is kept for what will be published later.
+//! Space reserved for later publications.
 
 use lineside_publisher::{NotAccepted, PublishOptions, Publisher};
 
-use super::sidecar::Place;
+use super::sidecar::TestFolder;
 
 #[test]
-fn what_room_is_kept_for_fits_and_nothing_else_does() {
-    let place = Place::new();
-    let mut settings = place.settings();
+fn held_space_is_refused_to_other_publications() {
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
     settings.spool_bytes_max = 3200;
     let publisher = Publisher::new(settings);
     let (channel, payload) = ("news", &[b' '; 1000][..]);
@@ -33,9 +33,9 @@ fn what_room_is_kept_for_fits_and_nothing_else_does() {
 }
 
 #[test]
-fn no_room_is_kept_for_what_could_never_be_published() {
-    let place = Place::new();
-    let publisher = Publisher::new(place.settings());
+fn hold_refuses_a_too_large_payload() {
+    let folder = TestFolder::new();
+    let publisher = Publisher::new(folder.settings());
     let payload = vec![b' '; 65_537];
     let held = publisher.hold(&[("news", &payload[..])], PublishOptions::default());
     assert!(

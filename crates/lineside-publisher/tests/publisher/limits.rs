@@ -1,12 +1,12 @@
-//! What is bounded: the spool in bytes and in age, and the parts of a frame.
+//! Limits: size and age of the spool, and sizes of a frame's parts.
 
 use lineside_protocol::PAYLOAD_BYTES_MAX;
 use lineside_protocol::frame::ToSidecar;
 use lineside_publisher::{NotAccepted, Outcome, PublishOptions, Publisher, Sequence, Waiter};
 
-use super::sidecar::{Place, deadline, eventually, number, pair, publish};
+use super::sidecar::{TestFolder, deadline, eventually, number, pair, publish};
 
-/// Publishes numbers until the spool is full; returns how many were accepted.
+/// Publishes numbers until the spool is full. Returns the number of accepted ones.
 fn fill(publisher: &Publisher, first: u64) -> u64 {
     let padding = " ".repeat(1000);
     let full = (first..).find(|number| {
@@ -19,9 +19,9 @@ fn fill(publisher: &Publisher, first: u64) -> u64 {
 }
 
 #[test]
-fn full_spool_accepts_nothing_and_says_why() {
-    let place = Place::new();
-    let mut settings = place.settings();
+fn full_spool_refuses_publications() {
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
     settings.spool_bytes_max = 50_000;
     let publisher = Publisher::new(settings);
     let accepted = fill(&publisher, 1);
@@ -33,7 +33,7 @@ fn full_spool_accepts_nothing_and_says_why() {
         (publisher.status().accepted, publisher.status().dropped_full),
         (48, 2)
     );
-    let mut line = place.listen().link(0, "a");
+    let mut line = folder.listen().link(0, "a");
     for sequence in 1..=48 {
         assert_eq!(line.publish().sequence, sequence);
     }
@@ -46,8 +46,8 @@ fn full_spool_accepts_nothing_and_says_why() {
 }
 
 #[test]
-fn reader_that_stalls_costs_the_spool_and_nothing_else() {
-    let (_place, publisher, sidecar) = pair();
+fn stalled_reader_fills_the_spool_and_loses_nothing() {
+    let (_folder, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.link(0, "a");
     eventually("the link is open", || publisher.status().linked);
@@ -69,9 +69,9 @@ fn reader_that_stalls_costs_the_spool_and_nothing_else() {
 }
 
 #[test]
-fn parts_over_their_limit_are_not_accepted() {
-    let place = Place::new();
-    let publisher = place.publisher();
+fn too_large_parts_are_refused() {
+    let folder = TestFolder::new();
+    let publisher = folder.publisher();
     let none = PublishOptions::default();
     let too_large = |what, bytes, max| Err(NotAccepted::TooLarge { what, bytes, max });
     let payload = vec![b' '; PAYLOAD_BYTES_MAX + 1];
@@ -94,7 +94,7 @@ fn parts_over_their_limit_are_not_accepted() {
         matches!(
             refused,
             Err(NotAccepted::TooLarge {
-                what: "what is published together",
+                what: "the data published together",
                 ..
             })
         ),
@@ -109,9 +109,9 @@ fn parts_over_their_limit_are_not_accepted() {
 }
 
 #[test]
-fn what_becomes_too_old_is_dropped_and_leaves_no_gap() {
-    let place = Place::new();
-    let mut settings = place.settings();
+fn expired_frames_are_dropped_without_a_gap() {
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
     settings.spool_seconds_max = 1;
     let publisher = Publisher::new(settings);
     let waiter = Waiter::new().unwrap();
@@ -130,8 +130,8 @@ fn what_becomes_too_old_is_dropped_and_leaves_no_gap() {
         (status.dropped_aged, status.acked, status.spool_bytes),
         (10, 0, 0)
     );
-    // What comes after is young enough when the sidecar is there.
-    let sidecar = place.listen();
+    // A later publication is not expired when the sidecar starts.
+    let sidecar = folder.listen();
     let mut line = sidecar.link(0, "a");
     assert!(matches!(line.next(), Some(ToSidecar::Skip(skip)) if skip.through == 10));
     publish(&publisher, 11..=11);
@@ -142,14 +142,14 @@ fn what_becomes_too_old_is_dropped_and_leaves_no_gap() {
 }
 
 #[test]
-fn stalled_link_drops_what_is_not_on_its_way_and_finishes_what_is() {
-    let place = Place::new();
-    let mut settings = place.settings();
+fn stalled_link_drops_only_unsent_frames() {
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
     settings.spool_seconds_max = 1;
     settings.spool_bytes_max = 2_000_000;
     let publisher = Publisher::new(settings);
     publisher.connect().unwrap();
-    let sidecar = place.listen();
+    let sidecar = folder.listen();
     let mut line = sidecar.link(0, "a");
     eventually("the link is open", || publisher.status().linked);
     let accepted = fill(&publisher, 1);

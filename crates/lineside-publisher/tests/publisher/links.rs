@@ -1,4 +1,4 @@
-//! What the publisher makes of a sidecar that is not as it should be. None of it ends the publisher.
+//! Misbehaving sidecars. The publisher reports each and reconnects.
 
 use std::io::Write;
 
@@ -7,16 +7,16 @@ use lineside_protocol::frame::{Fault, Moved, Skip, ToPublisher, ToSidecar, Welco
 use lineside_protocol::{POSITION_MAX, Position};
 use lineside_publisher::{PublishOptions, Publisher};
 
-use super::sidecar::{Line, Place, epoch, eventually, pair, publish};
+use super::sidecar::{Line, TestFolder, epoch, eventually, pair, publish};
 
-/// Plays a sidecar that misbehaves, sees the link end with an error that says so, and that the next link works.
-fn is_survived(says: &str, misbehave: impl FnOnce(&mut Line)) {
-    let (_place, publisher, sidecar) = pair();
+/// Checks that the link ends with the error `says` after `misbehave`, and that the next link works.
+fn assert_link_ends_and_recovers(says: &str, misbehave: impl FnOnce(&mut Line)) {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=2);
     let mut line = sidecar.link(0, "a");
     line.numbers(2);
     misbehave(&mut line);
-    eventually("the error is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
@@ -28,56 +28,56 @@ fn is_survived(says: &str, misbehave: impl FnOnce(&mut Line)) {
 }
 
 #[test]
-fn lies_about_what_was_sent_end_the_link() {
-    is_survived("answers frame 3, and only 2 were sent", |line| {
+fn reply_to_an_unsent_frame_ends_the_link() {
+    assert_link_ends_and_recovers("a reply to frame 3, but only 2 were sent", |line| {
         line.ack(3, 101);
     });
-    is_survived("answers frame 9, and only 2 were sent", |line| {
+    assert_link_ends_and_recovers("a reply to frame 9, but only 2 were sent", |line| {
         line.receipt(9, 101);
     });
-    is_survived("answers frame 7, and only 2 were sent", |line| {
+    assert_link_ends_and_recovers("a reply to frame 7, but only 2 were sent", |line| {
         line.refuse(7, 1, "no");
     });
 }
 
 #[test]
-fn impossible_positions_end_the_link() {
-    is_survived("9007199254740992 is not a position", |line| {
+fn invalid_position_ends_the_link() {
+    assert_link_ends_and_recovers("9007199254740992 is not a position", |line| {
         line.moved(POSITION_MAX + 1);
     });
 }
 
 #[test]
 fn second_welcome_ends_the_link() {
-    is_survived("a second welcome", |line| line.welcome(0, "b"));
+    assert_link_ends_and_recovers("a second welcome", |line| line.welcome(0, "b"));
 }
 
 #[test]
-fn bytes_that_are_no_frame_end_the_link() {
-    is_survived("a frame of 1213486160 bytes", |line| {
+fn invalid_bytes_end_the_link() {
+    assert_link_ends_and_recovers("a frame of 1213486160 bytes", |line| {
         line.stream.write_all(b"HTTP/1.1 400 Bad Request").unwrap();
     });
-    is_survived("the unknown kind 200", |line| {
+    assert_link_ends_and_recovers("the unknown kind 200", |line| {
         line.stream.write_all(&[0, 0, 0, 4, 200, 0, 0, 0]).unwrap();
     });
 }
 
 #[test]
-fn fault_is_told_with_its_meaning_and_without_its_line_breaks() {
+fn fault_is_reported_with_its_meaning_and_escaped() {
     let code = LINK_UNSUPPORTED_VERSION;
     let says =
         "unsupported_version (102), only 2\\nERROR forged. Publisher and sidecar share no version";
-    is_survived(says, |line| line.fault(code.number, "only 2\nERROR forged"));
+    assert_link_ends_and_recovers(says, |line| line.fault(code.number, "only 2\nERROR forged"));
 }
 
 #[test]
-fn fault_in_place_of_a_welcome_is_told() {
-    let (_place, publisher, sidecar) = pair();
+fn fault_instead_of_a_welcome_is_reported() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);
     let mut line = sidecar.accept();
     line.hello();
     line.fault(106, "no room");
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
@@ -87,17 +87,17 @@ fn fault_in_place_of_a_welcome_is_told() {
 }
 
 #[test]
-fn fault_is_told_though_the_link_broke_in_the_middle_of_a_write() {
-    let (_place, publisher, sidecar) = pair();
+fn fault_is_reported_although_a_write_failed() {
+    let (_folder, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.link(0, "a");
-    // More than the socket takes, so that it always has something to write.
+    // More than the socket buffer, so that the publisher always has bytes to write.
     let payload = vec![b' '; 60_000];
     for _ in 0..50 {
         let options = PublishOptions::default();
         publisher.publish("news", &payload, options).unwrap();
     }
-    // More than the socket takes, too: when the last of it is written, much is unread, and it writes before it comes to that.
+    // More than the socket buffer in this direction too: the publisher writes before it has read everything.
     let mut news = Vec::new();
     let position = Position(101);
     (0..60_000).for_each(|_| ToPublisher::Moved(Moved { position }).encode(&mut news));
@@ -105,7 +105,7 @@ fn fault_is_told_though_the_link_broke_in_the_middle_of_a_write() {
     ToPublisher::Fault(Fault { code, message }).encode(&mut news);
     line.stream.write_all(&news).unwrap();
     drop(line);
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
@@ -114,38 +114,38 @@ fn fault_is_told_though_the_link_broke_in_the_middle_of_a_write() {
 }
 
 #[test]
-fn publisher_that_was_replaced_does_not_fight() {
-    let (place, publisher, sidecar) = pair();
+fn replaced_publisher_does_not_reconnect() {
+    let (folder, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.accept();
     let replaced = line.hello().publisher;
     line.welcome(0, "a");
     line.fault(LINK_REPLACED.number, "newer");
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
             .is_some_and(|error| error.contains("replaced (104)"))
     });
-    // Another one, whose link is merely cut, comes back again and again meanwhile.
-    let other = place.publisher();
+    // Another publisher, whose link is only cut, reconnects several times meanwhile.
+    let other = folder.publisher();
     other.connect().unwrap();
     for _ in 0..7 {
         assert_ne!(sidecar.accept().hello().publisher, replaced);
     }
-    // It pauses for a minute, and still ends at once when told to.
+    // The replaced publisher waits for a minute, and a stop ends it at once.
     assert_eq!(publisher.stop(super::sidecar::deadline()).frames, 0);
 }
 
 #[test]
-fn other_version_is_told() {
-    let (_place, publisher, sidecar) = pair();
+fn other_version_is_reported() {
+    let (_folder, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.accept();
     line.hello();
     line.send(&welcome(9, [0; 8]));
     let says = "speaks version 9 of the link, and this gem 1";
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
@@ -154,9 +154,9 @@ fn other_version_is_told() {
 }
 
 #[test]
-fn other_key_is_told_and_the_link_goes_on() {
-    let (place, _publisher, sidecar) = pair();
-    let mut settings = place.settings();
+fn other_key_is_reported_and_the_link_stays_open() {
+    let (folder, _publisher, sidecar) = pair();
+    let mut settings = folder.settings();
     settings.fingerprint = [1; 8];
     let publisher = Publisher::new(settings);
     publish(&publisher, 1..=1);
@@ -190,13 +190,13 @@ fn welcome(version: u8, fingerprint: [u8; 8]) -> ToPublisher {
 }
 
 #[test]
-fn path_that_is_too_long_is_told() {
-    let place = Place::new();
-    let mut settings = place.settings();
+fn too_long_path_is_reported() {
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
     settings.link = settings.link.join("n".repeat(120));
     let publisher = Publisher::new(settings);
     publish(&publisher, 1..=1);
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
@@ -205,13 +205,13 @@ fn path_that_is_too_long_is_told() {
 }
 
 #[test]
-fn sidecar_that_does_not_answer_is_left() {
-    let (_place, publisher, sidecar) = pair();
+fn silent_sidecar_is_disconnected() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);
     let mut line = sidecar.accept();
     line.hello();
     assert_eq!(line.next(), None);
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
@@ -221,39 +221,41 @@ fn sidecar_that_does_not_answer_is_left() {
 }
 
 #[test]
-fn age_is_kept_while_the_sidecar_does_not_answer() {
-    let (place, _publisher, sidecar) = pair();
-    let mut settings = place.settings();
+fn frames_expire_while_the_sidecar_is_silent() {
+    let (folder, _publisher, sidecar) = pair();
+    let mut settings = folder.settings();
     settings.spool_seconds_max = 1;
     let publisher = Publisher::new(settings);
     publish(&publisher, 1..=1);
     let mut line = sidecar.accept();
     line.hello();
-    eventually("it is too old", || publisher.status().dropped_aged == 1);
+    eventually("the frame has expired", || {
+        publisher.status().dropped_aged == 1
+    });
     line.welcome(0, "a");
     assert_eq!(line.next(), Some(ToSidecar::Skip(Skip { through: 1 })));
 }
 
 #[test]
 fn frame_before_the_welcome_ends_the_link() {
-    let (_place, publisher, sidecar) = pair();
+    let (_folder, publisher, sidecar) = pair();
     publisher.connect().unwrap();
     let mut line = sidecar.accept();
     line.hello();
     line.moved(5);
     assert_eq!(line.next(), None);
-    eventually("it is told", || {
+    eventually("the error is reported", || {
         publisher
             .status()
             .last_error
-            .is_some_and(|error| error.contains("did not welcome first"))
+            .is_some_and(|error| error.contains("the first frame is not a welcome"))
     });
     assert_eq!(publisher.cursor(), None);
 }
 
 #[test]
-fn stop_does_not_wait_for_a_sidecar_that_does_not_answer() {
-    let (_place, publisher, sidecar) = pair();
+fn stop_does_not_wait_for_a_silent_sidecar() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);
     let mut line = sidecar.accept();
     line.hello();

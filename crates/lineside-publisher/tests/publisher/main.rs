@@ -1,15 +1,13 @@
-//! The publisher against a scripted sidecar on a real socket.
+//! Tests of the publisher with a scripted sidecar on a real socket.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a test calls fails as the test does"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod delivery;
 mod holding;
 mod limits;
 mod links;
 mod resend;
+mod revocation;
 mod sidecar;
-mod sign_out;
+
 mod waiting;

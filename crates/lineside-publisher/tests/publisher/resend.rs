@@ -1,30 +1,31 @@
-//! Links that break, and sidecars that come back: what was accepted arrives once, in order.
+//! Broken links and restarted sidecars: accepted publications arrive once and in order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use fastrand::Rng;
 use lineside_protocol::frame::ToSidecar;
 use lineside_publisher::{NotAccepted, PublishOptions, Publisher};
 
-use super::sidecar::{Line, Place, Sidecar, eventually, number, pair, publish};
+use super::sidecar::{Line, Sidecar, TestFolder, eventually, number, pair, publish};
 
 #[test]
-fn accepted_while_the_sidecar_is_absent_arrives_once_it_is_there() {
-    let place = Place::new();
-    let publisher = place.publisher();
+fn publications_before_the_sidecar_starts_arrive() {
+    let folder = TestFolder::new();
+    let publisher = folder.publisher();
     publish(&publisher, 1..=100);
-    eventually("the error is told", || {
+    eventually("the error is reported", || {
         publisher.status().last_error.is_some()
     });
     let error = publisher.status().last_error.unwrap();
-    let path = place.link().display().to_string();
+    let path = folder.link().display().to_string();
     assert_eq!(
         error,
         format!(
             "no sidecar listens at {path} (No such file or directory): start it with `bundle exec lineside`"
         )
     );
-    let mut line = place.listen().link(0, "a");
+    let mut line = folder.listen().link(0, "a");
     assert_eq!(line.numbers(100), (1..=100).collect::<Vec<_>>());
     eventually("the error is over", || {
         publisher.status().last_error.is_none()
@@ -32,8 +33,8 @@ fn accepted_while_the_sidecar_is_absent_arrives_once_it_is_there() {
 }
 
 #[test]
-fn what_was_applied_but_not_acked_is_not_sent_again() {
-    let (_place, publisher, sidecar) = pair();
+fn landed_frames_are_not_sent_again() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=5);
     let mut line = sidecar.link(0, "a");
     line.numbers(5);
@@ -53,8 +54,8 @@ fn what_was_applied_but_not_acked_is_not_sent_again() {
 }
 
 #[test]
-fn link_cut_before_anything_was_read_loses_nothing() {
-    let (_place, publisher, sidecar) = pair();
+fn early_disconnects_lose_nothing() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=5);
     drop(sidecar.accept());
     sidecar.accept().hello();
@@ -63,8 +64,8 @@ fn link_cut_before_anything_was_read_loses_nothing() {
 }
 
 #[test]
-fn sidecar_without_the_old_journal_is_told_what_it_may_have_delivered() {
-    let (place, publisher, sidecar) = pair();
+fn new_epoch_marks_possibly_delivered_frames_as_resent() {
+    let (folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=3);
     let mut line = sidecar.link(0, "a");
     line.numbers(3);
@@ -74,7 +75,7 @@ fn sidecar_without_the_old_journal_is_told_what_it_may_have_delivered() {
     drop(line);
     eventually("the link ends", || !publisher.status().linked);
     publish(&publisher, 4..=4);
-    let sidecar = place.listen();
+    let sidecar = folder.listen();
     let mut line = sidecar.link(0, "b");
     let seen = [(); 3]
         .map(|()| line.publish())
@@ -85,11 +86,11 @@ fn sidecar_without_the_old_journal_is_told_what_it_may_have_delivered() {
 #[test]
 fn hundreds_of_cuts_anywhere_deliver_everything_once_and_in_order() {
     for seed in 1..=4 {
-        let (_place, publisher, sidecar) = pair();
+        let (_folder, publisher, sidecar) = pair();
         let mut journal = Journal {
             delivered: Vec::new(),
             last: 0,
-            dice: Dice(seed),
+            random: Rng::with_seed(seed),
         };
         let cuts = 150;
         for cut in 0..cuts {
@@ -116,7 +117,7 @@ fn hundreds_of_cuts_anywhere_deliver_everything_once_and_in_order() {
             (total, 0),
             "seed {seed}"
         );
-        // The test would prove little if the cuts had missed.
+        // Checks that the cuts did interrupt the link.
         assert!(
             status.resent > cuts && status.reconnects > cuts / 3,
             "seed {seed}: {status:?}"
@@ -124,47 +125,47 @@ fn hundreds_of_cuts_anywhere_deliver_everything_once_and_in_order() {
     }
 }
 
-/// What one thread was told: the numbers that were accepted, and how many were not.
+/// Results of one thread: the accepted numbers, and the count of refusals.
 #[derive(Default)]
-struct Told {
+struct Producer {
     accepted: Vec<u64>,
     refused: u64,
 }
 
-/// Publishes `first` and the numbers after it until the end, whatever becomes of them.
-fn publish_until(end: &AtomicBool, publisher: &Publisher, first: u64) -> Told {
-    let mut told = Told::default();
+/// Publishes `first` and the numbers after it until `end` is set.
+fn publish_until(end: &AtomicBool, publisher: &Publisher, first: u64) -> Producer {
+    let mut producer = Producer::default();
     for number in first.. {
         if end.load(Ordering::Relaxed) {
             break;
         }
         let payload = number.to_string();
         match publisher.publish("news", payload.as_bytes(), PublishOptions::default()) {
-            Ok(_) => told.accepted.push(number),
-            Err(NotAccepted::SpoolFull { .. }) => told.refused += 1,
+            Ok(_) => producer.accepted.push(number),
+            Err(NotAccepted::SpoolFull { .. }) => producer.refused += 1,
             Err(other) => panic!("{other}"),
         }
         thread::yield_now();
     }
-    told
+    producer
 }
 
 #[test]
-fn threads_keep_their_order_across_cuts_and_a_full_spool_counts_exactly_what_it_refused() {
-    /// Of the numbers of one thread; none publishes as many.
+fn threads_keep_their_order_across_cuts_and_refusals_are_counted() {
+    /// First numbers of the threads differ by this. No thread publishes as many.
     const EACH: u64 = 1_000_000_000;
-    let place = Place::new();
-    let mut settings = place.settings();
-    // More than one link is read before it is cut, so that there is always something to come.
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
+    // Larger than the bytes read from one link, so that the next link always has frames to send.
     settings.spool_bytes_max = 16_000;
-    let (publisher, sidecar) = (Publisher::new(settings), place.listen());
+    let (publisher, sidecar) = (Publisher::new(settings), folder.listen());
     let mut journal = Journal {
         delivered: Vec::new(),
         last: 0,
-        dice: Dice(5),
+        random: Rng::with_seed(5),
     };
     let end = AtomicBool::new(false);
-    let told = thread::scope(|scope| {
+    let producers = thread::scope(|scope| {
         let start = |thread| {
             let (end, publisher) = (&end, &publisher);
             scope.spawn(move || publish_until(end, publisher, thread * EACH))
@@ -183,61 +184,64 @@ fn threads_keep_their_order_across_cuts_and_a_full_spool_counts_exactly_what_it_
     eventually("all is settled", || publisher.status().spool_bytes == 0);
     line.assert_quiet();
 
-    for (thread, told) in (0..).zip(&told) {
+    for (thread, producer) in (0..).zip(&producers) {
         let own = journal.delivered.iter().filter(|it| **it / EACH == thread);
-        assert!(own.eq(&told.accepted), "thread {thread}");
+        assert!(own.eq(&producer.accepted), "thread {thread}");
     }
-    let refused = told.iter().map(|told| told.refused).sum::<u64>();
+    let refused = producers
+        .iter()
+        .map(|producer| producer.refused)
+        .sum::<u64>();
     let status = publisher.status();
     assert_eq!(
         (status.dropped_full, status.dropped_aged, status.acked),
         (refused, 0, accepted)
     );
-    // The test would prove little if nothing had been refused, sent again or cut.
+    // Checks that publications were refused and sent again, and that links were cut.
     assert!(
         refused > 0 && status.resent > 0 && status.reconnects > 30,
         "{status:?}"
     );
 }
 
-/// What a sidecar keeps from link to link.
+/// State of a sidecar across its links.
 struct Journal {
     delivered: Vec<u64>,
     last: u64,
-    dice: Dice,
+    random: Rng,
 }
 
 impl Journal {
-    /// Accepts one link and ends it at a random point: before the hello or the welcome, between frames or within one, with
-    /// what was read applied or not, acked or not. After `everything` nothing more would come.
+    /// Accepts one link and ends it at a random point: before the hello or the welcome, between frames or inside one, with
+    /// the read frames applied or not, acked or not. Stops early after the sequence `everything`.
     fn serve_a_while(&mut self, sidecar: &Sidecar, publisher: &Publisher, everything: u64) {
         let mut line = sidecar.accept();
-        if self.dice.one_in(12) {
+        if self.one_in(12) {
             return;
         }
         line.hello();
-        if self.dice.one_in(12) {
+        if self.one_in(12) {
             return;
         }
         line.welcome(self.last, "a");
-        for _ in 0..self.dice.below(6) {
+        for _ in 0..self.random.u64(..6) {
             if self.last == everything {
                 break;
             }
-            let bytes = 1 + self.dice.below(700);
-            assert!(
-                line.read(usize::try_from(bytes).unwrap()) > 0,
-                "{:?}",
-                publisher.status().last_error
-            );
-            if self.dice.one_in(8) {
+            let bytes = self.random.usize(1..=700);
+            assert!(line.read(bytes) > 0, "{:?}", publisher.status().last_error);
+            if self.one_in(8) {
                 return;
             }
             self.apply_buffered(&mut line);
-            if self.dice.one_in(2) {
+            if self.one_in(2) {
                 line.ack(self.last, 100 + self.last);
             }
         }
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.random.u64(..sides) == 0
     }
 
     fn apply_buffered(&mut self, line: &mut Line) {
@@ -256,22 +260,5 @@ impl Journal {
             self.last = publish.sequence;
             self.delivered.push(number(&publish));
         }
-    }
-}
-
-/// Random numbers that a seed repeats (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.below(sides) == 0
     }
 }

@@ -1,4 +1,4 @@
-//! The other end of the link, played by the test.
+//! Scripted sidecar: the other end of the link.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -16,15 +16,15 @@ use lineside_protocol::{Epoch, Position};
 use lineside_publisher::{PublishOptions, Publisher, Settings};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// No condition takes this long on the slowest machine; reaching it is a failure.
+/// Time-out of every wait. Longer than any condition takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A point in time that a test must not reach.
+/// Returns a deadline that a passing test does not reach.
 pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition is true.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = deadline();
     while !holds() {
@@ -33,10 +33,10 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A folder of its own, removed at the end.
-pub(crate) struct Place(PathBuf);
+/// Temporary folder, removed on drop.
+pub(crate) struct TestFolder(PathBuf);
 
-impl Place {
+impl TestFolder {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -66,17 +66,17 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestFolder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
-/// A place, a publisher that links to it, and the sidecar there.
-pub(crate) fn pair() -> (Place, Publisher, Sidecar) {
-    let place = Place::new();
-    let (publisher, sidecar) = (place.publisher(), place.listen());
-    (place, publisher, sidecar)
+/// Returns a folder with a sidecar's socket, a publisher for it, and the sidecar.
+pub(crate) fn pair() -> (TestFolder, Publisher, Sidecar) {
+    let folder = TestFolder::new();
+    let (publisher, sidecar) = (folder.publisher(), folder.listen());
+    (folder, publisher, sidecar)
 }
 
 /// Publishes the numbers of a range.
@@ -92,7 +92,7 @@ pub(crate) fn publish(publisher: &Publisher, numbers: std::ops::RangeInclusive<u
     }
 }
 
-/// The payload of a frame's first publication, as a number.
+/// Returns the payload of a frame's first publication, as a number.
 pub(crate) fn number(publish: &Publish) -> u64 {
     let (_, payload) = publish.publications.iter().next().unwrap();
     std::str::from_utf8(&payload).unwrap().parse().unwrap()
@@ -102,7 +102,7 @@ pub(crate) fn epoch(name: &str) -> Epoch {
     Epoch::new(name).unwrap()
 }
 
-/// Where publishers are expected.
+/// Listener of the scripted sidecar.
 pub(crate) struct Sidecar(UnixListener);
 
 impl Sidecar {
@@ -113,9 +113,9 @@ impl Sidecar {
         Self(UnixListener::bind(path).unwrap())
     }
 
-    /// The next link, before its hello.
+    /// Accepts the next link, before its hello.
     pub(crate) fn accept(&self) -> Line {
-        assert!(is_readable(&self.0, PATIENCE), "nobody connected");
+        assert!(is_readable(&self.0, PATIENCE), "no connection");
         let (stream, _) = self.0.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Line {
@@ -124,7 +124,7 @@ impl Sidecar {
         }
     }
 
-    /// The next link, greeted.
+    /// Accepts the next link, reads its hello and sends a welcome.
     pub(crate) fn link(&self, last: u64, epoch: &str) -> Line {
         let mut line = self.accept();
         line.hello();
@@ -163,7 +163,7 @@ impl Line {
         }));
     }
 
-    /// The next frame, or `None` when the link has ended.
+    /// Reads the next frame. Returns `None` at the end of the link.
     pub(crate) fn next(&mut self) -> Option<ToSidecar> {
         loop {
             if let Some(frame) = Frame::split(&mut self.inbox).unwrap() {
@@ -175,11 +175,11 @@ impl Line {
         }
     }
 
-    /// Reads at most `bytes`, as one read does; returns how many came.
+    /// Reads once, at most `bytes`. Returns the number of bytes.
     pub(crate) fn read(&mut self, bytes: usize) -> usize {
         let mut buffer = vec![0; bytes];
         let count = match self.stream.read(&mut buffer) {
-            // It closed before it had read everything.
+            // The publisher closed the link before it had read everything.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             read => read.expect("the publisher sends or closes"),
         };
@@ -187,7 +187,7 @@ impl Line {
         count
     }
 
-    /// The next frame that is whole already.
+    /// Returns the next frame that was read completely.
     pub(crate) fn buffered(&mut self) -> Option<ToSidecar> {
         Frame::split(&mut self.inbox)
             .unwrap()
@@ -201,12 +201,12 @@ impl Line {
         }
     }
 
-    /// The numbers of the next frames.
+    /// Reads the next frames, and returns their numbers.
     pub(crate) fn numbers(&mut self, count: usize) -> Vec<u64> {
         (0..count).map(|_| number(&self.publish())).collect()
     }
 
-    /// Nothing but what was read so far has come, and nothing comes before the publisher has answered.
+    /// Checks that no bytes are unread. A publisher without work sends nothing more.
     pub(crate) fn assert_quiet(&mut self) {
         assert!(self.inbox.is_empty());
         assert!(!is_readable(&self.stream, Duration::ZERO));

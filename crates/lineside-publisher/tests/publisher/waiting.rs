@@ -1,4 +1,4 @@
-//! Receipts and flushes: every way for a wait to end.
+//! Receipts and flushes: every way in which a wait ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use lineside_publisher::{
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 
-use super::sidecar::{PATIENCE, Place, deadline, epoch, pair, publish};
+use super::sidecar::{PATIENCE, TestFolder, deadline, epoch, pair, publish};
 
 fn ask(publisher: &Publisher) -> Sequence {
     publisher
@@ -35,8 +35,8 @@ fn receipt(position: u64) -> Outcome {
 }
 
 #[test]
-fn receipt_says_where_it_landed() {
-    let (_place, publisher, sidecar) = pair();
+fn receipt_contains_the_position() {
+    let (_folder, publisher, sidecar) = pair();
     let waiter = Waiter::new().unwrap();
     publish(&publisher, 1..=1);
     let asked = ask(&publisher);
@@ -57,7 +57,7 @@ fn receipt_says_where_it_landed() {
         );
         assert_eq!(publisher.wait_flushed(deadline(), &waiter), Flushed::Done);
         assert_eq!(publisher.cursor(), Some(epoch("a").at(Position(110))));
-        // It is given once.
+        // Each reply is returned once.
         assert_eq!(
             publisher.wait_receipt(asked, deadline(), &waiter),
             Outcome::TimedOut
@@ -67,8 +67,8 @@ fn receipt_says_where_it_landed() {
 }
 
 #[test]
-fn refusal_says_why() {
-    let (_place, publisher, sidecar) = pair();
+fn refusal_contains_code_and_message() {
+    let (_folder, publisher, sidecar) = pair();
     let asked = ask(&publisher);
     let mut line = sidecar.link(0, "a");
     line.publish();
@@ -85,8 +85,8 @@ fn refusal_says_why() {
 }
 
 #[test]
-fn receipt_lost_with_its_link_is_asked_for_again() {
-    let (_place, publisher, sidecar) = pair();
+fn lost_receipt_is_requested_again() {
+    let (_folder, publisher, sidecar) = pair();
     let asked = ask(&publisher);
     publish(&publisher, 2..=2);
     let mut line = sidecar.link(0, "a");
@@ -106,8 +106,8 @@ fn receipt_lost_with_its_link_is_asked_for_again() {
 
 #[test]
 fn waits_end_at_their_deadline() {
-    let place = Place::new();
-    let (publisher, waiter) = (place.publisher(), Waiter::new().unwrap());
+    let folder = TestFolder::new();
+    let (publisher, waiter) = (folder.publisher(), Waiter::new().unwrap());
     let asked = ask(&publisher);
     let soon = || Instant::now() + Duration::from_millis(20);
     assert_eq!(
@@ -119,7 +119,7 @@ fn waits_end_at_their_deadline() {
         publisher.wait_flushed(Instant::now(), &waiter),
         Flushed::TimedOut
     );
-    // The place it held is free again, so nothing more is waited for.
+    // The registration is removed, so the next wait returns at once.
     assert_eq!(
         publisher.wait_receipt(asked, deadline(), &waiter),
         Outcome::TimedOut
@@ -127,8 +127,8 @@ fn waits_end_at_their_deadline() {
 }
 
 #[test]
-fn flush_is_done_when_the_last_ack_comes() {
-    let (_place, publisher, sidecar) = pair();
+fn flush_ends_with_the_last_ack() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=2);
     let end = deadline();
     thread::scope(|scope| {
@@ -139,14 +139,14 @@ fn flush_is_done_when_the_last_ack_comes() {
         line.ack(2, 102);
         assert_eq!(waiting.join().unwrap(), Flushed::Done);
     });
-    assert!(Instant::now() < end, "it waited for its deadline");
+    assert!(Instant::now() < end, "the wait ended at its deadline");
 }
 
 #[test]
-fn flush_of_nothing_is_done() {
-    let place = Place::new();
+fn flush_of_an_empty_spool_is_done() {
+    let folder = TestFolder::new();
     assert_eq!(
-        place
+        folder
             .publisher()
             .wait_flushed(Instant::now(), &Waiter::new().unwrap()),
         Flushed::Done
@@ -154,8 +154,8 @@ fn flush_of_nothing_is_done() {
 }
 
 #[test]
-fn interrupter_ends_the_present_wait_or_the_next() {
-    let (_place, publisher, sidecar) = pair();
+fn interrupter_ends_the_current_or_the_next_wait() {
+    let (_folder, publisher, sidecar) = pair();
     let waiter = Waiter::new().unwrap();
     let asked = ask(&publisher);
     waiter.interrupter().interrupt();
@@ -171,7 +171,7 @@ fn interrupter_ends_the_present_wait_or_the_next() {
             Flushed::Interrupted
         );
     });
-    // The answer is still kept for it.
+    // The reply is still kept.
     let mut line = sidecar.link(0, "a");
     line.publish();
     line.receipt(1, 101);
@@ -183,15 +183,15 @@ fn interrupter_ends_the_present_wait_or_the_next() {
 
 #[test]
 fn signal_ends_the_wait() {
-    let place = Place::new();
-    let (publisher, waiter) = (place.publisher(), Waiter::new().unwrap());
+    let folder = TestFolder::new();
+    let (publisher, waiter) = (folder.publisher(), Waiter::new().unwrap());
     let handled = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled)).unwrap();
     let asked = ask(&publisher);
     let (over, this) = (AtomicBool::new(false), pthread_self());
     thread::scope(|scope| {
         scope.spawn(|| {
-            // One that comes before the wait has begun does not count, so it comes again.
+            // A signal before the wait begins has no effect, so the thread repeats it.
             while !over.load(Ordering::Acquire) {
                 pthread_kill(this, Signal::SIGUSR1).unwrap();
                 thread::yield_now();
@@ -206,8 +206,8 @@ fn signal_ends_the_wait() {
 
 #[test]
 fn waits_end_with_the_thread() {
-    let place = Place::new();
-    let (publisher, waiter) = (place.publisher(), Waiter::new().unwrap());
+    let folder = TestFolder::new();
+    let (publisher, waiter) = (folder.publisher(), Waiter::new().unwrap());
     let asked = ask(&publisher);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| publisher.wait_receipt(asked, deadline(), &waiter));
@@ -221,8 +221,8 @@ fn waits_end_with_the_thread() {
 }
 
 #[test]
-fn answer_that_nobody_wants_gives_way() {
-    let (_place, publisher, sidecar) = pair();
+fn oldest_unfetched_reply_is_dropped() {
+    let (_folder, publisher, sidecar) = pair();
     let waiter = Waiter::new().unwrap();
     let abandoned = ask(&publisher);
     let given_up = ask(&publisher);
@@ -249,8 +249,8 @@ fn answer_that_nobody_wants_gives_way() {
 }
 
 #[test]
-fn many_threads_wait_at_once_and_each_gets_its_own_answer() {
-    let (_place, publisher, sidecar) = pair();
+fn concurrent_waits_get_their_own_replies() {
+    let (_folder, publisher, sidecar) = pair();
     thread::scope(|scope| {
         for _ in 0..8 {
             let publisher = &publisher;

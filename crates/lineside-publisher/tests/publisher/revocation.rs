@@ -1,13 +1,13 @@
-//! Frames that sign somebody out: in order with the rest, and accepted when the rest is not.
+//! Revocations: in order with publications, and accepted by a full spool.
 
 use lineside_protocol::frame::{Disconnect, ToSidecar};
 use lineside_publisher::{
     CONTROL_BYTES_RESERVED, NotAccepted, Outcome, PublishOptions, Publisher, Waiter,
 };
 
-use super::sidecar::{Line, Place, deadline, epoch, eventually, pair, publish};
+use super::sidecar::{Line, TestFolder, deadline, epoch, eventually, pair, publish};
 
-fn sign_out(publisher: &Publisher, user: &str) -> Result<u64, NotAccepted> {
+fn revoke(publisher: &Publisher, user: &str) -> Result<u64, NotAccepted> {
     publisher
         .disconnect(user, None, 7, false)
         .map(|sequence| sequence.0)
@@ -21,8 +21,8 @@ fn disconnect(line: &mut Line) -> Disconnect {
 }
 
 #[test]
-fn it_arrives_in_order_as_it_was_given() {
-    let (_place, publisher, sidecar) = pair();
+fn revocation_arrives_in_order() {
+    let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);
     publisher
         .disconnect("42", Some("phone"), 1_800_000_000_123, false)
@@ -44,8 +44,8 @@ fn it_arrives_in_order_as_it_was_given() {
 }
 
 #[test]
-fn it_is_answered_as_a_publication_is() {
-    let (_place, publisher, sidecar) = pair();
+fn revocation_gets_a_receipt_or_a_refusal() {
+    let (_folder, publisher, sidecar) = pair();
     let waiter = Waiter::new().unwrap();
     let first = publisher.disconnect("42", None, 7, true).unwrap();
     let second = publisher.disconnect("43", None, 7, true).unwrap();
@@ -67,9 +67,9 @@ fn it_is_answered_as_a_publication_is() {
 }
 
 #[test]
-fn it_goes_out_again_on_the_next_link_until_it_is_acked() {
-    let (_place, publisher, sidecar) = pair();
-    sign_out(&publisher, "42").unwrap();
+fn revocation_is_sent_again_until_acked() {
+    let (_folder, publisher, sidecar) = pair();
+    revoke(&publisher, "42").unwrap();
     let mut line = sidecar.link(0, "a");
     let first = disconnect(&mut line);
     drop(line);
@@ -83,9 +83,9 @@ fn it_goes_out_again_on_the_next_link_until_it_is_acked() {
 }
 
 #[test]
-fn a_full_spool_keeps_room_for_it_and_not_without_end() {
-    let place = Place::new();
-    let mut settings = place.settings();
+fn full_spool_accepts_revocations_up_to_the_reserve() {
+    let folder = TestFolder::new();
+    let mut settings = folder.settings();
     settings.spool_bytes_max = 50_000;
     let publisher = Publisher::new(settings);
     let payload = [b' '; 1000];
@@ -93,10 +93,10 @@ fn a_full_spool_keeps_room_for_it_and_not_without_end() {
     let accepted = (0..)
         .take_while(|_| fill().is_ok())
         .fold(0, |count, _| count + 1);
-    let mut signed_out = 0;
+    let mut revoked = 0;
     let full = loop {
-        match sign_out(&publisher, &signed_out.to_string()) {
-            Ok(_) => signed_out += 1,
+        match revoke(&publisher, &revoked.to_string()) {
+            Ok(_) => revoked += 1,
             Err(error) => break error,
         }
     };
@@ -105,19 +105,19 @@ fn a_full_spool_keeps_room_for_it_and_not_without_end() {
         matches!(full, NotAccepted::SpoolFull { max: it, .. } if it == max),
         "{full}"
     );
-    assert!(signed_out > 1000, "{signed_out}");
+    assert!(revoked > 1000, "{revoked}");
     assert!(fill().is_err());
-    let mut line = place.listen().link(0, "a");
+    let mut line = folder.listen().link(0, "a");
     (0..accepted).for_each(|_| drop(line.publish()));
-    for user in 0..signed_out {
+    for user in 0..revoked {
         assert_eq!(disconnect(&mut line).sub, user.to_string());
     }
 }
 
 #[test]
-fn names_that_no_token_holds_are_not_accepted() {
-    let place = Place::new();
-    let publisher = place.publisher();
+fn too_long_ids_are_refused() {
+    let folder = TestFolder::new();
+    let publisher = folder.publisher();
     let long = "x".repeat(256);
     for (user, session) in [(&long[..251], None), ("1", Some(&long[..]))] {
         let error = publisher.disconnect(user, session, 7, false).unwrap_err();
