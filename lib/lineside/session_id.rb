@@ -1,23 +1,21 @@
 # frozen_string_literal: true
 
 module Lineside
-  # The one rule for a session's id, in tokens and in disconnect: a String, a Symbol or an Integer as it is; a record by
-  # its id; Rails' own `session` by the digest that Rails itself stores it under, since pages can read their tokens and
-  # must not learn what the session's cookie holds.
+  # Ids of sessions, in tokens and in disconnect. A String, a Symbol or an Integer is the id itself, and a record has
+  # its `id`. Rails' own `session` is identified by the digest under which Rails stores it: pages can read their tokens,
+  # and must not learn the value of the session cookie.
   module SessionId
-    # Longest id, in bytes.
-    BYTES_MAX = 255
-
     module_function
 
     # @param session [String, Symbol, Integer, #id]
     # @return [String] the id
-    # @raise [ArgumentError] for nil, for what is blank or not saved or loaded yet, and for an id that is too long
+    # @raise [ArgumentError] if the session is nil, blank, unsaved or not loaded, or if its id is too long
     def of(session)
       id = plain(session)
-      return id if ChannelName.utf8?(id) && id.bytesize.between?(1, BYTES_MAX)
+      max = Native::SESSION_ID_BYTES_MAX
+      return id if ChannelName.utf8?(id) && id.bytesize.between?(1, max)
 
-      raise ArgumentError, "the id of a session cannot be #{id.inspect[0, 64]}: give 1 to #{BYTES_MAX} bytes of UTF-8"
+      raise ArgumentError, "cannot use #{id.inspect[0, 64]} as the id of a session: give 1 to #{max} bytes of UTF-8"
     end
 
     def plain(session)

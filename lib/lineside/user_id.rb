@@ -1,23 +1,25 @@
 # frozen_string_literal: true
 
 module Lineside
-  # The one rule for a user's id, in publish_to and in tokens: a String or an Integer as it is; a record of
-  # `config.user_class` by its id; any other record by its kind and its id, such as `admin-7`. `config.user_id` replaces
-  # all of it.
+  # Ids of users, in publish_to, in tokens and in disconnect. A String or an Integer is the id itself. A record of
+  # `config.user_class` has its `id`, and any other record its model name and `id`, such as `admin-7`. `config.user_id`
+  # replaces this rule.
   module UserId
     module_function
 
     # @param user [String, Integer, #id]
     # @return [String] the id
-    # @raise [ArgumentError] for nil, for what is blank or unsaved, and for an id that cannot stand in a name
+    # @raise [ArgumentError] if the user is nil or unsaved, or if the id is blank or invalid in a channel's name
     def of(user, config)
-      raise ArgumentError, "there is no user: nil has no channel of its own" if user.nil?
+      raise ArgumentError, "there is no user: give a String, an Integer or a record, not nil" if user.nil?
 
       id = (config.user_id ? config.user_id.call(user) : default(user, config.user_class)).to_s
-      raise ArgumentError, "the id of a #{user.class} is blank, so it has no channel of its own" if blank?(id)
+      raise ArgumentError, "the id of a #{user.class} is blank, so it has no channel" if blank?(id)
 
-      ChannelName.check("user:#{id}")
-      id
+      problem = Native.user_id_problem(id)
+      return id unless problem
+
+      raise ArgumentError, "cannot use #{id[0, 64].inspect} as the id of a user in user:<id>: #{problem}"
     end
 
     def default(user, user_class)
@@ -34,21 +36,21 @@ module Lineside
 
       id = user.id
       if id.nil? || (user.respond_to?(:new_record?) && user.new_record?)
-        raise ArgumentError, "this #{user.class} is not saved yet, so it has no channel of its own"
+        raise ArgumentError, "this #{user.class} is not saved yet, so it has no channel"
       end
 
       kind = base(user.class)
-      # The usual case first: it needs no look-up of the class.
+      # The common case first, without a lookup of the class.
       kind.name == user_class || kind.name == base_name(user_class) ? id : "#{singular(kind)}-#{id}"
     end
 
     def singular(kind)
       return kind.model_name.singular if kind.respond_to?(:model_name)
 
-      raise ArgumentError, "a #{kind} is neither config.user_class nor a kind of record: set config.user_id"
+      raise ArgumentError, "a #{kind} is neither a config.user_class nor another kind of record: set config.user_id"
     end
 
-    # Records of one table share their ids, whatever their class.
+    # Classes of one table share its ids, so the base class names the kind.
     def base(kind) = kind.respond_to?(:base_class) ? kind.base_class : kind
 
     def base_name(user_class)

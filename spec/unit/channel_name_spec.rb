@@ -6,39 +6,39 @@ RSpec.describe Lineside::ChannelName do
 
   def name(channel) = described_class.of(channel)
 
-  it "takes a String as it is" do
+  it "accepts a String unchanged" do
     ["orders", "a b", "orders:7", "été", "x" * 255, "users:1", "user", "cablecar:1"].each do |channel|
       expect(name(channel)).to eq(channel)
     end
   end
 
-  it "names a record by its global id, else by its param" do
+  it "names a record by its global id or its param" do
     expect(name(global)).to eq("Z2lkOi8v")
     expect(name(order)).to eq("7")
   end
 
-  it "joins an array's names, as Turbo does" do
+  it "joins the names of an array as Turbo does" do
     expect(name([global, :comments, ["new", order]])).to eq("Z2lkOi8v:comments:new:7")
   end
 
-  it "refuses what names no channel" do
+  it "refuses objects without a name" do
     [nil, Object.new, { a: 1 }, ["orders", nil]].each do |channel|
       expect { name(channel) }.to raise_error(ArgumentError, /names no channel/)
     end
   end
 
-  it "refuses a blank name, and a blank part" do
+  it "refuses a blank name or part" do
     ["", " ", "\u00A0\u3000", [], ["a", " "], [[]], Struct.new(:to_param).new(nil)].each do |channel|
       expect { name(channel) }.to raise_error(ArgumentError, /blank/)
     end
   end
 
-  it "refuses a record that is not saved" do
+  it "refuses an unsaved record" do
     record = Struct.new(:to_param) { def new_record? = true }.new("7")
     expect { name([record]) }.to raise_error(ArgumentError, /not saved/)
   end
 
-  it "refuses names that break a rule, and says which" do
+  it "refuses an invalid name with the broken rule" do
     { "x" * 256 => /256 bytes/, "é" * 128 => /256 bytes/, "a\u0000" => /control/, "a\nb" => /control/,
       "a\u0085" => /control/, "chat:*" => /\*/, "\xFF" => /UTF-8/, "é".encode("ISO-8859-1") => /ISO-8859-1/,
       "orders".encode("UTF-16LE") => /UTF-16LE/ }.each do |channel, problem|
@@ -46,9 +46,10 @@ RSpec.describe Lineside::ChannelName do
     end
   end
 
-  it "refuses the reserved prefixes, however they come together" do
+  it "refuses the reserved prefixes, in Strings and in joined parts" do
     ["user:42", "cable:posts", %w[user 42], [:cable, "x"], "user:"].each do |channel|
       expect { name(channel) }.to raise_error(ArgumentError, /reserved/)
     end
+    expect { name("user:42") }.to raise_error(ArgumentError, /publish_to/)
   end
 end

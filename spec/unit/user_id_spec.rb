@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Records as Active Record makes them, without it.
+# Records with the interface of Active Record.
 class Person < Struct.new(:id, :new_record?) # rubocop:disable Style/StructInheritance -- subclasses need a name
   def self.base_class = Person
   def self.model_name = Struct.new(:singular).new("person")
@@ -17,17 +17,17 @@ RSpec.describe Lineside::UserId do
 
   def id(user) = described_class.of(user, config)
 
-  it "takes a String and an Integer as they are" do
+  it "accepts a String and an Integer unchanged" do
     expect([id("42"), id(42), id("a:b"), id("été")]).to eq(["42", "42", "a:b", "été"])
   end
 
-  it "takes the id of a record of the users' class, whatever its subclass" do
+  it "accepts the id of a record of user_class and its subclasses" do
     expect([id(Person.new(42)), id(Employee.new(42))]).to eq(%w[42 42])
     config.user_class = Employee
     expect([id(Person.new(42)), id(Employee.new(42))]).to eq(%w[42 42])
   end
 
-  it "tells other records by their kind, so that their ids cannot meet" do
+  it "prefixes the id of other records with their kind" do
     expect(id(Gadget.new(42))).to eq("gadget-42")
     config.user_class = "Gadget"
     expect([id(Gadget.new(42)), id(Employee.new(42))]).to eq(%w[42 person-42])
@@ -46,16 +46,17 @@ RSpec.describe Lineside::UserId do
     end
   end
 
-  it "refuses what has no id, and what is no kind of record" do
+  it "refuses objects without an id, and unknown classes" do
     [Object.new, [1], { id: 1 }, :symbol].each do |user|
       expect { id(user) }.to raise_error(ArgumentError, /is no user/)
     end
     expect { id(Struct.new(:id).new(7)) }.to raise_error(ArgumentError, /config\.user_id/)
   end
 
-  it "refuses an id that cannot stand in a channel's name" do
-    ["*", "a\n", "x" * 251, "\xFF", "é".encode("ISO-8859-1")].each do |user|
-      expect { id(user) }.to raise_error(ArgumentError, /user:/)
+  it "refuses an id that is invalid in a channel's name" do
+    { "*" => /\*/, "a\n" => /control/, "x" * 251 => /251 bytes/, "\xFF" => /UTF-8/,
+      "é".encode("ISO-8859-1") => /ISO-8859-1/ }.each do |user, problem|
+      expect { id(user) }.to raise_error(ArgumentError, problem)
     end
     expect(id("x" * 250)).to eq("x" * 250)
   end

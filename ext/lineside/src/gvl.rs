@@ -1,8 +1,8 @@
-//! What Ruby's and the system's interfaces leave to their caller to keep right: the only file with `unsafe`.
+//! Unsafe wrappers around Ruby and libc calls. The only file with `unsafe`.
 
 #![expect(
     unsafe_code,
-    reason = "magnus and the standard library wrap none of this; each use states what keeps it right"
+    reason = "magnus and the standard library wrap none of these calls; each use states why it is sound"
 )]
 
 use std::any::Any;
@@ -14,11 +14,11 @@ use lineside_publisher::Interrupter;
 use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::{RString, Symbol, Value};
 
-/// Has `hook` called in every forked child, before anything else runs there, whoever calls fork(2): Ruby's own hook does
-/// not see `Process.daemon`. The hook may do only what is allowed between fork and exec: take no lock, free nothing.
+/// Registers `hook` to run in every forked child, before any other code. Unlike Ruby's own hook it also runs for
+/// `Process.daemon`. The hook must be async-signal-safe: take no lock, free no memory.
 ///
 /// # Errors
-/// When the system has no memory for the hook.
+/// Returns an error if the system is out of memory.
 pub(crate) fn in_every_child(hook: extern "C" fn()) -> std::io::Result<()> {
     // SAFETY: the hook is a function of this library, which Ruby never unloads.
     let failed = unsafe { libc::pthread_atfork(None, None, Some(hook)) };
@@ -29,30 +29,30 @@ pub(crate) fn in_every_child(hook: extern "C" fn()) -> std::io::Result<()> {
     }
 }
 
-/// Gives a look at a String's bytes. `Send` keeps Ruby's values out of the reader, so that it cannot make Ruby move the
-/// bytes meanwhile.
+/// Calls `reader` with the bytes of a String. `Send` excludes Ruby values, so that `reader` cannot call Ruby, which might
+/// move the bytes.
 pub(crate) fn read<R>(string: RString, reader: impl FnOnce(&[u8]) -> R + Send) -> R {
-    // SAFETY: the GVL is held (`string` is only ever made with it) and the reader calls no Ruby, so nothing changes or
-    // frees the bytes before it returns; `string` stands on the stack until then.
+    // SAFETY: the GVL is held (an `RString` exists only with it) and the reader calls no Ruby, so nothing changes or frees
+    // the bytes before it returns; `string` is on the stack until then.
     let bytes = unsafe { string.as_slice() };
     reader(bytes)
 }
 
-/// The name of a Symbol, in the encoding it has.
+/// Returns the name of a Symbol, in its own encoding.
 pub(crate) fn symbol_name(symbol: Symbol) -> RString {
     // SAFETY: the argument is a Symbol.
     let name = unsafe { rb_sys::rb_sym2str(symbol.as_raw()) };
-    // SAFETY: Ruby has just returned it, and it is on the stack.
+    // SAFETY: Ruby has just returned the value, and it is on the stack.
     let name = unsafe { Value::from_raw(name) };
     RString::from_value(name).expect("rb_sym2str returns a String")
 }
 
-/// Runs `work` while other Ruby threads run. Whoever wants this thread meanwhile (a signal, `Timeout`, `Thread#kill`)
-/// rings the interrupter, and `work` is expected to return soon after. `None` if Ruby had something for this thread
-/// before it began; the caller then checks interrupts, as after every interruption.
+/// Runs `work` without the GVL, so that other Ruby threads can run. A signal, `Timeout` or `Thread#kill` calls the
+/// interrupter, and `work` must return soon after. Returns `None` if an interrupt was pending before `work` began; the
+/// caller must then check interrupts, as after every interruption.
 ///
 /// # Panics
-/// Goes on with a panic of `work`.
+/// Resumes a panic of `work`.
 pub(crate) fn without<R: Send>(
     interrupter: &Interrupter,
     work: impl FnOnce() -> R + Send,
@@ -61,13 +61,13 @@ pub(crate) fn without<R: Send>(
         work: Some(work),
         result: None,
     };
-    // SAFETY: `run` gets the `Call` of the same types and `ring` the `Interrupter`; both outlive this function's use of
-    // them, since it returns only after both are done. `Send` keeps Ruby's values out of `work`.
+    // SAFETY: `run` gets the `Call` of the same types and `interrupt` the `Interrupter`; both outlive their use, since this
+    // function returns only after both have returned. `Send` keeps Ruby's values out of `work`.
     unsafe {
         rb_sys::rb_thread_call_without_gvl2(
             Some(call.runner()),
             ptr::from_mut(&mut call).cast(),
-            Some(ring),
+            Some(interrupt),
             ptr::from_ref(interrupter).cast_mut().cast(),
         );
     }
@@ -75,7 +75,7 @@ pub(crate) fn without<R: Send>(
         .map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
-/// A closure on its way through C, and what came of it.
+/// A closure that is passed through C, and its result.
 struct Call<F, R> {
     work: Option<F>,
     result: Option<Result<R, Box<dyn Any + Send>>>,
@@ -87,9 +87,9 @@ impl<F: FnOnce() -> R, R> Call<F, R> {
     }
 }
 
-/// A panic must not cross C's frames, so it is carried past them.
+/// Runs the closure, and catches its panic, which must not unwind through C frames.
 unsafe extern "C" fn run<F: FnOnce() -> R, R>(call: *mut c_void) -> *mut c_void {
-    // SAFETY: `without` passes the `Call<F, R>` it has on its stack, and waits.
+    // SAFETY: `without` passes the `Call<F, R>` on its stack, and waits for this function.
     let call = unsafe { &mut *call.cast::<Call<F, R>>() };
     call.result = call
         .work
@@ -98,8 +98,9 @@ unsafe extern "C" fn run<F: FnOnce() -> R, R>(call: *mut c_void) -> *mut c_void 
     ptr::null_mut()
 }
 
-unsafe extern "C" fn ring(interrupter: *mut c_void) {
-    // SAFETY: `without` passes the `Interrupter` it was given, and Ruby calls this only while it waits.
+/// Interrupts the closure.
+unsafe extern "C" fn interrupt(interrupter: *mut c_void) {
+    // SAFETY: `without` passes its `Interrupter`, and Ruby calls this function only while `without` waits.
     let interrupter = unsafe { &*interrupter.cast::<Interrupter>() };
     interrupter.interrupt();
 }

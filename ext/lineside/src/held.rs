@@ -1,4 +1,4 @@
-//! Publications that wait for a commit: encoded when they were published, and counted in the spool from then on.
+//! Publications that wait for a commit. They are encoded at the call, and reserve space in the spool until the commit.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -8,9 +8,9 @@ use magnus::value::ReprValue;
 use magnus::{Error, IntoValue, RArray, RString, Ruby, Value};
 
 use crate::error::guard;
-use crate::link::{self, Publication};
+use crate::publisher::{self, Publication};
 
-/// `Native::Held`: full until it is handed over or released, by its last owner or by the garbage collector.
+/// `Native::Held`: publications with their reserved space. Empty after they were handed over or released.
 #[magnus::wrap(class = "Lineside::Native::Held", free_immediately)]
 pub(crate) struct Held(RefCell<Option<Parcel>>);
 
@@ -18,19 +18,20 @@ struct Parcel {
     buffer: Vec<u8>,
     publications: Vec<Publication>,
     once: Option<String>,
-    room: Room,
+    reservation: Reservation,
 }
 
-/// Room in the spool of that publisher. Weak: a forked child may not even drop its parent's.
-struct Room {
+/// Reserved space in the spool of one publisher. Frees it on drop. The reference is weak, since a forked child must not
+/// drop its parent's publisher.
+struct Reservation {
     publisher: Weak<Publisher>,
     bytes: usize,
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        // Another one is a successor, or a child's: nothing is kept there.
-        if let Some(publisher) = link::present()
+        // A publisher created after `configure` or in a forked child has no such reservation.
+        if let Some(publisher) = publisher::existing()
             && Arc::as_ptr(&publisher) == self.publisher.as_ptr()
         {
             publisher.release(self.bytes);
@@ -38,14 +39,15 @@ impl Drop for Room {
     }
 }
 
-/// `Native.hold(pairs, once)`: as `Native.publish`, but the answer, when there is room, is a `Held`.
+/// `Native.hold(pairs, once)`: encodes publications and reserves space for them. Returns a `Held`, or a String with the
+/// reason if they were not accepted.
 pub(crate) fn hold(ruby: &Ruby, pairs: RArray, once: Option<RString>) -> Result<Value, Error> {
     guard(ruby, || {
         let mut buffer = Vec::new();
-        let publications = link::encode_all(ruby, pairs, &mut buffer)?;
+        let publications = publisher::encode_all(ruby, pairs, &mut buffer)?;
         let once = once.map(RString::to_string).transpose()?;
-        let slices = link::slices(ruby, &buffer, &publications)?;
-        let publisher = link::publisher(ruby)?;
+        let slices = publisher::slices(ruby, &buffer, &publications)?;
+        let publisher = publisher::current(ruby)?;
         match publisher.hold(&slices, options(once.as_deref())) {
             Ok(bytes) => {
                 buffer.shrink_to_fit();
@@ -54,24 +56,25 @@ pub(crate) fn hold(ruby: &Ruby, pairs: RArray, once: Option<RString>) -> Result<
                     buffer,
                     publications,
                     once,
-                    room: Room { publisher, bytes },
+                    reservation: Reservation { publisher, bytes },
                 };
                 Ok(ruby.obj_wrap(Held(RefCell::new(Some(parcel)))).as_value())
             }
-            Err(problem) => link::why_not(ruby, &problem),
+            Err(problem) => publisher::not_accepted(ruby, &problem),
         }
     })
 }
 
-/// `Native.publish_held(held)`: hands it over, as `Native.publish` does; nil when it is empty.
+/// `Native.publish_held(held)`: publishes the held publications. Returns the same as `Native.publish`, or nil if `held` is
+/// empty.
 pub(crate) fn publish_held(ruby: &Ruby, held: &Held) -> Result<Value, Error> {
     guard(ruby, || {
         let Some(parcel) = held.0.take() else {
             return Ok(ruby.qnil().as_value());
         };
-        // The GVL is held until it is handed over, so nobody takes the room in between.
-        drop(parcel.room);
-        link::hand_over(
+        // The GVL is held until the hand-over, so that no other thread can use the freed space.
+        drop(parcel.reservation);
+        publisher::hand_over(
             ruby,
             &parcel.buffer,
             &parcel.publications,
@@ -80,7 +83,7 @@ pub(crate) fn publish_held(ruby: &Ruby, held: &Held) -> Result<Value, Error> {
     })
 }
 
-/// `Native.release(held)`: empties it. Whether there was something in it.
+/// `Native.release(held)`: drops the held publications. Returns whether there were any.
 pub(crate) fn release(ruby: &Ruby, held: &Held) -> Result<Value, Error> {
     guard(ruby, || Ok(held.0.take().is_some().into_value_with(ruby)))
 }

@@ -1,11 +1,11 @@
-//! Ruby values as JSON: plain ones natively, all others through `Lineside::Json`, byte for byte what ActiveSupport writes.
+//! JSON encoder for Ruby values, with the same bytes as ActiveSupport. Encodes core classes natively and all other values
+//! through `Lineside::Json`.
 
 mod text;
 
 use std::io::Write;
 
-use lineside_publisher::NESTING_LEVELS_MAX;
-use magnus::encoding::{Coderange, EncodingCapable};
+use lineside_publisher::{NESTING_LEVELS_MAX, nesting_levels};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
 use magnus::value::{Lazy, ReprValue};
@@ -14,6 +14,7 @@ use magnus::{
 };
 
 use self::text::{Escapes, NeedsEscapes};
+use crate::utf8::utf8_problem;
 use crate::{error, gvl};
 
 /// The module of lib/lineside/json.rb, which is loaded before the extension.
@@ -24,11 +25,12 @@ static CALLBACKS: Lazy<RModule> = Lazy::new(|ruby| {
         .expect("lib/lineside/json.rb is loaded before the extension")
 });
 
-/// Appends the JSON of `value` to `out`, inside of so many `levels`. It may call back into the app (`as_json`), which may
-/// raise, throw and publish: then `out` holds half a text.
+/// Appends the JSON of `value` to `out`, as a value inside `levels` arrays or objects. May call the app (`as_json`), which
+/// may raise, throw and publish: `out` then contains incomplete JSON.
 ///
 /// # Errors
-/// `ArgumentError` for text that is not UTF-8 and for what nests too deep or holds itself, and whatever the app raises.
+/// Returns `ArgumentError` for text that is not UTF-8 and for data that nests too deep or contains itself, and any error
+/// of the app.
 pub(crate) fn encode(
     ruby: &Ruby,
     value: Value,
@@ -47,13 +49,13 @@ pub(crate) fn encode(
 struct Encoder<'a> {
     ruby: &'a Ruby,
     out: &'a mut Vec<u8>,
-    /// Arrays and hashes that are open, and objects that are being asked.
+    /// Number of open arrays and hashes, and of objects whose `as_json` is running.
     levels: usize,
-    /// What the running app escapes; asked for once, where it matters first.
+    /// Escapes of the running app. Fetched when they first matter.
     escapes: Option<Escapes>,
 }
 
-/// Keys of one kind differ as JSON when they differ in Ruby.
+/// Class of a hash key. Different keys of one kind are different as JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeyKind {
     String,
@@ -109,7 +111,7 @@ impl Encoder<'_> {
         })?;
         self.close(b'}');
         if mixed {
-            // Keys may be the same as JSON, and which of them stays is ActiveSupport's to say.
+            // Keys of several kinds may be equal as JSON. ActiveSupport decides which of them remains.
             self.out.truncate(start);
             return self.other(hash.as_value());
         }
@@ -134,7 +136,7 @@ impl Encoder<'_> {
     fn array(&mut self, array: RArray) -> Result<(), Error> {
         self.open(b'[')?;
         let mut index = 0;
-        // The app's callbacks may change the array.
+        // By index: the app's callbacks may change the array.
         while index < array.len() {
             if index > 0 {
                 self.out.push(b',');
@@ -156,7 +158,7 @@ impl Encoder<'_> {
 
     fn float(&mut self, float: Float) -> Result<(), Error> {
         if float.to_f64().is_finite() {
-            // Rust's shortest digits are not always Ruby's: 97263033315662.125 ends in 13 there and in 12 here.
+            // Rust and Ruby format some floats differently: 97263033315662.125 ends in 13 in Ruby and in 12 in Rust.
             return self.digits(float);
         }
         self.out.extend_from_slice(b"null");
@@ -182,7 +184,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// A value that only Ruby can write. It counts as a level, for one that becomes itself would never end.
+    /// Encodes a value in Ruby. Counts as a level, so that an object whose `as_json` returns itself ends.
     fn other(&mut self, value: Value) -> Result<(), Error> {
         if self.levels >= NESTING_LEVELS_MAX {
             return Err(too_deep(self.ruby));
@@ -193,7 +195,7 @@ impl Encoder<'_> {
         let (levels, out) = (self.levels, &mut *self.out);
         let deepest = gvl::read(json, |bytes| {
             out.extend_from_slice(bytes);
-            levels + text::nesting(bytes)
+            levels + nesting_levels(bytes)
         });
         if deepest > NESTING_LEVELS_MAX {
             Err(too_deep(self.ruby))
@@ -217,7 +219,7 @@ impl Encoder<'_> {
     }
 }
 
-/// The value as an instance of exactly that class: neither of a subclass nor with methods of its own.
+/// Returns the value as an instance of exactly `class`, without subclasses and singleton methods.
 fn plain<T: ReprValue>(value: Value, from: fn(Value) -> Option<T>, class: RClass) -> Option<T> {
     from(value).filter(|_| value.class().as_raw() == class.as_raw())
 }
@@ -232,29 +234,14 @@ fn key_kind(ruby: &Ruby, key: Value) -> Option<KeyKind> {
     }
 }
 
-/// ASCII in any encoding that extends it, or valid UTF-8.
 fn check_utf8(ruby: &Ruby, string: RString) -> Result<(), Error> {
-    let utf8 = string.enc_get() == ruby.utf8_encindex();
-    match string.enc_coderange_scan() {
-        Coderange::SevenBit => Ok(()),
-        Coderange::Valid if utf8 => Ok(()),
-        Coderange::Broken if utf8 => Err(argument_about(ruby, "is not valid UTF-8", string)),
-        Coderange::Valid | Coderange::Broken | Coderange::Unknown => {
-            let encoding: Value = string.funcall("encoding", ())?;
-            Err(argument_about(
-                ruby,
-                &format!("is {encoding}, not UTF-8: encode it first"),
-                string,
-            ))
-        }
+    match utf8_problem(ruby, string)? {
+        None => Ok(()),
+        Some(problem) => Err(error::argument(
+            ruby,
+            format!("a String in the data ({} bytes) {problem}", string.len()),
+        )),
     }
-}
-
-fn argument_about(ruby: &Ruby, problem: &str, string: RString) -> Error {
-    error::argument(
-        ruby,
-        format!("a String in the data ({} bytes) {problem}", string.len()),
-    )
 }
 
 fn too_deep(ruby: &Ruby) -> Error {

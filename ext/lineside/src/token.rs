@@ -1,23 +1,23 @@
-//! Signing for Ruby. Names and ids come checked by lib/lineside; the rules themselves are those of `lineside-token`.
+//! Signing of tokens for Ruby. The rules are those of `lineside-token`.
 
 use lineside_token::{ChannelDraft, ClaimError, ConnectionDraft, IdentityDraft, Keys};
 use magnus::scan_args::get_kwargs;
 use magnus::{Error, RHash, RString, Ruby};
 
 use crate::error::{self, guard};
-use crate::{gvl, sign_out};
+use crate::{gvl, revocation};
 
-/// `Native.derive(app_key)`: the secret of an app that has a key but no secret.
+/// `Native.derive(app_key)`: derives a secret from the app's `secret_key_base`.
 pub(crate) fn derive(ruby: &Ruby, app_key: RString) -> Result<String, Error> {
     guard(ruby, || Ok(gvl::read(app_key, lineside_token::derive)))
 }
 
-/// `Native.check_secrets(secrets)`: nothing, or a `ConfigurationError` for what could not sign.
+/// `Native.check_secrets(secrets)`: raises `ConfigurationError` if the list of secrets is invalid.
 pub(crate) fn check_secrets(ruby: &Ruby, secrets: RString) -> Result<(), Error> {
     guard(ruby, || keys(ruby, secrets).map(drop))
 }
 
-/// `Native.sign_connection(secrets, sub:, sid:, channels:, allow:, seconds:)`: a connection token.
+/// `Native.sign_connection(secrets, sub:, sid:, channels:, allow:, seconds:)`: signs a connection token.
 pub(crate) fn sign_connection(
     ruby: &Ruby,
     secrets: RString,
@@ -45,7 +45,7 @@ pub(crate) fn sign_connection(
     })
 }
 
-/// `Native.sign_channel(secrets, channel:, sub:, seconds:)`: a channel token.
+/// `Native.sign_channel(secrets, channel:, sub:, seconds:)`: signs a channel token.
 pub(crate) fn sign_channel(ruby: &Ruby, secrets: RString, claims: RHash) -> Result<String, Error> {
     guard(ruby, || {
         let names = ["channel", "sub", "seconds"];
@@ -62,7 +62,7 @@ pub(crate) fn sign_channel(ruby: &Ruby, secrets: RString, claims: RHash) -> Resu
     })
 }
 
-/// `Native.sign_identity(secrets, sub:, sid:, seconds:)`: what the cookie `lineside` holds.
+/// `Native.sign_identity(secrets, sub:, sid:, seconds:)`: signs an identity, the value of the cookie `lineside`.
 pub(crate) fn sign_identity(ruby: &Ruby, secrets: RString, claims: RHash) -> Result<String, Error> {
     guard(ruby, || {
         let names = ["sub", "sid", "seconds"];
@@ -81,7 +81,7 @@ fn sign(
     signed: impl FnOnce(&Keys, u64) -> Result<String, ClaimError>,
 ) -> Result<String, Error> {
     let keys = keys(ruby, secrets)?;
-    signed(&keys, sign_out::issued_ms())
+    signed(&keys, revocation::issued_ms())
         .map_err(|problem| error::argument(ruby, problem.to_string()))
 }
 

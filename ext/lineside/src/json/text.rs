@@ -1,19 +1,19 @@
-//! Strings of JSON (RFC 8259 §7), with what ActiveSupport escapes beyond them.
+//! JSON strings (RFC 8259 §7), with the additional escapes of ActiveSupport.
 
-/// What the running app escapes beyond what JSON demands.
+/// Escapes of the running app beyond those that JSON requires.
 #[derive(Clone, Copy)]
 pub(super) struct Escapes {
-    /// `<`, `>` and `&`, which could end a script element.
+    /// Escapes `<`, `>` and `&`, which could end a script element.
     pub(super) html: bool,
-    /// U+2028 and U+2029, which ended lines in older JavaScript.
+    /// Escapes U+2028 and U+2029, which are line ends in older JavaScript.
     pub(super) separators: bool,
 }
 
-/// The text holds what some apps escape, and it was not said whether this one does.
+/// The text contains characters that only some apps escape, and the app's [`Escapes`] were not given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NeedsEscapes;
 
-/// Bytes that cannot simply be copied. 0xE2 begins the separators.
+/// Bytes that may need an escape. 0xE2 begins U+2028 and U+2029.
 const SPECIAL: [bool; 256] = {
     let mut special = [false; 256];
     let mut byte = 0;
@@ -32,7 +32,8 @@ const SPECIAL: [bool; 256] = {
 
 const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends UTF-8 as a string of JSON, in its quotes. Without `escapes` it gives up half-way where they matter.
+/// Appends a UTF-8 text as a JSON string in quotes. Without `escapes` it stops at the first character for which they
+/// matter, and leaves incomplete JSON.
 pub(super) fn write(
     utf8: &[u8],
     escapes: Option<Escapes>,
@@ -56,7 +57,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// What stands for the first character of `rest`, and how many bytes that has; `None` if it stays as it is.
+/// Returns the escape of the first character of `rest` and the character's length, or `None` if it needs no escape.
 fn escape(rest: &[u8], escapes: Option<Escapes>) -> Result<Option<(Escape, usize)>, NeedsEscapes> {
     let wanted = |which: fn(Escapes) -> bool| escapes.map(which).ok_or(NeedsEscapes);
     Ok(match rest {
@@ -79,7 +80,7 @@ fn escape(rest: &[u8], escapes: Option<Escapes>) -> Result<Option<(Escape, usize
     })
 }
 
-/// `\n` or `\u001f`.
+/// An escape, such as `\n` or `\u001f`.
 struct Escape {
     bytes: [u8; 6],
     length: usize,
@@ -104,25 +105,4 @@ impl Escape {
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
-}
-
-/// Levels of arrays and objects in a text of JSON.
-pub(super) fn nesting(json: &[u8]) -> usize {
-    let (mut level, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => {
-                level += 1;
-                deepest = deepest.max(level);
-            }
-            b']' | b'}' => level = level.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }

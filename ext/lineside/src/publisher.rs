@@ -1,5 +1,4 @@
-//! This process's publisher, as Ruby uses it. There is one per process: it starts with the first use, and a forked child
-//! starts its own.
+//! The publisher of this process, for Ruby. Created at the first use; a forked child creates its own.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -18,48 +17,48 @@ use magnus::{Error, IntoValue, RArray, RHash, RString, Ruby, Value};
 use crate::error::{self, guard};
 use crate::{gvl, json};
 
-/// How long a publisher that is replaced may take to send what it holds.
+/// Time for a replaced publisher to send its spool.
 const REPLACE_WAIT: Duration = Duration::from_secs(1);
 
-/// Largest buffer kept between publications of one thread, in bytes: four payloads of the default limit.
+/// Maximum size of the buffer that a thread keeps between publications, in bytes: four payloads of the default limit.
 const SCRATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// What this process publishes through. The lock is only taken with the GVL held and never while Ruby is called, so in a
-/// forked child of Ruby nobody holds it.
-static LINK: Mutex<Link> = Mutex::new(Link {
+/// Settings and publisher of this process. The lock is taken only with the GVL, and never while Ruby is called, so that no
+/// thread holds it when Ruby forks.
+static SLOT: Mutex<PublisherSlot> = Mutex::new(PublisherSlot {
     settings: None,
     publisher: None,
 });
 
-struct Link {
+struct PublisherSlot {
     settings: Option<Settings>,
     publisher: Option<Arc<Publisher>>,
 }
 
 thread_local! {
-    /// Bytes of the JSON that is written next. Taken while in use, since the app may publish while it is asked for data.
+    /// Buffer for JSON. Empty while in use, since the app's callbacks may publish too.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 
-    /// Bytes of the payloads that were encoded last.
+    /// Size of the latest encoded payloads, in bytes.
     static ENCODED_BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Run in every forked child: what the parent has not sent is the parent's, and so are its descriptors and locks.
-pub(crate) extern "C" fn leave_to_parent() {
-    let mut link = match LINK.try_lock() {
-        Ok(link) => link,
-        Err(TryLockError::Poisoned(link)) => link.into_inner(),
-        // Forked by something that is not Ruby, beside a thread that publishes: it can only be about to run a program.
+/// `pthread_atfork` child handler: drops the parent's publisher without sending its spool.
+pub(crate) extern "C" fn abandon_in_child() {
+    let mut slot = match SLOT.try_lock() {
+        Ok(slot) => slot,
+        Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
+        // The fork was not made by Ruby, and another thread was publishing. Such a child executes a program at once.
         Err(TryLockError::WouldBlock) => return,
     };
-    if let Some(publisher) = link.publisher.take() {
+    if let Some(publisher) = slot.publisher.take() {
         publisher.abandon();
         mem::forget(publisher);
     }
 }
 
-/// `Native.configure(link:, name:, secret:, spool_bytes_max:, spool_seconds_max:, payload_bytes_max:)`: from now on, and
-/// with a new link. What was handed over before has a second to leave.
+/// `Native.configure(link:, name:, secret:, spool_bytes_max:, spool_seconds_max:, payload_bytes_max:)`: stores the settings
+/// of the next publisher. Gives the current one [`REPLACE_WAIT`] to send its spool, and stops it.
 pub(crate) fn configure(ruby: &Ruby, settings: RHash) -> Result<(), Error> {
     guard(ruby, || {
         let names = [
@@ -87,9 +86,9 @@ pub(crate) fn configure(ruby: &Ruby, settings: RHash) -> Result<(), Error> {
             ..Settings::new(link, name)
         };
         let replaced = {
-            let mut link = lock();
-            link.settings = Some(settings);
-            link.publisher.take()
+            let mut slot = lock();
+            slot.settings = Some(settings);
+            slot.publisher.take()
         };
         if let Some(publisher) = replaced {
             wait_for(
@@ -107,17 +106,17 @@ pub(crate) fn configure(ruby: &Ruby, settings: RHash) -> Result<(), Error> {
     })
 }
 
-/// `Native.connect`: opens the link in the background.
+/// `Native.connect`: starts to open the link in the background.
 pub(crate) fn connect(ruby: &Ruby) -> Result<(), Error> {
     guard(ruby, || {
-        publisher(ruby)?
+        current(ruby)?
             .connect()
             .map_err(|problem| error::general(ruby, problem.to_string()))
     })
 }
 
-/// `Native.publish(pairs, once, wants_receipt)`: pairs of a channel's full name and data. The number of the hand-over; or,
-/// when it was not accepted, a String that says why.
+/// `Native.publish(pairs, once, wants_receipt)`: publishes pairs of a channel's full name and data. Returns the sequence of
+/// the frame, or a String with the reason if it was not accepted.
 pub(crate) fn publish(
     ruby: &Ruby,
     pairs: RArray,
@@ -142,12 +141,12 @@ pub(crate) fn publish(
     })
 }
 
-/// `Native.wait(sequence, seconds)`: waits without the GVL for the answer to a hand-over.
+/// `Native.wait(sequence, seconds)`: waits without the GVL for the reply to a frame.
 pub(crate) fn wait(ruby: &Ruby, sequence: u64, seconds: f64) -> Result<RArray, Error> {
     guard(ruby, || {
         let array = ruby.ary_new();
-        let Some(publisher) = present() else {
-            // A forked child cannot wait for what its parent handed over.
+        let Some(publisher) = existing() else {
+            // A forked child cannot wait for its parent's frame.
             array.push(symbol(ruby, "timed_out"))?;
             return Ok(array);
         };
@@ -184,10 +183,10 @@ pub(crate) fn wait(ruby: &Ruby, sequence: u64, seconds: f64) -> Result<RArray, E
     })
 }
 
-/// `Native.flush(seconds)`: waits without the GVL until the sidecar has all that was accepted; whether it has.
+/// `Native.flush(seconds)`: waits without the GVL until every accepted frame is settled. Returns whether all are.
 pub(crate) fn flush(ruby: &Ruby, seconds: f64) -> Result<bool, Error> {
     guard(ruby, || {
-        let Some(publisher) = present() else {
+        let Some(publisher) = existing() else {
             return Ok(true);
         };
         wait_for(
@@ -203,14 +202,14 @@ pub(crate) fn flush(ruby: &Ruby, seconds: f64) -> Result<bool, Error> {
     })
 }
 
-/// `Native.cursor`: the newest position known here, or nil. Opens the link in the background if it was not.
+/// `Native.cursor`: returns the newest known cursor, or nil. Starts to open the link in the background if there is none.
 pub(crate) fn cursor(ruby: &Ruby) -> Result<Option<String>, Error> {
     guard(ruby, || {
-        let publisher = publisher(ruby)?;
+        let publisher = current(ruby)?;
         if let Some(cursor) = publisher.cursor() {
             return Ok(Some(cursor.to_string()));
         }
-        // A thread that cannot start is told by the status; here there is only no cursor yet.
+        // If the thread cannot start there is no cursor; the status reports the error.
         Ok(publisher
             .connect()
             .ok()
@@ -219,15 +218,15 @@ pub(crate) fn cursor(ruby: &Ruby) -> Result<Option<String>, Error> {
     })
 }
 
-/// `Native.encoded_bytes`: the JSON of what this thread has published or held last, in bytes.
+/// `Native.encoded_bytes`: returns the size of the JSON that this thread has published or held last, in bytes.
 pub(crate) fn encoded_bytes() -> usize {
     ENCODED_BYTES.get()
 }
 
-/// `Native.status`: how the link is, and what was counted since this process began to publish.
+/// `Native.status`: returns the state of the link, and the counters of this process's publisher.
 pub(crate) fn status(ruby: &Ruby) -> Result<RHash, Error> {
     guard(ruby, || {
-        let status = present().map_or_else(Status::default, |publisher| publisher.status());
+        let status = existing().map_or_else(Status::default, |publisher| publisher.status());
         let hash = ruby.hash_new();
         hash.aset(ruby.to_symbol("linked"), status.linked)?;
         hash.aset(ruby.to_symbol("mismatch"), status.mismatch)?;
@@ -252,28 +251,29 @@ pub(crate) fn status(ruby: &Ruby) -> Result<RHash, Error> {
     })
 }
 
-/// What a wait needs to be interrupted.
+/// Creates a waiter, which another thread can interrupt.
 pub(crate) fn waiter(ruby: &Ruby) -> Result<Waiter, Error> {
     Waiter::new()
         .map_err(|problem| error::general(ruby, format!("cannot wait for the sidecar: {problem}")))
 }
 
-fn lock() -> MutexGuard<'static, Link> {
-    LINK.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, PublisherSlot> {
+    SLOT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The publisher, if something was published in this process.
-pub(crate) fn present() -> Option<Arc<Publisher>> {
+/// Returns the publisher of this process, if there is one.
+pub(crate) fn existing() -> Option<Arc<Publisher>> {
     lock().publisher.clone()
 }
 
-pub(crate) fn publisher(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
-    let mut link = lock();
-    if let Some(publisher) = &link.publisher {
+/// Returns the publisher of this process, and creates it at the first use.
+pub(crate) fn current(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
+    let mut slot = lock();
+    if let Some(publisher) = &slot.publisher {
         return Ok(Arc::clone(publisher));
     }
-    let Some(mut settings) = link.settings.clone() else {
-        drop(link);
+    let Some(mut settings) = slot.settings.clone() else {
+        drop(slot);
         return Err(error::general(
             ruby,
             "Lineside::Native is used through Lineside::Publisher, which configures it",
@@ -281,20 +281,21 @@ pub(crate) fn publisher(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
     };
     settings.name = format!("{}[{}]", settings.name, std::process::id());
     let publisher = Arc::new(Publisher::new(settings));
-    link.publisher = Some(Arc::clone(&publisher));
+    slot.publisher = Some(Arc::clone(&publisher));
     Ok(publisher)
 }
 
-/// Where a publication's channel and payload stand in the buffer.
+/// Ranges of a publication's channel and payload in the buffer.
 pub(crate) type Publication = (Range<usize>, Range<usize>);
 
+/// Appends the channel and the JSON of each pair to the buffer.
 pub(crate) fn encode_all(
     ruby: &Ruby,
     pairs: RArray,
     buffer: &mut Vec<u8>,
 ) -> Result<Vec<Publication>, Error> {
     let mut publications = Vec::with_capacity(pairs.len());
-    // By index: the app's callbacks may change what they can reach.
+    // By index: the app's callbacks may change the array.
     for index in 0..pairs.len() {
         let pair: RArray = pairs.entry(isize::try_from(index).unwrap_or(isize::MAX))?;
         let start = buffer.len();
@@ -308,6 +309,7 @@ pub(crate) fn encode_all(
     Ok(publications)
 }
 
+/// Publishes encoded publications. Returns the sequence of the frame, or a String with the reason if it was not accepted.
 pub(crate) fn hand_over(
     ruby: &Ruby,
     buffer: &[u8],
@@ -315,7 +317,7 @@ pub(crate) fn hand_over(
     options: PublishOptions<'_>,
 ) -> Result<Value, Error> {
     let slices = slices(ruby, buffer, publications)?;
-    let publisher = publisher(ruby)?;
+    let publisher = current(ruby)?;
     let handed_over = match (slices.as_slice(), options) {
         (&[(channel, payload)], options) => publisher.publish(channel, payload, options),
         (
@@ -334,11 +336,11 @@ pub(crate) fn hand_over(
     };
     match handed_over {
         Ok(sequence) => Ok(sequence.0.into_value_with(ruby)),
-        Err(problem) => why_not(ruby, &problem),
+        Err(problem) => not_accepted(ruby, &problem),
     }
 }
 
-/// Channels and payloads, where the buffer has them.
+/// Returns the channels and payloads as slices of the buffer.
 pub(crate) fn slices<'a>(
     ruby: &Ruby,
     buffer: &'a [u8],
@@ -347,15 +349,15 @@ pub(crate) fn slices<'a>(
     let slices = publications.iter().map(|(channel, payload)| {
         let channel = std::str::from_utf8(&buffer[channel.clone()]);
         Ok((
-            channel.map_err(|_| error::argument(ruby, "the channel's name is not UTF-8"))?,
+            channel.map_err(|_| error::argument(ruby, "the channel's name is not valid UTF-8"))?,
             &buffer[payload.clone()],
         ))
     });
     slices.collect()
 }
 
-/// What Ruby is told when something was not accepted: a String that says why. What never could be is an error.
-pub(crate) fn why_not(ruby: &Ruby, problem: &NotAccepted) -> Result<Value, Error> {
+/// Returns a String with the reason for which a publication was not accepted. Raises if it can never be accepted.
+pub(crate) fn not_accepted(ruby: &Ruby, problem: &NotAccepted) -> Result<Value, Error> {
     if let NotAccepted::TooLarge { .. } = problem {
         return Err(error::too_large(
             ruby,
@@ -365,7 +367,7 @@ pub(crate) fn why_not(ruby: &Ruby, problem: &NotAccepted) -> Result<Value, Error
     Ok(problem.to_string().into_value_with(ruby))
 }
 
-/// Repeats `attempt` without the GVL until it has an answer. Between attempts Ruby may raise, switch threads or run a
+/// Repeats `attempt` without the GVL until it returns `Some`. Between attempts Ruby may raise, switch threads or run a
 /// signal handler.
 fn wait_for<R: Send>(
     ruby: &Ruby,
@@ -385,7 +387,7 @@ fn wait_for<R: Send>(
     }
 }
 
-/// The time in so many seconds; Ruby's side has bounded them.
+/// Returns the time that many seconds from now. lib/lineside bounds the seconds.
 fn deadline(seconds: f64) -> Instant {
     Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

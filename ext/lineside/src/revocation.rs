@@ -1,4 +1,4 @@
-//! Signing people out: what is dated by the clock that signs tokens too.
+//! Revocation of tokens, and the time of signing: both use the same clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use magnus::{Error, IntoValue, RString, Ruby, Value};
 
 use crate::error::guard;
-use crate::link;
+use crate::publisher;
 
-/// When this process signed somebody out last, in milliseconds since the Unix epoch.
-static SIGNED_OUT_MS: AtomicU64 = AtomicU64::new(0);
+/// Time of this process's latest revocation, in milliseconds since the Unix epoch.
+static REVOKED_MS: AtomicU64 = AtomicU64::new(0);
 
-/// `Native.disconnect(user, session, wants_receipt)`: revokes the tokens of a user, or of one session, that were signed by
-/// now. The number of the hand-over; or, when it was not accepted, a String that says why.
+/// `Native.disconnect(user, session, wants_receipt)`: revokes the tokens of a user, or of one session, that were signed up
+/// to now. Returns the sequence of the frame, or a String with the reason if it was not accepted.
 pub(crate) fn disconnect(
     ruby: &Ruby,
     user: RString,
@@ -23,22 +23,22 @@ pub(crate) fn disconnect(
         let user = user.to_string()?;
         let session = session.map(RString::to_string).transpose()?;
         let revoked_ms = now_ms();
-        let publisher = link::publisher(ruby)?;
+        let publisher = publisher::current(ruby)?;
         match publisher.disconnect(&user, session.as_deref(), revoked_ms, wants_receipt) {
             Ok(sequence) => {
-                SIGNED_OUT_MS.store(revoked_ms, Ordering::Relaxed);
+                REVOKED_MS.store(revoked_ms, Ordering::Relaxed);
                 Ok(sequence.0.into_value_with(ruby))
             }
-            Err(problem) => link::why_not(ruby, &problem),
+            Err(problem) => publisher::not_accepted(ruby, &problem),
         }
     })
 }
 
-/// The time to date a token by. A token that is signed after a sign-out is for whoever signs in again, so within the same
-/// millisecond it counts as the next one's.
+/// Returns the `iat_ms` of a new token: now, or the next millisecond if a revocation has the current one. A token that is
+/// signed after a revocation belongs to a new sign-in, and must stay valid.
 pub(crate) fn issued_ms() -> u64 {
     let now_ms = now_ms();
-    now_ms + u64::from(SIGNED_OUT_MS.load(Ordering::Relaxed) == now_ms)
+    now_ms + u64::from(REVOKED_MS.load(Ordering::Relaxed) == now_ms)
 }
 
 fn now_ms() -> u64 {
