@@ -12,9 +12,9 @@ use crate::publisher::{self, Publication};
 
 /// `Native::Held`: publications with their reserved space. Empty after they were handed over or released.
 #[magnus::wrap(class = "Lineside::Native::Held", free_immediately)]
-pub(crate) struct Held(RefCell<Option<Parcel>>);
+pub(crate) struct Held(RefCell<Option<HeldPublications>>);
 
-struct Parcel {
+struct HeldPublications {
     buffer: Vec<u8>,
     publications: Vec<Publication>,
     once: Option<String>,
@@ -52,13 +52,13 @@ pub(crate) fn hold(ruby: &Ruby, pairs: RArray, once: Option<RString>) -> Result<
             Ok(bytes) => {
                 buffer.shrink_to_fit();
                 let publisher = Arc::downgrade(&publisher);
-                let parcel = Parcel {
+                let contents = HeldPublications {
                     buffer,
                     publications,
                     once,
                     reservation: Reservation { publisher, bytes },
                 };
-                Ok(ruby.obj_wrap(Held(RefCell::new(Some(parcel)))).as_value())
+                Ok(ruby.obj_wrap(Held(RefCell::new(Some(contents)))).as_value())
             }
             Err(problem) => publisher::not_accepted(ruby, &problem),
         }
@@ -69,16 +69,16 @@ pub(crate) fn hold(ruby: &Ruby, pairs: RArray, once: Option<RString>) -> Result<
 /// empty.
 pub(crate) fn publish_held(ruby: &Ruby, held: &Held) -> Result<Value, Error> {
     guard(ruby, || {
-        let Some(parcel) = held.0.take() else {
+        let Some(contents) = held.0.take() else {
             return Ok(ruby.qnil().as_value());
         };
         // The GVL is held until the hand-over, so that no other thread can use the freed space.
-        drop(parcel.reservation);
+        drop(contents.reservation);
         publisher::hand_over(
             ruby,
-            &parcel.buffer,
-            &parcel.publications,
-            options(parcel.once.as_deref()),
+            &contents.buffer,
+            &contents.publications,
+            options(contents.once.as_deref()),
         )
     })
 }
