@@ -5,7 +5,7 @@ use crate::proxy::Ways;
 use crate::support::rounds;
 
 #[test]
-fn a_kill_is_never_silent_and_what_was_not_acked_comes_again_marked() {
+fn killed_sidecar_reports_lost_and_unacked_publications_are_resent() {
     let kills = rounds(60, 1_000);
     let mut load = Load::start("kills").browse(12).publish(3, 240).late_acks();
     for kill in 0..kills {

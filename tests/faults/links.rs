@@ -8,7 +8,7 @@ use crate::proxy::{End, Way, Ways};
 use crate::support::{place, rounds, within};
 
 #[test]
-fn what_is_sent_again_after_a_cut_anywhere_lands_once_and_in_order() {
+fn link_cut_after_any_byte_publishes_once_and_in_order() {
     let cuts = rounds(200, 1_000);
     let load = Load::start("links").browse(6).publish(3, 600);
     let mut random = Random::new(cuts);
@@ -35,7 +35,7 @@ fn what_is_sent_again_after_a_cut_anywhere_lands_once_and_in_order() {
 }
 
 #[test]
-fn all_pages_see_one_order_while_pages_and_publishers_lose_their_connections() {
+fn pages_receive_the_same_order_while_connections_are_cut() {
     let cuts = rounds(100, 1_000);
     let load = Load::start("order").browse(10).publish(4, 600);
     let mut random = Random::new(cuts);
@@ -52,7 +52,7 @@ fn all_pages_see_one_order_while_pages_and_publishers_lose_their_connections() {
 }
 
 #[test]
-fn what_a_killed_publisher_had_tried_lands_once_when_another_tries_it_again() {
+fn retry_with_once_ids_after_a_killed_publisher_publishes_once() {
     let kills = rounds(10, 100);
     let mut load = Load::start("retries").browse(4);
     for kill in 0..kills {
@@ -74,7 +74,7 @@ fn what_a_killed_publisher_had_tried_lands_once_when_another_tries_it_again() {
 }
 
 #[test]
-fn publishing_never_waits_and_says_exactly_what_it_did_not_take() {
+fn publish_returns_at_once_and_counts_every_declined_call() {
     const CALLS: u64 = 3_000;
     // A few hundred of the calls below; so that it is full while nobody takes anything.
     let plan = json!({"threads": 4, "calls": CALLS, "receipts": true, "spool_bytes_max": 40_000});
@@ -111,7 +111,7 @@ fn publishing_never_waits_and_says_exactly_what_it_did_not_take() {
 }
 
 #[test]
-fn many_threads_of_a_process_share_a_link_that_breaks() {
+fn threads_that_share_a_cut_link_lose_no_publication() {
     let cuts = rounds(30, 300);
     let load = Load::start_in("threads", place()).browse(4).publish_with(
         2,

@@ -80,7 +80,7 @@ fn happen(blip: Blip, load: &Load, meanwhile: u64) {
 }
 
 #[test]
-fn blips_of_the_network_cost_nothing() {
+fn short_network_faults_lose_and_repeat_nothing() {
     let blips = rounds(32, 200);
     let load = Load::start("blips").browse(10).publish(3, 300);
     let mut random = Random::new(blips);
@@ -94,7 +94,7 @@ fn blips_of_the_network_cost_nothing() {
 }
 
 #[test]
-fn a_sidecar_that_is_stopped_and_goes_on_loses_nothing() {
+fn suspended_sidecar_loses_nothing() {
     let stops = rounds(10, 60);
     let load = Load::start("suspended").browse(8).publish(3, 240);
     for _ in 0..stops {
@@ -108,7 +108,7 @@ fn a_sidecar_that_is_stopped_and_goes_on_loses_nothing() {
 }
 
 #[test]
-fn a_line_that_is_dead_in_either_direction_is_noticed_at_both_ends() {
+fn dead_connection_is_closed_at_both_ends() {
     let blackhole = Way {
         blackhole: true,
         ..Way::default()

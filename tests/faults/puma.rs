@@ -21,7 +21,7 @@ use crate::support::{PATIENCE, rounds, within};
 const WORKERS: usize = 3;
 
 #[test]
-fn what_a_request_was_told_has_landed_though_puma_workers_end() {
+fn publications_confirmed_to_requests_arrive_though_puma_workers_end() {
     let faults = rounds(12, 100);
     let mut load = Load::start("puma");
     let puma = Puma::start(&load);

@@ -7,7 +7,7 @@ use crate::proxy::End;
 use crate::support::{place, rounds, within};
 
 #[test]
-fn a_gap_is_filled_whole_or_told_lost_and_never_between() {
+fn resume_replays_the_whole_gap_or_reports_lost() {
     /// Of each channel; gaps are up to twice that.
     const HISTORY: u64 = 12;
     let gaps = rounds(100, 400);
@@ -34,7 +34,7 @@ fn a_gap_is_filled_whole_or_told_lost_and_never_between() {
 }
 
 #[test]
-fn the_seam_between_replay_and_live_has_no_hole_and_no_overlap() {
+fn switch_from_replay_to_live_has_no_gap_and_no_overlap() {
     let cuts = rounds(200, 2_000);
     let load = Load::start("seams").browse(10).publish(3, 900);
     let mut random = Random::new(cuts);
@@ -53,7 +53,7 @@ fn the_seam_between_replay_and_live_has_no_hole_and_no_overlap() {
 }
 
 #[test]
-fn a_page_resumes_only_after_cursors_that_it_was_given() {
+fn page_resumes_only_after_cursors_that_it_received() {
     // Connections that are cut behind any byte of what they say: half an envelope, half a welcome.
     const FIRST: u64 = 6;
     let cuts = rounds(200, 2_000);

@@ -35,7 +35,7 @@ fn somebody(random: &mut Random) -> Visitor {
 }
 
 #[test]
-fn nobody_hears_what_only_others_may() {
+fn page_receives_only_channels_that_it_may_read() {
     let changes = rounds(300, 2_000);
     let mut random = Random::new(changes);
     let mut load = Load::start("rights");

@@ -25,7 +25,7 @@ pub(crate) fn ruby() -> Command {
 }
 
 #[test]
-fn what_was_rolled_back_never_lands_and_what_was_committed_does_while_links_break() {
+fn transactions_publish_only_on_commit_while_links_are_cut() {
     let cuts = rounds(30, 400);
     let mut load = Load::start("transactions").browse(4);
     for seed in 0..2 {

@@ -13,7 +13,7 @@ const HISTORY_KIB_MAX: u64 = 1024;
 const REST_KIB_MAX: u64 = 16 * 1024;
 
 #[test]
-fn a_page_that_does_not_read_costs_the_others_nothing_and_resumes() {
+fn slow_page_is_disconnected_without_delaying_others_and_resumes() {
     const SLOW: usize = 4;
     let mut load = Load::start("slow").browse(8);
     let channels = u64::try_from(load.channels().len()).unwrap();

@@ -116,7 +116,7 @@ fn every_run_keeps_every_promise() {
 }
 
 #[test]
-fn a_run_is_the_same_when_it_is_repeated() {
+fn repeated_run_is_identical() {
     let sum = Mutex::default();
     for seed in 0..REPEATED {
         assert_eq!(run(seed, &sum), run(seed, &sum), "seed {seed}");

@@ -39,7 +39,7 @@ fn rest(mut from: impl Read) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_its_way_bytes_arrive_whole_and_in_order() {
+fn delayed_sliced_and_slow_bytes_arrive_whole_and_in_order() {
     let ways = [
         Way::default(),
         Way {
@@ -71,7 +71,7 @@ fn whatever_its_way_bytes_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn a_black_hole_holds_one_way_and_gives_back_what_it_held() {
+fn black_hole_holds_one_direction_and_later_releases_its_bytes() {
     let (proxy, mut client, mut server) = pair();
     let up = Way {
         blackhole: true,
@@ -97,7 +97,7 @@ fn a_black_hole_holds_one_way_and_gives_back_what_it_held() {
 }
 
 #[test]
-fn a_cut_comes_behind_exactly_so_many_bytes() {
+fn cut_happens_after_the_given_number_of_bytes() {
     for bytes in [1, 7, 20_000] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Proxy::tcp(listener.local_addr().unwrap().port());
@@ -111,7 +111,7 @@ fn a_cut_comes_behind_exactly_so_many_bytes() {
 }
 
 #[test]
-fn a_reset_is_one_at_both_ends_and_a_cut_is_none() {
+fn reset_and_cut_reach_both_ends() {
     let (proxy, mut client, mut server) = pair();
     proxy.end(End::Reset);
     for end in [&mut client, &mut server] {
@@ -127,7 +127,7 @@ fn a_reset_is_one_at_both_ends_and_a_cut_is_none() {
 }
 
 #[test]
-fn a_half_closed_connection_passes_the_other_way() {
+fn half_closed_connection_passes_the_other_direction() {
     let (proxy, mut client, mut server) = pair();
     let down = Way {
         closed: true,
@@ -141,7 +141,7 @@ fn a_half_closed_connection_passes_the_other_way() {
 }
 
 #[test]
-fn unix_sockets_pass_and_fail_alike() {
+fn unix_sockets_are_proxied_cut_and_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (target, path) = (folder.path().join("target"), folder.path().join("proxy"));
     let listener = UnixListener::bind(&target).unwrap();

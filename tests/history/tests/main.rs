@@ -14,7 +14,7 @@ const STEPS: u64 = 400;
 const PLACES: usize = 3;
 
 #[test]
-fn a_history_that_keeps_every_promise_is_found_faultless() {
+fn correct_history_has_no_findings() {
     let mut counts = Counts::default();
     for seed in 0..SEEDS {
         let judgement = judge(&world::history(seed, STEPS));
@@ -56,7 +56,7 @@ fn every_mutant_is_caught() {
 }
 
 #[test]
-fn a_log_is_read_as_it_was_written() {
+fn log_is_read_as_written() {
     let history = world::history(1, STEPS);
     let mut log = Vec::new();
     write(&history, &mut log).unwrap();

@@ -33,7 +33,7 @@ fn no_kept_input_panics() {
 }
 
 #[test]
-fn each_kind_has_its_fuzz_target_and_its_folder_and_nothing_else_has() {
+fn every_kind_has_a_fuzz_target_and_a_corpus_folder() {
     let kinds: BTreeSet<String> = kinds().map(str::to_owned).collect();
     for folder in ["targets", "corpus"] {
         let entries = fuzz().join(folder).read_dir().unwrap();

@@ -39,7 +39,7 @@ fn welcome(cursor: &str) -> String {
 }
 
 #[test]
-fn it_connects_after_the_cursor_that_it_was_rendered_with() {
+fn page_connects_after_its_rendered_cursor() {
     let mut page = Page::load(1, NOW_MS, &tags());
     page.connect();
     page.subscribe(1, "board", None);
@@ -55,7 +55,7 @@ fn it_connects_after_the_cursor_that_it_was_rendered_with() {
 }
 
 #[test]
-fn it_hears_what_comes_and_continues_there_after_a_cut() {
+fn page_resumes_after_its_last_message_when_the_connection_breaks() {
     let mut page = connected();
     page.received(1, &welcome("e.7"));
     let message = json!({"type": "message", "channel": "board", "cursor": "e.9", "data": {"n": 1}});
@@ -75,7 +75,7 @@ fn it_hears_what_comes_and_continues_there_after_a_cut() {
 }
 
 #[test]
-fn the_same_seed_waits_the_same_and_another_differently() {
+fn retry_delay_depends_only_on_the_seed() {
     let due = |seed| {
         let mut page = Page::load(seed, NOW_MS, &tags());
         page.connect();
@@ -87,7 +87,7 @@ fn the_same_seed_waits_the_same_and_another_differently() {
 }
 
 #[test]
-fn timers_that_were_due_while_the_machine_slept_run_when_it_wakes() {
+fn timers_due_during_sleep_run_on_wake() {
     let mut page = connected();
     page.received(1, &welcome("e.7"));
     page.acts();
@@ -99,7 +99,7 @@ fn timers_that_were_due_while_the_machine_slept_run_when_it_wakes() {
 
 #[test]
 #[should_panic(expected = "threw")]
-fn an_exception_that_nobody_catches_ends_the_test() {
+fn uncaught_exception_fails_the_test() {
     connected().received(1, "not JSON");
 }
 
@@ -111,7 +111,7 @@ fn token(sub: &str) -> String {
 }
 
 #[test]
-fn a_visit_after_a_sign_in_connects_as_that_user() {
+fn visit_after_sign_in_connects_as_that_user() {
     let mut page = Page::load(1, NOW_MS, &tags());
     page.connect();
     page.opened(1);
@@ -133,7 +133,7 @@ fn a_visit_after_a_sign_in_connects_as_that_user() {
 }
 
 #[test]
-fn a_visit_rendered_for_another_user_than_the_app_then_knows_loses_what_it_shows() {
+fn visit_reports_lost_when_the_app_has_changed_the_user() {
     let tags_of = |sub| Tags {
         token: Some(token(sub)),
         token_url: Some("/lineside/token".into()),
