@@ -1,47 +1,43 @@
-//! Reproducible choices.
+//! Seeded random choices.
 
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+/// Random source whose choices all follow from its seed.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(fastrand::Rng);
 
 impl Random {
-    /// All choices follow from the seed.
+    /// Creates a source with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
-    /// Any number.
+    /// Returns any number.
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.u64(..)
     }
 
-    /// From `low` up to and with `high`.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.number() % (high - low + 1)
+        self.0.u64(low..=high)
     }
 
-    /// The same, of sizes.
+    /// Returns a size from `low` to `high`, both included.
     pub fn size(&mut self, low: usize, high: usize) -> usize {
-        low + self.index(high - low + 1)
+        self.0.usize(low..=high)
     }
 
-    /// An index below `count`, which is not zero.
+    /// Returns an index below `count`; 0 if `count` is 0.
     pub fn index(&mut self, count: usize) -> usize {
-        let below = self.number() % count.max(1) as u64;
-        usize::try_from(below).unwrap_or(0)
+        self.0.usize(..count.max(1))
     }
 
-    /// One of them; none of none.
+    /// Returns one of the items, or None if there are none.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        of.get(self.index(of.len()))
+        self.0.choice(of)
     }
 
-    /// True in so many of a hundred cases.
+    /// Returns true in `chance` of 100 cases.
     pub fn percent(&mut self, chance: u64) -> bool {
-        self.number() % 100 < chance
+        self.0.u64(..100) < chance
     }
 }
