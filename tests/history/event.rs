@@ -1,277 +1,341 @@
-//! The log: what publishers and browsers did and heard, one JSON object a line.
+//! Log format: actions of publishers and browsers and what they received, one JSON object a line.
 
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One published item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// Where it was published.
+    /// Channel of the publication.
     pub channel: String,
-    /// Stands in its payload, and in no other's.
+    /// Unique id, which the payload contains.
     pub id: String,
 }
 
-/// A channel that is asked for by name.
+/// Channel in the `subscribe` list of a `connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
-    /// Its name.
+    /// Name of the channel.
     pub channel: String,
-    /// A cursor of its own, as given.
+    /// Cursor of this channel, as received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
 
-/// One line of the log. Cursors are texts, as on the wire. A `browser` is one page: a reload is another one, a reconnect
-/// is not.
+/// One line of the log. Cursors are strings, as on the wire. Each `browser` is one page load; a reconnect keeps its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
-    /// A publisher called `publish`. To be written before the call.
+    /// Call of `publish`. Written before the call.
     Sent {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// Counts its calls; increases.
+        /// Number of the call, increasing.
         sequence: u64,
-        /// What it published, together.
+        /// Items published in one call.
         items: Vec<Item>,
-        /// The id under which it lands once.
+        /// `once` id of the call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         once: Option<String>,
-        /// The newest cursor that it knew just before.
+        /// Newest cursor known to the process before the call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         known: Option<String>,
     },
-    /// `publish` said false: it must never land.
+    /// `publish` returned false. The items must never be delivered.
     Declined {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// The call.
+        /// Number of the call.
         sequence: u64,
     },
-    /// Everything up to `through` was dealt with.
+    /// Ack of all calls up to `through`.
     Acked {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// The newest call that is covered.
+        /// Number of the newest acked call.
         through: u64,
-        /// The journal's newest position then.
+        /// Newest position of the journal at the ack.
         cursor: String,
     },
-    /// One call landed.
+    /// Receipt of one call.
     Receipt {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// The call.
+        /// Number of the call.
         sequence: u64,
-        /// Where its last publication stands.
+        /// Cursor of the call's last publication.
         cursor: String,
-        /// All of it had landed before, under its `once` id.
+        /// True if the `once` id was known and nothing was published again.
         #[serde(default)]
         duplicate: bool,
     },
-    /// The sidecar refused one call: it must never land.
+    /// The sidecar refused one call. Its items must never be delivered.
     Refused {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// The call.
+        /// Number of the call.
         sequence: u64,
     },
-    /// The publisher dropped one call unsent: it must never land.
+    /// The publisher dropped one call unsent. Its items must never be delivered.
     Dropped {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// The call.
+        /// Number of the call.
         sequence: u64,
     },
-    /// The publisher gave one call up that it had sent: it landed, or it did not.
+    /// The publisher sent one call and stopped waiting for its answer. Its items may or may not be delivered.
     GivenUp {
-        /// The process.
+        /// Name of the process.
         publisher: String,
-        /// The call.
+        /// Number of the call.
         sequence: u64,
     },
-    /// The publisher's process is gone: what was not acked has an unknown fate.
+    /// The publisher's process ended. Unacked calls may or may not be delivered.
     Gone {
-        /// The process.
+        /// Name of the process.
         publisher: String,
     },
-    /// A sign-out landed.
+    /// Sign-out in the journal.
     SignedOut {
-        /// The user.
+        /// User id.
         user: String,
-        /// Only this session of it.
+        /// Session id, if only one session is signed out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<String>,
-        /// Tokens made up to then are over, in milliseconds since the Unix epoch.
+        /// Tokens issued up to this time are revoked, in milliseconds since the Unix epoch.
         until_ms: u64,
-        /// Where it stands in the journal.
+        /// Cursor of the sign-out.
         cursor: String,
     },
 
-    /// The page has the app's state of these channels: everything sent in the lines above. With a cursor, one that was
-    /// sampled before that state was read, and that the page may resume after.
+    /// The page shows the app's state of these channels, which contains everything sent in the lines above. The cursor was
+    /// sampled before the state was read, and the page may resume after it.
     Fetched {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Which; none stands for all.
+        /// Names of the channels; empty for all.
         channels: Vec<String>,
-        /// The cursor rendered into it, as given.
+        /// Cursor rendered into the page.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cursor: Option<String>,
     },
-    /// A socket was opened and `connect` sent.
+    /// The page opened a socket and sent `connect`.
     Connect {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Whose token it is.
+        /// User of the token.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
-        /// The session that the token names.
+        /// Session of the token.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<String>,
-        /// When the token was made, in milliseconds since the Unix epoch.
+        /// Time of issue of the token, in milliseconds since the Unix epoch.
         #[serde(default)]
         issued_ms: u64,
-        /// All that the token opens beside `user:<user>`, and what is public: names, and prefixes that end in `*`.
+        /// Granted and public channels except `user:<user>`: names, and prefixes that end in `*`.
         grants: Vec<String>,
-        /// Where to resume, as given.
+        /// Cursor of the connection, as received.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
-        /// The channels asked for by name.
+        /// Channels requested by name.
         subscribe: Vec<Channel>,
     },
-    /// The page was given channel tokens, which open more than its connection token does.
+    /// The page received channel tokens, which grant channels beyond its connection token.
     Granted {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Who alone may use them; none for anybody.
+        /// User of the tokens; None if any user may use them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
-        /// For which channels.
+        /// Names of the channels.
         channels: Vec<String>,
     },
-    /// The answer to `connect`.
+    /// Reply to `connect`.
     Welcome {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// All that it is subscribed to.
+        /// All subscribed channels.
         channels: Vec<String>,
-        /// As in the envelope.
+        /// Copied from the envelope.
         cursor: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recovered: Option<bool>,
-        /// As in the envelope.
+        /// Copied from the envelope.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lost: Option<Vec<String>>,
     },
-    /// `subscribe` was sent.
+    /// The page sent `subscribe`.
     Subscribe {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Which.
+        /// Name of the channel.
         channel: String,
-        /// As given.
+        /// Cursor of the request, as received.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
-    /// Its answer; requests for one channel are answered in order.
+    /// Reply to `subscribe`. Requests for one channel are answered in order.
     Subscribed {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Which.
+        /// Name of the channel.
         channel: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         cursor: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recovered: Option<bool>,
     },
-    /// Its answer was an error.
+    /// Error reply to `subscribe`.
     Forbidden {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Which.
+        /// Name of the channel.
         channel: String,
     },
-    /// A publication came.
+    /// The page received a publication.
     Message {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         channel: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         cursor: String,
-        /// Out of the payload.
+        /// Id from the payload.
         id: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         #[serde(default)]
         resent: bool,
     },
-    /// A replay ended.
+    /// End of a replay.
     CaughtUp {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         cursor: String,
-        /// The channel of a `subscribe`; none for a `connect`.
+        /// Channel of the `subscribe`; None for a `connect`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<String>,
     },
-    /// A subscription ended.
+    /// End of a subscription.
     Unsubscribed {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Which.
+        /// Name of the channel.
         channel: String,
-        /// Because the right to it ended: what was not sent of it by then never comes.
+        /// True if the grant ended. Messages not sent by then are never sent.
         #[serde(default)]
         unasked: bool,
     },
-    /// A fresh token was taken.
+    /// Reply to `refresh`: a new token is in use.
     Refreshed {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// When the token was made, in milliseconds since the Unix epoch.
+        /// Time of issue of the token, in milliseconds since the Unix epoch.
         #[serde(default)]
         issued_ms: u64,
-        /// In the place of the old ones.
+        /// Grants of the new token, which replace the old ones.
         grants: Vec<String>,
-        /// All that it is subscribed to now.
+        /// All subscribed channels after the refresh.
         channels: Vec<String>,
     },
-    /// The page was told, unasked, that continuity is gone.
+    /// Unsolicited `lost`.
     Lost {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// Which.
+        /// Names of the channels.
         channels: Vec<String>,
-        /// As in the envelope.
+        /// Copied from the envelope.
         cursor: String,
     },
-    /// A heartbeat came.
+    /// Heartbeat.
     Ping {
-        /// The page.
+        /// Name of the page.
         browser: String,
-        /// As in the envelope.
+        /// Copied from the envelope.
         cursor: String,
     },
-    /// The socket is closed, by whom and how ever.
+    /// The socket was closed by either end.
     Closed {
-        /// The page.
+        /// Name of the page.
         browser: String,
     },
 
-    /// From here on nothing is sent, and whatever was had all the time it needs: who is connected has everything.
+    /// End of the run. Nothing more is sent, and every connected page has received everything.
     Settled,
+}
+
+impl Event {
+    /// Returns the event of an envelope that a page received. None for types that say nothing about delivery, and for
+    /// `refreshed`, which does not contain the new grants.
+    ///
+    /// # Panics
+    /// Panics if a field is missing.
+    #[must_use]
+    pub fn from_envelope(browser: &str, envelope: &Value) -> Option<Self> {
+        let browser = browser.to_owned();
+        let text = |name: &str| envelope[name].as_str().expect(name).to_owned();
+        let texts = |name: &str| {
+            let list = envelope[name].as_array()?.iter();
+            let list = list.map(|it| it.as_str().expect(name).to_owned());
+            Some(list.collect())
+        };
+        Some(match text("type").as_str() {
+            "welcome" => Self::Welcome {
+                browser,
+                channels: texts("channels").expect("channels"),
+                cursor: text("cursor"),
+                recovered: envelope["recovered"].as_bool(),
+                lost: texts("lost"),
+            },
+            "subscribed" => Self::Subscribed {
+                browser,
+                channel: text("channel"),
+                cursor: text("cursor"),
+                recovered: envelope["recovered"].as_bool(),
+            },
+            "message" => Self::Message {
+                browser,
+                channel: text("channel"),
+                cursor: text("cursor"),
+                id: envelope["data"]["id"].as_str().expect("an id").to_owned(),
+                resent: envelope["resent"] == true,
+            },
+            "caught_up" => Self::CaughtUp {
+                browser,
+                cursor: text("cursor"),
+                channel: envelope["channel"].as_str().map(ToOwned::to_owned),
+            },
+            "unsubscribed" => Self::Unsubscribed {
+                browser,
+                channel: text("channel"),
+                unasked: envelope.get("code").is_some(),
+            },
+            "lost" => Self::Lost {
+                browser,
+                channels: texts("channels").expect("channels"),
+                cursor: text("cursor"),
+            },
+            "ping" => Self::Ping {
+                browser,
+                cursor: text("cursor"),
+            },
+            "error" if envelope.get("channel").is_some() => Self::Forbidden {
+                browser,
+                channel: text("channel"),
+            },
+            _ => return None,
+        })
+    }
 }
 
 /// Writes a log.
 ///
 /// # Errors
-/// What the writer says.
+/// Returns the writer's error.
 pub fn write<'a>(
     events: impl IntoIterator<Item = &'a Event>,
     mut to: impl Write,
@@ -283,10 +347,10 @@ pub fn write<'a>(
     Ok(())
 }
 
-/// Reads a log. Empty lines are left out.
+/// Reads a log. Ignores empty lines.
 ///
 /// # Errors
-/// What the reader says, and a line that is no [`Event`], by its number.
+/// Returns the reader's error, or the number of a line that is no [`Event`].
 pub fn read(from: impl BufRead) -> io::Result<Vec<Event>> {
     let parse = |(index, line): (usize, io::Result<String>)| {
         let line = line?;

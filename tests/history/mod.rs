@@ -1,22 +1,24 @@
-//! The history checker: reads what publishers sent and what each browser saw, and says what went wrong.
+//! History checker: reads a log of what publishers sent and pages received, and reports every broken promise.
 //!
-//! Whatever runs publishers and browsers (simulated, or real processes in any language) writes one [`Event`] a line, as
-//! JSON; [`judge`] reads them all and decides, with the lines that prove it:
+//! A test that runs publishers and browsers, simulated or as real processes in any language, writes one [`Event`] a line,
+//! as JSON. [`judge`] is the checker. It reports each violation with the lines that prove it:
 //!
-//! - **loss**: a publication that landed reaches every page that was subscribed all along, resumed `recovered` meanwhile
-//!   or not, unless the page was told `lost`;
-//! - **repeats**: nothing comes twice after a page's cursor; what a crash repeats comes in another epoch and says so;
-//! - **order**: positions increase on a connection, one position is one publication for everybody, and the publications
-//!   of one publisher stand in the order of its calls;
-//! - **crossing**: nobody hears of a channel without a grant or a subscription, or after a sign-out;
-//! - **honesty**: no `recovered` with a hole, none across epochs, no message before `subscribed` or after `unsubscribed`,
-//!   no cursor named that was not given or that runs ahead of what the page has.
+//! - **loss**: a publication in the journal reaches every page that stayed subscribed, across resumes answered
+//!   `recovered`, unless the page received `lost`;
+//! - **repeats**: no publication arrives twice after a page's cursor; a publication repeated after a crash has another
+//!   epoch and is marked `resent`;
+//! - **order**: positions increase on a connection, each position holds one publication for all pages, and the
+//!   publications of one publisher are in the order of its calls;
+//! - **access**: a page receives a channel only with a grant and a subscription, and never after the user's sign-out;
+//! - **honest replies**: no `recovered` with a gap or across epochs, no message before `subscribed` or after
+//!   `unsubscribed`, and no page that resumes after a cursor it did not receive or that is ahead of what it has.
 //!
-//! A needless `lost` is no fault; it is counted ([`Counts::false_alarms`]).
+//! A needless `lost` is allowed and counted ([`Counts::false_alarms`]).
 //!
-//! Lines of different processes may interleave in any order that keeps each one's own, with three exceptions: a line
-//! [`Fetched`](Event::Fetched) has the lines [`Sent`](Event::Sent) above it that its state contains,
-//! [`Settled`](Event::Settled) comes last, and a browser's lines follow what it did and heard in that order.
+//! Lines of different processes may be interleaved in any way that keeps the order of each process. Three rules are
+//! stricter: [`Fetched`](Event::Fetched) follows every [`Sent`](Event::Sent) that its state contains,
+//! [`Settled`](Event::Settled) is the last line, and the lines of one browser are in the order in which it sent and
+//! received.
 
 mod event;
 mod judge;

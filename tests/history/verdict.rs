@@ -1,46 +1,46 @@
-//! What the checker says.
+//! Findings and counts of the checker.
 
 use std::fmt;
 
-/// What kind of promise was broken.
+/// Kind of broken promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// A publication is missing where nothing was told.
+    /// A publication is missing, and the page received no `lost`.
     Lost,
-    /// It came, or landed, twice.
-    Doubled,
-    /// It came, or landed, out of order.
+    /// A publication arrived twice, or is in the journal twice.
+    Repeated,
+    /// A publication arrived, or is in the journal, out of order.
     Reordered,
-    /// It reached somebody who may not see it.
-    Crossed,
-    /// `recovered`, with a hole or without grounds.
+    /// A publication reached a page that may not read it.
+    Unauthorized,
+    /// `recovered` with a gap, or for nothing that can be resumed.
     FalseRecovery,
-    /// Of another epoch than its connection.
+    /// A cursor of another epoch than its connection.
     StaleEpoch,
-    /// Before the channel's `subscribed`, or the welcome.
+    /// A message before the channel's `subscribed`, or before the welcome.
     Early,
-    /// After the channel's `unsubscribed`, or the end.
+    /// A message after the channel's `unsubscribed`, or after the close.
     Late,
-    /// Nobody published it, or it was declined, refused or dropped.
-    Phantom,
-    /// Repeated across epochs without saying so.
-    Unmarked,
-    /// A page resumed ahead of what it has.
-    Skipped,
-    /// A page named a cursor that it was never given.
-    Invented,
-    /// A replay without its end, a call without its answer.
+    /// A message that was never published, or was declined, refused or dropped.
+    NotPublished,
+    /// A message repeated across epochs and not marked `resent`.
+    NotMarkedResent,
+    /// A page resumed after a cursor ahead of what it has.
+    AheadOfState,
+    /// A page sent a cursor that it never received.
+    UnknownCursor,
+    /// A replay without `caught_up`, or a call without an answer.
     Unfinished,
 }
 
 /// One broken promise, and the lines that show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which.
+    /// Kind of promise.
     pub fault: Fault,
-    /// Numbers of lines, from 1.
+    /// Line numbers in the log, from 1.
     pub lines: Vec<usize>,
-    /// What happened, with which values.
+    /// Description with the values.
     pub what: String,
 }
 
@@ -51,22 +51,22 @@ impl fmt::Display for Finding {
     }
 }
 
-/// How much was judged.
+/// Amounts that were checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Published items.
     pub sent: u64,
-    /// Of these, acked.
+    /// Published items that were acked.
     pub acked: u64,
-    /// Messages that came.
+    /// Messages received.
     pub deliveries: u64,
-    /// Channels resumed whole.
+    /// Channels that resumed as `recovered`.
     pub recovered: u64,
-    /// Channels told lost.
+    /// Channels that resumed as `lost`.
     pub lost: u64,
-    /// Of these, such of which nothing was missed.
+    /// Channels answered `lost` although nothing was missed.
     pub false_alarms: u64,
-    /// Messages that a page had seen in an earlier epoch, marked as resent.
+    /// Messages marked `resent` that the page had received in an earlier epoch.
     pub repeated: u64,
 }
 
@@ -82,12 +82,12 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The checker's answer.
+/// Result of the checker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
-    /// Every broken promise; empty when all were kept.
+    /// All broken promises.
     pub findings: Vec<Finding>,
-    /// How much was judged.
+    /// Amounts that were checked.
     pub counts: Counts,
 }
 

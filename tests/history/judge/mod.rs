@@ -1,18 +1,18 @@
-//! Reads a log twice: what landed where, then what each page heard of it.
+//! Checks a log in two passes: positions of the publications, then the events of each page.
 
-mod landings;
 mod page;
-mod stint;
-mod unseen;
+mod publications;
+mod subscription;
+mod undelivered;
 
 use std::collections::BTreeMap;
 
 use super::event::Event;
 use super::verdict::{Fault, Judgement};
-use landings::Landings;
 use page::Page;
+use publications::Publications;
 
-/// A cursor, taken apart.
+/// Parsed cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct At<'a> {
     epoch: &'a str,
@@ -20,14 +20,14 @@ struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    /// None for whatever is no cursor, `unknown` among it.
+    /// Parses a cursor. Returns None for any other text, including `unknown`.
     fn read(cursor: &'a str) -> Option<Self> {
         let (epoch, position) = cursor.split_once('.')?;
         let position = position.parse().ok()?;
         Some(Self { epoch, position })
     }
 
-    /// The one that stands further; of two epochs the other, which came later.
+    /// Returns the later of both cursors; if the epochs differ, `other`.
     fn later(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other.epoch == self.epoch => self.max(other),
@@ -35,7 +35,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The same, of a log that lies.
+    /// Parses a cursor of the log. An invalid one becomes position 0 of an epoch of that text.
     fn of(cursor: &'a str) -> Self {
         Self::read(cursor).unwrap_or(Self {
             epoch: cursor,
@@ -44,15 +44,15 @@ impl<'a> At<'a> {
     }
 }
 
-/// The line that is being read, and all that it is judged with.
+/// Current line of the log, with the state that it is checked against.
 struct Line<'j, 'a> {
     number: usize,
-    landings: &'j Landings<'a>,
+    publications: &'j Publications<'a>,
     judgement: &'j mut Judgement,
 }
 
 impl Line<'_, '_> {
-    /// A broken promise that this line shows, with others.
+    /// Records a broken promise that this line and `others` prove.
     fn find<const N: usize>(&mut self, fault: Fault, others: [usize; N], what: String) {
         let mut lines = others.to_vec();
         lines.push(self.number);
@@ -60,16 +60,16 @@ impl Line<'_, '_> {
     }
 }
 
-/// Judges a log. What it looks for stands in the [module](super)'s documentation.
+/// Checks a log against the promises listed in the [module](super).
 #[must_use]
 pub fn judge(events: &[Event]) -> Judgement {
     let mut judgement = Judgement::default();
-    let landings = Landings::read(events, &mut judgement);
+    let publications = Publications::read(events, &mut judgement);
     let mut pages = BTreeMap::<&str, Page<'_>>::new();
     for (number, event) in (1..).zip(events) {
         let mut line = Line {
             number,
-            landings: &landings,
+            publications: &publications,
             judgement: &mut judgement,
         };
         if let Event::Settled = event {
@@ -78,16 +78,16 @@ pub fn judge(events: &[Event]) -> Judgement {
             }
         } else if let Some(browser) = browser(event) {
             let page = pages.entry(browser).or_insert_with(|| Page::new(browser));
-            page.hear(event, &mut line);
+            page.note(event, &mut line);
         }
     }
     for page in pages.values() {
-        unseen::judge(page, &landings, &mut judgement);
+        undelivered::judge(page, &publications, &mut judgement);
     }
     judgement
 }
 
-/// Whose line it is, of those that pages write.
+/// Returns the page that wrote the line, if a page did.
 fn browser(event: &Event) -> Option<&str> {
     match event {
         Event::Fetched { browser, .. }

@@ -1,16 +1,16 @@
-//! One page: what it was given, on one connection after the other.
+//! State of one page across its connections.
 
-mod answers;
 mod messages;
+mod replies;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::stint::Stint;
+use super::subscription::Subscription;
 use super::{At, Line};
 use crate::history::event::{Channel, Event};
 use crate::history::verdict::Fault;
 
-/// An open connection.
+/// Open connection.
 #[derive(Debug)]
 pub(super) struct Open<'a> {
     line: usize,
@@ -18,47 +18,47 @@ pub(super) struct Open<'a> {
     session: Option<&'a str>,
     issued_ms: u64,
     grants: &'a [String],
-    /// What `connect` named, for all channels and for each.
+    /// Cursor of the `connect`, and the cursors of its channels.
     after: Option<&'a str>,
     asked: HashMap<&'a str, Option<&'a str>>,
-    /// What it asked for by name on this connection: of what a token merely brings the page may have no state at all.
+    /// Channels that the page requested by name. The page may have no state of other channels of its token.
     named: HashSet<&'a str>,
-    /// Of the welcome.
+    /// Epoch of the welcome.
     epoch: Option<&'a str>,
-    /// Where the connection stands, replays of a `subscribe` apart.
+    /// Newest position, except in replays of a `subscribe`.
     newest: u64,
-    /// The replay of the `connect` is coming.
+    /// True until the `caught_up` of the `connect`.
     is_replaying: bool,
-    /// `subscribe`s that were not answered: the cursor that each named.
+    /// Cursors of the unanswered `subscribe` requests.
     requests: HashMap<&'a str, VecDeque<Option<&'a str>>>,
-    stints: HashMap<&'a str, Stint<'a>>,
-    /// Channels that were subscribed and are not any longer.
+    subscriptions: HashMap<&'a str, Subscription<'a>>,
+    /// Channels whose subscription has ended.
     left: HashSet<&'a str>,
 }
 
-/// All that is known of a page.
+/// State of a page.
 #[derive(Debug)]
 pub(super) struct Page<'a> {
     pub(super) name: &'a str,
     open: Option<Open<'a>>,
-    /// What channel tokens open, and for whom alone.
+    /// Channels granted by channel tokens, with the user of the token.
     granted: HashSet<(Option<&'a str>, &'a str)>,
-    /// Up to where it has everything of a channel; none where it may name any cursor that it was given.
+    /// Cursor up to which the page has everything of a channel. None if any cursor that it received is allowed.
     covered: HashMap<&'a str, Option<At<'a>>>,
-    /// The cursor rendered into it.
+    /// Cursor rendered into the page.
     rendered: Option<At<'a>>,
-    /// Every cursor that it was given.
-    given: HashSet<&'a str>,
-    /// Where each publication came, and in which line.
+    /// All cursors that the page received.
+    cursors: HashSet<&'a str>,
+    /// Cursor and line of each received publication.
     pub(super) received: HashMap<usize, Vec<(At<'a>, usize)>>,
-    /// By channel and epoch: after where, and through where, it was owed everything.
-    pub(super) owed: HashMap<(&'a str, &'a str), Vec<(u64, u64)>>,
-    /// The line of the newest state that it has of a channel, fetched or to be fetched because it was told to.
+    /// Ranges in which the page must receive everything, by channel and epoch: first (exclusive) and last position.
+    pub(super) expected: HashMap<(&'a str, &'a str), Vec<(u64, u64)>>,
+    /// Line of the newest state of a channel: fetched, or to be fetched after a `lost`.
     fetched: HashMap<&'a str, usize>,
-    /// The same of all channels; none for a page whose log does not say what it fetches.
+    /// Line of the newest state of all channels. None if the log has no `fetched` of this page.
     fetched_all: Option<usize>,
-    /// Channels that it was subscribed to at the end, because it asked for them by name.
-    pub(super) settled: Vec<&'a str>,
+    /// Channels requested by name and subscribed at the end of the log.
+    pub(super) subscribed_at_end: Vec<&'a str>,
 }
 
 impl<'a> Page<'a> {
@@ -69,17 +69,17 @@ impl<'a> Page<'a> {
             granted: HashSet::new(),
             covered: HashMap::new(),
             rendered: None,
-            given: HashSet::new(),
+            cursors: HashSet::new(),
             received: HashMap::new(),
-            owed: HashMap::new(),
+            expected: HashMap::new(),
             fetched: HashMap::new(),
             fetched_all: None,
-            settled: Vec::new(),
+            subscribed_at_end: Vec::new(),
         }
     }
 
-    pub(super) fn hear(&mut self, event: &'a Event, line: &mut Line<'_, 'a>) {
-        self.note_given(event);
+    pub(super) fn note(&mut self, event: &'a Event, line: &mut Line<'_, 'a>) {
+        self.note_cursor(event);
         match event {
             Event::Fetched {
                 channels, cursor, ..
@@ -89,7 +89,7 @@ impl<'a> Page<'a> {
                 self.connect(event, line);
             }
             Event::Subscribe { channel, after, .. } => {
-                self.judge_given(after.as_deref(), line);
+                self.check_cursor_received(after.as_deref(), line);
                 if let Some(open) = &mut self.open {
                     open.named.insert(channel);
                     let requests = open.requests.entry(channel).or_default();
@@ -112,42 +112,45 @@ impl<'a> Page<'a> {
             Event::Ping { cursor, .. } => {
                 self.reach(At::of(cursor), line);
             }
-            _ => self.answer(event, line),
+            _ => self.reply(event, line),
         }
     }
 
-    /// The newest line of state that the page has of a channel, if its log says what it fetches.
+    /// Returns the line of the newest state of a channel, if the log has a `fetched` of this page.
     pub(super) fn fetched(&self, channel: &str) -> Option<usize> {
         let all = self.fetched_all?;
         Some(self.fetched.get(channel).map_or(all, |line| all.max(*line)))
     }
 
-    /// Everything has come that comes.
+    /// Ends the log: reports unfinished replies and missing publications.
     pub(super) fn settle(&mut self, line: &mut Line<'_, 'a>) {
         let name = self.name;
         let Some(open) = &mut self.open else {
             return;
         };
         if open.epoch.is_none() {
-            let what = format!("page {name} connected and was never welcomed");
+            let what = format!("page {name} connected and received no welcome");
             line.find(Fault::Unfinished, [open.line], what);
         }
-        let replays = open.stints.values().filter(|stint| stint.is_replaying);
+        let replays = open
+            .subscriptions
+            .values()
+            .filter(|subscription| subscription.is_replaying);
         if open.is_replaying || replays.count() > 0 {
-            let what = format!("page {name} was never told that it is caught up");
+            let what = format!("page {name} received no caught_up");
             line.find(Fault::Unfinished, [open.line], what);
         }
         let fault = open.fault();
-        for stint in open.stints.values_mut() {
-            stint.reach(u64::MAX, fault, line);
-            if open.named.contains(stint.channel) {
-                self.settled.push(stint.channel);
+        for subscription in open.subscriptions.values_mut() {
+            subscription.reach(u64::MAX, fault, line);
+            if open.named.contains(subscription.channel) {
+                self.subscribed_at_end.push(subscription.channel);
             }
         }
         self.close(line);
     }
 
-    /// Newer state; what the page has beyond its cursor it keeps.
+    /// Notes newer state. Messages after its cursor stay valid.
     fn fetch(&mut self, channels: &'a [String], cursor: Option<&'a str>, line: &Line<'_, 'a>) {
         let cursor = cursor.and_then(At::read);
         if channels.is_empty() {
@@ -178,14 +181,14 @@ impl<'a> Page<'a> {
         else {
             return;
         };
-        self.judge_given(after.as_deref(), line);
+        self.check_cursor_received(after.as_deref(), line);
         let mut asked = HashMap::<&str, Option<&str>>::new();
         for Channel {
             channel,
             after: own,
         } in subscribe
         {
-            self.judge_given(own.as_deref(), line);
+            self.check_cursor_received(own.as_deref(), line);
             let own = own.as_deref().or(after.as_deref());
             asked
                 .entry(channel)
@@ -205,27 +208,32 @@ impl<'a> Page<'a> {
             newest: 0,
             is_replaying: false,
             requests: HashMap::new(),
-            stints: HashMap::new(),
+            subscriptions: HashMap::new(),
             left: HashSet::new(),
         });
     }
 
     fn close(&mut self, line: &mut Line<'_, 'a>) {
-        for (_, stint) in self.open.take().map(|open| open.stints).unwrap_or_default() {
-            self.end(stint, line);
+        for (_, subscription) in self
+            .open
+            .take()
+            .map(|open| open.subscriptions)
+            .unwrap_or_default()
+        {
+            self.end(subscription, line);
         }
     }
 
-    /// Notes what a subscription covered, and what of that never came.
-    fn end(&mut self, mut stint: Stint<'a>, line: &mut Line<'_, 'a>) {
-        stint.end(self.name, line);
-        match stint.through() {
-            Some(through) => self.cover(stint.channel, through),
-            None => _ = self.covered.insert(stint.channel, None),
+    /// Ends a subscription: notes its range and reports missing publications.
+    fn end(&mut self, mut subscription: Subscription<'a>, line: &mut Line<'_, 'a>) {
+        subscription.end(self.name, line);
+        match subscription.through() {
+            Some(through) => self.cover(subscription.channel, through),
+            None => _ = self.covered.insert(subscription.channel, None),
         }
-        if let Some(owed) = stint.known {
-            let key = (stint.channel, stint.epoch);
-            self.owed.entry(key).or_default().push(owed);
+        if let Some(expected) = subscription.known {
+            let key = (subscription.channel, subscription.epoch);
+            self.expected.entry(key).or_default().push(expected);
         }
     }
 
@@ -234,29 +242,33 @@ impl<'a> Page<'a> {
         *covered = Some(covered.map_or(through, |it| it.later(Some(through))));
     }
 
-    /// The connection as a whole has come to a position.
+    /// Moves the connection to a position.
     fn reach(&mut self, at: At<'a>, line: &mut Line<'_, 'a>) {
         let Some(open) = &mut self.open else {
             return;
         };
         if open.epoch != Some(at.epoch) {
             let what = format!(
-                "page {} was given {at:?} on a connection to {:?}",
+                "page {} received {at:?} on a connection to {:?}",
                 self.name, open.epoch
             );
             return line.find(Fault::StaleEpoch, [open.line], what);
         }
         let fault = open.fault();
-        for stint in open.stints.values_mut().filter(|it| !it.is_replaying) {
-            // What is lost or new begins where the replay of the others ends.
-            if stint.known.is_some() || !open.is_replaying {
-                stint.reach(at.position, fault, line);
+        for subscription in open
+            .subscriptions
+            .values_mut()
+            .filter(|it| !it.is_replaying)
+        {
+            // Lost and new channels start at the end of the replay.
+            if subscription.known.is_some() || !open.is_replaying {
+                subscription.reach(at.position, fault, line);
             }
         }
         open.newest = open.newest.max(at.position);
     }
 
-    fn note_given(&mut self, event: &'a Event) {
+    fn note_cursor(&mut self, event: &'a Event) {
         let cursor = match event {
             Event::Fetched { cursor, .. } => cursor.as_deref(),
             Event::Welcome { cursor, .. }
@@ -267,23 +279,26 @@ impl<'a> Page<'a> {
             | Event::Lost { cursor, .. } => Some(cursor.as_str()),
             _ => None,
         };
-        self.given.extend(cursor);
+        self.cursors.extend(cursor);
     }
 
-    /// A page names only what it was given, as it was given it; or what is no cursor at all.
-    fn judge_given(&self, after: Option<&str>, line: &mut Line<'_, 'a>) {
+    /// Reports a cursor that the page did not receive. Text that is no cursor is allowed.
+    fn check_cursor_received(&self, after: Option<&str>, line: &mut Line<'_, 'a>) {
         if let Some(after) = after
             && At::read(after).is_some()
-            && !self.given.contains(after)
+            && !self.cursors.contains(after)
         {
-            let what = format!("page {} named {after}, which nobody gave it", self.name);
-            line.find(Fault::Invented, [], what);
+            let what = format!(
+                "page {} sent the cursor {after}, which it did not receive",
+                self.name
+            );
+            line.find(Fault::UnknownCursor, [], what);
         }
     }
 
-    /// A page resumes no later than it has everything, where it names the channel: of what its token merely brings it may
-    /// have no state at all.
-    fn judge_reached(&self, channel: &str, after: At<'_>, line: &mut Line<'_, 'a>) {
+    /// Reports a channel requested by name that resumes after a later cursor than the page has. Other channels of the token
+    /// are not checked: the page may have no state of them.
+    fn check_cursor_reached(&self, channel: &str, after: At<'_>, line: &mut Line<'_, 'a>) {
         let covered = self.covered.get(channel).copied().unwrap_or(self.rendered);
         let is_rendered = self
             .rendered
@@ -294,16 +309,16 @@ impl<'a> Page<'a> {
             && !is_rendered
         {
             let what = format!(
-                "page {} resumed {channel} after {}, and has it only through {} of epoch {}",
+                "page {} resumed {channel} after {}, and has it only up to {} of epoch {}",
                 self.name, after.position, covered.position, after.epoch
             );
-            line.find(Fault::Skipped, [], what);
+            line.find(Fault::AheadOfState, [], what);
         }
     }
 }
 
 impl<'a> Open<'a> {
-    /// What a hole is, now.
+    /// Returns the finding for a gap at this moment.
     fn fault(&self) -> Fault {
         if self.is_replaying {
             Fault::FalseRecovery
@@ -325,7 +340,7 @@ impl<'a> Open<'a> {
     }
 }
 
-/// The cursor that leaves out less; of two that cannot be compared none, which resumes as lost.
+/// Returns the earlier cursor, or `unknown`, which resumes as lost, if they cannot be compared.
 fn lower<'a>(one: Option<&'a str>, other: Option<&'a str>) -> Option<&'a str> {
     let (Some(first), Some(second)) = (one, other) else {
         return one.or(other);

@@ -1,4 +1,4 @@
-//! What was published, and where in which journal it landed, as far as anybody saw.
+//! Publications of a log, with the journal positions that receipts and messages show.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -7,27 +7,27 @@ use super::At;
 use crate::history::event::Event;
 use crate::history::verdict::{Fault, Judgement};
 
-/// One item.
+/// One published item.
 #[derive(Debug)]
 pub(super) struct Publication<'a> {
-    /// Where the log says that it was sent.
+    /// Line of its `sent`.
     pub(super) line: usize,
     pub(super) publisher: &'a str,
     pub(super) sequence: u64,
     pub(super) channel: &'a str,
     pub(super) id: &'a str,
     pub(super) once: Option<&'a str>,
-    /// The newest cursor that its publisher knew before.
+    /// Newest cursor that its publisher knew before the call.
     pub(super) known: Option<At<'a>>,
-    /// Why it must never land, and the line that says so.
+    /// Line and reason why it must never be delivered.
     pub(super) banned: Option<(usize, &'static str)>,
-    /// Nobody knows whether it landed, or it is known that another one had under its `once` id.
+    /// True if it may be missing: its publisher gave up, or its `once` id was a duplicate.
     pub(super) is_exempt: bool,
-    /// When it was acked, and the newest position then.
+    /// Line of its ack, and the newest position at that time.
     pub(super) acked: Option<(usize, At<'a>)>,
 }
 
-/// A sign-out.
+/// Sign-out in the journal.
 #[derive(Debug)]
 struct SignOut<'a> {
     line: usize,
@@ -37,50 +37,50 @@ struct SignOut<'a> {
     at: At<'a>,
 }
 
-/// Everything that does not depend on who reads.
+/// State that is independent of the pages.
 #[derive(Debug, Default)]
-pub(super) struct Landings<'a> {
-    /// In the order of the log, so that those of one publisher are in the order of its calls.
-    pub(super) publications: Vec<Publication<'a>>,
+pub(super) struct Publications<'a> {
+    /// All publications in the order of the log, which keeps the order of each publisher's calls.
+    pub(super) all: Vec<Publication<'a>>,
     by_id: HashMap<&'a str, usize>,
-    /// By publisher.
+    /// Publications by publisher.
     calls: HashMap<&'a str, Vec<usize>>,
-    /// How many of these are covered by acks.
+    /// Number of acked publications by publisher.
     acked: HashMap<&'a str, usize>,
-    /// Which publication stands where, and a line that shows it.
+    /// Publication and proving line by epoch and position.
     journals: HashMap<&'a str, BTreeMap<u64, (usize, usize)>>,
-    /// The same, of one channel.
+    /// Publication by epoch and channel, then position.
     channels: HashMap<(&'a str, &'a str), BTreeMap<u64, usize>>,
-    /// Where a publication stands in an epoch.
-    places: HashMap<(usize, &'a str), u64>,
-    /// How many carry each `once` id of a channel.
-    onces: HashMap<(&'a str, &'a str), usize>,
+    /// Position by publication and epoch.
+    positions: HashMap<(usize, &'a str), u64>,
+    /// Number of publications by channel and `once` id.
+    once_counts: HashMap<(&'a str, &'a str), usize>,
     sign_outs: Vec<SignOut<'a>>,
     gone: HashSet<&'a str>,
 }
 
-impl<'a> Landings<'a> {
+impl<'a> Publications<'a> {
     pub(super) fn read(events: &'a [Event], judgement: &mut Judgement) -> Self {
-        let mut landings = Self::default();
+        let mut publications = Self::default();
         for (line, event) in (1..).zip(events) {
-            landings.note_call(event, line, judgement);
+            publications.note_call(event, line, judgement);
         }
         for (line, event) in (1..).zip(events) {
-            landings.note_answer(event, line, judgement);
+            publications.note_answer(event, line, judgement);
         }
-        landings.judge_order(judgement);
-        landings.judge_once(judgement);
-        for publication in &landings.publications {
+        publications.check_order(judgement);
+        publications.check_once(judgement);
+        for publication in &publications.all {
             judgement.counts.acked += u64::from(publication.acked.is_some());
         }
-        landings
+        publications
     }
 
     pub(super) fn by_id(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 
-    /// What is known to stand on a channel from after `after` to `through`, with where.
+    /// Returns the known publications of a channel after `after` and up to `through`, with their positions.
     pub(super) fn between(
         &self,
         epoch: &'a str,
@@ -97,25 +97,29 @@ impl<'a> Landings<'a> {
             .map(|(position, publication)| (*position, *publication))
     }
 
-    /// Where a publication stands in an epoch, if anybody saw it there.
+    /// Returns the position of a publication in an epoch, if the log shows it.
     pub(super) fn position(&self, publication: usize, epoch: &str) -> Option<u64> {
-        self.places.get(&(publication, epoch)).copied()
+        self.positions.get(&(publication, epoch)).copied()
     }
 
-    /// Whether another one carries its `once` id on its channel: which of them landed, nothing but a message says.
+    /// Returns true if another publication has the same `once` id: the log shows only by a message which one is in the journal.
     pub(super) fn shares_id(&self, publication: usize) -> bool {
-        let Publication { channel, once, .. } = &self.publications[publication];
-        once.is_some_and(|once| self.onces.get(&(*channel, once)).is_some_and(|it| *it > 1))
+        let Publication { channel, once, .. } = &self.all[publication];
+        once.is_some_and(|once| {
+            self.once_counts
+                .get(&(*channel, once))
+                .is_some_and(|it| *it > 1)
+        })
     }
 
-    /// What precedes and follows a publication among its publisher's.
+    /// Returns the earlier and later publications of the same publisher.
     pub(super) fn neighbours(&self, publication: usize) -> (&[usize], &[usize]) {
-        let calls = &self.calls[self.publications[publication].publisher];
+        let calls = &self.calls[self.all[publication].publisher];
         let at = calls.partition_point(|it| *it < publication);
         (&calls[..at], &calls[at + 1..])
     }
 
-    /// The sign-out that forbids a token to hear what stands at a position.
+    /// Returns the line of the sign-out that revokes a token before a position.
     pub(super) fn sign_out(
         &self,
         user: &str,
@@ -145,8 +149,8 @@ impl<'a> Landings<'a> {
             return;
         };
         for item in items {
-            let number = self.publications.len();
-            self.publications.push(Publication {
+            let number = self.all.len();
+            self.all.push(Publication {
                 line,
                 publisher,
                 sequence: *sequence,
@@ -159,11 +163,11 @@ impl<'a> Landings<'a> {
                 acked: None,
             });
             if let Some(once) = once {
-                *self.onces.entry((&item.channel, once)).or_default() += 1;
+                *self.once_counts.entry((&item.channel, once)).or_default() += 1;
             }
             if self.by_id.insert(&item.id, number).is_some() {
-                let what = format!("the log sends {} twice, and ids must differ", item.id);
-                judgement.find(Fault::Phantom, [line], what);
+                let what = format!("the log has two publications with id {}", item.id);
+                judgement.find(Fault::NotPublished, [line], what);
             }
             self.calls.entry(publisher).or_default().push(number);
             judgement.counts.sent += 1;
@@ -198,17 +202,17 @@ impl<'a> Landings<'a> {
                 let call = self.of_call(publisher, *sequence);
                 for publication in &call {
                     self.ack_one(*publication, (line, At::of(cursor)));
-                    self.publications[*publication].is_exempt |= *duplicate;
+                    self.all[*publication].is_exempt |= *duplicate;
                 }
-                // Of what carries a `once` id it may name an earlier one.
+                // The receipt for a `once` id may have the cursor of an earlier call.
                 let last = call.last().filter(|_| !duplicate);
-                if let Some(last) = last.filter(|it| self.publications[**it].once.is_none()) {
-                    self.land(*last, At::of(cursor), line, judgement);
+                if let Some(last) = last.filter(|it| self.all[**it].once.is_none()) {
+                    self.append(*last, At::of(cursor), line, judgement);
                 }
             }
             Event::Message { cursor, id, .. } => {
                 if let Some(publication) = self.by_id(id) {
-                    self.land(publication, At::of(cursor), line, judgement);
+                    self.append(publication, At::of(cursor), line, judgement);
                 }
             }
             Event::SignedOut {
@@ -228,33 +232,33 @@ impl<'a> Landings<'a> {
                 sequence,
             } => {
                 for publication in self.of_call(publisher, *sequence) {
-                    self.publications[publication].is_exempt = true;
+                    self.all[publication].is_exempt = true;
                 }
             }
             Event::Gone { publisher } => {
                 self.gone.insert(publisher);
             }
-            Event::Settled => self.judge_answers(line, judgement),
+            Event::Settled => self.check_answers(line, judgement),
             _ => {}
         }
     }
 
     fn of_call(&self, publisher: &str, sequence: u64) -> Vec<usize> {
         let calls = self.calls.get(publisher).map_or(&[][..], Vec::as_slice);
-        let from = calls.partition_point(|it| self.publications[*it].sequence < sequence);
-        let to = calls.partition_point(|it| self.publications[*it].sequence <= sequence);
+        let from = calls.partition_point(|it| self.all[*it].sequence < sequence);
+        let to = calls.partition_point(|it| self.all[*it].sequence <= sequence);
         calls[from..to].to_vec()
     }
 
     fn ban(&mut self, publisher: &str, sequence: u64, ban: (usize, &'static str)) {
         for publication in self.of_call(publisher, sequence) {
-            self.publications[publication].banned = Some(ban);
+            self.all[publication].banned = Some(ban);
         }
     }
 
     fn ack(&mut self, publisher: &'a str, through: u64, ack: (usize, At<'a>)) {
         let calls = self.calls.get(publisher).map_or(&[][..], Vec::as_slice);
-        let to = calls.partition_point(|it| self.publications[*it].sequence <= through);
+        let to = calls.partition_point(|it| self.all[*it].sequence <= through);
         let from = self.acked.insert(publisher, to).unwrap_or(0);
         let newly = calls[from.min(to)..to].to_vec();
         for publication in newly {
@@ -263,60 +267,63 @@ impl<'a> Landings<'a> {
     }
 
     fn ack_one(&mut self, publication: usize, ack: (usize, At<'a>)) {
-        let publication = &mut self.publications[publication];
+        let publication = &mut self.all[publication];
         if publication.acked.is_none() && publication.banned.is_none() {
             publication.acked = Some(ack);
         }
     }
 
-    fn land(&mut self, number: usize, at: At<'a>, line: usize, judgement: &mut Judgement) {
-        let publication = &self.publications[number];
+    fn append(&mut self, number: usize, at: At<'a>, line: usize, judgement: &mut Judgement) {
+        let publication = &self.all[number];
         let journal = self.journals.entry(at.epoch).or_default();
         let (first, seen) = *journal.entry(at.position).or_insert((number, line));
         if first != number {
             let what = format!(
-                "position {} of epoch {} is both {} and {}",
-                at.position, at.epoch, self.publications[first].id, publication.id
+                "position {} of epoch {} holds both {} and {}",
+                at.position, at.epoch, self.all[first].id, publication.id
             );
-            return judgement.find(Fault::Doubled, [seen, line], what);
+            return judgement.find(Fault::Repeated, [seen, line], what);
         }
         let channel = self.channels.entry((at.epoch, publication.channel));
         channel.or_default().insert(at.position, number);
-        let place = *self.places.entry((number, at.epoch)).or_insert(at.position);
-        if place != at.position {
+        let position = *self
+            .positions
+            .entry((number, at.epoch))
+            .or_insert(at.position);
+        if position != at.position {
             let what = format!(
-                "{} stands at {place} and at {} of epoch {}",
+                "{} is at positions {position} and {} of epoch {}",
                 publication.id, at.position, at.epoch
             );
-            judgement.find(Fault::Doubled, [publication.line, line], what);
+            judgement.find(Fault::Repeated, [publication.line, line], what);
         }
     }
 
-    /// Accepted means answered in the end.
-    fn judge_answers(&self, line: usize, judgement: &mut Judgement) {
-        for publication in &self.publications {
+    /// Reports accepted calls without an answer.
+    fn check_answers(&self, line: usize, judgement: &mut Judgement) {
+        for publication in &self.all {
             if publication.acked.is_none()
                 && publication.banned.is_none()
                 && !publication.is_exempt
                 && !self.gone.contains(publication.publisher)
             {
-                let what = format!("{} was accepted and never answered", publication.id);
+                let what = format!("{} was accepted and got no answer", publication.id);
                 judgement.find(Fault::Unfinished, [publication.line, line], what);
             }
         }
     }
 
-    /// In each epoch the publications of one publisher stand in the order of its calls.
-    fn judge_order(&self, judgement: &mut Judgement) {
+    /// Reports publications of one publisher that are not in the order of its calls.
+    fn check_order(&self, judgement: &mut Judgement) {
         for (epoch, journal) in &self.journals {
             let mut newest = HashMap::<&str, usize>::new();
             for (position, (number, line)) in journal {
-                let publication = &self.publications[*number];
+                let publication = &self.all[*number];
                 let before = newest.entry(publication.publisher).or_insert(*number);
                 if *before > *number {
                     let what = format!(
-                        "{} stands before {} of the same publisher, at {position} of epoch {epoch}",
-                        self.publications[*before].id, publication.id
+                        "{} is before {} of the same publisher, at position {position} of epoch {epoch}",
+                        self.all[*before].id, publication.id
                     );
                     judgement.find(Fault::Reordered, [publication.line, *line], what);
                 }
@@ -325,23 +332,23 @@ impl<'a> Landings<'a> {
         }
     }
 
-    /// Of all that carry one id on one channel, one lands in an epoch.
-    fn judge_once(&self, judgement: &mut Judgement) {
+    /// Reports two publications with the same `once` id and channel in one epoch.
+    fn check_once(&self, judgement: &mut Judgement) {
         for (epoch, journal) in &self.journals {
             let mut landed = HashMap::<(&str, &str), usize>::new();
             for (number, line) in journal.values() {
-                let publication = &self.publications[*number];
+                let publication = &self.all[*number];
                 let Some(once) = publication.once else {
                     continue;
                 };
                 let first = *landed.entry((publication.channel, once)).or_insert(*number);
                 if first != *number {
-                    let first = &self.publications[first];
+                    let first = &self.all[first];
                     let what = format!(
-                        "{} and {} landed under the one id {once} in epoch {epoch}",
+                        "{} and {} with the once id {once} are both in epoch {epoch}",
                         first.id, publication.id
                     );
-                    judgement.find(Fault::Doubled, [first.line, publication.line, *line], what);
+                    judgement.find(Fault::Repeated, [first.line, publication.line, *line], what);
                 }
             }
         }

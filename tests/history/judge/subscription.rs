@@ -1,48 +1,48 @@
-//! One channel on one connection, from its subscription to its end, or to the next answer that begins it anew.
+//! One channel on one connection: from `subscribed` to its end, or to the next reply that starts it again.
 
 use std::collections::BTreeMap;
 
 use super::{At, Line};
 use crate::history::verdict::Fault;
 
-/// What is owed is everything between `from` and `through`, and the page has it but for what is `missing`.
+/// Subscription of one page. It must deliver every publication in the `known` range; `missing` are those not yet received.
 #[derive(Debug)]
-pub(super) struct Stint<'a> {
+pub(super) struct Subscription<'a> {
     pub(super) epoch: &'a str,
     pub(super) channel: &'a str,
-    /// The line of the answer that began it.
+    /// Line of the reply that started it.
     pub(super) line: usize,
-    /// Both are unknown until something says where it began.
+    /// First (exclusive) and last position of the range. None until a reply gives the start.
     pub(super) known: Option<(u64, u64)>,
-    /// Where its last message stands.
-    heard: Option<u64>,
-    /// The replay of a `subscribe` is coming.
+    /// Position of the last message.
+    last_message: Option<u64>,
+    /// True until the `caught_up` of a `subscribe`.
     pub(super) is_replaying: bool,
-    /// What should have come, and may still: where it was noticed, and what its absence is.
+    /// Publications that should have arrived, by position: number, line at which they were missed, kind of finding.
     missing: BTreeMap<u64, (usize, usize, Fault)>,
 }
 
-impl<'a> Stint<'a> {
+impl<'a> Subscription<'a> {
     pub(super) fn new(epoch: &'a str, channel: &'a str, line: usize, after: Option<u64>) -> Self {
         Self {
             epoch,
             channel,
             line,
             known: after.map(|after| (after, after)),
-            heard: None,
+            last_message: None,
             is_replaying: false,
             missing: BTreeMap::new(),
         }
     }
 
-    /// Everything before `position` should have come.
+    /// Notes the publications before `position` that have not arrived.
     fn note_missing(&mut self, position: u64, fault: Fault, line: &Line<'_, 'a>) {
         let Some((_, through)) = self.known else {
             return;
         };
         let before = position.saturating_sub(1);
         for (position, publication) in
-            line.landings
+            line.publications
                 .between(self.epoch, self.channel, through, before)
         {
             self.missing
@@ -50,7 +50,7 @@ impl<'a> Stint<'a> {
         }
     }
 
-    /// The connection has come to `position`.
+    /// Extends the range up to `position`.
     pub(super) fn reach(&mut self, position: u64, fault: Fault, line: &Line<'_, 'a>) {
         self.note_missing(position.saturating_add(1), fault, line);
         match &mut self.known {
@@ -59,8 +59,8 @@ impl<'a> Stint<'a> {
         }
     }
 
-    /// A message of this channel; what is wrong with its place.
-    pub(super) fn take(
+    /// Notes a message. Returns the finding if its position is wrong.
+    pub(super) fn receive(
         &mut self,
         position: u64,
         fault: Fault,
@@ -70,30 +70,30 @@ impl<'a> Stint<'a> {
             return Some(Fault::Reordered);
         }
         if self.known.is_some_and(|(_, through)| position <= through) {
-            return Some(Fault::Doubled);
+            return Some(Fault::Repeated);
         }
         self.note_missing(position, fault, line);
-        self.heard = Some(position);
+        self.last_message = Some(position);
         let from = self.known.map_or(position, |(from, _)| from);
         self.known = Some((from, position));
         None
     }
 
-    /// What was not sent by now never will be, and the page was told: it has everything through its last message.
-    pub(super) fn forgive(&mut self) {
+    /// Ends the range at the last message, because the page received an `unsubscribed` for its ended grant.
+    pub(super) fn end_at_last_message(&mut self) {
         if let Some((from, through)) = &mut self.known {
-            let heard = self.heard.unwrap_or(*from);
-            *through = heard.max(*from);
-            self.missing.retain(|position, _| *position < heard);
+            let last_message = self.last_message.unwrap_or(*from);
+            *through = last_message.max(*from);
+            self.missing.retain(|position, _| *position < last_message);
         }
     }
 
-    /// What never came.
+    /// Reports the missing publications.
     pub(super) fn end(&mut self, page: &str, line: &mut Line<'_, 'a>) {
         for (position, (publication, noticed, fault)) in std::mem::take(&mut self.missing) {
-            let publication = &line.landings.publications[publication];
+            let publication = &line.publications.all[publication];
             let what = format!(
-                "page {page} missed {} on {}, at {position} of epoch {}",
+                "page {page} did not receive {} on {}, at position {position} of epoch {}",
                 publication.id, self.channel, self.epoch
             );
             line.judgement
@@ -101,7 +101,7 @@ impl<'a> Stint<'a> {
         }
     }
 
-    /// Everything up to here the page has.
+    /// Returns the last position of the range.
     pub(super) fn through(&self) -> Option<At<'a>> {
         let (_, position) = self.known?;
         Some(At {

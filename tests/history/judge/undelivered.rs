@@ -1,38 +1,42 @@
-//! Publications that nobody, or not everybody, heard of: nothing says where in the journal they stand, so that it is
-//! judged between which positions they must.
+//! Acked publications that a page never received. If no message shows the position of one, the log gives bounds for it: the
+//! neighbouring calls of its publisher and its ack.
 
-use super::landings::Landings;
 use super::page::Page;
+use super::publications::Publications;
 use crate::history::verdict::{Fault, Judgement};
 
-/// Finds what was acked and never reached a page that was owed it.
-pub(super) fn judge<'a>(page: &Page<'a>, landings: &Landings<'a>, judgement: &mut Judgement) {
-    for (number, publication) in landings.publications.iter().enumerate() {
+/// Reports acked publications that the page should have received and did not.
+pub(super) fn judge<'a>(
+    page: &Page<'a>,
+    publications: &Publications<'a>,
+    judgement: &mut Judgement,
+) {
+    for (number, publication) in publications.all.iter().enumerate() {
         let Some((acked, ack)) = publication.acked else {
             continue;
         };
         if page.received.contains_key(&number)
             || publication.is_exempt
-            || landings.shares_id(number)
-            || landings.position(number, ack.epoch).is_some()
+            || publications.shares_id(number)
+            || publications.position(number, ack.epoch).is_some()
                 && page.fetched(publication.channel).is_none()
         {
             continue;
         }
         let lines = [publication.line, acked];
-        if is_owed(page, number, ack.epoch, landings) {
+        if is_expected(page, number, ack.epoch, publications) {
             let what = format!(
-                "{} was acked, and page {} never heard it on {}",
+                "{} was acked, and page {} did not receive it on {}",
                 publication.id, page.name, publication.channel
             );
             judgement.find(Fault::Lost, lines, what);
-        } else if page.settled.contains(&publication.channel)
+        } else if page.subscribed_at_end.contains(&publication.channel)
             && page
                 .fetched(publication.channel)
                 .is_some_and(|fetched| fetched < publication.line)
         {
             let what = format!(
-                "page {} shows a state of {} from before {}, and never heard of that",
+                "page {} shows a state of {} older than {}, and did not receive that",
                 page.name, publication.channel, publication.id
             );
             judgement.find(Fault::Lost, lines, what);
@@ -40,14 +44,19 @@ pub(super) fn judge<'a>(page: &Page<'a>, landings: &Landings<'a>, judgement: &mu
     }
 }
 
-/// Whether the page was owed everything wherever the publication can stand, and nobody saw where it does.
-fn is_owed(page: &Page<'_>, number: usize, epoch: &str, landings: &Landings<'_>) -> bool {
-    let publication = &landings.publications[number];
-    if landings.position(number, epoch).is_some() {
+/// Returns true if no page received the publication and the page's ranges cover every position that it can have.
+fn is_expected(
+    page: &Page<'_>,
+    number: usize,
+    epoch: &str,
+    publications: &Publications<'_>,
+) -> bool {
+    let publication = &publications.all[number];
+    if publications.position(number, epoch).is_some() {
         return false;
     }
-    let (before, behind) = landings.neighbours(number);
-    let position = |number: &usize| landings.position(*number, epoch);
+    let (before, behind) = publications.neighbours(number);
+    let position = |number: &usize| publications.position(*number, epoch);
     let known = publication.known.filter(|known| known.epoch == epoch);
     let above = before.iter().rev().find_map(position);
     let above = above.max(known.map(|known| known.position)).unwrap_or(0);
@@ -56,16 +65,16 @@ fn is_owed(page: &Page<'_>, number: usize, epoch: &str, landings: &Landings<'_>)
     let Some(through) = [acked, below].into_iter().flatten().min() else {
         return false;
     };
-    let mut owed: Vec<(u64, u64)> = page
-        .owed
+    let mut expected: Vec<(u64, u64)> = page
+        .expected
         .iter()
         .filter(|((channel, of), _)| *channel == publication.channel && *of == epoch)
-        .flat_map(|(_, owed)| owed.iter().copied())
+        .flat_map(|(_, expected)| expected.iter().copied())
         .collect();
-    owed.sort_unstable();
-    // Ranges that touch are one.
+    expected.sort_unstable();
+    // Joins adjacent ranges.
     let mut joined: Option<(u64, u64)> = None;
-    for (from, to) in owed {
+    for (from, to) in expected {
         joined = match joined {
             Some((first, last)) if from <= last => Some((first, last.max(to))),
             _ => Some((from, to)),

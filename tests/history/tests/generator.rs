@@ -1,4 +1,4 @@
-//! Random histories in which every promise is kept: an ideal sidecar, whose browsers hear late and break off anywhere.
+//! Random correct histories: a model of the sidecar, with pages that receive late and disconnect at any time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,7 +7,7 @@ use lineside_tests::random::Random;
 
 const CHANNELS: [&str; 6] = ["news", "board", "orders:7", "orders:8", "user:1", "user:2"];
 
-/// One entry of the journal.
+/// Journal entry.
 #[derive(Clone)]
 struct Entry {
     position: u64,
@@ -16,7 +16,7 @@ struct Entry {
     resent: bool,
 }
 
-/// What a publisher was not told the fate of.
+/// Unacked call of a publisher.
 #[derive(Clone)]
 struct Call {
     sequence: u64,
@@ -27,74 +27,74 @@ struct Call {
 struct Publisher {
     sequence: u64,
     unacked: Vec<Call>,
-    /// Of these, what the new epoch has not heard of yet.
+    /// Unacked calls still to be resent in the new epoch.
     resending: VecDeque<Call>,
 }
 
-/// A page, and the client in it.
+/// Page and its client.
 struct Page {
     name: String,
     user: &'static str,
     grants: Vec<String>,
     issued_ms: u64,
-    /// By channel, where it continues.
+    /// Cursor of each channel.
     cursors: BTreeMap<&'static str, Option<String>>,
-    /// What is on its way to it; none without a connection.
-    coming: Option<VecDeque<Event>>,
+    /// Events on their way to the page. None without a connection.
+    in_flight: Option<VecDeque<Event>>,
     subscribed: BTreeSet<&'static str>,
-    /// What the page was told of that: the connection's cursor counts for these.
-    followed: BTreeSet<&'static str>,
-    /// What a replay that is being heard moves: some channels, or one.
+    /// Channels whose `subscribed` the page received: the connection's cursor is valid for them.
+    confirmed: BTreeSet<&'static str>,
+    /// Channels of the replay that the page is receiving.
     replaying: Option<Vec<&'static str>>,
 }
 
-pub(crate) struct World {
+pub(crate) struct Generator {
     random: Random,
     events: Vec<Event>,
     epoch: u64,
     newest: u64,
     journal: Vec<Entry>,
-    /// Positions before this are forgotten.
-    reach: u64,
+    /// Number of positions that can be replayed.
+    replayable: u64,
     publishers: Vec<Publisher>,
     pages: Vec<Page>,
     ids: u64,
     now_ms: u64,
 }
 
-/// A history of so many steps.
+/// Returns a history of `steps` steps.
 pub(crate) fn history(seed: u64, steps: u64) -> Vec<Event> {
     let mut random = Random::new(seed);
-    let reach = random.between(3, 60);
-    let mut world = World {
+    let replayable = random.between(3, 60);
+    let mut generator = Generator {
         random,
         events: Vec::new(),
         epoch: 1,
         newest: 0,
         journal: Vec::new(),
-        reach,
+        replayable,
         publishers: (0..3).map(|_| Publisher::default()).collect(),
         pages: Vec::new(),
         ids: 0,
         now_ms: 1_000,
     };
     for _ in 0..4 {
-        world.render();
+        generator.render();
     }
     for _ in 0..steps {
-        world.step();
+        generator.step();
     }
-    world.settle();
-    world.events
+    generator.settle();
+    generator.events
 }
 
-impl World {
+impl Generator {
     fn step(&mut self) {
         self.now_ms += 1;
         let page = self.random.index(self.pages.len());
         match self.random.between(0, 999) {
             0..250 => self.publish(),
-            250..680 => self.hear(page),
+            250..680 => self.receive(page),
             680..780 => self.connect(page),
             780..840 => self.subscribe(page),
             840..870 => self.unsubscribe(page),
@@ -117,10 +117,10 @@ impl World {
         format!("e{}.{position}", self.epoch)
     }
 
-    /// What a publisher sends again comes before anything new.
+    /// Resends unacked calls before any new one.
     fn resend(&mut self, at: usize) {
         while let Some(call) = self.publishers[at].resending.pop_front() {
-            self.land(&call, true);
+            self.append(&call, true);
         }
     }
 
@@ -167,13 +167,13 @@ impl World {
             }),
             _ => {
                 let call = Call { sequence, items };
-                self.land(&call, false);
+                self.append(&call, false);
                 self.publishers[at].unacked.push(call);
             }
         }
     }
 
-    fn land(&mut self, call: &Call, resent: bool) {
+    fn append(&mut self, call: &Call, resent: bool) {
         for (channel, id) in &call.items {
             self.newest += 1;
             let entry = Entry {
@@ -194,8 +194,8 @@ impl World {
     fn deliver(&mut self, page: usize, entry: &Entry) {
         let cursor = self.cursor(entry.position);
         let page = &mut self.pages[page];
-        if let Some(coming) = &mut page.coming {
-            coming.push_back(Event::Message {
+        if let Some(in_flight) = &mut page.in_flight {
+            in_flight.push_back(Event::Message {
                 browser: page.name.clone(),
                 channel: entry.channel.into(),
                 cursor,
@@ -220,7 +220,7 @@ impl World {
         }
     }
 
-    /// A page with the state of now, and a cursor that was sampled a little before.
+    /// Renders a page with the current state and a cursor sampled shortly before.
     fn render(&mut self) {
         let name = format!("page{}", self.pages.len());
         let before = self.random.between(0, 2);
@@ -254,23 +254,23 @@ impl World {
             grants,
             issued_ms: self.now_ms,
             cursors,
-            coming: None,
+            in_flight: None,
             subscribed: BTreeSet::new(),
-            followed: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             replaying: None,
         });
     }
 
-    /// Where a channel continues after a cursor; none when that is lost.
+    /// Returns the position after which a channel resumes, or None if it is lost.
     fn resumes(&mut self, after: &str) -> Option<u64> {
         let (epoch, position) = after.split_once('.')?;
         let position: u64 = position.parse().ok()?;
-        let is_held = position + self.reach >= self.newest && !self.random.percent(2);
-        (epoch == format!("e{}", self.epoch) && is_held).then_some(position)
+        let is_replayable = position + self.replayable >= self.newest && !self.random.percent(2);
+        (epoch == format!("e{}", self.epoch) && is_replayable).then_some(position)
     }
 
     fn connect(&mut self, page: usize) {
-        if self.pages[page].coming.is_some() {
+        if self.pages[page].in_flight.is_some() {
             return;
         }
         let asked = self.pages[page].cursors.clone();
@@ -306,7 +306,7 @@ impl World {
                 .collect(),
         });
         it.subscribed = asked.keys().copied().collect();
-        it.coming = Some(VecDeque::from([Event::Welcome {
+        it.in_flight = Some(VecDeque::from([Event::Welcome {
             browser: browser.clone(),
             channels: asked.keys().map(|channel| (*channel).into()).collect(),
             cursor: floor,
@@ -338,17 +338,17 @@ impl World {
     }
 
     fn push(&mut self, page: usize, event: Event) {
-        if let Some(coming) = &mut self.pages[page].coming {
-            coming.push_back(event);
+        if let Some(in_flight) = &mut self.pages[page].in_flight {
+            in_flight.push_back(event);
         }
     }
 
     fn is_idle(&self, page: usize) -> bool {
         let page = &self.pages[page];
-        page.coming.as_ref().is_some_and(VecDeque::is_empty) && page.replaying.is_none()
+        page.in_flight.as_ref().is_some_and(VecDeque::is_empty) && page.replaying.is_none()
     }
 
-    /// Subscribes again after an older cursor, or anew without one.
+    /// Subscribes again, with the channel's cursor or without one.
     fn subscribe(&mut self, page: usize) {
         if !self.is_idle(page) {
             return;
@@ -423,9 +423,9 @@ impl World {
         self.push(page, Event::Ping { browser, cursor });
     }
 
-    fn hear(&mut self, page: usize) {
+    fn receive(&mut self, page: usize) {
         let page = &mut self.pages[page];
-        let Some(event) = page.coming.as_mut().and_then(VecDeque::pop_front) else {
+        let Some(event) = page.in_flight.as_mut().and_then(VecDeque::pop_front) else {
             return;
         };
         match &event {
@@ -442,9 +442,9 @@ impl World {
                     }
                 }
                 let all: Vec<_> = page.cursors.keys().copied().collect();
-                page.followed.extend(&all);
+                page.confirmed.extend(&all);
                 let is_end = |it: &Event| matches!(it, Event::CaughtUp { .. });
-                let has_replay = page.coming.iter().flatten().any(is_end);
+                let has_replay = page.in_flight.iter().flatten().any(is_end);
                 page.replaying = (recovered.is_some() && has_replay).then_some(all);
             }
             Event::Subscribed {
@@ -454,7 +454,7 @@ impl World {
                 ..
             } => {
                 page.set(channel, cursor);
-                page.followed
+                page.confirmed
                     .extend(CHANNELS.iter().find(|it| *it == channel));
                 if *recovered == Some(true) {
                     page.replaying = CHANNELS
@@ -467,7 +467,7 @@ impl World {
                 let moved = page.replaying.as_ref();
                 for (channel, own) in &mut page.cursors {
                     let moves =
-                        moved.map_or(page.followed.contains(channel), |it| it.contains(channel));
+                        moved.map_or(page.confirmed.contains(channel), |it| it.contains(channel));
                     if moves {
                         *own = Some(cursor.clone());
                     }
@@ -480,12 +480,12 @@ impl World {
             }
             Event::Ping { cursor, .. } => {
                 for (channel, own) in &mut page.cursors {
-                    if page.followed.contains(channel) {
+                    if page.confirmed.contains(channel) {
                         *own = Some(cursor.clone());
                     }
                 }
             }
-            Event::Unsubscribed { channel, .. } => page.followed.retain(|it| it != channel),
+            Event::Unsubscribed { channel, .. } => page.confirmed.retain(|it| it != channel),
             _ => {}
         }
         self.events.push(event);
@@ -493,9 +493,9 @@ impl World {
 
     fn disconnect(&mut self, page: usize) {
         let page = &mut self.pages[page];
-        if page.coming.take().is_some() {
+        if page.in_flight.take().is_some() {
             page.subscribed.clear();
-            page.followed.clear();
+            page.confirmed.clear();
             page.replaying = None;
             let browser = page.name.clone();
             self.events.push(Event::Closed { browser });
@@ -520,12 +520,12 @@ impl World {
         }
     }
 
-    /// The same epoch goes on.
+    /// Restarts the sidecar in the same epoch.
     fn restart(&mut self) {
         (0..self.pages.len()).for_each(|page| self.disconnect(page));
     }
 
-    /// A new epoch; what was not acked comes again.
+    /// Restarts the sidecar in a new epoch, and has unacked calls resent.
     fn crash(&mut self) {
         self.restart();
         self.epoch += 1;
@@ -553,11 +553,11 @@ impl World {
                 self.connect(page);
             }
             while self.pages[page]
-                .coming
+                .in_flight
                 .as_ref()
-                .is_some_and(|coming| !coming.is_empty())
+                .is_some_and(|in_flight| !in_flight.is_empty())
             {
-                self.hear(page);
+                self.receive(page);
             }
         }
         self.events.push(Event::Settled);

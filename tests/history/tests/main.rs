@@ -1,23 +1,23 @@
-//! The checker is checked: it finds nothing in histories in which every promise is kept, and every mutant of them.
+//! Tests of the history checker: no findings in correct random histories, and a finding in every mutant of them.
 
+mod generator;
 mod mutants;
-mod world;
 
 use lineside_tests::history::{Counts, Event, judge, read, write};
 use lineside_tests::random::Random;
 
-/// Histories, each of `STEPS` steps: some seconds in the dev profile.
+/// Number of histories, each of `STEPS` steps: some seconds in the dev profile.
 const SEEDS: u64 = 80;
 const STEPS: u64 = 400;
 
-/// Places at which each history is spoiled in each way.
+/// Mutants made of each history in each way.
 const PLACES: usize = 3;
 
 #[test]
 fn correct_history_has_no_findings() {
     let mut counts = Counts::default();
     for seed in 0..SEEDS {
-        let judgement = judge(&world::history(seed, STEPS));
+        let judgement = judge(&generator::history(seed, STEPS));
         assert!(judgement.findings.is_empty(), "seed {seed}: {judgement}");
         counts += judgement.counts;
     }
@@ -37,16 +37,16 @@ fn every_mutant_is_caught() {
     for mutant in mutants::ALL {
         let mut made = 0;
         for seed in 0..SEEDS {
-            let history = world::history(seed, STEPS);
+            let history = generator::history(seed, STEPS);
             let mut random = Random::new(seed);
             for _ in 0..PLACES {
-                let Some(spoiled) = (mutant.spoil)(&history, &mut random) else {
+                let Some(mutated) = (mutant.mutate)(&history, &mut random) else {
                     continue;
                 };
                 made += 1;
-                let judgement = judge(&spoiled);
+                let judgement = judge(&mutated);
                 let is_caught = |fault| judgement.findings.iter().any(|it| it.fault == fault);
-                let is_right = mutant.is.iter().any(|fault| is_caught(*fault));
+                let is_right = mutant.expected.iter().any(|fault| is_caught(*fault));
                 assert!(is_right, "{}, seed {seed}: {judgement}", mutant.name);
             }
         }
@@ -57,7 +57,7 @@ fn every_mutant_is_caught() {
 
 #[test]
 fn log_is_read_as_written() {
-    let history = world::history(1, STEPS);
+    let history = generator::history(1, STEPS);
     let mut log = Vec::new();
     write(&history, &mut log).unwrap();
     assert_eq!(read(log.as_slice()).unwrap(), history);

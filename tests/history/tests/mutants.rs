@@ -1,101 +1,101 @@
-//! Every way to spoil a history, at a random place where the log shows it.
+//! Mutations of a correct history, each at a random line where the log proves the fault.
 
 use lineside_tests::history::{Event, Fault};
 use lineside_tests::random::Random;
 
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
-    /// None where the history has no such place.
-    pub(crate) spoil: fn(&[Event], &mut Random) -> Option<Vec<Event>>,
-    /// One of these must be found.
-    pub(crate) is: &'static [Fault],
+    /// Returns None if the history has no suitable line.
+    pub(crate) mutate: fn(&[Event], &mut Random) -> Option<Vec<Event>>,
+    /// Findings of which the checker must report at least one.
+    pub(crate) expected: &'static [Fault],
 }
 
 pub(crate) const ALL: &[Mutant] = &[
     Mutant {
-        name: "drop one",
-        spoil: drop_one,
-        is: &[Fault::Lost, Fault::FalseRecovery],
+        name: "drop a message",
+        mutate: drop_message,
+        expected: &[Fault::Lost, Fault::FalseRecovery],
     },
     Mutant {
-        name: "double one",
-        spoil: double_one,
-        is: &[Fault::Doubled, Fault::Late],
+        name: "repeat a message",
+        mutate: repeat_message,
+        expected: &[Fault::Repeated, Fault::Late],
     },
     Mutant {
-        name: "swap two",
-        spoil: swap_two,
-        is: &[Fault::Reordered],
+        name: "swap two messages",
+        mutate: swap_messages,
+        expected: &[Fault::Reordered],
     },
     Mutant {
-        name: "another order for one page",
-        spoil: another_order,
-        is: &[Fault::Doubled],
+        name: "change the order for one page",
+        mutate: change_order,
+        expected: &[Fault::Repeated],
     },
     Mutant {
         name: "deliver to another user",
-        spoil: deliver_to_another,
-        is: &[Fault::Crossed],
+        mutate: deliver_to_another,
+        expected: &[Fault::Unauthorized],
     },
     Mutant {
         name: "deliver after a sign-out",
-        spoil: deliver_after_sign_out,
-        is: &[Fault::Crossed],
+        mutate: deliver_after_sign_out,
+        expected: &[Fault::Unauthorized],
     },
     Mutant {
         name: "claim recovered across epochs",
-        spoil: recovered_across_epochs,
-        is: &[Fault::FalseRecovery],
+        mutate: recovered_across_epochs,
+        expected: &[Fault::FalseRecovery],
     },
     Mutant {
-        name: "claim recovered with a hole",
-        spoil: recovered_with_a_hole,
-        is: &[Fault::FalseRecovery],
+        name: "claim recovered with a gap",
+        mutate: recovered_with_gap,
+        expected: &[Fault::FalseRecovery],
     },
     Mutant {
         name: "deliver under a stale epoch",
-        spoil: stale_epoch,
-        is: &[Fault::StaleEpoch],
+        mutate: stale_epoch,
+        expected: &[Fault::StaleEpoch],
     },
     Mutant {
-        name: "message before welcome",
-        spoil: before_welcome,
-        is: &[Fault::Early],
+        name: "move a message before the welcome",
+        mutate: before_welcome,
+        expected: &[Fault::Early],
     },
     Mutant {
-        name: "message before subscribed",
-        spoil: before_subscribed,
-        is: &[Fault::Early],
+        name: "deliver before subscribed",
+        mutate: before_subscribed,
+        expected: &[Fault::Early],
     },
     Mutant {
-        name: "message after unsubscribed",
-        spoil: after_unsubscribed,
-        is: &[Fault::Late],
+        name: "deliver after unsubscribed",
+        mutate: after_unsubscribed,
+        expected: &[Fault::Late],
     },
     Mutant {
-        name: "ack without landing",
-        spoil: ack_without_landing,
-        is: &[Fault::Lost],
+        name: "ack an undelivered publication",
+        mutate: ack_undelivered,
+        expected: &[Fault::Lost],
     },
     Mutant {
-        name: "repeat unmarked",
-        spoil: repeat_unmarked,
-        is: &[Fault::Unmarked],
+        name: "remove a resent mark",
+        mutate: remove_resent_mark,
+        expected: &[Fault::NotMarkedResent],
     },
     Mutant {
-        name: "deliver what was declined",
-        spoil: deliver_declined,
-        is: &[Fault::Phantom],
+        name: "deliver a declined publication",
+        mutate: deliver_declined,
+        expected: &[Fault::NotPublished],
     },
     Mutant {
-        name: "never answer",
-        spoil: never_answer,
-        is: &[Fault::Unfinished],
+        name: "add an unanswered call",
+        mutate: unanswered_call,
+        expected: &[Fault::Unfinished],
     },
     Mutant {
-        name: "resume after an invented cursor",
-        spoil: invented_cursor,
-        is: &[Fault::Invented],
+        name: "resume after an unknown cursor",
+        mutate: unknown_cursor,
+        expected: &[Fault::UnknownCursor],
     },
 ];
 
@@ -114,14 +114,14 @@ fn browser(event: &Event) -> Option<&str> {
     }
 }
 
-/// The next that the page of the event at `at` heard, or the end of the history.
+/// Returns the line of the next event of the same page, or the end of the history.
 fn next(events: &[Event], at: usize) -> usize {
     let is_same = |it: &Event| browser(it) == browser(&events[at]) || matches!(it, Event::Settled);
     let found = events[at + 1..].iter().position(is_same);
     found.map_or(events.len() - 1, |found| at + 1 + found)
 }
 
-/// A random place that fits.
+/// Returns a random suitable line.
 fn place(
     events: &[Event],
     random: &mut Random,
@@ -150,7 +150,7 @@ fn is_message(_: usize, event: &Event) -> bool {
     message(event).is_some()
 }
 
-/// Whether what follows shows that something of the channel is missing.
+/// Returns true if the event shows that an earlier message of the channel is missing.
 fn reaches(event: &Event, channel: &str) -> bool {
     match event {
         Event::Ping { .. } | Event::CaughtUp { channel: None, .. } | Event::Settled => true,
@@ -162,20 +162,21 @@ fn reaches(event: &Event, channel: &str) -> bool {
     }
 }
 
-/// One that somebody else heard: else nothing shows that it landed, and it is a publication that never did.
-fn drop_one(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+/// Drops a message that another page received, which proves that the publication is in the journal.
+fn drop_message(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| {
         message(event).is_some_and(|(page, channel, cursor, _)| {
-            let heard = |it: &Event| message(it).is_some_and(|it| it.0 != page && it.2 == cursor);
-            reaches(&events[next(events, at)], channel) && events.iter().any(heard)
+            let received =
+                |it: &Event| message(it).is_some_and(|it| it.0 != page && it.2 == cursor);
+            reaches(&events[next(events, at)], channel) && events.iter().any(received)
         })
     })?;
-    let mut spoiled = events.to_vec();
-    spoiled.remove(at);
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.remove(at);
+    Some(mutated)
 }
 
-fn double_one(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+fn repeat_message(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, is_message)?;
     let mut to = at;
     while random.percent(60)
@@ -186,23 +187,23 @@ fn double_one(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     {
         to = next(events, to);
     }
-    let mut spoiled = events.to_vec();
-    spoiled.insert(to + 1, events[at].clone());
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.insert(to + 1, events[at].clone());
+    Some(mutated)
 }
 
-fn swap_two(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+fn swap_messages(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| {
         is_message(at, event) && is_message(0, &events[next(events, at)])
     })?;
-    let mut spoiled = events.to_vec();
-    spoiled.swap(at, next(events, at));
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.swap(at, next(events, at));
+    Some(mutated)
 }
 
-/// Two that two pages heard, in another order on one of them.
-fn another_order(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
-    let is_heard_elsewhere = |event: &Event| {
+/// Swaps the ids of two messages on one of the pages that received them.
+fn change_order(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+    let is_received_elsewhere = |event: &Event| {
         let (browser, _, cursor, _) = message(event)?;
         let other = |it: &&Event| message(it).is_some_and(|it| it.2 == cursor && it.0 != browser);
         events.iter().find(other)
@@ -211,17 +212,17 @@ fn another_order(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
         let next = &events[next(events, at)];
         let (one, two) = (message(event), message(next));
         let is_same_channel = one.zip(two).is_some_and(|(one, two)| one.1 == two.1);
-        is_same_channel && is_heard_elsewhere(event).is_some()
+        is_same_channel && is_received_elsewhere(event).is_some()
     })?;
     let to = next(events, at);
-    let mut spoiled = events.to_vec();
+    let mut mutated = events.to_vec();
     let ids = [message(&events[to])?.3, message(&events[at])?.3].map(ToOwned::to_owned);
     for (at, new) in [at, to].into_iter().zip(ids) {
-        if let Event::Message { id, .. } = &mut spoiled[at] {
+        if let Event::Message { id, .. } = &mut mutated[at] {
             *id = new;
         }
     }
-    Some(spoiled)
+    Some(mutated)
 }
 
 fn deliver_to_another(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
@@ -255,12 +256,12 @@ fn deliver_to_another(events: &[Event], random: &mut Random) -> Option<Vec<Event
         other.clone_into(browser);
         at.clone_into(cursor);
     }
-    let mut spoiled = events.to_vec();
-    spoiled.insert(to + 1, crossed);
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.insert(to + 1, crossed);
+    Some(mutated)
 }
 
-/// A sign-out that the sidecar did not heed.
+/// Inserts a sign-out before a message to that user.
 fn deliver_after_sign_out(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |_, event| {
         message(event).is_some_and(|(_, channel, ..)| channel.starts_with("user:"))
@@ -274,25 +275,25 @@ fn deliver_after_sign_out(events: &[Event], random: &mut Random) -> Option<Vec<E
         until_ms: u64::MAX,
         cursor: format!("{epoch}.{before}"),
     };
-    let mut spoiled = events.to_vec();
-    spoiled.insert(0, sign_out);
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.insert(0, sign_out);
+    Some(mutated)
 }
 
-/// The welcome at `at`, with nothing lost.
+/// Changes the welcome at `at` to `recovered`.
 fn claim_recovered(events: &[Event], at: usize) -> Vec<Event> {
-    let mut spoiled = events.to_vec();
+    let mut mutated = events.to_vec();
     if let Event::Welcome {
         lost, recovered, ..
-    } = &mut spoiled[at]
+    } = &mut mutated[at]
     {
         *lost = Some(Vec::new());
         *recovered = Some(true);
     }
-    spoiled
+    mutated
 }
 
-/// What the connect before a welcome named for a channel.
+/// Returns the cursor that the `connect` of a welcome has for a channel.
 fn named<'a>(events: &'a [Event], at: usize, channel: &str) -> Option<&'a str> {
     let is_connect =
         |it: &&Event| matches!(it, Event::Connect { .. }) && browser(it) == browser(&events[at]);
@@ -320,7 +321,7 @@ fn recovered_across_epochs(events: &[Event], random: &mut Random) -> Option<Vec<
     Some(claim_recovered(events, at))
 }
 
-fn recovered_with_a_hole(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+fn recovered_with_gap(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| match event {
         Event::Welcome {
             lost: Some(lost), ..
@@ -347,7 +348,7 @@ fn cursor_of(event: &Event) -> &str {
     }
 }
 
-/// Whether a cursor lies after a position of an epoch, and not after the welcome's.
+/// Returns true if a cursor is after a position of an epoch and up to the welcome's.
 fn is_between(cursor: &str, epoch: &str, after: &str, through: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().unwrap_or(0);
     let position = |cursor: &str| {
@@ -360,42 +361,42 @@ fn is_between(cursor: &str, epoch: &str, after: &str, through: &str) -> bool {
 
 fn stale_epoch(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, is_message)?;
-    let mut spoiled = events.to_vec();
-    if let Event::Message { cursor, .. } = &mut spoiled[at] {
+    let mut mutated = events.to_vec();
+    if let Event::Message { cursor, .. } = &mut mutated[at] {
         *cursor = format!("e0.{}", cursor.split('.').nth(1)?);
     }
-    Some(spoiled)
+    Some(mutated)
 }
 
 fn before_welcome(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| {
         matches!(event, Event::Welcome { .. }) && is_message(0, &events[next(events, at)])
     })?;
-    let mut spoiled = events.to_vec();
-    let moved = spoiled.remove(next(events, at));
-    spoiled.insert(at, moved);
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    let moved = mutated.remove(next(events, at));
+    mutated.insert(at, moved);
+    Some(mutated)
 }
 
-/// Of a channel that is granted, and was not asked for.
+/// Removes the channel of the first message from the welcome.
 fn before_subscribed(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| {
-        let heard = next(events, at);
-        match (event, message(&events[heard])) {
+        let received = next(events, at);
+        match (event, message(&events[received])) {
             (Event::Welcome { channels, .. }, Some((_, channel, ..))) => {
                 channels.iter().any(|it| it == channel)
             }
             _ => false,
         }
     })?;
-    let mut spoiled = events.to_vec();
-    let heard = message(&events[next(events, at)])?.1.to_owned();
-    if let Event::Welcome { channels, lost, .. } = &mut spoiled[at] {
-        channels.retain(|it| *it != heard);
+    let mut mutated = events.to_vec();
+    let received = message(&events[next(events, at)])?.1.to_owned();
+    if let Event::Welcome { channels, lost, .. } = &mut mutated[at] {
+        channels.retain(|it| *it != received);
         lost.iter_mut()
-            .for_each(|lost| lost.retain(|it| *it != heard));
+            .for_each(|lost| lost.retain(|it| *it != received));
     }
-    Some(spoiled)
+    Some(mutated)
 }
 
 fn after_unsubscribed(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
@@ -421,15 +422,15 @@ fn after_unsubscribed(events: &[Event], random: &mut Random) -> Option<Vec<Event
     if let (Event::Message { browser: of, .. }, Some(page)) = (&mut late, browser(&events[at])) {
         page.clone_into(of);
     }
-    let mut spoiled = events.to_vec();
-    spoiled.insert(at + 1, late);
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.insert(at + 1, late);
+    Some(mutated)
 }
 
-/// Of something that a page was owed from before it was sent to the end.
-fn ack_without_landing(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+/// Removes all messages of an acked publication to which a page was subscribed from before the call to the end.
+fn ack_undelivered(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| {
-        message(event).is_some_and(|heard| is_owed_throughout(events, at, heard))
+        message(event).is_some_and(|received| is_subscribed_throughout(events, at, received))
     })?;
     let id = message(&events[at])?.3;
     let kept = events
@@ -438,14 +439,18 @@ fn ack_without_landing(events: &[Event], random: &mut Random) -> Option<Vec<Even
     Some(kept.cloned().collect())
 }
 
-fn is_owed_throughout(events: &[Event], at: usize, heard: (&str, &str, &str, &str)) -> bool {
-    let (page, channel, _, id) = heard;
+fn is_subscribed_throughout(
+    events: &[Event],
+    at: usize,
+    received: (&str, &str, &str, &str),
+) -> bool {
+    let (page, channel, _, id) = received;
     let is_sent =
         |it: &Event| matches!(it, Event::Sent { items, .. } if items.iter().any(|it| it.id == id));
     let Some(sent) = events.iter().position(is_sent) else {
         return false;
     };
-    let holds = |it: &Event| matches!(it, Event::Welcome { channels, .. } if channels.iter().any(|it| it == channel));
+    let has_channel = |it: &Event| matches!(it, Event::Welcome { channels, .. } if channels.iter().any(|it| it == channel));
     let of_page = |it: &&Event| browser(it) == Some(page);
     let is_end = |it: &Event| match it {
         Event::Unsubscribed { channel: of, .. } => of == channel,
@@ -457,7 +462,10 @@ fn is_owed_throughout(events: &[Event], at: usize, heard: (&str, &str, &str, &st
         Event::Welcome { lost, .. } => lost.iter().flatten().any(|it| it == channel),
         _ => false,
     };
-    let began = events[..sent].iter().filter(of_page).rposition_of(holds);
+    let began = events[..sent]
+        .iter()
+        .filter(of_page)
+        .rposition_of(has_channel);
     let ended = events[..sent].iter().filter(of_page).rposition_of(is_end);
     let later: Vec<_> = events[sent..].iter().filter(of_page).collect();
     at > sent
@@ -467,7 +475,7 @@ fn is_owed_throughout(events: &[Event], at: usize, heard: (&str, &str, &str, &st
         && !matches!(later.last(), Some(Event::Closed { .. }))
 }
 
-/// The last place of an iterator that cannot be walked back.
+/// Position of the last match in an iterator that has no reverse.
 trait Last: Iterator {
     fn rposition_of(self, is_it: impl Fn(&Event) -> bool) -> Option<usize>;
 }
@@ -479,7 +487,7 @@ impl<'a, I: Iterator<Item = &'a Event>> Last for I {
     }
 }
 
-fn repeat_unmarked(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+fn remove_resent_mark(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |at, event| {
         let Some((page, _, _, id)) = message(event) else {
             return false;
@@ -493,11 +501,11 @@ fn repeat_unmarked(events: &[Event], random: &mut Random) -> Option<Vec<Event>> 
         };
         events[..at].iter().any(earlier)
     })?;
-    let mut spoiled = events.to_vec();
-    if let Event::Message { resent, .. } = &mut spoiled[at] {
+    let mut mutated = events.to_vec();
+    if let Event::Message { resent, .. } = &mut mutated[at] {
         *resent = false;
     }
-    Some(spoiled)
+    Some(mutated)
 }
 
 fn deliver_declined(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
@@ -513,15 +521,15 @@ fn deliver_declined(events: &[Event], random: &mut Random) -> Option<Vec<Event>>
         _ => None,
     });
     let (publisher, sequence) = call?;
-    let mut spoiled = events.to_vec();
-    spoiled.push(Event::Declined {
+    let mut mutated = events.to_vec();
+    mutated.push(Event::Declined {
         publisher,
         sequence,
     });
-    Some(spoiled)
+    Some(mutated)
 }
 
-fn never_answer(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+fn unanswered_call(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(events, random, |_, event| {
         matches!(event, Event::Sent { .. })
     })?;
@@ -533,21 +541,21 @@ fn never_answer(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
         "another".clone_into(publisher);
         items.iter_mut().for_each(|item| item.id.push('x'));
     }
-    let mut spoiled = events.to_vec();
-    spoiled.insert(at, sent);
-    Some(spoiled)
+    let mut mutated = events.to_vec();
+    mutated.insert(at, sent);
+    Some(mutated)
 }
 
-fn invented_cursor(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
+fn unknown_cursor(events: &[Event], random: &mut Random) -> Option<Vec<Event>> {
     let at = place(
         events,
         random,
         |_, event| matches!(event, Event::Connect { subscribe, .. } if !subscribe.is_empty()),
     )?;
-    let mut spoiled = events.to_vec();
-    if let Event::Connect { subscribe, .. } = &mut spoiled[at] {
-        // A new epoch with an old position.
+    let mut mutated = events.to_vec();
+    if let Event::Connect { subscribe, .. } = &mut mutated[at] {
+        // An unknown epoch with an old position.
         subscribe[0].after = Some("e77.1".into());
     }
-    Some(spoiled)
+    Some(mutated)
 }

@@ -1,11 +1,11 @@
-//! What the server says of subscriptions.
+//! Server replies about subscriptions.
 
-use super::{At, Line, Page, Stint};
+use super::{At, Line, Page, Subscription};
 use crate::history::event::Event;
 use crate::history::verdict::Fault;
 
 impl<'a> Page<'a> {
-    pub(super) fn answer(&mut self, event: &'a Event, line: &mut Line<'_, 'a>) {
+    pub(super) fn reply(&mut self, event: &'a Event, line: &mut Line<'_, 'a>) {
         match event {
             Event::Welcome { .. } => self.welcome(event, line),
             Event::Subscribed {
@@ -47,9 +47,9 @@ impl<'a> Page<'a> {
                     return;
                 };
                 for channel in channels {
-                    open.stints.entry(channel).or_insert_with(|| {
+                    open.subscriptions.entry(channel).or_insert_with(|| {
                         self.fetched.insert(channel, line.number);
-                        Stint::new(epoch, channel, line.number, None)
+                        Subscription::new(epoch, channel, line.number, None)
                     });
                 }
             }
@@ -60,7 +60,7 @@ impl<'a> Page<'a> {
                 self.reach(at, line);
                 for channel in channels {
                     self.begin(channel, Some(at.position), line);
-                    self.told_lost(channel, None, at, line);
+                    self.lost(channel, None, at, line);
                 }
             }
             _ => {}
@@ -100,7 +100,7 @@ impl<'a> Page<'a> {
         open.is_replaying = has_replay;
         if recovered.is_some_and(|recovered| recovered != lost.is_empty()) {
             let what = format!(
-                "page {} is told recovered {recovered:?} and lost {lost:?}",
+                "page {} received recovered {recovered:?} and lost {lost:?}",
                 self.name
             );
             line.find(Fault::FalseRecovery, [connected], what);
@@ -115,8 +115,8 @@ impl<'a> Page<'a> {
             } else {
                 self.begin(channel, seam, line);
                 match after {
-                    Some(_) => self.told_lost(channel, after, at, line),
-                    // Nothing of the past was asked for.
+                    Some(_) => self.lost(channel, after, at, line),
+                    // No replay was requested.
                     None => _ = self.fetched.insert(channel, line.number),
                 }
             }
@@ -135,28 +135,30 @@ impl<'a> Page<'a> {
         };
         let requests = open.requests.get_mut(channel);
         let Some(after) = requests.and_then(std::collections::VecDeque::pop_front) else {
-            let what = format!("page {name} was subscribed to {channel} unasked");
+            let what = format!("page {name} received an unsolicited subscribed for {channel}");
             return line.find(Fault::Early, [open.line], what);
         };
         if open.epoch != Some(at.epoch) {
-            let what = format!("page {name} was subscribed to {channel} at {at:?}");
+            let what = format!("page {name} received subscribed for {channel} at {at:?}");
             line.find(Fault::StaleEpoch, [open.line], what);
         }
-        let stint = open.stints.get_mut(channel);
-        match (recovered, stint) {
+        let subscription = open.subscriptions.get_mut(channel);
+        match (recovered, subscription) {
             (Some(true), _) => {
                 self.recovered(channel, (after, at), true, line);
                 let open = self.open.as_mut();
-                if let Some(stint) = open.and_then(|open| open.stints.get_mut(channel)) {
-                    stint.is_replaying = true;
+                if let Some(subscription) =
+                    open.and_then(|open| open.subscriptions.get_mut(channel))
+                {
+                    subscription.is_replaying = true;
                 }
             }
             (Some(false), _) => {
                 self.begin(channel, Some(at.position), line);
-                self.told_lost(channel, after, at, line);
+                self.lost(channel, after, at, line);
             }
-            // Only confirmed.
-            (None, Some(stint)) => stint.reach(at.position, Fault::Lost, line),
+            // Confirmation of a live subscription.
+            (None, Some(subscription)) => subscription.reach(at.position, Fault::Lost, line),
             (None, None) => {
                 self.begin(channel, Some(at.position), line);
                 self.fetched.insert(channel, line.number);
@@ -164,25 +166,25 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Begins a subscription anew, or for the first time; with nothing known about where it begins, or after a position.
+    /// Starts or restarts a subscription after a position, or at an unknown one.
     fn begin(&mut self, channel: &'a str, after: Option<u64>, line: &mut Line<'_, 'a>) {
         let name = self.name;
         let Some(open) = &mut self.open else {
             return;
         };
         if !open.grants(channel, &self.granted) {
-            let what = format!("page {name} may not be subscribed to {channel}");
-            line.find(Fault::Crossed, [open.line], what);
+            let what = format!("page {name} is subscribed to {channel} without a grant");
+            line.find(Fault::Unauthorized, [open.line], what);
         }
         let epoch = open.epoch.unwrap_or_default();
         open.left.remove(channel);
-        let stint = Stint::new(epoch, channel, line.number, after);
-        if let Some(before) = open.stints.insert(channel, stint) {
+        let subscription = Subscription::new(epoch, channel, line.number, after);
+        if let Some(before) = open.subscriptions.insert(channel, subscription) {
             self.end(before, line);
         }
     }
 
-    /// Begins a subscription after a cursor: from there on everything is owed.
+    /// Starts a subscription that must deliver everything after a cursor.
     fn recovered(
         &mut self,
         channel: &'a str,
@@ -194,7 +196,7 @@ impl<'a> Page<'a> {
         let after = after.and_then(At::read).filter(|it| it.epoch == at.epoch);
         let Some(after) = after else {
             let what = format!(
-                "page {} is told recovered of {channel} by epoch {}, after another one",
+                "page {} received recovered for {channel} in epoch {}, after a cursor of another epoch",
                 self.name, at.epoch
             );
             line.find(Fault::FalseRecovery, [], what);
@@ -202,11 +204,11 @@ impl<'a> Page<'a> {
         };
         self.begin(channel, Some(after.position), line);
         if is_named {
-            self.judge_reached(channel, after, line);
+            self.check_cursor_reached(channel, after, line);
         }
     }
 
-    fn told_lost(
+    fn lost(
         &mut self,
         channel: &'a str,
         after: Option<&'a str>,
@@ -217,11 +219,11 @@ impl<'a> Page<'a> {
         let after = after.and_then(At::read).filter(|it| it.epoch == at.epoch);
         if let Some(after) = after {
             let mut missed = line
-                .landings
+                .publications
                 .between(at.epoch, channel, after.position, u64::MAX);
             line.judgement.counts.false_alarms += u64::from(missed.next().is_none());
         }
-        // Whoever is told fetches the state, no earlier than here.
+        // After `lost` the page fetches the state, no earlier than here.
         self.fetched.insert(channel, line.number);
         self.covered.insert(channel, None);
     }
@@ -231,15 +233,15 @@ impl<'a> Page<'a> {
         let Some(open) = &mut self.open else {
             return;
         };
-        let stint = open.stints.get_mut(channel);
-        let Some(stint) = stint.filter(|it| it.is_replaying && it.epoch == at.epoch) else {
-            let what =
-                format!("page {name} is caught up with {channel}, of which nothing was replayed");
+        let subscription = open.subscriptions.get_mut(channel);
+        let Some(subscription) = subscription.filter(|it| it.is_replaying && it.epoch == at.epoch)
+        else {
+            let what = format!("page {name} received caught_up for {channel} without a replay");
             return line.find(Fault::FalseRecovery, [open.line], what);
         };
-        stint.reach(at.position, Fault::FalseRecovery, line);
-        stint.is_replaying = false;
-        // What was live until then came before the replay.
+        subscription.reach(at.position, Fault::FalseRecovery, line);
+        subscription.is_replaying = false;
+        // Live messages up to here arrived before the replay.
         self.reach(at, line);
     }
 
@@ -248,7 +250,7 @@ impl<'a> Page<'a> {
             return;
         };
         if !open.is_replaying {
-            let what = format!("page {} is caught up, and nothing was replayed", self.name);
+            let what = format!("page {} received caught_up without a replay", self.name);
             return line.find(Fault::FalseRecovery, [open.line], what);
         }
         open.is_replaying = false;
@@ -260,11 +262,11 @@ impl<'a> Page<'a> {
             return;
         };
         open.left.insert(channel);
-        if let Some(mut stint) = open.stints.remove(channel) {
+        if let Some(mut subscription) = open.subscriptions.remove(channel) {
             if unasked {
-                stint.forgive();
+                subscription.end_at_last_message();
             }
-            self.end(stint, line);
+            self.end(subscription, line);
         }
     }
 }
