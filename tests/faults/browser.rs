@@ -1,8 +1,7 @@
-//! A page that stays: it comes back whenever its connection ends, and resumes after its cursor, as docs/protocol.md has it under
-//! "Cursor and resume". All it does and hears goes into the [`Record`].
+//! Page that reconnects whenever its connection ends and resumes after its cursor, as docs/protocol.md describes under "Cursor
+//! and resume". All that it sends and receives goes into the [`Record`].
 //!
-//! It differs from a well-behaved one in one thing: it comes back at once, whatever `after_ms` says, which is harder on the
-//! sidecar.
+//! The page ignores `after_ms` and reconnects at once, which is harder on the sidecar than a correct client.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -19,48 +18,48 @@ use tungstenite::{Message, WebSocket};
 use crate::record::{Event, Record};
 use crate::support::{PATIENCE, now_ms, sign};
 
-/// Between two attempts to connect.
+/// Delay between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Beyond its heartbeat, a line on which nothing comes for so long is dead: docs/protocol.md, "Heartbeat".
+/// Time after the heartbeat at which a silent connection is dead: docs/protocol.md, "Heartbeat".
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Whose page it is and what it asks for.
+/// User of a page, and its channels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Visitor {
     pub(crate) user: String,
-    /// The token's `channels`.
+    /// `channels` of the token.
     pub(crate) channels: Vec<String>,
-    /// The token's `allow`.
+    /// `allow` of the token.
     pub(crate) allow: Vec<String>,
-    /// Asked for by name on each connect; `allow` has to cover them.
+    /// Channels requested by name on each connect; `allow` has to cover them.
     pub(crate) subscribe: Vec<String>,
 }
 
-/// One page; it ends when it is dropped.
+/// Open page; closed on drop.
 pub(crate) struct Browser {
     page: Arc<Page>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the page's thread and the test share.
+/// State shared by the page's thread and the test.
 struct Page {
     name: String,
     port: u16,
     record: Record,
-    /// With the cursor that the page was rendered with, when it was loaded anew for them.
+    /// Next visitor, with the rendered cursor if the page is loaded for another user.
     visitor: Mutex<(Visitor, Option<String>)>,
     stream: Mutex<Option<TcpStream>>,
-    leaving: AtomicBool,
-    heard: Heard,
+    is_closing: AtomicBool,
+    progress: Progress,
 }
 
-/// What can be waited for.
+/// Counts for which a test can wait.
 #[derive(Default)]
-struct Heard {
+struct Progress {
     messages: AtomicU64,
-    /// Of publications that the test waits for, the ids.
-    marks: Mutex<HashSet<String>>,
-    /// Whether it is connected, and in which epoch.
+    /// Ids of the received markers.
+    markers: Mutex<HashSet<String>>,
+    /// Epoch of the connection, while there is one.
     epoch: Mutex<Option<String>>,
     welcomes: AtomicU64,
     recovered: AtomicU64,
@@ -68,7 +67,7 @@ struct Heard {
 }
 
 impl Browser {
-    /// Opens a page that connects to that port.
+    /// Opens a page that connects to a port.
     pub(crate) fn open(name: &str, port: u16, visitor: Visitor, record: &Record) -> Self {
         let page = Arc::new(Page {
             name: name.into(),
@@ -76,12 +75,12 @@ impl Browser {
             record: record.clone(),
             visitor: Mutex::new((visitor, None)),
             stream: Mutex::new(None),
-            leaving: AtomicBool::new(false),
-            heard: Heard::default(),
+            is_closing: AtomicBool::new(false),
+            progress: Progress::default(),
         });
         let thread = std::thread::spawn({
             let page = Arc::clone(&page);
-            move || page.stay()
+            move || page.run()
         });
         Self {
             page,
@@ -89,46 +88,46 @@ impl Browser {
         }
     }
 
-    /// Publications so far.
+    /// Number of messages received.
     pub(crate) fn messages(&self) -> u64 {
-        self.page.heard.messages.load(Ordering::Relaxed)
+        self.page.progress.messages.load(Ordering::Relaxed)
     }
 
-    /// Connections so far that were welcomed.
+    /// Number of welcomes received.
     pub(crate) fn welcomes(&self) -> u64 {
-        self.page.heard.welcomes.load(Ordering::Relaxed)
+        self.page.progress.welcomes.load(Ordering::Relaxed)
     }
 
-    /// Connects so far that were told `recovered`, and those that were told otherwise.
+    /// Number of connects answered with `recovered` true and false.
     pub(crate) fn resumes(&self) -> (u64, u64) {
-        let heard = &self.page.heard;
+        let progress = &self.page.progress;
         (
-            heard.recovered.load(Ordering::Relaxed),
-            heard.lost.load(Ordering::Relaxed),
+            progress.recovered.load(Ordering::Relaxed),
+            progress.lost.load(Ordering::Relaxed),
         )
     }
 
-    /// The epoch of its connection, while it has one.
+    /// Epoch of the connection, while there is one.
     pub(crate) fn epoch(&self) -> Option<String> {
-        self.page.heard.epoch.lock().unwrap().clone()
+        self.page.progress.epoch.lock().unwrap().clone()
     }
 
-    /// Whether it has heard the publication with that id.
-    pub(crate) fn has_heard(&self, id: &str) -> bool {
-        self.page.heard.marks.lock().unwrap().contains(id)
+    /// Returns true if the page has received the marker with that id.
+    pub(crate) fn has_received(&self, id: &str) -> bool {
+        self.page.progress.markers.lock().unwrap().contains(id)
     }
 
-    /// Somebody else signs in: the socket is closed, and the page is loaded anew for them, with a cursor that is sampled by now.
+    /// Loads the page for another user, with a rendered cursor: closes the socket and reconnects.
     pub(crate) fn switch(&self, visitor: Visitor, cursor: String) {
         *self.page.visitor.lock().unwrap() = (visitor, Some(cursor));
-        self.page.hang_up();
+        self.page.shut_down();
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        self.page.leaving.store(true, Ordering::Relaxed);
-        self.page.hang_up();
+        self.page.is_closing.store(true, Ordering::Relaxed);
+        self.page.shut_down();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap_or_default();
         }
@@ -136,33 +135,33 @@ impl Drop for Browser {
 }
 
 impl Page {
-    fn hang_up(&self) {
+    fn shut_down(&self) {
         if let Some(stream) = &*self.stream.lock().unwrap() {
-            // It may have ended by itself.
+            // The connection may have ended already.
             stream.shutdown(Shutdown::Both).unwrap_or_default();
         }
     }
 
-    fn stay(&self) {
+    fn run(&self) {
         let mut cursor = None;
-        while !self.leaving.load(Ordering::Relaxed) {
+        while !self.is_closing.load(Ordering::Relaxed) {
             match upgrade(self.port) {
-                Ok(stream) => self.converse(stream, &mut cursor),
-                // Nobody listens, or it is draining.
+                Ok(stream) => self.run_connection(stream, &mut cursor),
+                // No listener, or the sidecar is draining.
                 Err(_) => std::thread::park_timeout(PAUSE),
             }
         }
     }
 
-    /// One connection, from its connect to its end.
-    fn converse(&self, stream: TcpStream, cursor: &mut Option<String>) {
-        // Before anything else: whoever switches or leaves from here on finds a stream to shut down.
+    /// Runs one connection, from `connect` to its end.
+    fn run_connection(&self, stream: TcpStream, cursor: &mut Option<String>) {
+        // Stored first, so that `switch` and `drop` find a stream to shut down.
         *self.stream.lock().unwrap() = stream.try_clone().ok();
         let (visitor, rendered) = {
             let mut next = self.visitor.lock().unwrap();
             (next.0.clone(), next.1.take())
         };
-        if self.leaving.load(Ordering::Relaxed) {
+        if self.is_closing.load(Ordering::Relaxed) {
             return;
         }
         if let Some(rendered) = rendered {
@@ -180,22 +179,22 @@ impl Page {
                 match message {
                     Message::Text(text) => {
                         let envelope = serde_json::from_str(&text).expect(&text);
-                        self.hear(&envelope, cursor, &mut socket);
+                        self.receive(&envelope, cursor, &mut socket);
                     }
-                    // Sends the pong. Where that fails, so does the next read.
+                    // Sends the pong. If that fails, the next read fails too.
                     Message::Ping(_) => socket.flush().unwrap_or_default(),
                     Message::Close(_) => {}
-                    other => panic!("a server of text sends {other:?}"),
+                    other => panic!("unexpected message {other:?}"),
                 }
             }
         }
-        *self.heard.epoch.lock().unwrap() = None;
+        *self.progress.epoch.lock().unwrap() = None;
         self.record.push(Event::Closed {
             browser: self.name.clone(),
         });
     }
 
-    /// The `connect` frame, noted.
+    /// Returns the `connect` frame and records it.
     fn connect(&self, visitor: Visitor, after: Option<&str>) -> Value {
         let issued_ms = now_ms();
         let token = sign(lineside_token::ConnectionDraft {
@@ -232,34 +231,34 @@ impl Page {
         connect
     }
 
-    fn hear(
+    fn receive(
         &self,
         envelope: &Value,
         cursor: &mut Option<String>,
         socket: &mut WebSocket<TcpStream>,
     ) {
-        self.record.heard(&self.name, envelope);
+        self.record.received(&self.name, envelope);
         if let Some(given) = envelope["cursor"].as_str() {
             *cursor = Some(given.to_owned());
         }
         match envelope["type"].as_str().unwrap_or_default() {
             "welcome" => self.welcomed(envelope, socket),
             "message" => {
-                self.heard.messages.fetch_add(1, Ordering::Relaxed);
+                self.progress.messages.fetch_add(1, Ordering::Relaxed);
                 let id = envelope["data"]["id"].as_str().expect("an id");
-                if id.starts_with(Record::MARK) {
-                    self.heard.marks.lock().unwrap().insert(id.to_owned());
+                if id.starts_with(Record::MARKER) {
+                    self.progress.markers.lock().unwrap().insert(id.to_owned());
                 }
             }
             "ping" => {
                 let pong = json!({"type": "pong", "cursor": cursor});
-                // Where that fails, so does the next read.
+                // If that fails, the next read fails too.
                 socket
                     .send(Message::text(pong.to_string()))
                     .unwrap_or_default();
             }
             "disconnect" | "caught_up" => {}
-            other => panic!("nobody asked for {other}: {envelope}"),
+            other => panic!("unexpected envelope {other}: {envelope}"),
         }
     }
 
@@ -271,31 +270,31 @@ impl Page {
             .set_read_timeout(Some(heartbeat + SILENCE))
             .unwrap();
         match welcome["recovered"].as_bool() {
-            Some(true) => self.heard.recovered.fetch_add(1, Ordering::Relaxed),
-            Some(false) => self.heard.lost.fetch_add(1, Ordering::Relaxed),
+            Some(true) => self.progress.recovered.fetch_add(1, Ordering::Relaxed),
+            Some(false) => self.progress.lost.fetch_add(1, Ordering::Relaxed),
             None => 0,
         };
         let (epoch, _) = welcome["cursor"]
             .as_str()
             .and_then(|it| it.split_once('.'))
             .expect("a cursor");
-        *self.heard.epoch.lock().unwrap() = Some(epoch.to_owned());
-        self.heard.welcomes.fetch_add(1, Ordering::Relaxed);
+        *self.progress.epoch.lock().unwrap() = Some(epoch.to_owned());
+        self.progress.welcomes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// An upgraded socket.
+/// Opens a socket and upgrades it to WebSocket.
 fn upgrade(port: u16) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // The nonce is that of RFC 6455 §1.3; who else answers it is tested elsewhere.
+    // The nonce of RFC 6455 §1.3.
     write!(
         stream,
         "GET /lineside HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )?;
-    // Byte for byte, so that nothing behind the head is taken.
+    // Byte by byte, so that frames after the head stay in the socket.
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

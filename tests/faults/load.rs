@@ -1,8 +1,7 @@
-//! Everything that runs at the same time in a fault run: a sidecar, pages and publishing processes around it, and a network
-//! between them that can fail.
+//! Processes of a fault run: a sidecar, pages and publishing processes, with a proxy in each network between them.
 
-mod marks;
-mod settled;
+mod markers;
+mod report;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,51 +11,51 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Visitor};
-use crate::proxy::{Proxy, Way, Ways};
+use crate::proxy::{Direction, Directions, Proxy};
 use crate::publishing::Publishing;
 use crate::record::Record;
 use crate::support::{Place, Sidecar, place, within};
 
-use marks::{Marks, mark_id};
-use settled::Settled;
+use markers::{Markers, marker_id};
+use report::Report;
 
-/// Shared channels that publications go to beside those of users.
+/// Number of shared channels, in addition to user channels.
 const CHANNELS: u64 = 6;
-/// Of these, how many each page reads by its token; and one more that it asks for by name.
+/// Number of shared channels in each page's token. Each page subscribes to one more by name.
 const CHANNELS_EACH: u64 = 2;
-/// How late acks are where they are late.
-const ACKS_LATE: Duration = Duration::from_millis(30);
-/// Marks are published again so often before a page that misses them is given up.
-const MARKINGS_MAX: u64 = 20;
+/// Delay of acks after [`Load::delay_acks`].
+const ACK_DELAY: Duration = Duration::from_millis(30);
+/// Rounds of last markers before a page that misses them fails the run.
+const MARKER_ROUNDS_MAX: u64 = 20;
 
-/// A run under way. Whatever it started ends with it.
+/// Running fault run. Ends all that it started on drop.
 pub(crate) struct Load {
-    /// What the run is about, for messages and the log's file.
+    /// Name of the run, for messages and the log file.
     what: &'static str,
     pub(crate) record: Record,
     pub(crate) place: Place,
     sidecar: Option<Sidecar>,
     started: Instant,
-    /// Between pages and sidecar.
+    /// Proxy between pages and sidecar.
     pub(crate) web: Proxy,
-    /// Between publishers and sidecar.
+    /// Proxy between publishers and sidecar.
     pub(crate) link: Proxy,
     link_path: PathBuf,
-    /// The app's port, when pages come through it.
-    door: Option<u16>,
+    /// Port of the app, if pages connect through it.
+    app_port: Option<u16>,
     pub(crate) browsers: Vec<Browser>,
     visitors: Vec<Visitor>,
     pub(crate) publishing: Vec<Publishing>,
-    marks: Marks,
+    markers: Markers,
 }
 
 impl Load {
-    /// A sidecar with default settings, and nobody there yet.
+    /// Starts a sidecar with default settings.
     pub(crate) fn start(what: &'static str) -> Self {
         Self::start_in(what, place())
     }
 
-    /// The same with the settings of that place.
+    /// Starts a sidecar with the settings of a place.
     pub(crate) fn start_in(what: &'static str, place: Place) -> Self {
         let sidecar = place.start();
         let link_path = place.folder().join("link-proxy.sock");
@@ -66,8 +65,8 @@ impl Load {
             web: Proxy::tcp(sidecar.port),
             link: Proxy::unix(link_path.clone(), place.link()),
             link_path,
-            door: None,
-            marks: Marks::new(&place, &record),
+            app_port: None,
+            markers: Markers::new(&place, &record),
             sidecar: Some(sidecar),
             started: Instant::now(),
             place,
@@ -78,22 +77,22 @@ impl Load {
         }
     }
 
-    /// Pages to come connect to that port, of an app that hands their sockets over.
-    pub(crate) fn through(&mut self, port: u16) {
+    /// Lets new pages connect to the port of an app that hands their sockets over.
+    pub(crate) fn connect_through(&mut self, port: u16) {
         self.web.retarget(port);
-        self.door = Some(port);
+        self.app_port = Some(port);
     }
 
-    /// Opens so many pages, each of its own user and with a share of the channels, and waits until they are connected.
+    /// Opens pages, each of its own user and with a part of the channels, and waits until they are connected.
     pub(crate) fn browse(mut self, count: u64) -> Self {
         for number in 0..count {
             self.open(Self::visitor(number));
         }
-        self.all_connected();
+        self.await_connected();
         self
     }
 
-    /// The page with that number in [`browse`](Self::browse).
+    /// Returns the visitor of a page of [`browse`](Self::browse), by its number.
     pub(crate) fn visitor(number: u64) -> Visitor {
         Visitor {
             user: format!("u{number}"),
@@ -113,7 +112,7 @@ impl Load {
         self.visitors.push(visitor);
     }
 
-    /// Starts so many publishing processes of three threads each, for all channels that pages read.
+    /// Starts publishing processes of three threads each, for all channels that pages read.
     pub(crate) fn publish(self, processes: u64, calls_per_second: u64) -> Self {
         const THREADS: u64 = 3;
         let per_second = calls_per_second.div_ceil(processes * THREADS);
@@ -123,7 +122,7 @@ impl Load {
         )
     }
 
-    /// Starts so many publishing processes with this plan.
+    /// Starts publishing processes with a plan.
     pub(crate) fn publish_with(mut self, processes: u64, plan: &Value) -> Self {
         for _ in 0..processes {
             let name = format!("p{}", self.publishing.len());
@@ -132,13 +131,13 @@ impl Load {
         self
     }
 
-    /// Starts one process, which publishes to every channel that a page reads unless its plan names them.
+    /// Starts one process. Without channels in its plan it publishes to all that pages read.
     pub(crate) fn start_publishing(&mut self, name: &str, plan: Value) {
         let command = Command::new(env!("CARGO_BIN_EXE_lineside-test-publisher"));
         self.start_script(name, command, plan);
     }
 
-    /// The same by another program.
+    /// Starts one process of another program, as [`start_publishing`](Self::start_publishing) does.
     pub(crate) fn start_script(&mut self, name: &str, command: Command, mut plan: Value) {
         if plan.get("channels").is_none() {
             plan["channels"] = json!(self.channels());
@@ -147,7 +146,7 @@ impl Load {
         self.publishing.push(process);
     }
 
-    /// Every channel that a page reads, and one that none does.
+    /// Returns all channels that a page reads, and one that no page reads.
     pub(crate) fn channels(&self) -> Vec<String> {
         let mut channels: Vec<_> = self.visitors.iter().flat_map(read_by).collect();
         channels.push("unread".into());
@@ -160,21 +159,21 @@ impl Load {
         self.sidecar.as_ref().expect("a sidecar runs")
     }
 
-    /// In the page with this number somebody else signs in.
-    pub(crate) fn change_hands(&mut self, page: u64, visitor: Visitor) {
+    /// Loads a page, by its number, for another user.
+    pub(crate) fn switch_user(&mut self, page: u64, visitor: Visitor) {
         let page = usize::try_from(page).unwrap();
-        let cursor = self.marks.cursor();
+        let cursor = self.markers.cursor();
         self.browsers[page].switch(visitor.clone(), cursor);
         self.visitors[page] = visitor;
     }
 
-    /// Open descriptors of the sidecar: its sockets, but for a constant.
+    /// Number of open file descriptors of the sidecar: its sockets and a constant number of others.
     pub(crate) fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.sidecar().pid());
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    /// The sidecar's resident memory, in KiB.
+    /// Resident memory of the sidecar, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.sidecar().pid());
         let status = std::fs::read_to_string(path).unwrap();
@@ -183,11 +182,11 @@ impl Load {
         number.parse().expect(number)
     }
 
-    /// Waits until every page has heard so many publications more.
+    /// Waits until every page has received this many more messages.
     #[track_caller]
-    pub(crate) fn flows(&self, publications: u64) {
+    pub(crate) fn await_messages(&self, publications: u64) {
         let before: Vec<_> = self.browsers.iter().map(Browser::messages).collect();
-        within("publications reach every page", || {
+        within("messages reach every page", || {
             let pages = self.browsers.iter().zip(&before);
             pages
                 .clone()
@@ -196,29 +195,29 @@ impl Load {
         });
     }
 
-    /// Waits until the publishing processes have called `publish` so many times more.
+    /// Waits until the publishing processes have made this many more calls of `publish`.
     #[track_caller]
-    pub(crate) fn publishes(&self, calls: u64) {
+    pub(crate) fn await_calls(&self, calls: u64) {
         let count = || self.publishing.iter().map(Publishing::calls).sum::<u64>();
         let before = count();
-        within("there is publishing", || {
+        within("processes publish", || {
             (count() >= before + calls).then_some(())
         });
     }
 
-    /// Waits until no publishing process waits for more receipts than so many.
+    /// Waits until no publishing process has more than `count` calls without a receipt.
     #[track_caller]
-    pub(crate) fn answered(&self, but: u64) {
-        within("receipts come", || {
+    pub(crate) fn await_receipts(&self, count: u64) {
+        within("receipts arrive", || {
             let mut processes = self.publishing.iter();
-            processes.all(|it| it.unanswered() <= but).then_some(())
+            processes.all(|it| it.unanswered() <= count).then_some(())
         });
     }
 
-    /// Waits until every page is connected, in the present epoch.
+    /// Waits until every page is connected in the current epoch.
     #[track_caller]
-    pub(crate) fn all_connected(&mut self) {
-        let epoch = self.marks.publish("unread", "epoch");
+    pub(crate) fn await_connected(&mut self) {
+        let epoch = self.markers.publish("unread", "epoch");
         within("every page is connected", || {
             let pages = self.browsers.iter();
             pages
@@ -228,10 +227,10 @@ impl Load {
         });
     }
 
-    /// Waits until every page has been welcomed once more than `welcomes` says.
+    /// Waits until every page has received more welcomes than in `welcomes`.
     #[track_caller]
-    pub(crate) fn all_came_back(&self, welcomes: &[u64]) {
-        within("every page came back", || {
+    pub(crate) fn await_reconnects(&self, welcomes: &[u64]) {
+        within("every page has reconnected", || {
             let pages = self.browsers.iter().zip(welcomes);
             pages
                 .clone()
@@ -240,106 +239,108 @@ impl Load {
         });
     }
 
-    /// How often each page has been welcomed.
+    /// Number of welcomes of each page.
     pub(crate) fn welcomes(&self) -> Vec<u64> {
         self.browsers.iter().map(Browser::welcomes).collect()
     }
 
-    /// Delays all that publishers are told by longer than a publication takes to its pages, so that what happens to the
-    /// sidecar happens between delivery and ack.
-    pub(crate) fn late_acks(self) -> Self {
-        let down = Way {
-            delay: ACKS_LATE,
-            ..Way::default()
+    /// Delays everything that publishers receive by more than a delivery takes, so that faults of the sidecar happen between
+    /// delivery and ack.
+    pub(crate) fn delay_acks(self) -> Self {
+        let down = Direction {
+            delay: ACK_DELAY,
+            ..Direction::default()
         };
-        self.link.set(Ways {
+        self.link.set(Directions {
             down,
-            ..Ways::default()
+            ..Directions::default()
         });
         self
     }
 
-    /// Stops the sidecar as a debugger does, until so many calls more were made, and lets it go on or kills it.
+    /// Suspends the sidecar (SIGSTOP), and waits until `calls` more calls were made.
     #[track_caller]
     pub(crate) fn suspend(&self, calls: u64) {
         self.sidecar().signal(Signal::SIGSTOP);
-        self.publishes(calls);
+        self.await_calls(calls);
     }
 
-    pub(crate) fn wake(&self) {
+    pub(crate) fn resume(&self) {
         self.sidecar().signal(Signal::SIGCONT);
     }
 
-    /// kill -9, and a successor.
-    pub(crate) fn kill(&mut self) {
-        self.leave();
-        self.come_again();
+    /// Kills the sidecar (SIGKILL) and starts a successor.
+    pub(crate) fn kill_and_start(&mut self) {
+        self.kill();
+        self.start_sidecar();
     }
 
-    /// kill -9, and nobody in its place.
-    pub(crate) fn leave(&mut self) {
+    /// Kills the sidecar (SIGKILL).
+    pub(crate) fn kill(&mut self) {
         self.sidecar.take().expect("a sidecar runs").kill();
     }
 
-    /// SIGTERM, and a successor once it has ended.
+    /// Stops the sidecar (SIGTERM), and starts a successor after its end.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
         let mut sidecar = self.sidecar.take().expect("a sidecar runs");
         sidecar.signal(Signal::SIGTERM);
         assert_eq!(sidecar.ended().code(), Some(0), "a planned stop succeeds");
-        self.come_again();
+        self.start_sidecar();
     }
 
-    /// A successor.
-    pub(crate) fn come_again(&mut self) {
+    /// Starts a sidecar in the same place.
+    pub(crate) fn start_sidecar(&mut self) {
         let sidecar = self.place.start();
-        if self.door.is_none() {
+        if self.app_port.is_none() {
             self.web.retarget(sidecar.port);
         }
         self.sidecar = Some(sidecar);
     }
 
-    /// How the pages resumed so far: whole, and lost.
+    /// Number of connects answered with `recovered` true and false, of all pages.
     pub(crate) fn resumes(&self) -> (u64, u64) {
         let each = self.browsers.iter().map(Browser::resumes);
         each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
     }
 
-    /// Mends the network, ends the publishing, waits until every page has heard what was published last, and judges.
+    /// Ends all faults and publishing, waits until every page has received the last markers, and checks the log.
     #[track_caller]
-    pub(crate) fn settle(mut self) -> Settled {
-        self.web.set(Ways::default());
-        self.link.set(Ways::default());
+    pub(crate) fn settle(mut self) -> Report {
+        self.web.set(Directions::default());
+        self.link.set(Directions::default());
         self.web.refuse(false);
         self.link.refuse(false);
         let statuses = self.publishing.drain(..).map(Publishing::stop).collect();
-        self.all_hear_the_last();
+        self.await_last_markers();
         let pages = (0..).zip(&self.visitors);
-        let unheard = pages
-            .map(|(number, visitor)| self.record.unheard(&page_name(number), &read_by(visitor)));
-        let unheard = unheard.sum();
-        // The pages are still there: who left would be owed nothing.
+        let undelivered = pages.map(|(number, visitor)| {
+            self.record
+                .undelivered(&page_name(number), &read_by(visitor))
+        });
+        let undelivered = undelivered.sum();
+        // Pages stay open: a closed page need not receive anything.
         let counts = self.record.judge(self.what);
-        Settled {
+        Report {
             counts,
-            unheard,
+            undelivered,
             took: self.started.elapsed(),
             statuses,
         }
     }
 
-    /// Publishes a last mark to every channel, again and again for pages that a late fault of the run still cuts off.
+    /// Publishes a last marker to every channel, and repeats that for pages that a late fault still disconnects.
     #[track_caller]
-    fn all_hear_the_last(&mut self) {
+    fn await_last_markers(&mut self) {
         let channels = self.channels();
-        for round in 0..MARKINGS_MAX {
-            self.all_connected();
-            let mark = format!("last{round}");
+        for round in 0..MARKER_ROUNDS_MAX {
+            self.await_connected();
+            let marker = format!("last{round}");
             for channel in &channels {
-                self.marks.publish(channel, &mark);
+                self.markers.publish(channel, &marker);
             }
             let mut looks = 0;
-            let heard = within("every page hears the last mark or comes back", || {
+            let received = within("every page receives the last markers or reconnects", || {
                 looks += 1;
                 let all = self
                     .browsers
@@ -348,16 +349,16 @@ impl Load {
                     .all(|(page, visitor)| {
                         read_by(visitor)
                             .iter()
-                            .all(|channel| page.has_heard(&mark_id(channel, &mark)))
+                            .all(|channel| page.has_received(&marker_id(channel, &marker)))
                     });
-                // A page that came back as lost will never hear this round's.
+                // A page that reconnected as lost never receives the markers of this round.
                 (all || looks > 1_000).then_some(all)
             });
-            if heard {
+            if received {
                 return;
             }
         }
-        panic!("some page never heard the last marks");
+        panic!("a page did not receive the last markers");
     }
 }
 
@@ -365,7 +366,7 @@ fn page_name(number: usize) -> String {
     format!("page{number}")
 }
 
-/// The channels of a page.
+/// Returns the channels of a page.
 fn read_by(visitor: &Visitor) -> Vec<String> {
     let own = [format!("user:{}", visitor.user)];
     [&own, &visitor.channels[..], &visitor.subscribe[..]].concat()

@@ -1,18 +1,12 @@
-//! Real faults against real processes: the sidecar's binary, publishing processes and pages around it, a network between them
-//! that fails when told to ([`proxy`]), and kills. Everything that is published and heard goes into one log, which the
-//! history checker judges: what was lost, repeated, reordered or misdelivered, and whether anybody was deceived.
+//! Fault runs: the sidecar's binary, publishing processes and pages, with kills, stops, and a network that fails on command
+//! ([`proxy`]). All publications, messages and replies go into one log, which the history checker reads: lost, repeated,
+//! reordered and misdelivered publications, and false replies.
 //!
-//! A run waits for what it has caused, and never for time to pass: so many publications later, everybody back again. What the
-//! counts mean stands in docs/reliability.md. `LINESIDE_FAULTS_LONG` repeats everything far more often.
+//! A run waits for events (a number of publications, all pages reconnected), never for a fixed time. docs/reliability.md
+//! explains the counts. `LINESIDE_FAULTS_LONG` repeats each fault more often.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a test calls fails as the test does"
-)]
-#![expect(
-    clippy::print_stdout,
-    reason = "what was counted is what these runs are for"
-)]
+#![expect(clippy::unwrap_used, reason = "a failing call fails the test")]
+#![expect(clippy::print_stdout, reason = "the runs print their counts")]
 
 mod browser;
 mod load;

@@ -1,96 +1,96 @@
-//! Networks that fail between pages and sidecar, without anybody's fault.
+//! Network faults between pages and sidecar.
 
 use std::time::Duration;
 
 use lineside_tests::random::Random;
 
 use crate::load::Load;
-use crate::proxy::{End, Way, Ways};
+use crate::proxy::{Direction, Directions, End};
 use crate::support::{place, rounds, within};
 
-/// What a network does for a while.
+/// Temporary network fault.
 #[derive(Clone, Copy, Debug)]
-enum Blip {
-    /// Nothing passes; then everything does.
-    Pulled,
-    /// Nothing passes, and then the connection is gone.
-    PulledAndReset,
+enum Fault {
+    /// No byte passes; later all held bytes do.
+    BlackHole,
+    /// No byte passes, then a reset.
+    BlackHoleAndReset,
     Cut,
     Reset,
-    /// Nobody gets through.
+    /// New connections are refused.
     Refused,
-    /// The pages are told that nothing more comes, and may still send.
+    /// Pages read the end of the stream, and can still send.
     HalfClosed,
-    /// Everything late, a byte at a time.
+    /// Bytes pass late and one at a time.
     Sliced,
-    /// Little at a time.
+    /// Bytes pass slowly.
     Trickling,
 }
 
-const BLIPS: [Blip; 8] = [
-    Blip::Pulled,
-    Blip::PulledAndReset,
-    Blip::Cut,
-    Blip::Reset,
-    Blip::Refused,
-    Blip::HalfClosed,
-    Blip::Sliced,
-    Blip::Trickling,
+const FAULTS: [Fault; 8] = [
+    Fault::BlackHole,
+    Fault::BlackHoleAndReset,
+    Fault::Cut,
+    Fault::Reset,
+    Fault::Refused,
+    Fault::HalfClosed,
+    Fault::Sliced,
+    Fault::Trickling,
 ];
 
-/// Lets it happen until so many publications were made meanwhile.
-fn happen(blip: Blip, load: &Load, meanwhile: u64) {
-    match blip {
-        Blip::Pulled => load.web.set(Ways::pulled()),
-        Blip::PulledAndReset => {
-            load.web.set(Ways::pulled());
-            load.publishes(meanwhile);
+/// Applies a fault until `calls` more publications were made.
+fn apply(fault: Fault, load: &Load, calls: u64) {
+    match fault {
+        Fault::BlackHole => load.web.set(Directions::black_hole()),
+        Fault::BlackHoleAndReset => {
+            load.web.set(Directions::black_hole());
+            load.await_calls(calls);
             load.web.end(End::Reset);
         }
-        Blip::Cut => load.web.end(End::Cut),
-        Blip::Reset => load.web.end(End::Reset),
-        Blip::Refused => {
+        Fault::Cut => load.web.end(End::Cut),
+        Fault::Reset => load.web.end(End::Reset),
+        Fault::Refused => {
             load.web.refuse(true);
             load.web.end(End::Cut);
         }
-        Blip::HalfClosed => {
-            let down = Way {
+        Fault::HalfClosed => {
+            let down = Direction {
                 closed: true,
-                ..Way::default()
+                ..Direction::default()
             };
-            let up = Way::default();
+            let up = Direction::default();
             load.web
                 .live()
                 .iter()
-                .for_each(|it| it.set(Ways { up, down }));
+                .for_each(|it| it.set(Directions { up, down }));
         }
-        Blip::Sliced => load.web.set(Ways::both(Way {
+        Fault::Sliced => load.web.set(Directions::both(Direction {
             delay: Duration::from_millis(5),
             slice_bytes: 1,
-            ..Way::default()
+            ..Direction::default()
         })),
-        Blip::Trickling => load.web.set(Ways::both(Way {
+        Fault::Trickling => load.web.set(Directions::both(Direction {
             bytes_per_second: 4_000,
-            ..Way::default()
+            ..Direction::default()
         })),
     }
-    load.publishes(meanwhile);
-    load.web.set(Ways::default());
+    load.await_calls(calls);
+    load.web.set(Directions::default());
     load.web.refuse(false);
 }
 
 #[test]
 fn short_network_faults_lose_and_repeat_nothing() {
-    let blips = rounds(32, 200);
-    let load = Load::start("blips").browse(10).publish(3, 300);
-    let mut random = Random::new(blips);
-    for blip in BLIPS.iter().cycle().take(blips.try_into().unwrap()) {
-        happen(*blip, &load, random.between(10, 200));
-        load.flows(5);
+    let faults = rounds(32, 200);
+    let load = Load::start("faults").browse(10).publish(3, 300);
+    let mut random = Random::new(faults);
+    for fault in FAULTS.iter().cycle().take(faults.try_into().unwrap()) {
+        apply(*fault, &load, random.between(10, 200));
+        load.await_messages(5);
     }
-    let settled = load.settle();
-    settled.nothing_lost();
-    settled.print(&format!("R-05: {blips} blips of 10 pages"));
+    let report = load.settle();
+    report.assert_nothing_lost();
+    report.print(&format!("R-05: {faults} network faults of 10 pages"));
 }
 
 #[test]
@@ -98,29 +98,29 @@ fn suspended_sidecar_loses_nothing() {
     let stops = rounds(10, 60);
     let load = Load::start("suspended").browse(8).publish(3, 240);
     for _ in 0..stops {
-        load.flows(3);
+        load.await_messages(3);
         load.suspend(100);
-        load.wake();
+        load.resume();
     }
-    let settled = load.settle();
-    settled.nothing_lost();
-    settled.print(&format!("R-05: {stops} times SIGSTOP and SIGCONT"));
+    let report = load.settle();
+    report.assert_nothing_lost();
+    report.print(&format!("R-05: {stops} times SIGSTOP and SIGCONT"));
 }
 
 #[test]
 fn dead_connection_is_closed_at_both_ends() {
-    let blackhole = Way {
+    let blackhole = Direction {
         blackhole: true,
-        ..Way::default()
+        ..Direction::default()
     };
-    let passing = Way::default();
+    let passing = Direction::default();
     let dead = [
-        Ways::both(blackhole),
-        Ways {
+        Directions::both(blackhole),
+        Directions {
             up: blackhole,
             down: passing,
         },
-        Ways {
+        Directions {
             up: passing,
             down: blackhole,
         },
@@ -129,21 +129,21 @@ fn dead_connection_is_closed_at_both_ends() {
         .browse(6)
         .publish(1, 60);
     for _ in 0..rounds(1, 2) {
-        load.flows(1);
+        load.await_messages(1);
         let before = load.welcomes();
         let descriptors = load.descriptors();
         let lines = load.web.live();
-        for (line, ways) in lines.iter().zip(dead.iter().cycle()) {
-            line.set(*ways);
+        for (line, directions) in lines.iter().zip(dead.iter().cycle()) {
+            line.set(*directions);
         }
-        load.all_came_back(&before);
-        // The proxy holds the dead lines open: what the sidecar had of them it gave up by itself.
-        within("the sidecar has given up the dead lines", || {
+        load.await_reconnects(&before);
+        // The proxy holds the dead connections open, so it is the sidecar that closes its sockets.
+        within("the sidecar closes the dead connections", || {
             (load.descriptors() <= descriptors).then_some(())
         });
         lines.iter().for_each(|line| line.end(End::Cut));
     }
-    let settled = load.settle();
-    settled.nothing_lost();
-    settled.print("R-19: dead up, dead down, dead both ways");
+    let report = load.settle();
+    report.assert_nothing_lost();
+    report.print("R-19: connections dead up, down or both directions");
 }

@@ -1,7 +1,7 @@
-//! A network that fails when a test says so: it stands between the ends of TCP or Unix sockets, and passes bytes on.
+//! Proxy for TCP and Unix sockets with faults that a test sets.
 //!
-//! What goes wrong is set for each direction ([`Way`]), of one [`Connection`] or of all, those to come included; and a
-//! connection can be [ended](End) as networks end them. Nothing happens by chance: whoever wants chance draws it and says so.
+//! Faults are set for each direction ([`Direction`]), for one [`Connection`] or for all present and future ones. A test can also
+//! [end](End) a connection. The proxy makes no random choices.
 
 mod pump;
 mod tests;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use pump::pass;
 
-/// Where a socket is.
+/// Address of a socket.
 #[derive(Clone, Debug)]
 pub(crate) enum Address {
     /// A port of 127.0.0.1.
@@ -25,79 +25,81 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
-/// What happens to the bytes of one direction. The default passes them on as they come.
+/// Faults of one direction. The default has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Way {
-    /// How long each piece is held before it goes on. At most 16 KiB are under way at one time.
+pub(crate) struct Direction {
+    /// Delay of each piece. At most 16 KiB are held at a time.
     pub(crate) delay: Duration,
-    /// Trickle: no more than this many go on each second. Zero is no bound.
+    /// Maximum rate. Zero is unlimited.
     pub(crate) bytes_per_second: u32,
-    /// Slice: no write is longer than this. Zero is no bound.
+    /// Maximum size of a write. Zero is unlimited.
     pub(crate) slice_bytes: usize,
-    /// Nothing goes on, the end of the stream included, and nothing is lost: when it is lifted, what was held follows, as TCP
-    /// sends again what was not acknowledged.
+    /// Holds all bytes and the end of the stream. They pass once this is unset, as TCP retransmits unacknowledged bytes.
     pub(crate) blackhole: bool,
-    /// The connection is cut behind this many bytes of it, wherever in a frame that is. Zero is no bound.
+    /// Number of bytes after which the connection is cut. Zero is never.
     pub(crate) cut_after_bytes: u64,
-    /// Half-close: the receiver is told that nothing more comes, and nothing does.
+    /// Half-close: the receiver reads the end of the stream.
     pub(crate) closed: bool,
 }
 
-/// Both directions, as seen from whoever connected.
+/// Faults of both directions of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ways {
-    /// From who connected.
-    pub(crate) up: Way,
-    /// To who connected.
-    pub(crate) down: Way,
+pub(crate) struct Directions {
+    /// From client to server.
+    pub(crate) up: Direction,
+    /// From server to client.
+    pub(crate) down: Direction,
 }
 
-impl Ways {
-    /// The same both ways.
-    pub(crate) fn both(way: Way) -> Self {
-        Self { up: way, down: way }
+impl Directions {
+    /// The same faults in both directions.
+    pub(crate) fn both(direction: Direction) -> Self {
+        Self {
+            up: direction,
+            down: direction,
+        }
     }
 
-    /// The cable is pulled: nothing passes, and nobody is told.
-    pub(crate) fn pulled() -> Self {
-        Self::both(Way {
+    /// Black hole in both directions, as when a cable is pulled.
+    pub(crate) fn black_hole() -> Self {
+        Self::both(Direction {
             blackhole: true,
-            ..Way::default()
+            ..Direction::default()
         })
     }
 }
 
-/// How a connection is ended.
+/// End of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Both ends read the end of the stream.
     Cut,
-    /// Both ends get a RST. Unix sockets know none: there it is a cut.
+    /// Both ends receive a RST. A cut for Unix sockets, which have none.
     Reset,
 }
 
-/// One connection that passes through.
+/// Proxied connection.
 pub(crate) struct Connection {
-    ways: watch::Sender<Ways>,
+    directions: watch::Sender<Directions>,
     end: watch::Sender<Option<End>>,
 }
 
 impl Connection {
-    pub(crate) fn set(&self, ways: Ways) {
-        self.ways.send_replace(ways);
+    pub(crate) fn set(&self, directions: Directions) {
+        self.directions.send_replace(directions);
     }
 
     pub(crate) fn end(&self, end: End) {
         self.end.send_replace(Some(end));
     }
 
-    /// Neither end has it any more.
+    /// Returns true if the connection has ended.
     fn is_over(&self) -> bool {
         self.end.is_closed()
     }
 }
 
-/// The proxy; everything that passes through it ends when it is dropped.
+/// Proxy. Ends all connections on drop.
 pub(crate) struct Proxy {
     address: Address,
     shared: Arc<Shared>,
@@ -110,12 +112,12 @@ struct Shared {
 
 struct State {
     target: Address,
-    /// Of connections to come.
-    ways: Ways,
-    /// Connections to come are closed as soon as they are there.
+    /// Faults of new connections.
+    directions: Directions,
+    /// True if new connections are closed at once.
     refusing: bool,
     connections: Vec<Arc<Connection>>,
-    /// Connections so far, those that were refused not included.
+    /// Number of connections so far, without refused ones.
     accepted: u64,
 }
 
@@ -126,7 +128,7 @@ impl Shared {
 }
 
 impl Proxy {
-    /// Listens on a port of the system's choice, for a server on that port of 127.0.0.1.
+    /// Listens on a free port, for a server on port `target` of 127.0.0.1.
     pub(crate) fn tcp(target: u16) -> Self {
         let runtime = runtime();
         let listener = runtime
@@ -137,7 +139,7 @@ impl Proxy {
         let shared = Arc::clone(&proxy.shared);
         proxy.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // As servers and browsers do: what is sliced stays sliced.
+                // Keeps slices separate, as servers and browsers do.
                 client.set_nodelay(true).unwrap_or_default();
                 tokio::spawn(serve(Socket::Tcp(client), Arc::clone(&shared)));
             }
@@ -165,7 +167,7 @@ impl Proxy {
     fn new(address: Address, target: Address, runtime: Runtime) -> Self {
         let state = State {
             target,
-            ways: Ways::default(),
+            directions: Directions::default(),
             refusing: false,
             connections: Vec::new(),
             accepted: 0,
@@ -183,7 +185,7 @@ impl Proxy {
         drop(self.runtime.as_ref().map(|it| it.spawn(accepting)));
     }
 
-    /// Where to connect.
+    /// Port of the proxy.
     pub(crate) fn port(&self) -> u16 {
         match &self.address {
             Address::Tcp(port) => *port,
@@ -191,48 +193,48 @@ impl Proxy {
         }
     }
 
-    /// The server has moved: for connections to come.
+    /// Changes the port of the server for new connections.
     pub(crate) fn retarget(&self, port: u16) {
         self.shared.state().target = Address::Tcp(port);
     }
 
-    /// For all connections, those to come included.
-    pub(crate) fn set(&self, ways: Ways) {
+    /// Sets the faults of all present and future connections.
+    pub(crate) fn set(&self, directions: Directions) {
         let mut state = self.shared.state();
-        state.ways = ways;
-        state.connections.iter().for_each(|it| it.set(ways));
+        state.directions = directions;
+        state.connections.iter().for_each(|it| it.set(directions));
     }
 
-    /// Cuts connections to come behind so many bytes of what they send up or get down, zero being never.
+    /// Cuts new connections after a number of bytes up or down. Zero is never.
     pub(crate) fn cut_next_after(&self, up_bytes: u64, down_bytes: u64) {
-        let after = |cut_after_bytes| Way {
+        let after = |cut_after_bytes| Direction {
             cut_after_bytes,
-            ..Way::default()
+            ..Direction::default()
         };
-        self.shared.state().ways = Ways {
+        self.shared.state().directions = Directions {
             up: after(up_bytes),
             down: after(down_bytes),
         };
     }
 
-    /// Closes connections to come as soon as they are there, or stops doing that.
+    /// Sets whether new connections are closed at once.
     pub(crate) fn refuse(&self, refusing: bool) {
         self.shared.state().refusing = refusing;
     }
 
-    /// Ends all that there are.
+    /// Ends all open connections.
     pub(crate) fn end(&self, end: End) {
         self.live().iter().for_each(|it| it.end(end));
     }
 
-    /// Those that are open, the oldest first.
+    /// Returns the open connections, the oldest first.
     pub(crate) fn live(&self) -> Vec<Arc<Connection>> {
         let mut state = self.shared.state();
         state.connections.retain(|it| !it.is_over());
         state.connections.clone()
     }
 
-    /// How many have passed through so far.
+    /// Number of connections so far, without refused ones.
     pub(crate) fn accepted(&self) -> u64 {
         self.shared.state().accepted
     }
@@ -255,13 +257,13 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// Either kind, so that one function passes both on.
+/// Socket of either kind.
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// Brings one client to the target. A target that is not there closes the connection, as a proxy does.
+/// Connects a client to the target. Closes the client if the target cannot be reached.
 async fn serve(client: Socket, shared: Arc<Shared>) {
     let target = {
         let state = shared.state();
@@ -276,8 +278,8 @@ async fn serve(client: Socket, shared: Arc<Shared>) {
                 return;
             };
             server.set_nodelay(true).unwrap_or_default();
-            if let Some((client, server)) = follow(client, server, &shared).await {
-                // A socket that is closed without lingering sends RST instead of FIN.
+            if let Some((client, server)) = forward(client, server, &shared).await {
+                // Closing without lingering sends RST instead of FIN.
                 for socket in [client, server] {
                     socket.set_zero_linger().unwrap_or_default();
                 }
@@ -285,25 +287,29 @@ async fn serve(client: Socket, shared: Arc<Shared>) {
         }
         (Socket::Unix(client), Address::Unix(path)) => {
             if let Ok(server) = UnixStream::connect(path).await {
-                drop(follow(client, server, &shared).await);
+                drop(forward(client, server, &shared).await);
             }
         }
-        (Socket::Tcp(_) | Socket::Unix(_), target) => panic!("{target:?} is of another kind"),
+        (Socket::Tcp(_) | Socket::Unix(_), target) => {
+            panic!("{target:?} is no address of this kind of socket")
+        }
     }
 }
 
-/// Lists the connection, and passes its bytes on until it is over. Gives both sockets back when they are to be reset.
-async fn follow<S>(client: S, server: S, shared: &Shared) -> Option<(S, S)>
+/// Registers a connection and forwards its bytes until it ends. Returns both sockets if they must be reset.
+async fn forward<S>(client: S, server: S, shared: &Shared) -> Option<(S, S)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (ended, ending) = {
+    let (directions_seen, end_seen) = {
         let mut state = shared.state();
-        let (ways, ways_seen) = watch::channel(state.ways);
+        let (directions, directions_seen) = watch::channel(state.directions);
         let (end, end_seen) = watch::channel(None);
-        state.connections.push(Arc::new(Connection { ways, end }));
+        state
+            .connections
+            .push(Arc::new(Connection { directions, end }));
         state.accepted += 1;
-        (ways_seen, end_seen)
+        (directions_seen, end_seen)
     };
-    pass(client, server, ended, ending).await
+    pass(client, server, directions_seen, end_seen).await
 }

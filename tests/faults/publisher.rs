@@ -1,22 +1,21 @@
-//! A process that publishes under load, for fault runs to kill: `lineside-publisher` as the gem has it, in as many threads as
-//! its plan says. It writes the log of what it does, a line each, before and after each call: a line that is missing is a
-//! call that a kill cut short. Each thread is a publisher of its own there, `<name>.<thread>`: of calls in two threads none is
-//! the earlier one.
+//! Publishing process of the fault runs: `lineside-publisher`, as in the gem, with the number of threads in its plan. It logs
+//! each call before and after it is made: a missing second line is a call that a kill interrupted. Each thread has a publisher name of its
+//! own, `<name>.<thread>`, because calls of different threads have no order.
 //!
 //! ```text
 //! lineside-test-publisher '{"link":"/tmp/x.sock","name":"p1","channels":["a"],"threads":2,"per_second":100}'
-//! ← {"event":"sent","publisher":"p1.0","sequence":1,…}       lines of the log
-//! ← {"done":0}                                               that thread has made all its calls
-//! → stop                                                     publishes no more, and waits until all has been dealt with
-//! ← {"flushed":true,"accepted":…,"dropped_full":…,…}         then it ends
+//! ← {"event":"sent","publisher":"p1.0","sequence":1,…}       log lines
+//! ← {"done":0}                                               thread 0 has made all its calls
+//! → stop                                                     stops publishing and waits for all acks
+//! ← {"flushed":true,"accepted":…,"dropped_full":…,…}         counts, before the process ends
 //! ```
 //!
-//! It also ends, at once, with its standard input: with whoever started it.
+//! The process ends at once when its standard input is closed, so that it does not outlive the test.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a part of a test, which tells what it does on its standard output"
+    reason = "a test program that logs to standard output"
 )]
 
 use std::io::BufRead;
@@ -29,29 +28,28 @@ use lineside_publisher::{Flushed, Outcome, PublishOptions, Publisher, Sequence, 
 use lineside_tests::history::{Event, Item};
 use serde_json::{Value, json};
 
-/// No sidecar of these tests is away for so long.
+/// Longest wait for the final flush and for a receipt.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
 
 struct Plan {
     name: String,
     channels: Vec<String>,
     threads: u64,
-    /// Calls of each thread a second; zero is as fast as it can.
+    /// Calls of each thread per second. Zero is unlimited.
     per_second: u32,
-    /// The number of each thread's first call, from 1.
+    /// Number of each thread's first call, from 1.
     first: u64,
-    /// Calls of each thread; zero is until it is stopped.
+    /// Calls of each thread. Zero is until `stop`.
     calls: u64,
-    /// Whether each publication lands once, under an id that begins with this name: with that of a process that is gone, what
-    /// that one had tried is tried again.
+    /// Prefix of the `once` ids. A process with the prefix of a killed one retries its calls.
     once: Option<String>,
-    /// Whether each publication asks for its receipt.
+    /// True if each publication asks for a receipt.
     receipts: bool,
-    /// Bytes of each payload beside the id.
+    /// Padding of each payload, in bytes.
     padding_bytes: usize,
 }
 
-/// A call whose answer is awaited: the thread's publisher, its call, and its number on the link.
+/// Call without an answer: publisher name, number of the call, sequence on the link.
 type Awaited = (String, u64, Sequence);
 
 fn main() {
@@ -80,9 +78,9 @@ fn main() {
 
 fn run(publisher: &Publisher, plan: &Plan) {
     let stopped = AtomicBool::new(false);
-    let (awaited, awaits) = channel();
+    let (awaited, answers_due) = channel();
     let last_calls: Vec<(String, u64)> = thread::scope(|scope| {
-        let answers = scope.spawn(move || tell_answers(publisher, awaits));
+        let answers = scope.spawn(move || log_answers(publisher, answers_due));
         let calls: Vec<_> = (0..plan.threads)
             .map(|thread| {
                 let awaited = awaited.clone();
@@ -107,7 +105,7 @@ fn run(publisher: &Publisher, plan: &Plan) {
     let complete = flushed == Flushed::Done && status.dropped_aged == 0;
     if complete && let Some(cursor) = publisher.cursor() {
         for (publisher, through) in last_calls {
-            tell(&Event::Acked {
+            log(&Event::Acked {
                 publisher,
                 through,
                 cursor: cursor.to_string(),
@@ -124,12 +122,12 @@ fn run(publisher: &Publisher, plan: &Plan) {
     );
 }
 
-/// Writes a line of the log.
-fn tell(event: &Event) {
+/// Writes a log line.
+fn log(event: &Event) {
     println!("{}", serde_json::to_string(event).unwrap());
 }
 
-/// The calls of one thread; gives its name and the number of its last call.
+/// Makes the calls of one thread. Returns its publisher name and the number of its last call.
 fn publish(
     publisher: &Publisher,
     plan: &Plan,
@@ -164,7 +162,7 @@ fn publish_one(publisher: &Publisher, plan: &Plan, thread: u64, number: u64) -> 
     let channel = &plan.channels[usize::try_from((number + thread) % places).unwrap()];
     let once = plan.once.as_ref();
     let once = once.map(|name| format!("{name}.{thread}.{number}"));
-    tell(&Event::Sent {
+    log(&Event::Sent {
         publisher: name.clone(),
         sequence: number,
         items: vec![Item {
@@ -182,7 +180,7 @@ fn publish_one(publisher: &Publisher, plan: &Plan, thread: u64, number: u64) -> 
     let payload = json!({"id": id, "padding": padding}).to_string();
     let accepted = publisher.publish(channel, payload.as_bytes(), options).ok();
     if accepted.is_none() {
-        tell(&Event::Declined {
+        log(&Event::Declined {
             publisher: name,
             sequence: number,
         });
@@ -190,20 +188,20 @@ fn publish_one(publisher: &Publisher, plan: &Plan, thread: u64, number: u64) -> 
     accepted
 }
 
-/// Tells the answer to each frame that asked for one, in the order of the calls.
-fn tell_answers(on: &Publisher, awaits: Receiver<Awaited>) {
+/// Logs the answers to calls with a receipt, in the order of the calls.
+fn log_answers(on: &Publisher, answers_due: Receiver<Awaited>) {
     let waiter = Waiter::new().unwrap();
-    for (publisher, sequence, number) in awaits {
+    for (publisher, sequence, number) in answers_due {
         let event = match on.wait_receipt(number, Instant::now() + FLUSH_MAX, &waiter) {
             Outcome::Receipt { cursor, duplicate } => {
                 let cursor = cursor.to_string();
-                tell(&Event::Receipt {
+                log(&Event::Receipt {
                     publisher: publisher.clone(),
                     sequence,
                     cursor: cursor.clone(),
                     duplicate,
                 });
-                // Frames are answered in their order: with this one, all before it.
+                // Frames are answered in order, so this acks all earlier ones.
                 Event::Acked {
                     publisher,
                     through: sequence,
@@ -218,9 +216,9 @@ fn tell_answers(on: &Publisher, awaits: Receiver<Awaited>) {
                 publisher,
                 sequence,
             },
-            // Its fate is open, or told by the flush.
+            // Unknown, or covered by the final flush.
             Outcome::TimedOut | Outcome::Interrupted => continue,
         };
-        tell(&event);
+        log(&event);
     }
 }

@@ -1,4 +1,4 @@
-//! A publishing process (`publisher.rs`) from the outside.
+//! Control of a publishing process (`publisher.rs`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -14,19 +14,19 @@ use serde_json::{Value, json};
 use crate::record::{Event, Record};
 use crate::support::within;
 
-/// One process under load; killed when it is dropped.
+/// Running publishing process; killed on drop.
 pub(crate) struct Publishing {
     name: String,
     threads: u64,
     child: Child,
     record: Record,
-    told: Arc<Mutex<Told>>,
+    counts: Arc<Mutex<Counts>>,
     reader: Option<JoinHandle<()>>,
 }
 
-/// What it has said beside the lines of the log.
+/// Counts from the output of the process.
 #[derive(Default)]
-struct Told {
+struct Counts {
     calls: u64,
     declined: u64,
     receipts: u64,
@@ -35,7 +35,7 @@ struct Told {
 }
 
 impl Publishing {
-    /// Starts a process that does what `publisher.rs` describes, with this plan beside its name and the link.
+    /// Starts a process as `publisher.rs` describes. Adds its name and the link to the plan.
     pub(crate) fn start(
         mut command: Command,
         name: &str,
@@ -51,13 +51,13 @@ impl Publishing {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let told = Arc::new(Mutex::new(Told::default()));
+        let counts = Arc::new(Mutex::new(Counts::default()));
         let output = BufReader::new(child.stdout.take().unwrap());
         let reader = std::thread::spawn({
-            let (told, record) = (Arc::clone(&told), record.clone());
+            let (counts, record) = (Arc::clone(&counts), record.clone());
             move || {
                 for line in output.lines() {
-                    note(&line.unwrap(), &record, &mut told.lock().unwrap());
+                    note(&line.unwrap(), &record, &mut counts.lock().unwrap());
                 }
             }
         });
@@ -66,31 +66,31 @@ impl Publishing {
             threads: plan["threads"].as_u64().unwrap_or(1),
             child,
             record: record.clone(),
-            told,
+            counts,
             reader: Some(reader),
         }
     }
 
-    /// Calls of `publish` so far.
+    /// Number of calls of `publish` so far.
     pub(crate) fn calls(&self) -> u64 {
-        self.told.lock().unwrap().calls
+        self.counts.lock().unwrap().calls
     }
 
-    /// Calls that were answered with false.
+    /// Number of calls for which `publish` returned false.
     pub(crate) fn declined(&self) -> u64 {
-        self.told.lock().unwrap().declined
+        self.counts.lock().unwrap().declined
     }
 
-    /// Calls whose receipt is still to come, of a process that asks for them.
+    /// Number of calls without a receipt, for a process that asks for receipts.
     pub(crate) fn unanswered(&self) -> u64 {
-        let told = self.told.lock().unwrap();
-        told.calls - told.declined - told.receipts
+        let counts = self.counts.lock().unwrap();
+        counts.calls - counts.declined - counts.receipts
     }
 
     /// Waits until each thread has made all the calls of its plan.
-    pub(crate) fn done(&self) {
+    pub(crate) fn await_done(&self) {
         within(&format!("{} makes all its calls", self.name), || {
-            (self.told.lock().unwrap().done == self.threads).then_some(())
+            (self.counts.lock().unwrap().done == self.threads).then_some(())
         });
     }
 
@@ -98,18 +98,18 @@ impl Publishing {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Publishes no more. Gives its counts when all that it has published was dealt with.
+    /// Stops publishing. Returns the counts of the process after its final flush.
     pub(crate) fn stop(mut self) -> Value {
         let mut orders = self.child.stdin.take().unwrap();
         orders.write_all(b"stop\n").unwrap();
         self.ended();
-        let status = self.told.lock().unwrap().status.take();
-        let status = status.expect("it tells how it ended");
+        let status = self.counts.lock().unwrap().status.take();
+        let status = status.expect("the process prints its counts");
         assert_eq!(status["flushed"], true, "{}: {status}", self.name);
         status
     }
 
-    /// kill -9.
+    /// Kills the process (SIGKILL).
     pub(crate) fn kill(mut self) {
         self.signal(Signal::SIGKILL);
         assert_eq!(self.ended(), Some(9));
@@ -120,7 +120,7 @@ impl Publishing {
         }
     }
 
-    /// Waits for its end and for the last line that it wrote; gives the signal that ended it.
+    /// Waits for the end of the process and of its output. Returns the signal that ended it.
     fn ended(&mut self) -> Option<i32> {
         let status = within(&format!("{} ends", self.name), || {
             self.child.try_wait().unwrap()
@@ -139,18 +139,18 @@ impl Drop for Publishing {
     }
 }
 
-/// Takes in one line of its output. One that a kill cut short is nothing.
-fn note(line: &str, record: &Record, told: &mut Told) {
+/// Reads one line of output. Ignores a line cut short by a kill.
+fn note(line: &str, record: &Record, counts: &mut Counts) {
     let Ok(value) = serde_json::from_str::<Value>(line) else {
         return;
     };
     match value["event"].as_str() {
-        Some("sent") => told.calls += 1,
-        Some("declined") => told.declined += 1,
-        Some("receipt") => told.receipts += 1,
+        Some("sent") => counts.calls += 1,
+        Some("declined") => counts.declined += 1,
+        Some("receipt") => counts.receipts += 1,
         Some(_) => {}
-        None if value.get("done").is_some() => told.done += 1,
-        None => told.status = Some(value.clone()),
+        None if value.get("done").is_some() => counts.done += 1,
+        None => counts.status = Some(value.clone()),
     }
     if value.get("event").is_some() {
         record.push(serde_json::from_value(value).expect(line));

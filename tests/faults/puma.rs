@@ -1,4 +1,4 @@
-//! A Rails app under load: real Puma workers through the built gem, killed, ended and stopped while they publish.
+//! Rails app on Puma with the built gem: workers are killed, stopped and suspended while they publish.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use lineside_tests::history::Item;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -17,7 +16,7 @@ use crate::record::{Event, Record};
 use crate::ruby::ruby;
 use crate::support::{PATIENCE, rounds, within};
 
-/// `workers` of `app/puma.rb`.
+/// Number of workers in `app/puma.rb`.
 const WORKERS: usize = 3;
 
 #[test]
@@ -25,14 +24,14 @@ fn publications_confirmed_to_requests_arrive_though_puma_workers_end() {
     let faults = rounds(12, 100);
     let mut load = Load::start("puma");
     let puma = Puma::start(&load);
-    // Pages come by the app's port: Puma hands their sockets over.
-    load.through(puma.port);
+    // Pages connect through the app: Puma hands their sockets over.
+    load.connect_through(puma.port);
     load = load.browse(6);
     let requests: Vec<_> = (0..8)
         .map(|number| Requests::start(number, puma.port, &load))
         .collect();
     for round in 0..faults {
-        load.flows(3);
+        load.await_messages(3);
         let before = load.welcomes();
         let worker = puma.workers()[usize::try_from(round).unwrap() % WORKERS];
         match round % 3 {
@@ -40,23 +39,23 @@ fn publications_confirmed_to_requests_arrive_though_puma_workers_end() {
             1 => puma.end(worker, Signal::SIGTERM),
             _ => {
                 signal(worker, Signal::SIGSTOP);
-                load.flows(3);
+                load.await_messages(3);
                 signal(worker, Signal::SIGCONT);
             }
         }
-        load.flows(3);
-        assert_eq!(load.welcomes(), before, "no page loses its socket with it");
+        load.await_messages(3);
+        assert_eq!(load.welcomes(), before, "no page loses its socket");
         if round % 4 == 3 {
             load.restart();
-            load.all_connected();
+            load.await_connected();
         }
     }
     let unanswered: u64 = requests.into_iter().map(Requests::stop).sum();
-    let settled = load.settle();
-    settled.nothing_lost();
-    assert!(unanswered > 0, "some request was cut off");
-    settled.print(&format!(
-        "R-17: {faults} Puma workers killed, ended or stopped for a while, {unanswered} requests without an answer"
+    let report = load.settle();
+    report.assert_nothing_lost();
+    assert!(unanswered > 0, "no request was interrupted");
+    report.print(&format!(
+        "R-17: {faults} Puma workers killed, stopped or suspended, {unanswered} requests without a response"
     ));
 }
 
@@ -64,7 +63,7 @@ fn signal(process: i32, signal: Signal) {
     kill(Pid::from_raw(process), signal).unwrap();
 }
 
-/// A cluster; killed when it is dropped.
+/// Puma cluster; killed on drop.
 struct Puma {
     port: u16,
     master: Child,
@@ -90,13 +89,13 @@ impl Puma {
             let (_, port) = line.split_once("Listening on http://127.0.0.1:")?;
             Some(port.trim().parse().unwrap())
         });
-        // Whatever else it says is read, so that it never waits for that.
+        // Reads the rest of the output, so that Puma never blocks on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let puma = Self {
-            port: port.expect("Puma says where it listens"),
+            port: port.expect("Puma prints its port"),
             master,
         };
-        puma.has_all_workers();
+        puma.await_workers();
         puma
     }
 
@@ -110,19 +109,19 @@ impl Puma {
             .collect()
     }
 
-    fn has_all_workers(&self) {
+    fn await_workers(&self) {
         within("Puma has all its workers", || {
             (self.workers().len() == WORKERS).then_some(())
         });
     }
 
-    /// Ends a worker by that signal; the master forks another.
+    /// Ends a worker with a signal, and waits until the master has forked another.
     fn end(&self, worker: i32, by: Signal) {
         signal(worker, by);
-        within("the worker is gone", || {
+        within("the worker ends", || {
             (!self.workers().contains(&worker)).then_some(())
         });
-        self.has_all_workers();
+        self.await_workers();
     }
 }
 
@@ -132,13 +131,13 @@ impl Drop for Puma {
         self.master.kill().unwrap();
         self.master.wait().unwrap();
         for worker in workers {
-            // It may have noticed by itself.
+            // The worker may have ended already.
             kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap_or_default();
         }
     }
 }
 
-/// One client of the app, which publishes by one request after the other.
+/// Client of the app that publishes with one request at a time.
 struct Requests {
     stopping: Arc<AtomicBool>,
     unanswered: Arc<AtomicU64>,
@@ -150,7 +149,7 @@ impl Requests {
         let stopping = Arc::new(AtomicBool::new(false));
         let unanswered = Arc::new(AtomicU64::new(0));
         let mut channels = load.channels();
-        // A user's is no name to publish to, and `publish_to` gives no receipt.
+        // `publish` refuses user channels, and `publish_to` returns no receipt.
         channels.retain(|channel| !channel.starts_with("user:"));
         let client = Client {
             port,
@@ -175,7 +174,7 @@ impl Requests {
         }
     }
 
-    /// Gives how many requests were never answered.
+    /// Stops the client. Returns the number of requests without a response.
     fn stop(self) -> u64 {
         self.stopping.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
@@ -190,47 +189,28 @@ struct Client {
 }
 
 impl Client {
-    /// Publishes until a request is not answered: whether that one landed, and when, nobody can know, so what comes after it is
-    /// the log's another publisher. False when it was stopped before.
+    /// Publishes until a request gets no response. Its publication may or may not be delivered, so the caller continues under
+    /// another publisher name. Returns false if the client was stopped.
     fn publish_on(&self, publisher: &str, stopping: &AtomicBool) -> bool {
         let mut sequence = 0;
         while !stopping.load(Ordering::Relaxed) {
             sequence += 1;
             let channel = &self.channels[usize::try_from(sequence).unwrap() % self.channels.len()];
             let id = format!("{publisher}.{sequence}");
-            self.record.push(Event::Sent {
-                publisher: publisher.into(),
-                sequence,
-                items: vec![Item {
-                    channel: channel.clone(),
-                    id: id.clone(),
-                }],
-                once: None,
-                known: None,
-            });
+            self.record.sent(publisher, sequence, channel, &id);
             let Some(cursor) = request(self.port, &format!("/publish/{channel}/{id}")) else {
                 self.record.push(Event::Gone {
                     publisher: publisher.into(),
                 });
                 return true;
             };
-            self.record.push(Event::Receipt {
-                publisher: publisher.into(),
-                sequence,
-                cursor: cursor.clone(),
-                duplicate: false,
-            });
-            self.record.push(Event::Acked {
-                publisher: publisher.into(),
-                through: sequence,
-                cursor,
-            });
+            self.record.receipt(publisher, sequence, &cursor, false);
         }
         false
     }
 }
 
-/// The cursor in the answer, if there is one.
+/// Sends a request. Returns the cursor in the response, if there is one.
 fn request(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;

@@ -1,80 +1,75 @@
-//! The log of one run, for the history checker: everybody writes into it, and at the end it is judged.
+//! Log of one run for the history checker.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use lineside_tests::history::{Counts, judge};
+use lineside_tests::history::{Counts, Item, judge};
 use serde_json::Value;
 
 pub(crate) use lineside_tests::history::Event;
 
-/// Findings of one run that are shown; there is rarely a second cause.
+/// Maximum number of findings in a failure message.
 const FINDINGS_SHOWN_MAX: usize = 10;
 
-/// Cheap to clone; all clones are one log.
+/// Shared log. Clones write to the same log.
 #[derive(Clone, Default)]
 pub(crate) struct Record(Arc<Mutex<Vec<Event>>>);
 
 impl Record {
-    /// Begins the ids of publications that a test waits for.
-    pub(crate) const MARK: &str = "mark.";
+    /// Prefix of the ids of markers.
+    pub(crate) const MARKER: &str = "marker.";
 
     pub(crate) fn push(&self, event: Event) {
         self.0.lock().unwrap().push(event);
     }
 
-    /// What the sidecar said to a page.
-    pub(crate) fn heard(&self, browser: &str, envelope: &Value) {
-        let browser = browser.to_owned();
-        let text = |name: &str| envelope[name].as_str().expect(name).to_owned();
-        let texts = |name: &str| {
-            envelope[name].as_array().map(|all| {
-                all.iter()
-                    .map(|it| it.as_str().unwrap().to_owned())
-                    .collect()
-            })
-        };
-        let event = match envelope["type"].as_str().expect("a type") {
-            "welcome" => Event::Welcome {
-                browser,
-                channels: texts("channels").expect("channels"),
-                cursor: text("cursor"),
-                recovered: envelope["recovered"].as_bool(),
-                lost: texts("lost"),
-            },
-            "message" => Event::Message {
-                browser,
-                channel: text("channel"),
-                cursor: text("cursor"),
-                id: envelope["data"]["id"].as_str().expect("an id").to_owned(),
-                resent: envelope["resent"] == true,
-            },
-            "caught_up" => Event::CaughtUp {
-                browser,
-                cursor: text("cursor"),
-                channel: envelope["channel"].as_str().map(ToOwned::to_owned),
-            },
-            "ping" => Event::Ping {
-                browser,
-                cursor: text("cursor"),
-            },
-            // Says nothing of what was or will be delivered; the end itself is noted by who notices it.
-            _ => return,
-        };
-        self.push(event);
+    /// Records an envelope that a page received.
+    pub(crate) fn received(&self, browser: &str, envelope: &Value) {
+        if let Some(event) = Event::from_envelope(browser, envelope) {
+            self.push(event);
+        }
     }
 
-    /// Publications to these channels that this page has never heard, without the checker's help: of those that were accepted
-    /// by publishers that are still there.
-    pub(crate) fn unheard(&self, page: &str, channels: &[String]) -> u64 {
+    /// Records a call of `publish` with one item.
+    pub(crate) fn sent(&self, publisher: &str, sequence: u64, channel: &str, id: &str) {
+        self.push(Event::Sent {
+            publisher: publisher.into(),
+            sequence,
+            items: vec![Item {
+                channel: channel.into(),
+                id: id.into(),
+            }],
+            once: None,
+            known: None,
+        });
+    }
+
+    /// Records a receipt, which acks all earlier calls too.
+    pub(crate) fn receipt(&self, publisher: &str, sequence: u64, cursor: &str, duplicate: bool) {
+        self.push(Event::Receipt {
+            publisher: publisher.into(),
+            sequence,
+            cursor: cursor.into(),
+            duplicate,
+        });
+        self.push(Event::Acked {
+            publisher: publisher.into(),
+            through: sequence,
+            cursor: cursor.into(),
+        });
+    }
+
+    /// Counts the accepted publications to these channels that a page did not receive, without those of ended publishers.
+    /// Independent of the checker.
+    pub(crate) fn undelivered(&self, page: &str, channels: &[String]) -> u64 {
         let events = self.0.lock().unwrap();
-        let mut heard = HashSet::new();
-        let mut void = HashSet::new();
+        let mut received = HashSet::new();
+        let mut not_published = HashSet::new();
         let mut gone = HashSet::new();
         for event in events.iter() {
             match event {
-                Event::Message { browser, id, .. } if browser == page => drop(heard.insert(id)),
+                Event::Message { browser, id, .. } if browser == page => drop(received.insert(id)),
                 Event::Declined {
                     publisher,
                     sequence,
@@ -87,7 +82,7 @@ impl Record {
                     publisher,
                     sequence,
                 } => {
-                    void.insert((publisher, sequence));
+                    not_published.insert((publisher, sequence));
                 }
                 Event::Receipt {
                     publisher,
@@ -95,7 +90,7 @@ impl Record {
                     duplicate: true,
                     ..
                 } => {
-                    void.insert((publisher, sequence));
+                    not_published.insert((publisher, sequence));
                 }
                 Event::Gone { publisher } => drop(gone.insert(publisher)),
                 _ => {}
@@ -109,20 +104,20 @@ impl Record {
                 ..
             } => {
                 !gone.contains(publisher)
-                    && !void.contains(&(publisher, sequence))
+                    && !not_published.contains(&(publisher, sequence))
                     && items
                         .iter()
-                        .any(|it| channels.contains(&it.channel) && !heard.contains(&it.id))
+                        .any(|it| channels.contains(&it.channel) && !received.contains(&it.id))
             }
             _ => false,
         });
         u64::try_from(missing.count()).unwrap()
     }
 
-    /// Nothing more will happen: says what was counted.
+    /// Checks the log. Returns its counts.
     ///
     /// # Panics
-    /// When a promise was broken, with the lines that show it; the whole log is kept in a file.
+    /// Panics if a promise was broken, with the findings and the path of the whole log.
     #[track_caller]
     pub(crate) fn judge(&self, what: &str) -> Counts {
         let mut events = std::mem::take(&mut *self.0.lock().unwrap());
@@ -140,7 +135,7 @@ impl Record {
             writeln!(shown, "{finding}").unwrap();
         }
         panic!(
-            "{} promises were broken; the log is {}\n{shown}",
+            "{} findings; the log is {}\n{shown}",
             judgement.findings.len(),
             path.display()
         );

@@ -1,4 +1,4 @@
-//! Planned restarts under load: the same epoch goes on, and nobody loses anything.
+//! Planned restarts under load: the epoch stays, and nothing is lost.
 
 use crate::load::Load;
 use crate::support::rounds;
@@ -9,30 +9,30 @@ fn planned_restarts_lose_repeat_and_reorder_nothing() {
     let mut load = Load::start("restarts")
         .browse(12)
         .publish(3, 240)
-        .late_acks();
+        .delay_acks();
     let epoch = load.browsers[0].epoch();
     for _ in 0..restarts {
-        load.flows(3);
-        // The sidecar keeps 256 answers of a process for when their frames come again.
-        load.answered(100);
+        load.await_messages(3);
+        // The sidecar keeps 256 receipts of a publisher for retransmitted frames.
+        load.await_receipts(100);
         load.restart();
-        load.all_connected();
+        load.await_connected();
     }
-    assert_eq!(load.browsers[0].epoch(), epoch, "the epoch goes on");
+    assert_eq!(load.browsers[0].epoch(), epoch, "the epoch stays the same");
     let each: Vec<_> = load.browsers.iter().map(|page| page.resumes().0).collect();
-    let settled = load.settle();
-    settled.nothing_lost();
+    let report = load.settle();
+    report.assert_nothing_lost();
     assert!(
         each.iter().all(|recovered| *recovered >= restarts),
-        "each page resumes whole after each restart: {each:?}"
+        "each page is recovered after each restart: {each:?}"
     );
     assert_eq!(
-        settled.total("dropped_aged") + settled.total("dropped_full"),
+        report.total("dropped_aged") + report.total("dropped_full"),
         0
     );
     assert!(
-        settled.total("resent") > 0,
-        "some acks did not arrive before the stop, and the successor knew what it had"
+        report.total("resent") > 0,
+        "some acks arrive after the stop, and their frames are deduplicated"
     );
-    settled.print(&format!("R-15: {restarts} planned restarts"));
+    report.print(&format!("R-15: {restarts} planned restarts"));
 }

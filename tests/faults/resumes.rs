@@ -1,4 +1,4 @@
-//! Pages that lose their connection and resume: whole, or told that they are not.
+//! Pages that lose their connection and resume.
 
 use lineside_tests::random::Random;
 
@@ -8,7 +8,7 @@ use crate::support::{place, rounds, within};
 
 #[test]
 fn resume_replays_the_whole_gap_or_reports_lost() {
-    /// Of each channel; gaps are up to twice that.
+    /// History of each channel, in publications. Gaps are up to twice that.
     const HISTORY: u64 = 12;
     let gaps = rounds(100, 400);
     let narrow = place().with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", HISTORY);
@@ -16,21 +16,21 @@ fn resume_replays_the_whole_gap_or_reports_lost() {
     let channels = u64::try_from(load.channels().len()).unwrap();
     let mut random = Random::new(gaps);
     for _ in 0..gaps {
-        load.all_connected();
+        load.await_connected();
         let before = load.welcomes();
         load.web.refuse(true);
         load.web.end(*random.pick(&[End::Cut, End::Reset]).unwrap());
-        load.publishes(random.between(0, 2 * HISTORY * channels));
+        load.await_calls(random.between(0, 2 * HISTORY * channels));
         load.web.refuse(false);
-        load.all_came_back(&before);
+        load.await_reconnects(&before);
     }
-    let settled = load.settle();
+    let report = load.settle();
     assert!(
-        settled.counts.recovered > 0 && settled.counts.lost > 0,
-        "both ways to resume were taken: {:?}",
-        settled.counts
+        report.counts.recovered > 0 && report.counts.lost > 0,
+        "some channels are recovered and some lost: {:?}",
+        report.counts
     );
-    settled.print(&format!("R-03: {gaps} gaps of 8 pages"));
+    report.print(&format!("R-03: {gaps} gaps of 8 pages"));
 }
 
 #[test]
@@ -40,21 +40,21 @@ fn switch_from_replay_to_live_has_no_gap_and_no_overlap() {
     let mut random = Random::new(cuts);
     for _ in 0..cuts {
         let before = load.welcomes();
-        // Some in the middle of a replay, some before their welcome.
+        // Some cuts are within a replay, some before the welcome.
         load.web.end(*random.pick(&[End::Cut, End::Reset]).unwrap());
-        load.publishes(random.between(0, 60));
+        load.await_calls(random.between(0, 60));
         if !random.percent(25) {
-            load.all_came_back(&before);
+            load.await_reconnects(&before);
         }
     }
-    let settled = load.settle();
-    settled.nothing_lost();
-    settled.print(&format!("R-04: {cuts} cuts of 10 pages"));
+    let report = load.settle();
+    report.assert_nothing_lost();
+    report.print(&format!("R-04: {cuts} cuts of 10 pages"));
 }
 
 #[test]
 fn page_resumes_only_after_cursors_that_it_received() {
-    // Connections that are cut behind any byte of what they say: half an envelope, half a welcome.
+    // Connections are cut after any byte the page receives, within an envelope or a welcome.
     const FIRST: u64 = 6;
     let cuts = rounds(200, 2_000);
     let load = Load::start("cursors").browse(FIRST).publish(2, 300);
@@ -65,11 +65,11 @@ fn page_resumes_only_after_cursors_that_it_received() {
         if before == FIRST {
             load.web.end(End::Cut);
         }
-        within("a page comes back", || {
+        within("a page reconnects", || {
             (load.web.accepted() > before).then_some(())
         });
     }
-    let settled = load.settle();
-    settled.nothing_lost();
-    settled.print(&format!("R-21: {cuts} cuts behind any byte, of 6 pages"));
+    let report = load.settle();
+    report.assert_nothing_lost();
+    report.print(&format!("R-21: {cuts} cuts after any byte, of 6 pages"));
 }

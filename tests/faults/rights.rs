@@ -1,4 +1,4 @@
-//! Who may read what, while pages come and go and change hands.
+//! Grants, while pages reconnect and change users.
 
 use lineside_tests::random::Random;
 
@@ -7,12 +7,12 @@ use crate::load::Load;
 use crate::proxy::End;
 use crate::support::rounds;
 
-/// Users and rooms to draw from; each visitor may read only a part.
+/// Number of users and rooms. Each visitor may read only some.
 const USERS: u64 = 6;
 const ROOMS: u64 = 8;
 
-/// Somebody with grants by chance: exact names, a prefix, or neither.
-fn somebody(random: &mut Random) -> Visitor {
+/// Returns a visitor with random grants: exact names, a prefix, or neither.
+fn random_visitor(random: &mut Random) -> Visitor {
     let mut draw = |count: u64| {
         let rooms = (0..count).map(|_| random.between(0, ROOMS - 1));
         let mut rooms: Vec<_> = rooms.map(|room| format!("room:{room}")).collect();
@@ -40,10 +40,10 @@ fn page_receives_only_channels_that_it_may_read() {
     let mut random = Random::new(changes);
     let mut load = Load::start("rights");
     for _ in 0..12 {
-        load.open(somebody(&mut random));
+        load.open(random_visitor(&mut random));
     }
-    load.all_connected();
-    // Everything is published to, and most of it to nobody in particular.
+    load.await_connected();
+    // Publishes to all channels, also to those that no page reads.
     let users = (0..USERS).map(|user| format!("user:u{user}"));
     let rooms = (0..ROOMS).map(|room| format!("room:{room}"));
     let channels: Vec<_> = users.chain(rooms).collect();
@@ -52,14 +52,12 @@ fn page_receives_only_channels_that_it_may_read() {
     for change in 0..changes {
         match change % 4 {
             0 => load.web.end(End::Cut),
-            _ => load.change_hands(random.between(0, 11), somebody(&mut random)),
+            _ => load.switch_user(random.between(0, 11), random_visitor(&mut random)),
         }
-        load.publishes(random.between(1, 30));
+        load.await_calls(random.between(1, 30));
     }
-    let heard: u64 = load.browsers.iter().map(Browser::messages).sum();
-    let settled = load.settle();
-    assert!(heard > 0);
-    settled.print(&format!(
-        "S-11: {changes} pages changed hands or lost their line"
-    ));
+    let received: u64 = load.browsers.iter().map(Browser::messages).sum();
+    let report = load.settle();
+    assert!(received > 0);
+    report.print(&format!("S-11: {changes} changes of user or cuts"));
 }

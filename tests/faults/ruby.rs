@@ -1,4 +1,4 @@
-//! Ruby processes through the built gem.
+//! Ruby processes with the built gem.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use crate::proxy::End;
 use crate::publishing::Publishing;
 use crate::support::{SECRET, rounds};
 
-/// Ruby with the gem of this checkout, and of settings nothing but the secret.
+/// Returns a command for Ruby with the gem of this checkout and no setting but the secret.
 pub(crate) fn ruby() -> Command {
     let mut command = Command::new("ruby");
     command
@@ -40,19 +40,19 @@ fn transactions_publish_only_on_commit_while_links_are_cut() {
             json!({"seed": seed, "per_second": 100}),
         );
     }
-    load.flows(1);
+    load.await_messages(1);
     for cut in 0..cuts {
-        load.publishes(20);
+        load.await_calls(20);
         load.link.end(End::Cut);
         if cut % 10 == 9 {
             load.restart();
         }
     }
     let declined: u64 = load.publishing.iter().map(Publishing::declined).sum();
-    assert!(declined > 0, "some were rolled back");
-    let settled = load.settle();
-    settled.nothing_lost();
-    settled.print(&format!(
-        "R-16: {declined} rolled back, {cuts} links cut, sidecars restarted meanwhile"
+    assert!(declined > 0, "no transaction was rolled back");
+    let report = load.settle();
+    report.assert_nothing_lost();
+    report.print(&format!(
+        "R-16: {declined} rolled back, {cuts} links cut, with restarts of the sidecar"
     ));
 }

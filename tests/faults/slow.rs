@@ -1,15 +1,15 @@
-//! Pages that do not read.
+//! Slow pages.
 
 use serde_json::json;
 
 use crate::load::Load;
-use crate::proxy::{Way, Ways};
+use crate::proxy::{Direction, Directions};
 use crate::support::{rounds, within};
 
-/// What the sidecar may hold for one page, and for one channel's history, by default: 1 MiB each.
+/// Default limits of one page's outbox and of one channel's history, in KiB.
 const OUTBOX_KIB_MAX: u64 = 1024;
 const HISTORY_KIB_MAX: u64 = 1024;
-/// What else may grow while the run goes on: the allocator's slack, threads that ran for the first time.
+/// Allowance for other growth, in KiB: allocator slack, stacks of new threads.
 const REST_KIB_MAX: u64 = 16 * 1024;
 
 #[test]
@@ -18,7 +18,7 @@ fn slow_page_is_disconnected_without_delaying_others_and_resumes() {
     let mut load = Load::start("slow").browse(8);
     let channels = u64::try_from(load.channels().len()).unwrap();
     let before_kib = load.resident_kib();
-    // More a second than the kernel's buffers of one connection hold.
+    // More bytes per second than the kernel's buffers of one connection hold.
     let plan = json!({"threads": 1, "per_second": 150, "receipts": true, "padding_bytes": 40_000});
     load = load.publish_with(1, &plan);
     for _ in 0..rounds(1, 10) {
@@ -32,31 +32,36 @@ fn slow_page_is_disconnected_without_delaying_others_and_resumes() {
         let welcomes: u64 = load.welcomes().iter().sum();
         let lines = load.web.live();
         lines.iter().take(SLOW).for_each(|line| {
-            line.set(Ways {
-                up: Way::default(),
-                down: Way {
+            line.set(Directions {
+                up: Direction::default(),
+                down: Direction {
                     blackhole: true,
-                    ..Way::default()
+                    ..Direction::default()
                 },
             });
         });
-        // The others go on meanwhile.
-        within("the slow ones are cut", || {
+        // The other pages receive messages meanwhile.
+        within("the slow pages are disconnected", || {
             (cut(&load) >= before + SLOW).then_some(())
         });
         let grown_kib = load.resident_kib().saturating_sub(before_kib);
         let slow = u64::try_from(SLOW).unwrap();
         let bound_kib = slow * OUTBOX_KIB_MAX + channels * HISTORY_KIB_MAX + REST_KIB_MAX;
-        assert!(grown_kib <= bound_kib, "{grown_kib} of {bound_kib} KiB");
-        println!("R-18: grown by {grown_kib} KiB, of {bound_kib} that are bounded");
-        lines.iter().for_each(|line| line.set(Ways::default()));
-        within("the slow ones come back", || {
+        assert!(
+            grown_kib <= bound_kib,
+            "memory grew by {grown_kib} KiB, the limit is {bound_kib} KiB"
+        );
+        println!("R-18: memory grew by {grown_kib} KiB, the limit is {bound_kib} KiB");
+        lines
+            .iter()
+            .for_each(|line| line.set(Directions::default()));
+        within("the slow pages reconnect", || {
             let now: u64 = load.welcomes().iter().sum();
             (now >= welcomes + slow).then_some(())
         });
-        load.flows(3);
+        load.await_messages(3);
     }
-    // What they missed meanwhile may be older than the history: then they are told.
-    let settled = load.settle();
-    settled.print("R-18: 4 of 8 pages do not read");
+    // Missed messages may be older than the history; then the page receives `lost`.
+    let report = load.settle();
+    report.print("R-18: 4 of 8 pages do not read");
 }

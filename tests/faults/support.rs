@@ -1,17 +1,17 @@
-//! What these runs share with the end-to-end tests: the sidecar's real binary in a folder of its own, and tokens.
+//! Helpers shared with the end-to-end tests: sidecar processes, tokens and waiting.
 
 #[path = "../e2e/support/forge.rs"]
 #[allow(
     dead_code,
     clippy::needless_pass_by_value,
-    reason = "as the end-to-end tests want it, and forged tokens are their business"
+    reason = "shared with the end-to-end tests, which use the rest"
 )]
 mod forge;
 #[path = "../e2e/support/sidecar.rs"]
 #[allow(
     dead_code,
     clippy::needless_pass_by_value,
-    reason = "as the end-to-end tests want it, and the rest of it is their business"
+    reason = "shared with the end-to-end tests, which use the rest"
 )]
 mod sidecar;
 
@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 pub(crate) use forge::{now_ms, sign};
 pub(crate) use sidecar::{Place, Sidecar, place};
 
-/// No step takes this long on the slowest machine under full load; reaching it is a failure.
+/// Time-out of each wait; longer than any step takes on a slow machine under full load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The secret of every sidecar of these runs.
+/// Secret of all sidecars of these runs.
 pub(crate) const SECRET: &str = "the secret of the fault runs: 0123456789";
 
-/// Waits until `look` finds something.
+/// Waits until `look` returns a value.
 #[track_caller]
 pub(crate) fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -43,7 +43,7 @@ pub(crate) fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// How often a run repeats what it is about: a few times on every run, and often in the long form.
+/// Returns the number of repetitions: `long` with `LINESIDE_FAULTS_LONG`, else `short`.
 pub(crate) fn rounds(short: u64, long: u64) -> u64 {
     if std::env::var_os("LINESIDE_FAULTS_LONG").is_some() {
         long

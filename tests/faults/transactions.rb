@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A process that publishes inside transactions, nested, committed and rolled back at random in two databases. It writes
-# the log that publisher.rs describes: what was rolled back stands there as declined.
+# Publishes inside nested transactions of two databases, committed and rolled back at random. Writes the log that
+# publisher.rs describes, with rolled back publications as declined.
 
 require "json"
 require "lineside"
@@ -18,7 +18,7 @@ end
 Databases.connect
 
 sequence = 0
-tell = ->(event, **fields) { puts({ event:, publisher: name, sequence:, **fields }.to_json) }
+log = ->(event, **fields) { puts({ event:, publisher: name, sequence:, **fields }.to_json) }
 item = ->(number) { { channel: channels[number % channels.size], id: "#{name}.#{number}" } }
 called = []
 nesting = Nesting.new(Random.new(plan.fetch("seed")), [Databases::Order, Databases::Stock]) do |number|
@@ -31,11 +31,11 @@ end
 stop = Thread.new { $stdin.gets }
 until stop.join(1.0 / plan.fetch("per_second"))
   nesting.transaction
-  left = nesting.expected
-  (left + (called - left)).each do |number|
+  committed = nesting.expected
+  (committed + (called - committed)).each do |number|
     sequence += 1
-    tell.call("sent", items: [item[number]])
-    tell.call("declined") unless left.include?(number)
+    log.call("sent", items: [item[number]])
+    log.call("declined") unless committed.include?(number)
   end
   called.clear
 end

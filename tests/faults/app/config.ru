@@ -3,7 +3,7 @@
 require_relative "../../../spec/dummy/config/environment"
 require "json"
 
-# Publishes before it answers: the answer says where it landed.
+# Publishes and waits for the receipt; the response has its cursor.
 publish = lambda do |env|
   channel, id = env["PATH_INFO"].delete_prefix("/").split("/").map { |part| Rack::Utils.unescape(part) }
   receipt = Lineside.publish!(channel, { id: }, timeout: 30)

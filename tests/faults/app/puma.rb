@@ -5,5 +5,5 @@ threads 4, 4
 preload_app!
 bind "tcp://127.0.0.1:0"
 rackup File.expand_path("config.ru", __dir__)
-# The master has a link and a thread of its own whenever it forks: a worker that is killed, too.
+# Gives the master a link and a writer thread before each fork.
 before_fork { Lineside.publish("unread", { id: "before fork" }) }

@@ -1,61 +1,54 @@
-//! Publications of the test itself, by which it knows how far everybody is.
+//! Markers: publications of the test itself, which show that pages have received everything before them.
 
 use std::time::Instant;
 
 use lineside_publisher::{Outcome, PublishOptions, Publisher, Settings, Waiter};
-use lineside_tests::history::Item;
 use serde_json::json;
 
-use crate::record::{Event, Record};
+use crate::record::Record;
 use crate::support::{PATIENCE, Place};
 
-/// The id of a mark in a channel.
-pub(super) fn mark_id(channel: &str, mark: &str) -> String {
-    format!("{}{mark}.{channel}", Record::MARK)
+/// Publisher name of the markers in the log.
+const PUBLISHER: &str = "markers";
+
+/// Returns the id of a marker in a channel.
+pub(super) fn marker_id(channel: &str, marker: &str) -> String {
+    format!("{}{marker}.{channel}", Record::MARKER)
 }
 
-/// The test's own publisher, straight on the link, which waits for every answer.
-pub(super) struct Marks {
+/// Publisher of the markers. Connects without the proxy and waits for each receipt.
+pub(super) struct Markers {
     publisher: Publisher,
     waiter: Waiter,
     record: Record,
     calls: u64,
 }
 
-impl Marks {
+impl Markers {
     pub(super) fn new(place: &Place, record: &Record) -> Self {
         Self {
-            publisher: Publisher::new(Settings::new(place.link(), "marks")),
+            publisher: Publisher::new(Settings::new(place.link(), PUBLISHER)),
             waiter: Waiter::new().unwrap(),
             record: record.clone(),
             calls: 0,
         }
     }
 
-    /// The newest cursor that it knows, as a page is rendered with.
+    /// Newest cursor known to the publisher, to render into a page.
     pub(super) fn cursor(&self) -> String {
-        self.publisher.cursor().expect("it is linked").to_string()
+        self.publisher.cursor().expect("a known cursor").to_string()
     }
 
-    /// Publishes a mark; gives the epoch in which it landed.
+    /// Publishes a marker. Returns the epoch of its receipt.
     #[track_caller]
-    pub(super) fn publish(&mut self, channel: &str, mark: &str) -> String {
+    pub(super) fn publish(&mut self, channel: &str, marker: &str) -> String {
         self.calls += 1;
-        let id = match mark {
-            // Of no interest to anybody, and many.
+        let id = match marker {
+            // No page waits for these.
             "epoch" => format!("epoch.{}", self.calls),
-            mark => mark_id(channel, mark),
+            marker => marker_id(channel, marker),
         };
-        self.record.push(Event::Sent {
-            publisher: "marks".into(),
-            sequence: self.calls,
-            items: vec![Item {
-                channel: channel.into(),
-                id: id.clone(),
-            }],
-            once: None,
-            known: None,
-        });
+        self.record.sent(PUBLISHER, self.calls, channel, &id);
         let options = PublishOptions {
             once: None,
             wants_receipt: true,
@@ -68,17 +61,8 @@ impl Marks {
         let end = Instant::now() + PATIENCE;
         match self.publisher.wait_receipt(sequence, end, &self.waiter) {
             Outcome::Receipt { cursor, duplicate } => {
-                self.record.push(Event::Receipt {
-                    publisher: "marks".into(),
-                    sequence: self.calls,
-                    cursor: cursor.to_string(),
-                    duplicate,
-                });
-                self.record.push(Event::Acked {
-                    publisher: "marks".into(),
-                    through: self.calls,
-                    cursor: cursor.to_string(),
-                });
+                self.record
+                    .receipt(PUBLISHER, self.calls, &cursor.to_string(), duplicate);
                 cursor.epoch.to_string()
             }
             other => panic!("{channel} {id}: {other:?}"),

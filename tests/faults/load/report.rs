@@ -1,23 +1,23 @@
-//! What a run comes to.
+//! Counts of a finished run.
 
 use std::time::Duration;
 
 use lineside_tests::history::Counts;
 use serde_json::Value;
 
-/// What a run that went well gives.
-pub(crate) struct Settled {
+/// Counts of a run without findings.
+pub(crate) struct Report {
     pub(crate) counts: Counts,
-    /// Accepted publications that a page that reads their channel has never heard, once for each such page.
-    pub(crate) unheard: u64,
-    /// How long it all took.
+    /// Accepted publications that a page of their channel did not receive, summed over the pages.
+    pub(crate) undelivered: u64,
+    /// Duration of the run.
     pub(crate) took: Duration,
-    /// What each publishing process counted, in the order of their start.
+    /// Counts of each publishing process, in the order of their start.
     pub(crate) statuses: Vec<Value>,
 }
 
-impl Settled {
-    /// Says what was counted; docs/reliability.md has it from there.
+impl Report {
+    /// Prints the counts, which docs/reliability.md quotes.
     pub(crate) fn print(&self, what: &str) {
         let Counts {
             sent,
@@ -29,24 +29,24 @@ impl Settled {
             ..
         } = self.counts;
         println!(
-            "{what}: {sent} published, {} sent again; {deliveries} delivered, {repeated} of them repeated; \
-             {recovered} channels resumed whole, {lost} lost ({false_alarms} needlessly); in {:.0} s",
+            "{what}: {sent} published, {} frames resent; {deliveries} delivered, {repeated} of them repeated; \
+             {recovered} channels recovered, {lost} lost ({false_alarms} needlessly); in {:.0} s",
             self.total("resent"),
             self.took.as_secs_f64(),
         );
     }
 
-    /// Nothing may be missing or come twice in the eyes of any page, by a second count than the checker's.
+    /// Asserts that no page was told `lost`, received a repeat, or misses a publication by the run's own count.
     #[track_caller]
-    pub(crate) fn nothing_lost(&self) {
+    pub(crate) fn assert_nothing_lost(&self) {
         assert_eq!(
-            (self.counts.lost, self.counts.repeated, self.unheard),
+            (self.counts.lost, self.counts.repeated, self.undelivered),
             (0, 0, 0),
-            "lost, repeated, unheard"
+            "lost, repeated, missing"
         );
     }
 
-    /// The sum of one count over all publishing processes.
+    /// Returns the sum of one count over all publishing processes.
     pub(crate) fn total(&self, count: &str) -> u64 {
         let counts = self.statuses.iter().map(|it| it[count].as_u64().unwrap());
         counts.sum()

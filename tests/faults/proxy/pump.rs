@@ -1,4 +1,4 @@
-//! How bytes get through.
+//! Forwarding of bytes with faults.
 
 use std::io;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
 
-use super::{End, Way, Ways};
+use super::{Direction, Directions, End};
 
-/// The most that one direction holds.
+/// Maximum of bytes held in one direction.
 const HELD_BYTES_MAX: usize = 16 * 1024;
-/// What trickles goes out in so many portions a second.
+/// Writes per second of a direction with a maximum rate.
 const PORTIONS_PER_SECOND: u32 = 20;
 
-/// Passes bytes both ways until both have ended, one has failed, or the test ends it. Gives the sockets back for a reset: when
-/// the test asks for one, and when one end has sent one, which the other then hears.
+/// Forwards bytes until both directions have ended, one has failed, or the test ends the connection. Returns the sockets if they
+/// must be reset: because the test asks for it, or because one end has sent a RST.
 pub(super) async fn pass<S>(
     client: S,
     server: S,
-    ways: Receiver<Ways>,
+    directions: Receiver<Directions>,
     mut end: Receiver<Option<End>>,
 ) -> Option<(S, S)>
 where
@@ -27,10 +27,18 @@ where
 {
     let (mut client_read, mut client_write) = split(client);
     let (mut server_read, mut server_write) = split(server);
-    let mut up = Pump::new(&mut client_read, &mut server_write, ways.clone(), |ways| {
-        ways.up
-    });
-    let mut down = Pump::new(&mut server_read, &mut client_write, ways, |ways| ways.down);
+    let mut up = Pump::new(
+        &mut client_read,
+        &mut server_write,
+        directions.clone(),
+        |directions| directions.up,
+    );
+    let mut down = Pump::new(
+        &mut server_read,
+        &mut client_write,
+        directions,
+        |directions| directions.down,
+    );
     let ended = tokio::select! {
         passed = async { tokio::try_join!(up.run(), down.run()) } => passed.err().unwrap_or(End::Cut),
         asked = end.wait_for(Option::is_some) => asked.ok().and_then(|end| *end).unwrap_or(End::Cut),
@@ -43,12 +51,12 @@ where
     })
 }
 
-/// One direction.
+/// Forwarding in one direction.
 struct Pump<'a, S> {
     from: &'a mut ReadHalf<S>,
     to: &'a mut WriteHalf<S>,
-    ways: Receiver<Ways>,
-    choose: fn(&Ways) -> Way,
+    directions: Receiver<Directions>,
+    choose: fn(&Directions) -> Direction,
     passed_bytes: u64,
 }
 
@@ -56,29 +64,29 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Pump<'a, S> {
     fn new(
         from: &'a mut ReadHalf<S>,
         to: &'a mut WriteHalf<S>,
-        ways: Receiver<Ways>,
-        choose: fn(&Ways) -> Way,
+        directions: Receiver<Directions>,
+        choose: fn(&Directions) -> Direction,
     ) -> Self {
         Self {
             from,
             to,
-            ways,
+            directions,
             choose,
             passed_bytes: 0,
         }
     }
 
-    /// Ok when this direction has ended and the other may go on; otherwise how the whole connection ends.
+    /// Forwards until the end of this direction. Returns an error if the whole connection ends.
     async fn run(&mut self) -> Result<(), End> {
         let mut buffer = vec![0; HELD_BYTES_MAX];
         loop {
-            let way = self.passable().await?;
-            if way.closed {
+            let direction = self.passable().await?;
+            if direction.closed {
                 return self.close().await;
             }
             let read = tokio::select! {
                 read = self.from.read(&mut buffer) => read,
-                changed = self.ways.changed() => {
+                changed = self.directions.changed() => {
                     changed.map_err(|_| End::Cut)?;
                     continue;
                 }
@@ -97,25 +105,25 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Pump<'a, S> {
         self.to.shutdown().await.map_err(reset)
     }
 
-    /// Writes these bytes on, piece by piece, as the way is by then.
+    /// Writes bytes piece by piece, with the faults set at that time.
     async fn forward(&mut self, mut bytes: &[u8]) -> Result<(), End> {
-        let delay = (self.choose)(&self.ways.borrow()).delay;
+        let delay = (self.choose)(&self.directions.borrow()).delay;
         sleep(delay).await;
         while !bytes.is_empty() {
-            let way = self.passable().await?;
-            if way.closed {
+            let direction = self.passable().await?;
+            if direction.closed {
                 return Ok(());
             }
             let mut piece = bytes.len();
-            if way.slice_bytes > 0 {
-                piece = piece.min(way.slice_bytes);
+            if direction.slice_bytes > 0 {
+                piece = piece.min(direction.slice_bytes);
             }
-            if way.bytes_per_second > 0 {
-                piece = piece.min(portion_bytes(way.bytes_per_second));
+            if direction.bytes_per_second > 0 {
+                piece = piece.min(portion_bytes(direction.bytes_per_second));
             }
             let mut last = false;
-            if way.cut_after_bytes > 0 {
-                let left = way.cut_after_bytes.saturating_sub(self.passed_bytes);
+            if direction.cut_after_bytes > 0 {
+                let left = direction.cut_after_bytes.saturating_sub(self.passed_bytes);
                 let left = usize::try_from(left).unwrap_or(usize::MAX);
                 last = piece >= left;
                 piece = piece.min(left);
@@ -125,8 +133,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Pump<'a, S> {
                 return Err(End::Cut);
             }
             bytes = &bytes[piece..];
-            if way.bytes_per_second > 0 {
-                sleep(portion_time(piece, way.bytes_per_second)).await;
+            if direction.bytes_per_second > 0 {
+                sleep(portion_time(piece, direction.bytes_per_second)).await;
             }
         }
         Ok(())
@@ -138,16 +146,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Pump<'a, S> {
         Ok(())
     }
 
-    /// Waits until there is no black hole, and gives how the way is.
-    async fn passable(&mut self) -> Result<Way, End> {
+    /// Waits until there is no black hole. Returns the current faults.
+    async fn passable(&mut self) -> Result<Direction, End> {
         let choose = self.choose;
-        let ways = self.ways.wait_for(|ways| !choose(ways).blackhole).await;
-        // Nobody can change it any more: the proxy is gone.
-        Ok(choose(&*ways.map_err(|_| End::Cut)?))
+        let directions = self
+            .directions
+            .wait_for(|directions| !choose(directions).blackhole)
+            .await;
+        // The sender is dropped with the proxy.
+        Ok(choose(&*directions.map_err(|_| End::Cut)?))
     }
 }
 
-/// An end that failed is one that was reset, or that is gone while somebody writes to it: the other hears the same.
+/// Maps an IO error to a reset of the other end.
 fn reset(_: io::Error) -> End {
     End::Reset
 }
@@ -158,7 +169,7 @@ fn portion_bytes(bytes_per_second: u32) -> usize {
         .max(1)
 }
 
-/// How long so many bytes take.
+/// Returns the time that bytes take at a rate.
 fn portion_time(bytes: usize, bytes_per_second: u32) -> Duration {
     Duration::from_secs_f64(bytes_as_f64(bytes) / f64::from(bytes_per_second))
 }

@@ -1,14 +1,14 @@
-//! The proxy itself: each of its faults is what it says, and it has no others.
+//! Tests of the proxy's faults.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use super::{End, Proxy, Way, Ways};
+use super::{Direction, Directions, End, Proxy};
 use crate::support::{PATIENCE, within};
 
-/// Both ends of a connection through a proxy.
+/// Returns a proxy and both ends of a connection through it.
 fn pair() -> (Proxy, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::tcp(listener.local_addr().unwrap().port());
@@ -17,7 +17,7 @@ fn pair() -> (Proxy, TcpStream, TcpStream) {
     for end in [&client, &server] {
         end.set_read_timeout(Some(PATIENCE)).unwrap();
     }
-    within("the proxy lists it", || {
+    within("the proxy registers the connection", || {
         (proxy.live().len() == 1).then_some(())
     });
     (proxy, client, server)
@@ -30,7 +30,7 @@ fn expect(from: &mut impl Read, bytes: &[u8]) {
     assert_eq!(read, bytes);
 }
 
-/// All that comes until the end, which must be an end and no error.
+/// Reads until the end of the stream.
 #[track_caller]
 fn rest(mut from: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -40,31 +40,31 @@ fn rest(mut from: impl Read) -> Vec<u8> {
 
 #[test]
 fn delayed_sliced_and_slow_bytes_arrive_whole_and_in_order() {
-    let ways = [
-        Way::default(),
-        Way {
+    let directions = [
+        Direction::default(),
+        Direction {
             delay: Duration::from_millis(1),
-            ..Way::default()
+            ..Direction::default()
         },
-        Way {
+        Direction {
             slice_bytes: 1,
-            ..Way::default()
+            ..Direction::default()
         },
-        Way {
+        Direction {
             bytes_per_second: 200_000,
-            ..Way::default()
+            ..Direction::default()
         },
     ];
     let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(20_000).collect();
-    for way in ways {
+    for direction in directions {
         let (proxy, mut client, mut server) = pair();
-        proxy.set(Ways::both(way));
+        proxy.set(Directions::both(direction));
         client.write_all(&bytes).unwrap();
         expect(&mut server, &bytes);
         server.write_all(&bytes).unwrap();
         expect(&mut client, &bytes);
         client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(rest(&server), b"", "the end of one way passes too");
+        assert_eq!(rest(&server), b"", "the end of the stream passes");
         server.write_all(b"still").unwrap();
         expect(&mut client, b"still");
     }
@@ -73,17 +73,17 @@ fn delayed_sliced_and_slow_bytes_arrive_whole_and_in_order() {
 #[test]
 fn black_hole_holds_one_direction_and_later_releases_its_bytes() {
     let (proxy, mut client, mut server) = pair();
-    let up = Way {
+    let up = Direction {
         blackhole: true,
-        ..Way::default()
+        ..Direction::default()
     };
-    proxy.set(Ways {
+    proxy.set(Directions {
         up,
-        ..Ways::default()
+        ..Directions::default()
     });
     client.write_all(b"held").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
-    // The other way passes both before and behind it, and nothing has come by then.
+    // The other direction passes meanwhile, and no held byte has arrived.
     for _ in 0..50 {
         server.write_all(b"down").unwrap();
         expect(&mut client, b"down");
@@ -92,7 +92,7 @@ fn black_hole_holds_one_direction_and_later_releases_its_bytes() {
     let nothing = server.read(&mut [0]).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
     server.set_nonblocking(false).unwrap();
-    proxy.set(Ways::default());
+    proxy.set(Directions::default());
     assert_eq!(rest(&server), b"held");
 }
 
@@ -123,18 +123,20 @@ fn reset_and_cut_reach_both_ends() {
     let (proxy, client, server) = pair();
     proxy.end(End::Cut);
     assert_eq!((rest(&client), rest(&server)), (vec![], vec![]));
-    within("it is over", || proxy.live().is_empty().then_some(()));
+    within("the connection ends", || {
+        proxy.live().is_empty().then_some(())
+    });
 }
 
 #[test]
 fn half_closed_connection_passes_the_other_direction() {
     let (proxy, mut client, mut server) = pair();
-    let down = Way {
+    let down = Direction {
         closed: true,
-        ..Way::default()
+        ..Direction::default()
     };
-    let up = Way::default();
-    proxy.set(Ways { up, down });
+    let up = Direction::default();
+    proxy.set(Directions { up, down });
     assert_eq!(rest(&client), b"");
     client.write_all(b"still").unwrap();
     expect(&mut server, b"still");
