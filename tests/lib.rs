@@ -1,5 +1,5 @@
-//! What the tests of several processes share: the [history checker](history), which judges what publishers sent and
-//! browsers saw, a [page] that runs the browser module, and reproducible [choices](random).
+//! Shared by the tests of several processes: the [history checker](history), a [page] that runs the browser module, and seeded
+//! [random choices](random).
 
 pub mod history;
 pub mod page;

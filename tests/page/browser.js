@@ -1,17 +1,17 @@
-// What a browser gives to a page, as far as lineside.js asks for it: turned by hand, and the same each time. `drive` tells
-// what happens to the page; `take` gives what the page did about it.
+// Deterministic browser API for lineside.js, driven by the test: `drive` delivers an event to the page, `take` returns the
+// page's actions.
 
 (() => {
-  let acts = [];
+  let actions = [];
   let nowMs = 0;
   let seed = 0;
   let tags = {};
   let isOnline = true;
   let visibility = "visible";
 
-  const act = (it) => acts.push(it);
+  const record = (it) => actions.push(it);
 
-  // Mulberry32 (Ettinger, 2017): 32 bits of state are enough to spread waits.
+  // Mulberry32 (Ettinger, 2017): 32 bits of state are enough for random delays.
   const random = () => {
     seed = (seed + 0x6d2b79f5) | 0;
     let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -19,7 +19,7 @@
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 
-  // Events (DOM): listeners in the order in which they were added, until their signal is aborted.
+  // Events (DOM): calls listeners in the order in which they were added, until their signal is aborted.
   class EventTarget {
     #listeners = [];
 
@@ -48,7 +48,7 @@
     }
   }
 
-  // Timers (HTML): by time, then in the order in which they were set.
+  // Timers (HTML): run by time, then in the order in which they were set.
   const timers = new Map();
   let timerId = 0;
 
@@ -65,7 +65,7 @@
 
   const clearTimeout = (id) => void timers.delete(id);
 
-  // Sockets, numbered from 1. They open, hear and close when they are driven to.
+  // Sockets, numbered from 1. They open, receive and close only by `drive`.
   const sockets = new Map();
 
   class WebSocket {
@@ -74,22 +74,22 @@
     constructor(url, protocol) {
       this.number = sockets.size + 1;
       sockets.set(this.number, this);
-      act({ act: "open", socket: this.number, url, protocol });
+      record({ action: "open", socket: this.number, url, protocol });
     }
 
     send(text) {
-      if (this.readyState === 0) throw new Error("a socket that is not open sends nothing");
-      if (this.readyState === 1) act({ act: "send", socket: this.number, text });
+      if (this.readyState === 0) throw new Error("the socket is not open");
+      if (this.readyState === 1) record({ action: "send", socket: this.number, text });
     }
 
     close() {
       if (this.readyState >= 2) return;
       this.readyState = 2;
-      act({ act: "close", socket: this.number });
+      record({ action: "close", socket: this.number });
     }
   }
 
-  // Requests, numbered from 1, each for a token: answered when they are driven to, or given up at their time-out.
+  // Token requests, numbered from 1. Answered by `drive`, or rejected at their time-out.
   const requests = [];
 
   const fetch = (url, { headers, signal }) =>
@@ -97,7 +97,7 @@
       if (!isOnline) return reject(new TypeError("offline"));
       requests.push({ resolve, reject });
       signal.addEventListener("abort", () => reject(new Error("timeout")));
-      act({ act: "fetch", request: requests.length, url, csrf: headers["X-CSRF-Token"] });
+      record({ action: "fetch", request: requests.length, url, csrf: headers["X-CSRF-Token"] });
     });
 
   const AbortSignal = {
@@ -132,22 +132,22 @@
       return decodeURIComponent([...bytes].map((byte) => `%${byte.toString(16).padStart(2, "0")}`).join(""));
     }
   };
-  globalThis.reportError = (error) => act({ act: "fault", message: String(error) });
+  globalThis.reportError = (error) => record({ action: "exception", message: String(error) });
   Math.random = random;
   Date.now = () => nowMs;
 
   let lineside;
   const subscriptions = new Map();
 
-  const heard = (listener) => (data, { channel, cursor, resent = false }) =>
-    act({ act: "heard", listener, channel, cursor, resent, data });
+  const deliver = (listener) => (data, { channel, cursor, resent = false }) =>
+    record({ action: "message", listener, channel, cursor, resent, data });
 
-  // Every tag is given each time; those that are null are not there.
+  // Replaces all tags. A null tag is missing.
   const setTags = (given) => {
     tags = Object.fromEntries(Object.entries(given).filter(([, content]) => content !== null));
   };
 
-  const verbs = {
+  const calls = {
     load(givenSeed, atMs, givenTags) {
       seed = givenSeed | 0;
       nowMs = atMs;
@@ -156,14 +156,14 @@
     connect() {
       lineside = globalThis.connect();
       for (const type of ["lost", "refused", "status"])
-        lineside.addEventListener(type, ({ detail }) => act({ act: type, ...detail }));
+        lineside.addEventListener(type, ({ detail }) => record({ action: type, ...detail }));
     },
     subscribe(listener, channel, token) {
       const options = token === null ? undefined : { token };
-      subscriptions.set(listener, lineside.subscribe(channel, heard(listener), options));
+      subscriptions.set(listener, lineside.subscribe(channel, deliver(listener), options));
     },
     user(listener) {
-      subscriptions.set(listener, lineside.user(heard(listener)));
+      subscriptions.set(listener, lineside.user(deliver(listener)));
     },
     unsubscribe(listener) {
       subscriptions.get(listener).unsubscribe();
@@ -172,7 +172,7 @@
     close() {
       lineside.close();
     },
-    // One due timer; false when there is none up to then, and it is then.
+    // Runs one due timer. Returns false, and advances the clock, if there is none up to that time.
     tick(atMs) {
       const due = dueTimer();
       if (due === undefined || due.atMs > atMs) {
@@ -184,7 +184,7 @@
       due.run();
       return true;
     },
-    // The machine slept: no timer ran, and those that were due run late.
+    // Advances the clock without running timers, which then run late.
     sleep(untilMs) {
       nowMs = Math.max(nowMs, untilMs);
     },
@@ -204,7 +204,7 @@
       socket.readyState = 3;
       socket.onclose?.({ code });
     },
-    // A status, and with 200 a token; status 0 is a request that failed.
+    // Answers with a status, and a token if it is 200. Status 0 is a network error.
     answered(number, status, token) {
       const { resolve, reject } = requests[number - 1];
       if (status === 0) reject(new TypeError("failed"));
@@ -218,14 +218,14 @@
       visibility = state;
       document.dispatchEvent({ type: "visibilitychange" });
     },
-    // Into the back/forward cache, and out of it.
+    // Moves the page into the back/forward cache, and out of it.
     hide() {
       page.dispatchEvent({ type: "pagehide" });
     },
     show() {
       page.dispatchEvent({ type: "pageshow" });
     },
-    // A Turbo visit: other tags in the same document.
+    // Performs a Turbo visit: other tags in the same document.
     visit(givenTags) {
       setTags(givenTags);
       document.dispatchEvent({ type: "turbo:load" });
@@ -233,13 +233,13 @@
   };
 
   globalThis.drive = (text) => {
-    const [verb, ...parameters] = JSON.parse(text);
-    return verbs[verb](...parameters) === true;
+    const [call, ...parameters] = JSON.parse(text);
+    return calls[call](...parameters) === true;
   };
 
   globalThis.take = () => {
-    const taken = { acts, due_ms: dueTimer()?.atMs ?? null, status: lineside?.status ?? null };
-    acts = [];
+    const taken = { actions, due_ms: dueTimer()?.atMs ?? null, status: lineside?.status ?? null };
+    actions = [];
     return JSON.stringify(taken);
   };
 })();

@@ -1,16 +1,16 @@
-//! A page that runs the browser module itself, `app/assets/javascripts/lineside.js`, in a JavaScript engine without a
-//! browser: its sockets, timers, requests and chances are ours (`browser.js`), so that a run can be repeated to the byte.
+//! Page that runs the browser module, `app/assets/javascripts/lineside.js`, in a JavaScript engine without a browser. The test
+//! provides its sockets, timers, requests and random numbers (`browser.js`), so that each run can be repeated exactly.
 //!
 //! ```text
 //! let mut page = Page::load(seed, now_ms, &tags);
 //! page.connect();
 //! page.subscribe(1, "board", None);
-//! for act in page.acts() { … }         // Open { socket, .. }: give it one, then page.opened(socket)
+//! for action in page.actions() { … }   // Open { socket, .. }: open one, then call page.opened(socket)
 //! page.received(socket, text);         // a text message from the server
-//! page.advance(now_ms);                // timers that are due by then run, in their order; page.due_ms() is the next
+//! page.advance(now_ms);                // runs due timers in their order; page.due_ms() is the next
 //! ```
 //!
-//! Nothing happens by itself: after each call [`Page::acts`] has what the page did about it, microtasks included.
+//! The page acts only within these calls. After each one, [`Page::actions`] returns its actions, including those of microtasks.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,113 +22,113 @@ use serde_json::{Value, json};
 const MODULE: &str = include_str!("../../app/assets/javascripts/lineside.js");
 const BROWSER: &str = include_str!("browser.js");
 
-/// The `<meta>` tags of a page, as `lineside_meta_tags` and `csrf_meta_tags` render them; None is a tag that is not there.
+/// `<meta>` tags of a page, as `lineside_meta_tags` and `csrf_meta_tags` render them. None is a missing tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tags {
-    /// Where the page connects.
+    /// URL of the sidecar.
     #[serde(rename = "lineside-url")]
     pub url: Option<String>,
-    /// What it connects with.
+    /// Connection token.
     #[serde(rename = "lineside-token")]
     pub token: Option<String>,
-    /// Where it gets fresh tokens.
+    /// URL of the token endpoint.
     #[serde(rename = "lineside-token-url")]
     pub token_url: Option<String>,
-    /// The journal's newest position when its request began.
+    /// Newest cursor at the start of the page's request.
     #[serde(rename = "lineside-cursor")]
     pub cursor: Option<String>,
-    /// What its requests are made with.
+    /// CSRF token of its requests.
     #[serde(rename = "csrf-token")]
     pub csrf: Option<String>,
 }
 
-/// What a page did.
+/// Action of a page.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "act", rename_all = "snake_case")]
-pub enum Act {
-    /// It opens a socket; sockets are numbered from 1.
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Opens a socket. Sockets are numbered from 1.
     Open {
         /// Which.
         socket: u32,
-        /// Where to.
+        /// URL of the socket.
         url: String,
-        /// The subprotocol that it offers.
+        /// Offered subprotocol.
         protocol: String,
     },
-    /// It sends a text message over an open socket.
+    /// Sends a text message over an open socket.
     Send {
         /// Which.
         socket: u32,
-        /// The message.
+        /// Text of the message.
         text: String,
     },
-    /// It closes a socket, and hears nothing of it any more.
+    /// Closes a socket, and ignores its later events.
     Close {
         /// Which.
         socket: u32,
     },
-    /// It asks the app for a token; requests are numbered from 1.
+    /// Requests a token from the app. Requests are numbered from 1.
     Fetch {
         /// Which.
         request: u32,
-        /// Where.
+        /// URL of the request.
         url: String,
-        /// The CSRF token that goes along.
+        /// CSRF token of the request.
         csrf: String,
     },
-    /// One of its listeners was given a publication.
-    Heard {
+    /// A listener received a publication.
+    Message {
         /// Which.
         listener: u32,
-        /// Where it was published.
+        /// Channel of the publication.
         channel: String,
-        /// Where it stands.
+        /// Cursor of the publication.
         cursor: String,
-        /// It may have come before a crash already.
+        /// True if it may be a repeat after a crash.
         resent: bool,
-        /// The app's.
+        /// Data of the app.
         data: Value,
     },
-    /// The event `lost`: these have to be fetched anew.
+    /// Event `lost`: the state of these channels must be fetched again.
     Lost {
         /// Which.
         channels: Vec<String>,
     },
-    /// The event `refused`.
+    /// Event `refused`.
     Refused {
         /// Which.
         channel: String,
-        /// Why, by docs/codes.md.
+        /// Code in docs/codes.md.
         code: String,
     },
-    /// The event `status`.
+    /// Event `status`.
     Status {
-        /// The new one.
+        /// New status.
         status: String,
     },
-    /// An exception that nobody caught. There must be none.
-    Fault {
-        /// What it says.
+    /// Uncaught exception of a listener, reported with `reportError`.
+    Exception {
+        /// Message of the exception.
         message: String,
     },
 }
 
-/// What [`take`](Page::take) brings.
+/// Result of `take` in browser.js.
 #[derive(Debug, Deserialize)]
 struct Taken {
-    acts: Vec<Act>,
+    actions: Vec<Action>,
     due_ms: Option<f64>,
     status: Option<String>,
 }
 
-/// One page with the module loaded.
+/// Page with the module loaded.
 pub struct Page {
-    // Before the runtime, which must outlive it.
+    // Declared before the runtime, so that it is dropped first.
     context: Context,
     runtime: Runtime,
-    /// Promises that were rejected and that nobody looks at.
-    unheard: Rc<Cell<i64>>,
-    acts: Vec<Act>,
+    /// Number of unhandled promise rejections.
+    unhandled: Rc<Cell<i64>>,
+    actions: Vec<Action>,
     due_ms: Option<u64>,
     status: String,
 }
@@ -136,14 +136,14 @@ pub struct Page {
 impl std::fmt::Debug for Page {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
-            acts,
+            actions,
             due_ms,
             status,
             ..
         } = self;
         let mut shown = formatter.debug_struct("Page");
         shown
-            .field("acts", acts)
+            .field("actions", actions)
             .field("due_ms", due_ms)
             .field("status", status)
             .finish_non_exhaustive()
@@ -151,18 +151,20 @@ impl std::fmt::Debug for Page {
 }
 
 impl Page {
-    /// A page that was rendered with `tags`. `seed` decides what it leaves to chance; `now_ms` is the browser's clock, in
+    /// Loads a page that was rendered with `tags`. `seed` decides its random numbers; `now_ms` is the browser's clock, in
     /// milliseconds since the Unix epoch.
     ///
     /// # Panics
-    /// If the module does not load.
+    /// Panics if the module does not load.
     #[must_use]
     pub fn load(seed: u32, now_ms: u64, tags: &Tags) -> Self {
         let runtime = Runtime::new().expect("a JavaScript engine");
-        let unheard = Rc::new(Cell::new(0));
+        let unhandled = Rc::new(Cell::new(0));
         runtime.set_host_promise_rejection_tracker(Some(Box::new({
-            let unheard = Rc::clone(&unheard);
-            move |_, _, _, is_heard| unheard.set(unheard.get() + if is_heard { -1 } else { 1 })
+            let unhandled = Rc::clone(&unhandled);
+            move |_, _, _, is_handled| {
+                unhandled.set(unhandled.get() + if is_handled { -1 } else { 1 });
+            }
         })));
         let context = Context::full(&runtime).expect("its context");
         context.with(|context| {
@@ -181,8 +183,8 @@ impl Page {
         let mut page = Self {
             context,
             runtime,
-            unheard,
-            acts: Vec::new(),
+            unhandled,
+            actions: Vec::new(),
             due_ms: None,
             status: String::new(),
         };
@@ -190,110 +192,110 @@ impl Page {
         page
     }
 
-    /// What the page did since it was asked last, in order.
-    pub fn acts(&mut self) -> Vec<Act> {
-        std::mem::take(&mut self.acts)
+    /// Takes the actions since the last call, in order.
+    pub fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
     }
 
-    /// When its next timer is due.
+    /// Returns the time of the next timer.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
         self.due_ms
     }
 
-    /// What `status` of the module says; empty before [`connect`](Self::connect).
+    /// Returns `status` of the module; empty before [`connect`](Self::connect).
     #[must_use]
     pub fn status(&self) -> &str {
         &self.status
     }
 
-    /// Its script calls `connect()`.
+    /// Calls `connect()` of the module.
     pub fn connect(&mut self) {
         self.drive(&json!(["connect"]));
     }
 
-    /// Its script subscribes, with a channel token if there is one. Listeners have numbers of the caller's choice.
+    /// Subscribes, with or without a channel token. The caller chooses the number of the listener.
     pub fn subscribe(&mut self, listener: u32, channel: &str, token: Option<&str>) {
         self.drive(&json!(["subscribe", listener, channel, token]));
     }
 
-    /// Its script listens to its user's own channel.
+    /// Subscribes to the user's own channel.
     pub fn user(&mut self, listener: u32) {
         self.drive(&json!(["user", listener]));
     }
 
-    /// Its script ends a subscription.
+    /// Ends a subscription.
     pub fn unsubscribe(&mut self, listener: u32) {
         self.drive(&json!(["unsubscribe", listener]));
     }
 
-    /// Its script closes the connection for good.
+    /// Closes the connection for good.
     pub fn close(&mut self) {
         self.drive(&json!(["close"]));
     }
 
-    /// It is `now_ms`: timers that are due by then run, each at its own time. A time before one heard of changes nothing.
+    /// Advances the clock to `now_ms`, and runs each due timer at its own time. An earlier time has no effect.
     pub fn advance(&mut self, now_ms: u64) {
         while self.drive(&json!(["tick", now_ms])) {}
     }
 
-    /// The machine sleeps until `now_ms`: timers that were due meanwhile run when time [advances](Self::advance) again.
+    /// Lets the machine sleep until `now_ms`. Timers due meanwhile run at the next [`advance`](Self::advance).
     pub fn sleep(&mut self, now_ms: u64) {
         self.drive(&json!(["sleep", now_ms]));
     }
 
-    /// A socket is open.
+    /// Reports that a socket is open.
     pub fn opened(&mut self, socket: u32) {
         self.drive(&json!(["opened", socket]));
     }
 
-    /// A text message came.
+    /// Delivers a text message.
     pub fn received(&mut self, socket: u32, text: &str) {
         self.drive(&json!(["received", socket, text]));
     }
 
-    /// A socket has closed with that code: 1006 for one that broke or never opened (RFC 6455 §7.4.1).
+    /// Reports that a socket has closed with a code: 1006 if it broke or never opened (RFC 6455 §7.4.1).
     pub fn closed(&mut self, socket: u32, code: u16) {
         self.drive(&json!(["closed", socket, code]));
     }
 
-    /// The app answers a request with a token.
+    /// Answers a request with a token.
     pub fn give_token(&mut self, request: u32, token: &str) {
         self.drive(&json!(["answered", request, 200, token]));
     }
 
-    /// The app answers a request with that status and no token; 0 is a request that failed on its way.
+    /// Answers a request with an HTTP status and no token. Status 0 is a network error.
     pub fn refuse_token(&mut self, request: u32, status: u16) {
         self.drive(&json!(["answered", request, status, null]));
     }
 
-    /// The browser's network goes or comes back.
+    /// Takes the browser offline or online.
     pub fn network(&mut self, is_online: bool) {
         self.drive(&json!(["network", is_online]));
     }
 
-    /// The tab goes to the background or comes back.
+    /// Moves the tab to the background or the foreground.
     pub fn visibility(&mut self, is_visible: bool) {
         let state = if is_visible { "visible" } else { "hidden" };
         self.drive(&json!(["visibility", state]));
     }
 
-    /// The page is left, and kept for going back to.
+    /// Moves the page into the back/forward cache.
     pub fn hide(&mut self) {
         self.drive(&json!(["hide"]));
     }
 
-    /// The page is gone back to.
+    /// Restores the page from the back/forward cache.
     pub fn show(&mut self) {
         self.drive(&json!(["show"]));
     }
 
-    /// A Turbo visit renders another page into the same document.
+    /// Performs a Turbo visit: renders another page into the same document.
     pub fn visit(&mut self, tags: &Tags) {
         self.drive(&json!(["visit", tags]));
     }
 
-    /// Calls browser.js, runs all microtasks, and keeps what came of it.
+    /// Calls `drive` in browser.js, runs all microtasks, and collects the actions.
     fn drive(&mut self, call: &Value) -> bool {
         let happened = self.context.with(|context| {
             let drive: Function<'_> = context.globals().get("drive").expect("drive");
@@ -304,13 +306,13 @@ impl Page {
         });
         while self.runtime.is_job_pending() {
             if let Err(exception) = self.runtime.execute_pending_job() {
-                panic!("lineside.js threw behind {call}: {exception:?}");
+                panic!("lineside.js threw after {call}: {exception:?}");
             }
         }
         assert_eq!(
-            self.unheard.get(),
+            self.unhandled.get(),
             0,
-            "lineside.js leaves a rejection uncaught behind {call}"
+            "lineside.js leaves a rejection unhandled after {call}"
         );
         self.take();
         happened
@@ -321,8 +323,8 @@ impl Page {
             let take: Function<'_> = context.globals().get("take").expect("take");
             take.call(()).expect("take throws nothing")
         });
-        let taken: Taken = serde_json::from_str(&text).expect("acts as browser.js writes them");
-        self.acts.extend(taken.acts);
+        let taken: Taken = serde_json::from_str(&text).expect("valid JSON from browser.js");
+        self.actions.extend(taken.actions);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

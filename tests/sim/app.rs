@@ -1,4 +1,4 @@
-//! The app: its database, who is signed in, what they may see, and the tokens that say so.
+//! Simulated app: database, signed-in users, their grants, and tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use lineside_token::{ChannelDraft, ConnectionDraft, Keys, sign_channel, sign_connection};
 
-/// What a token says; nothing when it cannot be read.
+/// Returns the claims of a token; null if it cannot be read.
 pub(crate) fn claims(token: Option<&str>) -> Value {
     let read = |token: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
@@ -19,7 +19,7 @@ pub(crate) fn claims(token: Option<&str>) -> Value {
 
 pub(crate) const SECRET: &str = "the secret of the simulation 0123456789";
 
-/// What is published, and where.
+/// Channels of the publications.
 pub(crate) const CHANNELS: [&str; 8] = [
     "news", "board", "orders:7", "orders:8", "scores:1", "user:1", "user:2", "user:3",
 ];
@@ -28,14 +28,14 @@ pub(crate) const PUBLIC: &str = "scores:*";
 
 const USERS: [&str; 3] = ["1", "2", "3"];
 
-/// What one user may see, beside `user:<id>`.
+/// Grants of one user, except `user:<id>`.
 #[derive(Clone, Default)]
-struct Rights {
+struct Grants {
     channels: Vec<String>,
     allow: Vec<String>,
 }
 
-/// A browser with its cookies: the tabs of one share a session.
+/// Browser profile: its tabs share cookies, and so a session.
 #[derive(Clone)]
 pub(crate) struct Profile {
     pub(crate) user: Option<String>,
@@ -44,12 +44,12 @@ pub(crate) struct Profile {
 
 pub(crate) struct App {
     keys: Keys,
-    /// Everything that was ever committed, in order.
+    /// All committed publications, in order.
     pub(crate) rows: Vec<Item>,
-    rights: Vec<Rights>,
+    grants: Vec<Grants>,
     pub(crate) profiles: Vec<Profile>,
     sessions: u64,
-    life_s: u64,
+    token_ttl_s: u64,
 }
 
 impl App {
@@ -57,13 +57,13 @@ impl App {
         let mut app = Self {
             keys: Keys::parse(SECRET).expect("a secret"),
             rows: Vec::new(),
-            rights: vec![Rights::default(); USERS.len()],
+            grants: vec![Grants::default(); USERS.len()],
             profiles: Vec::new(),
             sessions: 0,
-            life_s: random.between(8, 90),
+            token_ttl_s: random.between(8, 90),
         };
         for user in 0..USERS.len() {
-            app.change_rights(user, random);
+            app.change_grants(user, random);
         }
         for _ in 0..random.between(1, 3) {
             let user = random
@@ -80,20 +80,20 @@ impl App {
         format!("s{}", self.sessions)
     }
 
-    fn change_rights(&mut self, user: usize, random: &mut Random) {
+    fn change_grants(&mut self, user: usize, random: &mut Random) {
         let mut some = |of: &[&str], chance| {
             let kept = of.iter().filter(|_| random.percent(chance));
             kept.map(|it| (*it).to_owned()).collect()
         };
-        self.rights[user] = Rights {
+        self.grants[user] = Grants {
             channels: some(&["news", "board"], 70),
             allow: some(&["orders:*", "board"], 50),
         };
     }
 
-    /// Somebody's rights become others.
-    pub(crate) fn change_any_rights(&mut self, random: &mut Random) {
-        self.change_rights(random.index(USERS.len()), random);
+    /// Changes the grants of a random user.
+    pub(crate) fn change_random_grants(&mut self, random: &mut Random) {
+        self.change_grants(random.index(USERS.len()), random);
     }
 
     pub(crate) fn sign_in(&mut self, profile: usize, random: &mut Random) {
@@ -104,33 +104,33 @@ impl App {
         };
     }
 
-    /// From here on no token ends before the run does.
-    pub(crate) fn give_long_lives(&mut self) {
-        self.life_s = 20_000;
+    /// Issues tokens that do not expire before the end of the run.
+    pub(crate) fn extend_token_lifetimes(&mut self) {
+        self.token_ttl_s = 20_000;
     }
 
-    /// A connection token for who is signed in there.
+    /// Returns a connection token for the user of a profile, if one is signed in.
     pub(crate) fn token(&self, profile: usize, wall_ms: u64) -> Option<String> {
         let Profile { user, session } = &self.profiles[profile];
         let user = user.as_ref()?;
         let at = USERS.iter().position(|it| it == user)?;
-        let Rights { channels, allow } = self.rights[at].clone();
+        let Grants { channels, allow } = self.grants[at].clone();
         let draft = ConnectionDraft {
             sub: Some(user.clone()),
             sid: Some(session.clone()),
             channels,
             allow,
-            ttl_s: self.life_s,
+            ttl_s: self.token_ttl_s,
         };
         Some(sign_connection(draft, &self.keys, wall_ms).expect("a token"))
     }
 
-    /// A channel token, for this user only or for anybody.
+    /// Returns a channel token, for one user or for all.
     pub(crate) fn channel_token(&self, channel: &str, sub: Option<&str>, wall_ms: u64) -> String {
         let draft = ChannelDraft {
             channel: channel.into(),
             sub: sub.map(ToOwned::to_owned),
-            ttl_s: self.life_s * 3,
+            ttl_s: self.token_ttl_s * 3,
         };
         sign_channel(draft, &self.keys, wall_ms).expect("a token")
     }

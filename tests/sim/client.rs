@@ -1,15 +1,14 @@
-//! What runs in a page: the browser module itself, or a plain client of the protocol.
+//! Client in a page: the browser module, or a plain client of the protocol.
 
 mod plain;
 
-use lineside_tests::page::{Act, Page, Tags};
+use lineside_tests::page::{Action, Page, Tags};
 
 pub(crate) use plain::Plain;
 
-/// What happens to whatever runs in a page, and what it does; as [`Page`] says. What a client does not care for, it does not
-/// hear.
+/// Client in a page. The methods are those of [`Page`]; a client ignores the events that have a default here.
 pub(crate) trait Client {
-    fn acts(&mut self) -> Vec<Act>;
+    fn actions(&mut self) -> Vec<Action>;
     fn due_ms(&self) -> Option<u64>;
     fn status(&self) -> &str;
     fn advance(&mut self, now_ms: u64);
@@ -19,8 +18,8 @@ pub(crate) trait Client {
     fn give_token(&mut self, request: u32, token: &str);
     fn refuse_token(&mut self, request: u32, status: u16);
     fn close(&mut self);
-    /// It does nothing by itself any more.
-    fn calm(&mut self) {}
+    /// Stops sending requests of its own.
+    fn quieten(&mut self) {}
     fn subscribe(&mut self, _listener: u32, _channel: &str, _token: Option<&str>) {}
     fn user(&mut self, _listener: u32) {}
     fn unsubscribe(&mut self, _listener: u32) {}
@@ -33,8 +32,8 @@ pub(crate) trait Client {
 }
 
 impl Client for Page {
-    fn acts(&mut self) -> Vec<Act> {
-        Self::acts(self)
+    fn actions(&mut self) -> Vec<Action> {
+        Self::actions(self)
     }
 
     fn due_ms(&self) -> Option<u64> {

@@ -1,13 +1,11 @@
-//! The whole core from one seed: the real spools and links, ingress sessions, hub, journal and workers, tokens, planned stops
-//! and kills, and pages with the browser module itself, over connections in memory and clocks that are turned by hand.
+//! Deterministic simulation: one seed decides every step of a run. It runs the real spools, links, ingress sessions, hub,
+//! journal, workers and tokens, planned stops and kills, and pages with the browser module, over in-memory connections and
+//! virtual clocks.
 //!
-//! Every run ends at rest, and is judged by the history checker and by what every page shows. `bin/test sim --seed S` repeats
-//! a run that failed.
+//! At the end of a run all faults stop. Once nothing is left to do, the history checker reads the log, and every page must show
+//! what the database has. `bin/test sim --seed S` repeats a failed run.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "it is how a failing run is found again"
-)]
+#![expect(clippy::print_stderr, reason = "a failing run prints its seed")]
 
 mod app;
 mod client;
@@ -29,16 +27,16 @@ use lineside_tests::random::Random;
 use tally::Tally;
 use world::World;
 
-/// Runs of the default suite.
+/// Number of seeds, unless `LINESIDE_SIM_SEEDS` gives another.
 const SEEDS: u64 = 2_000;
 
-/// Runs that are repeated.
+/// Number of seeds that are run twice and compared.
 const REPEATED: u64 = 100;
 
-/// Things that happen in one run, before it comes to rest.
+/// Steps of one run, before its faults end.
 const STEPS: u64 = 1_000;
 
-/// Names the seed of a run that fails.
+/// Prints the seed if the run panics.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -52,7 +50,7 @@ impl Drop for Seed {
     }
 }
 
-/// What happened in all runs, and how much of it was judged.
+/// Totals of all runs.
 #[derive(Default)]
 struct Sum {
     tally: Tally,
@@ -67,7 +65,7 @@ fn run(seed: u64, sum: &Mutex<Sum>) -> u64 {
         world.step();
     }
     world.settle();
-    world.leave_log();
+    world.write_log();
     let counts = world.check();
     let mut sum = sum.lock().expect("the sum");
     sum.tally.add(&world.tally);
@@ -84,7 +82,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// On every core, one run after the other.
+/// Runs all seeds, on one thread per core.
 fn run_all(seeds: u64, sum: &Mutex<Sum>) {
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

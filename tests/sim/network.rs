@@ -1,4 +1,4 @@
-//! Connections in memory: bytes that are on their way, arrive in pieces, stop, or are lost with the connection.
+//! In-memory connections whose bytes arrive late and in pieces, can be held, and are lost by a reset.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,39 +8,39 @@ use std::rc::Rc;
 use lineside::shard::Socket;
 use lineside_tests::random::Random;
 
-/// One direction.
+/// One direction of a connection.
 #[derive(Debug, Default)]
 struct Pipe {
-    /// Taken from the writer, and nowhere yet.
-    flying: VecDeque<u8>,
-    /// With the reader.
+    /// Bytes written and not yet arrived.
+    in_flight: VecDeque<u8>,
+    /// Bytes that the reader can read.
     arrived: VecDeque<u8>,
-    /// Nothing arrives, and nobody is told.
+    /// True while bytes do not arrive (black hole).
     is_held: bool,
-    /// The writer has closed.
+    /// True once the writer has closed.
     is_ended: bool,
 }
 
-/// Who dialled, and who listened: the sidecar.
+/// End of a connection: `Near` connected, `Far` (the sidecar) accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Near,
     Far,
 }
 
-/// One connection.
+/// In-memory connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
     up: Pipe,
     down: Pipe,
-    /// What both kernels keep of one direction, in bytes.
+    /// Capacity of both kernel buffers of one direction, in bytes.
     room: usize,
     is_reset: bool,
     random: Random,
-    /// What the listener's poll has not told it yet.
+    /// Pending readiness events of the sidecar's end.
     readable: bool,
     writable: bool,
-    /// It was refused a write, and waits for a word.
+    /// True if a write of the sidecar has returned `WouldBlock` since its last writable event.
     is_refused: bool,
 }
 
@@ -60,7 +60,7 @@ impl Wire {
         }))
     }
 
-    /// The pipe into which a side writes, and the one that it reads.
+    /// Returns the pipes that a side writes and reads.
     fn pipes(&mut self, side: Side) -> (&mut Pipe, &mut Pipe) {
         match side {
             Side::Near => (&mut self.up, &mut self.down),
@@ -68,11 +68,11 @@ impl Wire {
         }
     }
 
-    /// Writes some of the bytes.
+    /// Writes some of the bytes, and returns how many.
     pub(crate) fn write(&mut self, side: Side, bytes: &[u8]) -> io::Result<usize> {
         let (out, back) = self.pipes(side);
         let is_noticed = out.is_ended || back.is_ended && !back.is_held;
-        let taken = out.flying.len() + out.arrived.len();
+        let taken = out.in_flight.len() + out.arrived.len();
         if self.is_reset || is_noticed {
             return Err(ErrorKind::ConnectionReset.into());
         }
@@ -82,17 +82,17 @@ impl Wire {
             return Err(ErrorKind::WouldBlock.into());
         }
         let count = self.part(fits);
-        self.pipes(side).0.flying.extend(&bytes[..count]);
+        self.pipes(side).0.in_flight.extend(&bytes[..count]);
         Ok(count)
     }
 
-    /// Reads some of what has arrived; nothing more comes after `Ok(0)`.
+    /// Reads some of the arrived bytes. Returns `Ok(0)` at the end of the stream.
     pub(crate) fn read(&mut self, side: Side, into: &mut [u8]) -> io::Result<usize> {
         let (_, pipe) = self.pipes(side);
         let most = pipe.arrived.len().min(into.len());
-        let is_over = pipe.is_ended && !pipe.is_held && pipe.flying.is_empty();
+        let is_at_end = pipe.is_ended && !pipe.is_held && pipe.in_flight.is_empty();
         if most == 0 {
-            return match (self.is_reset, is_over) {
+            return match (self.is_reset, is_at_end) {
                 (true, _) => Err(ErrorKind::ConnectionReset.into()),
                 (_, true) => Ok(0),
                 _ => Err(ErrorKind::WouldBlock.into()),
@@ -117,50 +117,50 @@ impl Wire {
         }
     }
 
-    /// Lets bytes arrive in both directions: some, or all. Says how many.
-    pub(crate) fn carry(&mut self, all: bool) -> usize {
-        let mut carried = 0;
+    /// Lets some or all bytes arrive in both directions. Returns their number.
+    pub(crate) fn deliver_bytes(&mut self, all: bool) -> usize {
+        let mut delivered = 0;
         for side in [Side::Near, Side::Far] {
             let (out, _) = self.pipes(side);
-            let most = if out.is_held { 0 } else { out.flying.len() };
+            let most = if out.is_held { 0 } else { out.in_flight.len() };
             let count = if all || most == 0 {
                 most
             } else {
                 self.part(most)
             };
             let (out, _) = self.pipes(side);
-            out.arrived.extend(out.flying.drain(..count));
+            out.arrived.extend(out.in_flight.drain(..count));
             self.readable |= side == Side::Near && count > 0;
-            carried += count;
+            delivered += count;
         }
-        carried
+        delivered
     }
 
-    pub(crate) fn is_still(&self) -> bool {
-        let is_still = |pipe: &Pipe| pipe.flying.is_empty() || pipe.is_held;
-        is_still(&self.up) && is_still(&self.down)
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_idle = |pipe: &Pipe| pipe.in_flight.is_empty() || pipe.is_held;
+        is_idle(&self.up) && is_idle(&self.down)
     }
 
-    /// Closes one end: what it sent still arrives, what it was sent is gone.
+    /// Closes one end. Bytes that it sent still arrive; bytes sent to it are lost.
     pub(crate) fn close(&mut self, side: Side) {
         let (out, back) = self.pipes(side);
         out.is_ended = true;
-        back.flying.clear();
+        back.in_flight.clear();
         back.arrived.clear();
         self.readable |= side == Side::Near;
     }
 
-    /// Ends both directions behind what is on its way: something between the ends has closed it.
+    /// Ends both directions after the bytes in flight, as when a proxy closes the connection.
     pub(crate) fn cut(&mut self) {
         self.up.is_ended = true;
         self.down.is_ended = true;
         self.readable = true;
     }
 
-    /// Ends it at once, with everything that is on its way.
+    /// Resets the connection. Bytes in flight are lost.
     pub(crate) fn reset(&mut self) {
         for pipe in [&mut self.up, &mut self.down] {
-            pipe.flying.clear();
+            pipe.in_flight.clear();
             pipe.arrived.clear();
             pipe.is_held = false;
         }
@@ -168,22 +168,22 @@ impl Wire {
         self.readable = true;
     }
 
-    /// Stops the bytes of the directions, or lets them go on. Nobody is told.
+    /// Holds or releases the bytes of each direction. Neither end notices.
     pub(crate) fn hold(&mut self, up: bool, down: bool) {
         self.up.is_held = up;
         self.down.is_held = down;
         self.readable |= !up;
     }
 
-    /// What the listener's poll says, once: readable, writable.
+    /// Takes the pending readiness events of the sidecar's end: readable, writable.
     pub(crate) fn edges(&mut self) -> (bool, bool) {
-        let is_told = self.is_reset || !self.up.is_held;
-        let readable = is_told && std::mem::take(&mut self.readable);
+        let is_notified = self.is_reset || !self.up.is_held;
+        let readable = is_notified && std::mem::take(&mut self.readable);
         (readable, std::mem::take(&mut self.writable))
     }
 }
 
-/// The sidecar's end of a browser's connection.
+/// Sidecar's end of a browser connection.
 #[derive(Debug)]
 pub(crate) struct BrowserSocket {
     pub(crate) wire: Shared,

@@ -1,4 +1,4 @@
-//! Panics that something catches, as a worker does for the sake of its other connections.
+//! Detection of caught panics: a worker catches those of one connection to protect the others.
 
 use std::cell::Cell;
 use std::sync::Once;
@@ -9,7 +9,7 @@ thread_local! {
 
 static HOOKED: Once = Once::new();
 
-/// From here on they are noticed.
+/// Starts noticing panics.
 pub(crate) fn watch() {
     HOOKED.call_once(|| {
         let before = std::panic::take_hook();
@@ -21,7 +21,7 @@ pub(crate) fn watch() {
     PANICKED.set(false);
 }
 
-/// Nothing has panicked on this thread.
+/// Asserts that nothing has panicked on this thread.
 pub(crate) fn assert_none() {
-    assert!(!PANICKED.get(), "something panicked, and was caught");
+    assert!(!PANICKED.get(), "a panic was caught");
 }

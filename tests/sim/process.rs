@@ -1,4 +1,4 @@
-//! A process of the app: the real spool and link, and what it says to the log.
+//! Process of the app: the real spool and link, with its lines of the log.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tally::Tally;
 
 const READ_BYTES: usize = 1024;
 
-/// What an answer is waited for.
+/// Kind of call without an answer.
 enum Awaited {
     Publication,
     SignOut {
@@ -32,13 +32,13 @@ pub(crate) struct Process {
     spool: Arc<Spool>,
     link: Link,
     wire: Option<Shared>,
-    /// It asks for the answer to each call; otherwise it only counts acks.
+    /// True if each call asks for a receipt. Otherwise the process only counts acks.
     wants_receipts: bool,
     awaited: Vec<(Sequence, Awaited)>,
-    /// How many calls there were, and which of them has which sequence: what is declined has none.
+    /// Number of calls, and the call of each sequence. Declined calls have no sequence.
     calls: u64,
     accepted: Vec<u64>,
-    told: u64,
+    logged_acks: u64,
     bytes_max: usize,
 }
 
@@ -48,7 +48,7 @@ impl Process {
         let wants_receipts = random.percent(60);
         settings.spool_bytes_max = random.size(500, 20_000);
         if wants_receipts && random.percent(30) {
-            // Its drops are told one by one.
+            // Only with receipts is each drop reported.
             settings.spool_seconds_max = random.between(1, 20);
         } else {
             settings.spool_seconds_max = 1_000_000;
@@ -67,7 +67,7 @@ impl Process {
             awaited: Vec::new(),
             calls: 0,
             accepted: Vec::new(),
-            told: 0,
+            logged_acks: 0,
             bytes_max,
         }
     }
@@ -80,7 +80,7 @@ impl Process {
         self.wire.as_ref()
     }
 
-    /// Publishes items together; false when they were declined.
+    /// Publishes items in one call. Returns false if the spool declined them.
     pub(crate) fn publish(
         &mut self,
         items: &[Item],
@@ -131,11 +131,11 @@ impl Process {
             }
             Err(other) => panic!("{other}"),
         }
-        self.assert_bounds();
+        self.assert_spool_limit();
         true
     }
 
-    /// Signs a user out; false when that was declined.
+    /// Signs a user out. Returns false if the spool declined it.
     pub(crate) fn disconnect(&mut self, user: &str, session: Option<&str>, until_ms: u64) -> bool {
         let Ok(sequence) = self.spool.disconnect(user, session, until_ms, true) else {
             return false;
@@ -151,23 +151,23 @@ impl Process {
         true
     }
 
-    pub(crate) fn may_dial(&self, now_ms: u64) -> bool {
+    pub(crate) fn may_connect(&self, now_ms: u64) -> bool {
         self.wire.is_none() && self.link.may_open(now_ms)
     }
 
-    /// Somebody listens.
+    /// Notes that the sidecar accepted the connection.
     pub(crate) fn opened(&mut self, wire: Shared, now_ms: u64) {
         self.wire = Some(wire);
         self.link.opened(now_ms);
     }
 
-    /// Nobody listens.
+    /// Notes that the sidecar does not listen.
     pub(crate) fn refused(&mut self, now_ms: u64) {
-        let why = Ended::Transport("nobody listens".into());
+        let why = Ended::Transport("connection refused".into());
         self.link.closed(&why, now_ms);
     }
 
-    /// One round of its thread.
+    /// Runs one turn of the publisher's writer thread.
     pub(crate) fn pump(&mut self, now_ms: u64, log: &mut Vec<Event>, tally: &mut Tally) {
         let ended = self.exchange(now_ms).err();
         if let Some(ended) = ended {
@@ -178,7 +178,7 @@ impl Process {
             self.link.closed(&ended, now_ms);
         }
         self.collect(log, tally);
-        self.assert_bounds();
+        self.assert_spool_limit();
     }
 
     fn exchange(&mut self, now_ms: u64) -> Result<(), Ended> {
@@ -204,22 +204,22 @@ impl Process {
         Ok(())
     }
 
-    /// When its thread wakes by itself.
+    /// Time at which the writer thread wakes without an event.
     pub(crate) fn due_ms(&self, now_ms: u64) -> Option<u64> {
         Some(now_ms + self.link.wait_ms(Waker::noop(), now_ms)?)
     }
 
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         format!("{} {:?}", self.name, self.spool.status())
     }
 
-    /// Whether everything that was accepted is dealt with.
+    /// Returns true if every accepted call is acked or dropped.
     pub(crate) fn is_settled(&self) -> bool {
         let status = self.spool.status();
         status.acked + status.dropped_aged == status.accepted
     }
 
-    /// Gives up what was sent, became too old to be sent again, and was never answered.
+    /// Gives up the calls that were sent, became too old to be resent, and have no answer.
     pub(crate) fn give_up(&mut self, log: &mut Vec<Event>) {
         for (sequence, _) in std::mem::take(&mut self.awaited) {
             self.spool.give_up(sequence);
@@ -276,16 +276,16 @@ impl Process {
                     });
                 }
                 (Outcome::Dropped, Awaited::SignOut { .. }) => {}
-                (outcome, _) => panic!("{publisher} is answered {outcome:?}"),
+                (outcome, _) => panic!("{publisher} received {outcome:?}"),
             }
             false
         });
         let acked = self.spool.status().acked;
         if !self.wants_receipts
-            && acked > self.told
+            && acked > self.logged_acks
             && let Some(cursor) = self.cursor()
         {
-            self.told = acked;
+            self.logged_acks = acked;
             log.push(Event::Acked {
                 publisher: self.name.clone(),
                 through: call(acked),
@@ -294,7 +294,7 @@ impl Process {
         }
     }
 
-    fn assert_bounds(&self) {
+    fn assert_spool_limit(&self) {
         let status = self.spool.status();
         assert!(status.spool_bytes <= self.bytes_max, "{status:?}");
     }

@@ -1,4 +1,4 @@
-//! The sidecar: the real hub, ingress sessions and workers, in the places of its tasks and threads.
+//! Sidecar with the real hub, ingress sessions and workers. The simulation runs them in place of tasks and threads.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -16,33 +16,33 @@ use lineside_token::Grant;
 use crate::network::{BrowserSocket, Shared, Side};
 use crate::world::Time;
 
-/// What the command's clock counts of the time between two sidecars, at most.
+/// Maximum time between two sidecars that the command's clock counts, in milliseconds.
 const AWAY_MS_MAX: u64 = 60_000;
 
-/// What a read of a link takes at most.
+/// Maximum size of a read from a link.
 const READ_BYTES: usize = 4096;
 
-/// What stays the same from one sidecar to the next.
+/// Settings of all sidecars of a run.
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) keys: Arc<Keyring>,
     pub(crate) public: Vec<Grant>,
 }
 
-/// One thread.
+/// Worker in place of a shard's thread.
 struct Shard {
     worker: Worker<BrowserSocket>,
     inbox: Arc<Inbox>,
     connections: Vec<(ConnectionId, Shared)>,
 }
 
-/// One task.
+/// Session in place of a link's task.
 struct Link {
     number: u64,
     session: Session,
     wire: Shared,
     end: Option<End>,
-    /// Bytes were read that were not taken yet.
+    /// True if the session has bytes that it has not processed.
     has_read: bool,
 }
 
@@ -53,14 +53,14 @@ pub(crate) struct Sidecar {
     links: Vec<Link>,
     next_link: u64,
     places: Arc<AtomicUsize>,
-    /// What its clock showed when it started, and when that was.
+    /// Time of its clock at the start, and simulation time at the start.
     from_ms: u64,
     started_ms: u64,
     pub(crate) is_stopping: bool,
 }
 
 impl Sidecar {
-    /// Goes on from what a predecessor saved, or begins a new epoch.
+    /// Starts with the saved state of a predecessor, or with a new epoch.
     pub(crate) fn start(
         settings: &Settings,
         saved: Option<&[u8]>,
@@ -136,7 +136,7 @@ impl Sidecar {
         self.links.len()
     }
 
-    /// A browser whose upgrade is answered.
+    /// Adds an upgraded browser connection to a shard.
     pub(crate) fn admit(&mut self, wire: &Shared, at: usize, time: Time) {
         let now = self.now(time);
         let shard = &mut self.shards[at];
@@ -152,7 +152,7 @@ impl Sidecar {
         shard.connections.push((id, wire.clone()));
     }
 
-    /// A publisher that has dialled.
+    /// Adds a publisher's connection.
     pub(crate) fn link(&mut self, wire: &Shared, time: Time) {
         let number = self.next_link;
         self.next_link += 1;
@@ -165,7 +165,7 @@ impl Sidecar {
         });
     }
 
-    /// One turn of a thread.
+    /// Runs one turn of a shard.
     pub(crate) fn turn(&mut self, at: usize, time: Time) {
         let now = self.now(time);
         let shard = &mut self.shards[at];
@@ -185,7 +185,7 @@ impl Sidecar {
         }
         let waiting = shard.inbox.take(worker.room());
         worker.take(waiting.entries);
-        // As the thread's inbox does: asked to, and no entry is left.
+        // As the shard's thread does: drains once asked to, with no entry left in the inbox.
         if self.is_stopping && self.links.is_empty() && shard.inbox.may_sleep() {
             worker.drain();
         }
@@ -195,7 +195,7 @@ impl Sidecar {
             .retain(|(id, _)| worker.socket(*id).is_some());
     }
 
-    /// One round of a link's task.
+    /// Runs one turn of a link.
     pub(crate) fn serve(&mut self, at: usize, time: Time) {
         let now = self.now(time);
         let link = &mut self.links[at];
@@ -236,17 +236,17 @@ impl Sidecar {
         self.intake.look_after(self.now(time));
     }
 
-    /// SIGTERM: links end, then browsers are told to go.
+    /// Begins a planned stop: ends the links, then drains the browsers.
     pub(crate) fn stop(&mut self) {
         self.is_stopping = true;
     }
 
-    /// Whether its stop has come to its end.
+    /// Returns true once a planned stop is complete.
     pub(crate) fn is_drained(&self) -> bool {
         self.is_stopping && self.shards.iter().all(|shard| shard.worker.is_drained())
     }
 
-    /// The end of a planned stop, also of one that is cut: what the successor goes on from.
+    /// Ends a planned stop, complete or not. Returns the saved state for the successor.
     pub(crate) fn save(mut self, time: Time) -> Vec<u8> {
         self.links.clear();
         let now = self.now(time);
@@ -260,7 +260,7 @@ impl Sidecar {
         saved
     }
 
-    /// When something of its own is due.
+    /// Returns the time of the next timer of a shard or link.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         let of_shards = self.shards.iter().map(|it| it.worker.due_ms());
         let of_links = self.links.iter().filter_map(|it| it.session.due_ms());
@@ -273,7 +273,7 @@ impl Sidecar {
 }
 
 impl Link {
-    /// Writes what is unsent; false while the publisher takes no more.
+    /// Writes unsent bytes. Returns false while the publisher's end is full.
     fn flush(&mut self) -> bool {
         while !self.session.unsent().is_empty() {
             match self
@@ -306,7 +306,7 @@ impl Link {
     }
 }
 
-/// A killed process: the kernel closes what it held.
+/// Closes the connection, as the kernel does for a killed process.
 impl Drop for Link {
     fn drop(&mut self) {
         self.wire.borrow_mut().close(Side::Far);

@@ -1,14 +1,14 @@
-//! A tab of a browser: the page that it shows, with the browser module itself in it, and the socket below.
+//! Browser tab: its page with a client, and the socket.
 
-mod hearing;
-mod saying;
+mod receive;
 mod scripts;
+mod send;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::ErrorKind;
 
 use lineside_tests::history::Event;
-use lineside_tests::page::{Act, Page, Tags};
+use lineside_tests::page::{Action, Page, Tags};
 use lineside_tests::random::Random;
 use serde_json::Value;
 
@@ -21,54 +21,54 @@ use crate::world::Time;
 
 const READ_BYTES: usize = 4096;
 
-/// The code of a connection that broke, or was never open (RFC 6455 §7.4.1).
+/// Close code of a broken or refused connection (RFC 6455 §7.4.1).
 const BROKEN: u16 = 1006;
 
-/// What a page was rendered with.
+/// Rendered page.
 pub(crate) struct Rendered {
     pub(crate) profile: usize,
     pub(crate) user: Option<String>,
     pub(crate) tags: Tags,
-    /// How many rows its state contains.
+    /// Number of database rows in its state.
     pub(crate) rows: usize,
-    /// Channels with the tokens that came with it, and whose these are.
+    /// Rendered channel tokens: channel, token, user.
     pub(crate) channel_tokens: Vec<(String, String, Option<String>)>,
 }
 
-/// One listener, as the app in the page sees it.
+/// State of one listener of the page.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
-    /// None for the user's own channel.
+    /// Channel; None for the user's own.
     pub(crate) channel: Option<String>,
-    /// By channel, how many rows the state contains that it was given.
+    /// Number of database rows in the state, by channel.
     pub(crate) rows: BTreeMap<String, usize>,
-    /// What was applied to that, in which epoch last.
+    /// Applied messages, with the epoch of the last delivery.
     pub(crate) ids: HashMap<String, String>,
-    /// It was told that it is refused, and has not asked again.
+    /// True if the channel was refused and not requested again.
     pub(crate) is_refused: bool,
 }
 
-/// The socket, from the dial on.
-struct Line {
+/// Socket, from the start of the connect.
+struct Connection {
     number: u32,
     wire: Shared,
-    /// How many sidecars there had been when it was dialled.
+    /// Number of sidecar starts at the connect.
     starts: u64,
     is_open: bool,
     frames: Frames,
     unsent: Vec<u8>,
-    /// The code of the close frame that came.
+    /// Code of the received close frame.
     closed: Option<u16>,
-    /// A connect went out, so that the log knows the connection.
-    is_told: bool,
-    /// Tokens of the refreshes that were not answered.
+    /// True if `connect` was sent, and so logged.
+    is_logged: bool,
+    /// Tokens of the unanswered `refresh` requests.
     refreshes: BTreeMap<u64, String>,
     is_replaying: bool,
-    /// What it is subscribed to, and what it was refused last.
+    /// Subscribed channels, and refused ones.
     subscribed: BTreeSet<String>,
     refused: BTreeSet<String>,
     user: Option<String>,
-    /// Subscribes that were not answered.
+    /// Number of unanswered `subscribe` requests.
     asked: usize,
 }
 
@@ -76,35 +76,35 @@ pub(crate) struct Tab {
     pub(crate) name: String,
     pub(crate) profile: usize,
     pub(crate) page: Box<dyn Client>,
-    /// It runs a client of its own.
+    /// True for the plain client.
     pub(crate) is_plain: bool,
     tags: Tags,
-    /// How many rows the state contains that it was rendered with.
+    /// Number of database rows in the rendered state.
     rows: usize,
     next_listener: u32,
     pub(crate) applied: BTreeMap<u32, Applied>,
     channel_tokens: Vec<(String, String, Option<String>)>,
-    line: Option<Line>,
-    /// What the page wants of the world: a socket, tokens, the state of what it lost.
+    connection: Option<Connection>,
+    /// Requests of the page to the simulation: a socket, tokens, the state of lost channels.
     pub(crate) wanted: Option<u32>,
     pub(crate) fetching: Vec<u32>,
     pub(crate) refetching: Vec<Vec<String>>,
-    /// Nothing runs in it.
+    /// True while the machine sleeps.
     pub(crate) is_asleep: bool,
-    /// It reads nothing from its socket.
-    pub(crate) is_deaf: bool,
+    /// True while the page does not read its socket.
+    pub(crate) is_stalled: bool,
     pub(crate) is_offline: bool,
     pub(crate) is_hidden: bool,
-    /// How far its clock is ahead of the one that never goes back.
+    /// Difference of its clock to the monotonic clock, in milliseconds.
     ahead_ms: u64,
-    /// Of its last welcome.
+    /// Epoch of the last welcome, and the number of sidecar starts at that time.
     last: Option<(String, u64)>,
     random: Random,
 }
 
 impl Tab {
     pub(crate) fn new(name: String, rendered: &Rendered, time: Time, mut random: Random) -> Self {
-        // A page's clock goes on from where the wall's was when it came, and may be wrong by some minutes.
+        // The page's clock starts at the wall clock, and may be wrong by some minutes.
         let ahead_ms = time.wall_ms() - time.ms;
         let ahead_ms = if random.percent(30) {
             ahead_ms + random.between(0, 600_000) - 300_000
@@ -135,12 +135,12 @@ impl Tab {
             next_listener: 0,
             applied: BTreeMap::new(),
             channel_tokens: rendered.channel_tokens.clone(),
-            line: None,
+            connection: None,
             wanted: None,
             fetching: Vec::new(),
             refetching: Vec::new(),
             is_asleep: false,
-            is_deaf: false,
+            is_stalled: false,
             is_offline: false,
             is_hidden: false,
             ahead_ms,
@@ -153,45 +153,49 @@ impl Tab {
         tab
     }
 
-    /// What time it is in the browser.
+    /// Time of the browser's clock.
     pub(crate) fn date_ms(&self, now_ms: u64) -> u64 {
         now_ms + self.ahead_ms
     }
 
-    /// The machine wakes; the page may be told.
-    pub(crate) fn wake(&mut self, date_ms: u64, is_told: bool) {
+    /// Wakes the machine, with or without a `visibilitychange` event.
+    pub(crate) fn wake(&mut self, date_ms: u64, is_notified: bool) {
         self.page.sleep(date_ms);
-        if is_told {
+        if is_notified {
             self.page.visibility(false);
             self.page.visibility(true);
         }
         self.page.advance(date_ms);
     }
 
-    /// When its next timer is due.
+    /// Time of the next timer.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         Some(self.page.due_ms()?.saturating_sub(self.ahead_ms))
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn has_stopped(&self) -> bool {
         ["stopped", "closed"].contains(&self.page.status())
     }
 
     pub(crate) fn wire(&self) -> Option<&Shared> {
-        self.line.as_ref().map(|line| &line.wire)
+        self.connection.as_ref().map(|connection| &connection.wire)
     }
 
-    pub(crate) fn is_dialling(&self) -> bool {
-        self.line.as_ref().is_some_and(|line| !line.is_open)
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| !connection.is_open)
     }
 
     pub(crate) fn is_replaying(&self) -> bool {
-        self.line.as_ref().is_some_and(|line| line.is_replaying)
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_replaying)
     }
 
-    /// The other end has answered the upgrade; the client is told later.
-    pub(crate) fn dialled(&mut self, number: u32, wire: Shared, starts: u64) {
-        self.line = Some(Line {
+    /// Stores the upgraded socket. [`opened`](Self::opened) reports it to the client later.
+    pub(crate) fn connected(&mut self, number: u32, wire: Shared, starts: u64) {
+        self.connection = Some(Connection {
             number,
             wire,
             starts,
@@ -199,7 +203,7 @@ impl Tab {
             frames: Frames::default(),
             unsent: Vec::new(),
             closed: None,
-            is_told: false,
+            is_logged: false,
             refreshes: BTreeMap::new(),
             is_replaying: false,
             subscribed: BTreeSet::new(),
@@ -210,45 +214,49 @@ impl Tab {
     }
 
     pub(crate) fn opened(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.is_open = true;
-            self.page.opened(line.number);
+        if let Some(connection) = &mut self.connection {
+            connection.is_open = true;
+            self.page.opened(connection.number);
         }
     }
 
-    /// Nobody answered.
+    /// Reports a refused connection to the client.
     pub(crate) fn refused(&mut self, number: u32) {
         self.page.closed(number, BROKEN);
     }
 
-    /// Does what the page asked for, and writes it to the log.
-    pub(crate) fn act(&mut self, log: &mut Vec<Event>, tally: &mut Tally) {
-        for act in self.page.acts() {
-            match act {
-                Act::Open { socket, .. } => self.wanted = Some(socket),
-                Act::Send { text, .. } => self.send(&text, log, tally),
-                Act::Close { socket } => {
+    /// Carries out the actions of the page, and logs them.
+    pub(crate) fn run_actions(&mut self, log: &mut Vec<Event>, tally: &mut Tally) {
+        for action in self.page.actions() {
+            match action {
+                Action::Open { socket, .. } => self.wanted = Some(socket),
+                Action::Send { text, .. } => self.send(&text, log, tally),
+                Action::Close { socket } => {
                     self.wanted = self.wanted.filter(|wanted| *wanted != socket);
-                    if self.line.as_ref().is_some_and(|line| line.number == socket) {
-                        self.hang_up(log);
+                    if self
+                        .connection
+                        .as_ref()
+                        .is_some_and(|connection| connection.number == socket)
+                    {
+                        self.close_socket(log);
                     }
                 }
-                Act::Fetch { request, .. } => self.fetching.push(request),
-                Act::Heard {
+                Action::Fetch { request, .. } => self.fetching.push(request),
+                Action::Message {
                     listener,
                     cursor,
                     data,
                     ..
                 } => self.apply(listener, &cursor, &data),
-                Act::Lost { channels } => self.refetching.push(channels),
-                Act::Refused { channel, .. } => {
+                Action::Lost { channels } => self.refetching.push(channels),
+                Action::Refused { channel, .. } => {
                     tally.note("a refused channel");
                     let all = self.applied.values_mut();
                     all.filter(|it| it.channel.as_ref().is_none_or(|of| *of == channel))
                         .for_each(|it| it.is_refused = true);
                 }
-                Act::Status { .. } => {}
-                Act::Fault { message } => panic!("lineside.js: {message}"),
+                Action::Status { .. } => {}
+                Action::Exception { message } => panic!("lineside.js: {message}"),
             }
         }
     }
@@ -260,56 +268,64 @@ impl Tab {
         let (id, epoch) = (text(&data["id"]), epoch(cursor));
         let before = applied.ids.insert(id.clone(), epoch.clone());
         let is_again = before.as_ref() == Some(&epoch);
-        assert!(!is_again, "{} applies {id} again at {cursor}", self.name);
+        assert!(
+            !is_again,
+            "{} received {id} twice, again at {cursor}",
+            self.name
+        );
     }
 
-    /// Lets go of the socket. Its last words may still arrive.
-    fn hang_up(&mut self, log: &mut Vec<Event>) {
-        let Some(mut line) = self.line.take() else {
+    /// Closes the socket. Unsent bytes may still arrive.
+    fn close_socket(&mut self, log: &mut Vec<Event>) {
+        let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let mut wire = line.wire.borrow_mut();
-        if line.is_open && line.closed.is_none() && self.random.percent(50) {
-            line.unsent.extend(websocket::close(&mut self.random));
+        let mut wire = connection.wire.borrow_mut();
+        if connection.is_open && connection.closed.is_none() && self.random.percent(50) {
+            connection.unsent.extend(websocket::close(&mut self.random));
         }
-        // What the kernel does not take now goes nowhere: this end is closed.
-        let _taken = wire.write(Side::Near, &line.unsent);
+        // Bytes that the kernel does not take now are lost.
+        let _taken = wire.write(Side::Near, &connection.unsent);
         wire.close(Side::Near);
         drop(wire);
-        if line.is_told {
+        if connection.is_logged {
             let browser = self.name.clone();
             log.push(Event::Closed { browser });
         }
     }
 
-    /// One round of the browser's network: what came, and what is to go.
+    /// Reads up to `most` frames, and writes unsent bytes.
     pub(crate) fn pump(&mut self, most: usize, log: &mut Vec<Event>, tally: &mut Tally) {
         let mut left = most;
         while left > 0 && self.pump_once(log, tally) {
-            self.act(log, tally);
+            self.run_actions(log, tally);
             left -= 1;
         }
         self.write();
     }
 
-    /// Says whether something was heard.
+    /// Reads one frame, or some bytes. Returns false if there is nothing to read.
     fn pump_once(&mut self, log: &mut Vec<Event>, tally: &mut Tally) -> bool {
-        let is_deaf = self.is_deaf || self.is_asleep;
-        let Some(line) = self.line.as_mut().filter(|line| line.is_open && !is_deaf) else {
+        let is_stalled = self.is_stalled || self.is_asleep;
+        let Some(connection) = self
+            .connection
+            .as_mut()
+            .filter(|connection| connection.is_open && !is_stalled)
+        else {
             return false;
         };
-        if let Some(heard) = line.frames.next() {
-            self.hear(heard, log, tally);
+        if let Some(frame) = connection.frames.next() {
+            self.receive(frame, log, tally);
             return true;
         }
         let mut bytes = [0; READ_BYTES];
-        let read = line.wire.borrow_mut().read(Side::Near, &mut bytes);
+        let read = connection.wire.borrow_mut().read(Side::Near, &mut bytes);
         match read {
-            Ok(count) if count > 0 => line.frames.receive(&bytes[..count]),
+            Ok(count) if count > 0 => connection.frames.receive(&bytes[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
             Ok(_) | Err(_) => {
-                let (number, code) = (line.number, line.closed.unwrap_or(BROKEN));
-                self.hang_up(log);
+                let (number, code) = (connection.number, connection.closed.unwrap_or(BROKEN));
+                self.close_socket(log);
                 self.page.closed(number, code);
             }
         }
@@ -317,25 +333,32 @@ impl Tab {
     }
 
     fn write(&mut self) {
-        let Some(line) = self.line.as_mut().filter(|line| line.is_open) else {
+        let Some(connection) = self
+            .connection
+            .as_mut()
+            .filter(|connection| connection.is_open)
+        else {
             return;
         };
-        if !line.unsent.is_empty()
-            && let Ok(count) = line.wire.borrow_mut().write(Side::Near, &line.unsent)
+        if !connection.unsent.is_empty()
+            && let Ok(count) = connection
+                .wire
+                .borrow_mut()
+                .write(Side::Near, &connection.unsent)
         {
-            line.unsent.drain(..count);
+            connection.unsent.drain(..count);
         }
     }
 
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         let Self { name, page, .. } = self;
         let wanted: BTreeSet<_> = self
             .applied
             .values()
             .filter_map(|it| self.channel(it))
             .collect();
-        let line = self.line.as_ref();
-        let line = line.map(|it| {
+        let connection = self.connection.as_ref();
+        let connection = connection.map(|it| {
             (
                 it.asked,
                 it.is_replaying,
@@ -344,37 +367,44 @@ impl Tab {
                 &it.refused,
             )
         });
-        format!("{name} {} wants {wanted:?}, has {line:?}", page.status())
+        format!(
+            "{name} {} wants {wanted:?}, has {connection:?}",
+            page.status()
+        )
     }
 
-    /// Whether it waits for nothing, and has an answer for each of its listeners.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        let Some(line) = &self.line else {
-            return self.is_over();
+    /// Returns true if no request is unanswered and each listener's channel is subscribed or refused.
+    pub(crate) fn is_idle(&self) -> bool {
+        let Some(connection) = &self.connection else {
+            return self.has_stopped();
         };
-        let is_answered =
-            |channel: &String| line.subscribed.contains(channel) || line.refused.contains(channel);
+        let is_answered = |channel: &String| {
+            connection.subscribed.contains(channel) || connection.refused.contains(channel)
+        };
         let channels = self.applied.values().filter_map(|it| self.channel(it));
         self.page.status() == "open"
-            && line.asked == 0
-            && !line.is_replaying
-            && line.refreshes.is_empty()
+            && connection.asked == 0
+            && !connection.is_replaying
+            && connection.refreshes.is_empty()
             && channels.into_iter().all(|channel| is_answered(&channel))
     }
 
-    /// The channel of a listener, now.
+    /// Returns the current channel of a listener.
     pub(crate) fn channel(&self, applied: &Applied) -> Option<String> {
-        let of_user = || Some(format!("user:{}", self.line.as_ref()?.user.as_ref()?));
+        let of_user = || Some(format!("user:{}", self.connection.as_ref()?.user.as_ref()?));
         applied.channel.clone().or_else(of_user)
     }
 
     pub(crate) fn is_subscribed(&self, channel: &str) -> bool {
-        let subscribed = self.line.as_ref().map(|line| &line.subscribed);
+        let subscribed = self
+            .connection
+            .as_ref()
+            .map(|connection| &connection.subscribed);
         subscribed.is_some_and(|it| it.contains(channel))
     }
 }
 
-/// What a token opens, and what is public.
+/// Returns the grants of a token, and the public ones.
 fn grants(token: Option<&str>) -> Vec<String> {
     let claims = claims(token);
     let listed = [&claims["channels"], &claims["allow"]].map(list);
@@ -386,7 +416,8 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn list(value: &Value) -> Vec<String> {
+/// Returns the strings of a JSON array.
+pub(crate) fn list(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(text).collect()
 }
 

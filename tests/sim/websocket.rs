@@ -1,4 +1,4 @@
-//! The browser's end of RFC 6455, as far as a well-behaved one goes.
+//! Browser's end of RFC 6455, without fragments and extensions.
 
 use lineside_tests::random::Random;
 
@@ -8,15 +8,15 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// What a whole frame says.
+/// Complete frame.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum Frame {
     Text(String),
     Ping(Vec<u8>),
     Close(u16),
 }
 
-/// What came and is no whole frame yet.
+/// Received bytes that are not yet a complete frame.
 #[derive(Debug, Default)]
 pub(crate) struct Frames(Vec<u8>);
 
@@ -25,10 +25,10 @@ impl Frames {
         self.0.extend_from_slice(bytes);
     }
 
-    /// The next whole frame. Servers do not mask, and this one does not fragment.
-    pub(crate) fn next(&mut self) -> Option<Heard> {
+    /// Returns the next complete frame. The server must not mask and does not fragment.
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         let (first, second) = (*self.0.first()?, *self.0.get(1)?);
-        assert_eq!(second & 0x80, 0, "a server does not mask");
+        assert_eq!(second & 0x80, 0, "the server masks a frame");
         let (length, head) = match second {
             126 => (number(self.0.get(2..4)?), 4),
             127 => (number(self.0.get(2..10)?), 10),
@@ -36,16 +36,20 @@ impl Frames {
         };
         let payload = self.0.get(head..head + length)?.to_vec();
         self.0.drain(..head + length);
-        assert_eq!(first & 0xf0, FINAL, "a whole frame without extensions");
+        assert_eq!(
+            first & 0xf0,
+            FINAL,
+            "the server sends a fragment or an extension"
+        );
         Some(match first & 0x0f {
-            TEXT => Heard::Text(String::from_utf8(payload).expect("text")),
-            PING => Heard::Ping(payload),
-            CLOSE => Heard::Close(
+            TEXT => Frame::Text(String::from_utf8(payload).expect("text")),
+            PING => Frame::Ping(payload),
+            CLOSE => Frame::Close(
                 payload
                     .get(..2)
                     .map_or(1005, |it| u16::try_from(number(it)).expect("two bytes")),
             ),
-            other => panic!("a frame of kind {other}"),
+            other => panic!("unexpected opcode {other}"),
         })
     }
 }
@@ -56,7 +60,7 @@ fn number(bytes: &[u8]) -> usize {
         .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
 }
 
-/// A frame as a browser sends it.
+/// Returns a masked frame.
 fn frame(kind: u8, payload: &[u8], random: &mut Random) -> Vec<u8> {
     let mut frame = vec![FINAL | kind];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
@@ -65,7 +69,7 @@ fn frame(kind: u8, payload: &[u8], random: &mut Random) -> Vec<u8> {
             frame.push(0x80 | 126);
             frame.extend(length.to_be_bytes());
         }
-        _ => panic!("no page says so much"),
+        _ => panic!("a page sends no frame of this size"),
     }
     let mask = random.number().to_be_bytes();
     frame.extend(&mask[..4]);

@@ -1,6 +1,6 @@
-//! Everything that there is, and one thing that happens after the other: which, the seed says.
+//! State of a run, and its steps, which the seed decides.
 
-mod acts;
+mod actions;
 mod check;
 mod faults;
 mod settle;
@@ -22,11 +22,12 @@ use crate::sidecar::{Settings, Sidecar};
 use crate::tab::{Rendered, Tab};
 use crate::tally::Tally;
 
-/// A moment: of the clock that never goes back, and of the wall's.
+/// Current time: monotonic clock and wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time {
+    /// Monotonic clock, in milliseconds.
     pub(crate) ms: u64,
-    /// How far the wall's is ahead, since the Unix epoch.
+    /// Difference of the wall clock, in milliseconds since the Unix epoch, to the monotonic one.
     ahead_ms: u64,
 }
 
@@ -36,34 +37,34 @@ impl Time {
     }
 }
 
-/// Rounds in which processes and sidecar have met.
+/// Rounds after which all processes have connected.
 const BOOT_STEPS: u64 = 20;
 
-/// Where the sidecar runs, or does not.
+/// Running or stopped sidecar.
 enum Host {
     Up(Box<Sidecar>),
-    /// With what the last one saved.
+    /// With the saved state of its predecessor.
     Down(Option<Vec<u8>>),
 }
 
-/// Something that takes several steps.
+/// Work that takes several steps.
 enum Job {
-    /// Committed, and not published yet.
+    /// Publish committed items.
     Publish {
         process: usize,
         items: Vec<Item>,
         once: Option<String>,
     },
-    /// A request for a page, from its beginning.
+    /// Request for a page.
     Render {
         profile: usize,
         name: String,
-        /// For a page that is open.
+        /// True for a Turbo visit of an open page.
         visits: bool,
         cursor: Option<String>,
         rows: Option<usize>,
     },
-    /// A page fetches what it lost.
+    /// Fetch the state of lost channels.
     Refetch { name: String, channels: Vec<String> },
 }
 
@@ -81,9 +82,9 @@ pub(crate) struct World {
     wires: Vec<Shared>,
     jobs: Vec<Job>,
     names: u64,
-    /// A shard that stands still, and so falls behind the others.
-    stalled: Option<usize>,
-    /// Sidecars so far.
+    /// Shard that does not run, and so lags behind the others.
+    stalled_shard: Option<usize>,
+    /// Number of sidecar starts before the end of the run.
     starts: u64,
     onces: Vec<(String, String)>,
 }
@@ -110,7 +111,7 @@ impl World {
             wires: Vec::new(),
             jobs: Vec::new(),
             names: 0,
-            stalled: None,
+            stalled_shard: None,
             starts: 1,
             onces: Vec::new(),
             random,
@@ -118,10 +119,10 @@ impl World {
         for _ in 0..world.random.between(1, 3) {
             world.start_process();
         }
-        // The app is up before its first visitor.
+        // Connects the app before its first visitor.
         for _ in 0..BOOT_STEPS {
             world.run_process();
-            world.carry();
+            world.deliver_bytes();
             world.run_link();
         }
         for _ in 0..world.random.between(1, 3) {
@@ -130,44 +131,47 @@ impl World {
         world
     }
 
-    /// One thing happens.
+    /// Runs one random step.
     pub(crate) fn step(&mut self) {
         let kind = self.random.between(0, 999);
         self.trace.note(kind);
         match kind {
-            0..200 => self.carry(),
+            0..200 => self.deliver_bytes(),
             200..390 => self.run_shard(),
             390..500 => self.run_link(),
             500..610 => self.run_process(),
             610..800 => self.run_tab(),
             800..850 => self.pass_time(),
-            850..910 => self.go_on(),
+            850..910 => self.continue_job(),
             910..955 => self.commit(),
-            955..980 => self.act_on_page(),
-            _ => self.break_something(),
+            955..980 => self.act_randomly(),
+            _ => self.inject_fault(),
         }
         self.trace.note(self.time.ms);
         self.trace.note(self.log.len() as u64);
         panics::assert_none();
     }
 
-    /// Leaves the log where `LINESIDE_SIM_LOG` says.
-    pub(crate) fn leave_log(&self) {
+    /// Writes the log to the path in `LINESIDE_SIM_LOG`, if it is set.
+    pub(crate) fn write_log(&self) {
         if let Ok(path) = std::env::var("LINESIDE_SIM_LOG") {
-            let mut log = Vec::new();
-            lineside_tests::history::write(&self.log, &mut log).expect("memory takes all");
-            std::fs::write(path, log).expect("the log is left");
+            std::fs::write(path, self.log_lines()).expect("LINESIDE_SIM_LOG is a writable path");
         }
     }
 
-    /// What identifies everything that happened.
+    /// Returns a hash of all steps and of the log.
     pub(crate) fn trace(&mut self) -> u64 {
-        let mut log = Vec::new();
-        lineside_tests::history::write(&self.log, &mut log).expect("memory takes all");
-        log.iter()
-            .for_each(|byte| self.trace.note(u64::from(*byte)));
+        for byte in self.log_lines() {
+            self.trace.note(u64::from(byte));
+        }
         self.trace.note(self.random.number());
         self.trace.0
+    }
+
+    fn log_lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        lineside_tests::history::write(&self.log, &mut lines).expect("a Vec takes every byte");
+        lines
     }
 
     fn name(&mut self, kind: &str) -> String {
@@ -176,7 +180,7 @@ impl World {
     }
 
     fn wire(&mut self) -> Shared {
-        // Some kernels keep less than one message, so that replays take their time.
+        // Some buffers are smaller than a message, so that replays take several turns.
         let room = if self.random.percent(40) {
             self.random.size(30, 300)
         } else {
@@ -187,7 +191,7 @@ impl World {
         wire
     }
 
-    fn carry(&mut self) {
+    fn deliver_bytes(&mut self) {
         if self.random.percent(20) {
             self.wires
                 .retain(|wire| std::rc::Rc::strong_count(wire) > 1);
@@ -195,8 +199,8 @@ impl World {
         let most = self.random.size(1, 3);
         for _ in 0..most {
             if let Some(wire) = self.random.pick(&self.wires) {
-                let carried = wire.borrow_mut().carry(false);
-                self.trace.note(carried as u64);
+                let delivered = wire.borrow_mut().deliver_bytes(false);
+                self.trace.note(delivered as u64);
             }
         }
     }
@@ -206,7 +210,7 @@ impl World {
             return;
         };
         let at = self.random.index(sidecar.shards());
-        if self.stalled == Some(at) {
+        if self.stalled_shard == Some(at) {
             return;
         }
         sidecar.turn(at, self.time);
@@ -214,7 +218,7 @@ impl World {
             sidecar.look_after(self.time);
         }
         if sidecar.is_drained() {
-            self.end_stop("a planned restart");
+            self.finish_stop("a planned restart");
         }
     }
 
@@ -234,7 +238,7 @@ impl World {
 
     fn pump_process(&mut self, at: usize) {
         let now_ms = self.time.ms;
-        if self.processes[at].may_dial(now_ms) {
+        if self.processes[at].may_connect(now_ms) {
             let wire = self.wire();
             match &mut self.host {
                 Host::Up(sidecar) if !sidecar.is_stopping => {
@@ -242,7 +246,7 @@ impl World {
                     self.processes[at].opened(wire, now_ms);
                 }
                 Host::Up(_) | Host::Down(_) => {
-                    self.tally.note("a dial to nobody");
+                    self.tally.note("a refused connect");
                     self.processes[at].refused(now_ms);
                 }
             }
@@ -265,32 +269,32 @@ impl World {
             return;
         }
         tab.page.advance(tab.date_ms(self.time.ms));
-        tab.act(&mut self.log, &mut self.tally);
-        if tab.is_dialling() && self.random.percent(70) {
+        tab.run_actions(&mut self.log, &mut self.tally);
+        if tab.is_connecting() && self.random.percent(70) {
             tab.opened();
-            tab.act(&mut self.log, &mut self.tally);
+            tab.run_actions(&mut self.log, &mut self.tally);
         }
         tab.pump(most, &mut self.log, &mut self.tally);
         if let Some(number) = self.tabs[at].wanted.take() {
-            self.dial(at, number);
+            self.connect(at, number);
         }
-        self.tend(at);
+        self.handle_requests(at);
     }
 
-    fn dial(&mut self, at: usize, number: u32) {
+    fn connect(&mut self, at: usize, number: u32) {
         let wire = self.wire();
         match &mut self.host {
             Host::Up(sidecar) if !sidecar.is_stopping && !self.tabs[at].is_offline => {
                 let shard = self.random.index(sidecar.shards());
                 sidecar.admit(&wire, shard, self.time);
-                self.tabs[at].dialled(number, wire, self.starts);
+                self.tabs[at].connected(number, wire, self.starts);
             }
             Host::Up(_) | Host::Down(_) => {
-                self.tally.note("a dial to nobody");
+                self.tally.note("a refused connect");
                 self.tabs[at].refused(number);
             }
         }
-        self.tabs[at].act(&mut self.log, &mut self.tally);
+        self.tabs[at].run_actions(&mut self.log, &mut self.tally);
     }
 
     fn pass_time(&mut self) {
@@ -311,7 +315,7 @@ impl World {
     }
 }
 
-/// Limits that are reached.
+/// Returns random settings with limits that a run reaches.
 fn settings(random: &mut Random) -> Settings {
     let tight = random.percent(35);
     let history = if tight {
@@ -342,7 +346,7 @@ fn settings(random: &mut Random) -> Settings {
     }
 }
 
-/// FNV-1a (Fowler, Noll, Vo) over all that is noted.
+/// FNV-1a hash (Fowler, Noll, Vo) of the steps.
 struct Trace(u64);
 
 impl Default for Trace {

@@ -1,8 +1,8 @@
-//! The page does with the module what a browser does.
+//! Tests of the page that runs the browser module.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lineside_tests::page::{Act, Page, Tags};
+use lineside_tests::page::{Action, Page, Tags};
 use serde_json::{Value, json};
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -23,13 +23,13 @@ fn connected() -> Page {
     page
 }
 
-/// The frames that a page sent, without what else it did.
+/// Returns the frames that a page sent.
 fn sent(page: &mut Page) -> Vec<Value> {
-    let frame = |act| match act {
-        Act::Send { text, .. } => Some(serde_json::from_str(&text).expect("JSON")),
+    let frame = |action| match action {
+        Action::Send { text, .. } => Some(serde_json::from_str(&text).expect("JSON")),
         _ => None,
     };
-    page.acts().into_iter().filter_map(frame).collect()
+    page.actions().into_iter().filter_map(frame).collect()
 }
 
 fn welcome(cursor: &str) -> String {
@@ -43,12 +43,12 @@ fn page_connects_after_its_rendered_cursor() {
     let mut page = Page::load(1, NOW_MS, &tags());
     page.connect();
     page.subscribe(1, "board", None);
-    let open = Act::Open {
+    let open = Action::Open {
         socket: 1,
         url: "ws://app.test/lineside".into(),
         protocol: "lineside-v1".into(),
     };
-    assert!(page.acts().contains(&open));
+    assert!(page.actions().contains(&open));
     page.opened(1);
     let connect = json!({"type": "connect", "after": "e.7", "subscribe": [{"channel": "board", "after": "e.7"}]});
     assert_eq!(sent(&mut page), [connect]);
@@ -64,9 +64,9 @@ fn page_resumes_after_its_last_message_when_the_connection_breaks() {
         &json!({"type": "caught_up", "cursor": "e.7"}).to_string(),
     );
     page.received(1, &message.to_string());
-    page.acts();
+    page.actions();
     page.closed(1, 1006);
-    let due_ms = page.due_ms().expect("a try to come back");
+    let due_ms = page.due_ms().expect("a reconnect");
     assert!(due_ms > NOW_MS);
     page.advance(due_ms);
     page.opened(2);
@@ -90,11 +90,11 @@ fn retry_delay_depends_only_on_the_seed() {
 fn timers_due_during_sleep_run_on_wake() {
     let mut page = connected();
     page.received(1, &welcome("e.7"));
-    page.acts();
+    page.actions();
     page.sleep(NOW_MS + 3_600_000);
-    assert_eq!(page.acts(), []);
+    assert_eq!(page.actions(), []);
     page.advance(NOW_MS + 3_600_000);
-    assert!(page.acts().contains(&Act::Close { socket: 1 }));
+    assert!(page.actions().contains(&Action::Close { socket: 1 }));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn uncaught_exception_fails_the_test() {
     connected().received(1, "not JSON");
 }
 
-/// As far as a page reads one.
+/// Returns a token with an invalid signature, which a page does not check.
 fn token(sub: &str) -> String {
     let claims =
         json!({"sub": sub, "iat": NOW_MS / 1000, "iat_ms": NOW_MS, "exp": NOW_MS / 1000 + 600});
@@ -116,15 +116,15 @@ fn visit_after_sign_in_connects_as_that_user() {
     page.connect();
     page.opened(1);
     page.received(1, &welcome("e.7"));
-    page.acts();
+    page.actions();
     page.visit(&Tags {
         token: Some(token("1")),
         token_url: Some("/lineside/token".into()),
         ..tags()
     });
     page.user(1);
-    let fetches = |act: &Act| matches!(act, Act::Fetch { request: 1, .. });
-    assert!(page.acts().iter().any(fetches));
+    let fetches = |action: &Action| matches!(action, Action::Fetch { request: 1, .. });
+    assert!(page.actions().iter().any(fetches));
     page.give_token(1, &token("1"));
     page.opened(2);
     let connect = &sent(&mut page)[0];
@@ -143,12 +143,12 @@ fn visit_reports_lost_when_the_app_has_changed_the_user() {
     page.connect();
     page.visit(&tags_of("2"));
     page.user(1);
-    let request = |act| match act {
-        Act::Fetch { request, .. } => Some(request),
+    let request = |action| match action {
+        Action::Fetch { request, .. } => Some(request),
         _ => None,
     };
-    let request = page.acts().into_iter().find_map(request);
-    page.give_token(request.expect("it asks who it is"), &token("1"));
+    let request = page.actions().into_iter().find_map(request);
+    page.give_token(request.expect("a token request"), &token("1"));
     page.opened(2);
     let connect = &sent(&mut page)[0];
     let entry = json!({"channel": "user:1", "after": "unknown"});

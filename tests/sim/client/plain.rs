@@ -1,40 +1,41 @@
-//! A client as docs/protocol.md describes it: one cursor for the connection, and one of its own for each channel from asking
-//! for a replay until it is caught up. It asks for things that the browser module never does.
+//! Client as docs/protocol.md describes it: one cursor for the connection, and a cursor of its own for each channel from its
+//! `subscribe` to its `caught_up`. It sends requests that the browser module never sends.
 
 use std::collections::BTreeMap;
 
-use lineside_tests::page::{Act, Tags};
+use lineside_tests::page::{Action, Tags};
 use lineside_tests::random::Random;
 use serde_json::{Value, json};
 
 use super::Client;
+use crate::tab::list;
 
 const CHANNELS: [&str; 6] = [
     "news", "board", "orders:7", "orders:8", "scores:1", "user:1",
 ];
 
-/// Requests that may wait for their answers.
+/// Maximum number of unanswered requests.
 const ASKED_MAX: usize = 3;
 
-/// The longest wait before it comes again, in milliseconds.
+/// Maximum delay of a reconnect, in milliseconds.
 const RETRY_MS_MAX: u64 = 3_000;
 
-/// Without a word for so long, in milliseconds, the line is dead: the longest heartbeat and ten seconds.
+/// Time without a message after which the connection is dead, in milliseconds: the longest heartbeat and ten seconds.
 const SILENCE_MS_MAX: u64 = 35_000;
 
-/// Whose replay is coming.
+/// Request of the current replay.
 #[derive(Debug, PartialEq)]
 enum Replay {
     Connect,
     Subscribe(String),
 }
 
-/// A channel that it follows.
+/// Channel of the client.
 #[derive(Debug, Default)]
 struct Followed {
-    /// A cursor of its own, where the connection's does not hold.
+    /// Cursor of the channel, if the connection's is not valid for it.
     own: Option<String>,
-    /// It was asked for since the connect, whose replay says nothing about it.
+    /// True if it was requested after the connect, whose replay does not cover it.
     is_asked: bool,
 }
 
@@ -42,24 +43,24 @@ struct Followed {
 pub(crate) struct Plain {
     now_ms: u64,
     random: Random,
-    acts: Vec<Act>,
+    actions: Vec<Action>,
     status: &'static str,
     token: Option<String>,
-    /// What it was rendered with: up to there it has the state of everything.
+    /// Rendered cursor, up to which the page has the state of all channels.
     rendered: String,
-    /// None before the first welcome.
+    /// Cursor of the connection. None before the first welcome.
     cursor: Option<String>,
     channels: BTreeMap<String, Followed>,
     replay: Option<Replay>,
-    /// Subscribes that were not answered.
+    /// Number of unanswered `subscribe` requests.
     asked: usize,
     sockets: u32,
     is_open: bool,
-    heard_ms: u64,
+    received_ms: u64,
     retry_ms: Option<u64>,
     is_fetching: bool,
     requests: u32,
-    is_calm: bool,
+    is_quiet: bool,
 }
 
 impl Plain {
@@ -67,7 +68,7 @@ impl Plain {
         let mut plain = Self {
             now_ms,
             random,
-            acts: Vec::new(),
+            actions: Vec::new(),
             status: "connecting",
             token: tags.token.clone(),
             rendered: tags.cursor.clone().unwrap_or_else(|| "unknown".into()),
@@ -77,11 +78,11 @@ impl Plain {
             asked: 0,
             sockets: 0,
             is_open: false,
-            heard_ms: now_ms,
+            received_ms: now_ms,
             retry_ms: None,
             is_fetching: false,
             requests: 0,
-            is_calm: false,
+            is_quiet: false,
         };
         for channel in CHANNELS {
             if plain.random.percent(40) {
@@ -100,8 +101,8 @@ impl Plain {
         self.status = "connecting";
         self.retry_ms = None;
         self.sockets += 1;
-        self.heard_ms = self.now_ms;
-        self.acts.push(Act::Open {
+        self.received_ms = self.now_ms;
+        self.actions.push(Action::Open {
             socket: self.sockets,
             url: String::new(),
             protocol: String::new(),
@@ -111,7 +112,7 @@ impl Plain {
     fn fetch(&mut self) {
         self.is_fetching = true;
         self.requests += 1;
-        self.acts.push(Act::Fetch {
+        self.actions.push(Action::Fetch {
             request: self.requests,
             url: String::new(),
             csrf: String::new(),
@@ -119,14 +120,14 @@ impl Plain {
     }
 
     fn send(&mut self, frame: &Value) {
-        self.acts.push(Act::Send {
+        self.actions.push(Action::Send {
             socket: self.sockets,
             text: frame.to_string(),
         });
     }
 
-    /// Asks for something, whatever it is good for.
-    fn ask(&mut self) {
+    /// Sends a random request.
+    fn send_random_request(&mut self) {
         let channel = CHANNELS[self.random.index(CHANNELS.len())].to_owned();
         match self.random.between(0, 9) {
             0..7 => self.subscribe_to(channel),
@@ -145,7 +146,7 @@ impl Plain {
             0..3 => None,
             3 => Some("unknown".to_owned()),
             4 => Some("no cursor".to_owned()),
-            // What it has, or older: what it follows by the connection's cursor, it follows by that.
+            // The channel's own cursor, or the connection's.
             5..8 => match &held {
                 Some(own) => own.clone().or_else(|| self.cursor.clone()),
                 None => Some(self.rendered.clone()),
@@ -156,7 +157,7 @@ impl Plain {
         if let Some(after) = &after {
             frame["after"] = json!(after);
         }
-        // Until the answer says otherwise it continues there; what is only confirmed stays as it was.
+        // Valid until the answer. A mere confirmation leaves the cursor as it was.
         let own = after.or_else(|| held.unwrap_or_else(|| Some("unknown".to_owned())));
         let is_asked = true;
         self.channels.insert(channel, Followed { own, is_asked });
@@ -164,7 +165,7 @@ impl Plain {
         self.send(&frame);
     }
 
-    fn hear(&mut self, it: &Value) {
+    fn receive(&mut self, it: &Value) {
         let cursor = it["cursor"].as_str().map(ToOwned::to_owned);
         let channel = it["channel"].as_str().unwrap_or_default().to_owned();
         match it["type"].as_str().unwrap_or_default() {
@@ -173,16 +174,16 @@ impl Plain {
                 self.asked -= 1;
                 match it["recovered"].as_bool() {
                     Some(true) => self.replay = Some(Replay::Subscribe(channel)),
-                    Some(false) => self.settle(&channel),
-                    // New: from here on it comes. Or only confirmed.
-                    None if self.is_unknown(&channel) => self.settle(&channel),
+                    Some(false) => self.follow_connection(&channel),
+                    // New subscription, which starts here. Otherwise a confirmation.
+                    None if self.is_unknown(&channel) => self.follow_connection(&channel),
                     None => {}
                 }
             }
             "message" => match &self.replay {
                 None => self.reach(cursor),
                 Some(Replay::Connect) => {
-                    self.of_connect(|own| own.clone_from(&cursor));
+                    self.update_connect_cursors(|own| own.clone_from(&cursor));
                 }
                 Some(Replay::Subscribe(of)) => {
                     if let Some(followed) = self.channels.get_mut(of) {
@@ -192,8 +193,8 @@ impl Plain {
             },
             "caught_up" => {
                 match self.replay.take() {
-                    Some(Replay::Connect) => self.of_connect(|own| *own = None),
-                    Some(Replay::Subscribe(of)) => self.settle(&of),
+                    Some(Replay::Connect) => self.update_connect_cursors(|own| *own = None),
+                    Some(Replay::Subscribe(of)) => self.follow_connection(&of),
                     None => {}
                 }
                 self.reach(cursor);
@@ -210,12 +211,7 @@ impl Plain {
 
     fn welcome(&mut self, it: &Value, cursor: Option<String>) {
         self.status = "open";
-        let names = |list: &Value| -> Vec<String> {
-            let list = list.as_array().into_iter().flatten();
-            list.filter_map(|it| it.as_str().map(ToOwned::to_owned))
-                .collect()
-        };
-        let (channels, lost) = (names(&it["channels"]), names(&it["lost"]));
+        let (channels, lost) = (list(&it["channels"]), list(&it["lost"]));
         self.channels
             .retain(|channel, it| it.is_asked || channels.contains(channel));
         let has_replay = it["recovered"].is_boolean()
@@ -228,27 +224,27 @@ impl Plain {
         if has_replay {
             self.replay = Some(Replay::Connect);
         } else {
-            self.of_connect(|own| *own = None);
+            self.update_connect_cursors(|own| *own = None);
         }
-        // A new connection begins where its welcome says, even if that is further back.
+        // A new connection starts at the cursor of its welcome, even if that is older.
         self.cursor = cursor;
         if !lost.is_empty() {
-            self.acts.push(Act::Lost { channels: lost });
+            self.actions.push(Action::Lost { channels: lost });
         }
     }
 
-    /// What comes of the channel comes after the connection's cursor.
-    fn settle(&mut self, channel: &str) {
+    /// Lets the connection's cursor be valid for the channel.
+    fn follow_connection(&mut self, channel: &str) {
         if let Some(followed) = self.channels.get_mut(channel) {
             followed.own = None;
         }
     }
 
-    /// The cursors of what the connect asked for, and nothing since.
-    fn of_connect(&mut self, act: impl Fn(&mut Option<String>)) {
+    /// Changes the cursors of the channels of the connect.
+    fn update_connect_cursors(&mut self, act: impl Fn(&mut Option<String>)) {
         let channels = self.channels.values_mut();
-        let of_connect = channels.filter(|followed| !followed.is_asked);
-        of_connect.for_each(|followed| act(&mut followed.own));
+        let update_connect_cursors = channels.filter(|followed| !followed.is_asked);
+        update_connect_cursors.for_each(|followed| act(&mut followed.own));
     }
 
     fn is_unknown(&self, channel: &str) -> bool {
@@ -268,12 +264,12 @@ impl Plain {
 }
 
 impl Client for Plain {
-    fn acts(&mut self) -> Vec<Act> {
-        std::mem::take(&mut self.acts)
+    fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
     }
 
     fn due_ms(&self) -> Option<u64> {
-        let silence_ms = self.is_open.then_some(self.heard_ms + SILENCE_MS_MAX);
+        let silence_ms = self.is_open.then_some(self.received_ms + SILENCE_MS_MAX);
         self.retry_ms.into_iter().chain(silence_ms).min()
     }
 
@@ -286,21 +282,21 @@ impl Client for Plain {
         if self.retry_ms.is_some_and(|it| it <= self.now_ms) {
             self.open();
         }
-        if self.is_open && self.heard_ms + SILENCE_MS_MAX <= self.now_ms {
-            self.acts.push(Act::Close {
+        if self.is_open && self.received_ms + SILENCE_MS_MAX <= self.now_ms {
+            self.actions.push(Action::Close {
                 socket: self.sockets,
             });
             self.closed(self.sockets, 1006);
         }
         let may_ask = self.status == "open" && self.is_open && self.asked < ASKED_MAX;
-        if may_ask && !self.is_calm && self.random.percent(20) {
-            self.ask();
+        if may_ask && !self.is_quiet && self.random.percent(20) {
+            self.send_random_request();
         }
     }
 
     fn opened(&mut self, _socket: u32) {
         self.is_open = true;
-        self.heard_ms = self.now_ms;
+        self.received_ms = self.now_ms;
         let after = self.cursor.clone().unwrap_or_else(|| self.rendered.clone());
         self.channels
             .values_mut()
@@ -319,9 +315,9 @@ impl Client for Plain {
 
     fn received(&mut self, socket: u32, text: &str) {
         if socket == self.sockets {
-            self.heard_ms = self.now_ms;
+            self.received_ms = self.now_ms;
             let envelope = serde_json::from_str(text).expect("an envelope is JSON");
-            self.hear(&envelope);
+            self.receive(&envelope);
         }
     }
 
@@ -362,13 +358,13 @@ impl Client for Plain {
 
     fn close(&mut self) {
         self.status = "closed";
-        self.acts.push(Act::Close {
+        self.actions.push(Action::Close {
             socket: self.sockets,
         });
         self.drop_socket();
     }
 
-    fn calm(&mut self) {
-        self.is_calm = true;
+    fn quieten(&mut self) {
+        self.is_quiet = true;
     }
 }

@@ -1,11 +1,11 @@
-//! What the scripts of a page do with the module.
+//! Scripts of a page, which use the browser module.
 
 use std::collections::HashMap;
 
 use super::{Applied, Rendered, Tab};
 
 impl Tab {
-    /// The scripts of a page that was rendered subscribe.
+    /// Subscribes to channels as the scripts of a rendered page.
     pub(super) fn listen(&mut self, rendered: &Rendered) {
         if rendered.user.is_some() && self.random.percent(70) {
             self.subscribe(None, None, rendered);
@@ -44,7 +44,7 @@ impl Tab {
         );
     }
 
-    /// Another script of the same page subscribes, a little later.
+    /// Subscribes to one more channel.
     pub(crate) fn subscribe_more(&mut self) {
         let channel = ["news", "board", "orders:7", "scores:1"][self.random.index(4)];
         let token = self.channel_tokens.iter().find(|(of, ..)| of == channel);
@@ -67,7 +67,7 @@ impl Tab {
         }
     }
 
-    /// A Turbo visit: another page in the same document.
+    /// Performs a Turbo visit: another page in the same document.
     pub(crate) fn visit(&mut self, rendered: &Rendered) {
         self.tags = rendered.tags.clone();
         self.rows = rendered.rows;

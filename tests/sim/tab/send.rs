@@ -1,4 +1,4 @@
-//! What a page says: to the socket and to the log.
+//! Frames that a page sends: written to the socket and logged.
 
 use lineside_tests::history::{Channel, Event};
 use serde_json::Value;
@@ -12,14 +12,14 @@ impl Tab {
     pub(super) fn send(&mut self, sent: &str, log: &mut Vec<Event>, tally: &mut Tally) {
         let frame: Value = serde_json::from_str(sent).expect("a page sends JSON");
         let grants = grants(frame["token"].as_str());
-        let Some(line) = &mut self.line else {
+        let Some(connection) = &mut self.connection else {
             return;
         };
         let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
         let browser = self.name.clone();
         match frame["type"].as_str().unwrap_or_default() {
             "connect" => {
-                line.is_told = true;
+                connection.is_logged = true;
                 let token = frame["token"].as_str();
                 let claims = claims(token);
                 let entries = frame["subscribe"].as_array().into_iter().flatten();
@@ -39,7 +39,7 @@ impl Tab {
                 });
             }
             "subscribe" => {
-                line.asked += 1;
+                connection.asked += 1;
                 log.push(Event::Subscribe {
                     browser,
                     channel: text(&frame["channel"]).unwrap_or_default(),
@@ -49,10 +49,12 @@ impl Tab {
             "refresh" => {
                 tally.note("a refresh");
                 let (number, token) = (frame["ref"].as_u64(), text(&frame["token"]));
-                line.refreshes.extend(number.zip(token));
+                connection.refreshes.extend(number.zip(token));
             }
             _ => {}
         }
-        line.unsent.extend(websocket::text(sent, &mut self.random));
+        connection
+            .unsent
+            .extend(websocket::text(sent, &mut self.random));
     }
 }

@@ -1,4 +1,4 @@
-//! What the app and its people do.
+//! Actions of the app and its users.
 
 use lineside_tests::history::{Event, Item};
 use lineside_tests::page::Tags;
@@ -7,7 +7,7 @@ use lineside_tests::random::Random;
 use super::{Job, Process, Rendered, Tab, World};
 use crate::app::CHANNELS;
 
-/// Pages open at one time.
+/// Maximum number of open pages.
 const TABS_MAX: usize = 6;
 
 impl World {
@@ -16,7 +16,7 @@ impl World {
         self.processes.push(Process::new(name, &mut self.random));
     }
 
-    /// A transaction commits, and will publish.
+    /// Commits a transaction, whose publications are sent later.
     pub(super) fn commit(&mut self) {
         let process = self.random.index(self.processes.len());
         let once = self.once();
@@ -35,12 +35,12 @@ impl World {
                 Item { channel, id }
             })
             .collect();
-        let renders = self
+        let is_rendering = self
             .jobs
             .iter()
             .any(|job| matches!(job, Job::Render { rows, .. } if rows.is_some()));
         self.tally
-            .note_many("a publication within a render", u64::from(renders));
+            .note_many("a publication within a render", u64::from(is_rendering));
         self.app.rows.extend(items.iter().cloned());
         let once = once.map(|(_, once)| once);
         self.jobs.push(Job::Publish {
@@ -50,9 +50,9 @@ impl World {
         });
     }
 
-    /// Now and then an id under which something lands once, and sometimes one that was used already.
+    /// Returns a channel and `once` id for some calls, of which half repeat an earlier id.
     fn once(&mut self) -> Option<(String, String)> {
-        // Ids are known for two minutes: later a second landing would be right.
+        // Ids are kept for two minutes: after that, publishing again would be correct.
         if !self.random.percent(10) || self.time.ms > 25_000 {
             return None;
         }
@@ -67,7 +67,7 @@ impl World {
         Some(once)
     }
 
-    /// A request for a page begins: its cursor is sampled here, and never again.
+    /// Starts the request for a page. Its cursor is sampled only here.
     pub(super) fn begin_render(&mut self, visits: Option<&str>) {
         let process = self.random.index(self.processes.len());
         let cursor = self.processes[process].cursor();
@@ -88,17 +88,17 @@ impl World {
         });
     }
 
-    /// Something that was begun goes on.
-    pub(super) fn go_on(&mut self) {
+    /// Continues a random job.
+    pub(super) fn continue_job(&mut self) {
         if self.jobs.is_empty() {
             return;
         }
         let at = self.random.index(self.jobs.len());
         let job = self.jobs.swap_remove(at);
-        self.go_on_with(job);
+        self.run_job(job);
     }
 
-    pub(super) fn go_on_with(&mut self, job: Job) {
+    pub(super) fn run_job(&mut self, job: Job) {
         match job {
             Job::Publish {
                 process,
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// The page's queries run.
+    /// Runs the queries of a page.
     fn query(&mut self, mut job: Job) {
         let Job::Render {
             name, cursor, rows, ..
@@ -146,7 +146,7 @@ impl World {
         self.jobs.push(job);
     }
 
-    /// The layout is rendered, and the page arrives.
+    /// Renders the layout, and opens or visits the page.
     fn show(&mut self, profile: usize, name: String, cursor: Option<String>, rows: usize) {
         let wall_ms = self.time.wall_ms();
         let user = self.app.profiles[profile].user.clone();
@@ -182,14 +182,14 @@ impl World {
             let tab = &mut self.tabs[at];
             tab.page.advance(tab.date_ms(self.time.ms));
             tab.visit(&rendered);
-            return tab.act(&mut self.log, &mut self.tally);
+            return tab.run_actions(&mut self.log, &mut self.tally);
         }
         if self.tabs.len() < TABS_MAX {
             let random = Random::new(self.random.number());
             let mut tab = Tab::new(name, &rendered, self.time, random);
             self.tally
                 .note_many("a plain client", u64::from(tab.is_plain));
-            tab.act(&mut self.log, &mut self.tally);
+            tab.run_actions(&mut self.log, &mut self.tally);
             self.tabs.push(tab);
         }
     }
@@ -198,7 +198,7 @@ impl World {
         let Some(tab) = self.tabs.iter_mut().find(|tab| tab.name == name) else {
             return;
         };
-        self.tally.note("a page refetched");
+        self.tally.note("a refetched page");
         self.log.push(Event::Fetched {
             browser: name.to_owned(),
             channels: channels.to_vec(),
@@ -214,8 +214,8 @@ impl World {
         }
     }
 
-    /// The app answers what a page asks it for.
-    pub(super) fn tend(&mut self, at: usize) {
+    /// Handles the requests of a page to the app.
+    pub(super) fn handle_requests(&mut self, at: usize) {
         let tab = &mut self.tabs[at];
         for channels in std::mem::take(&mut tab.refetching) {
             let name = tab.name.clone();
@@ -231,7 +231,7 @@ impl World {
         let tab = &mut self.tabs[at];
         for request in std::mem::take(&mut tab.fetching) {
             if tab.is_offline || self.random.percent(failing) {
-                self.tally.note("a token refused for a while");
+                self.tally.note("a failed token request");
                 tab.page.refuse_token(request, 503);
             } else if let Some(token) = self.app.token(tab.profile, wall_ms) {
                 self.tally.note("a token fetched");
@@ -239,12 +239,12 @@ impl World {
             } else {
                 tab.page.refuse_token(request, 401);
             }
-            tab.act(&mut self.log, &mut self.tally);
+            tab.run_actions(&mut self.log, &mut self.tally);
         }
     }
 
-    /// Somebody does something with a page, or to an account.
-    pub(super) fn act_on_page(&mut self) {
+    /// Performs a random action of a user or of the app.
+    pub(super) fn act_randomly(&mut self) {
         let chance = self.random.between(0, 99);
         if self.tabs.is_empty() || chance < 15 {
             return self.begin_render(None);
@@ -262,26 +262,26 @@ impl World {
             40..50 if awake => tab.unsubscribe_one(),
             50..55 => {
                 tab.page.close();
-                tab.act(&mut self.log, &mut self.tally);
+                tab.run_actions(&mut self.log, &mut self.tally);
                 self.tabs.remove(at);
                 return;
             }
             55..68 => return self.sign_out(),
             68..85 => {
-                self.tally.note("other rights");
-                return self.app.change_any_rights(&mut self.random);
+                self.tally.note("changed grants");
+                return self.app.change_random_grants(&mut self.random);
             }
             85..92 => {
-                self.tally.note("a page for somebody else");
+                self.tally.note("another user signed in");
                 let profile = tab.profile;
                 return self.app.sign_in(profile, &mut self.random);
             }
             _ => {}
         }
-        self.tabs[at].act(&mut self.log, &mut self.tally);
+        self.tabs[at].run_actions(&mut self.log, &mut self.tally);
     }
 
-    /// Somebody signs out, of all or of this browser, and perhaps in again.
+    /// Signs a user out, of all sessions or one, and perhaps in again.
     fn sign_out(&mut self) {
         let profile = self.random.index(self.app.profiles.len());
         let held = self.app.profiles[profile].clone();
@@ -297,7 +297,7 @@ impl World {
             self.tally
                 .note_many("a sign-out of one session", u64::from(of_one));
         }
-        // A token of the same millisecond is older.
+        // A token issued in the same millisecond counts as older than the sign-out.
         self.time.ms += 1;
         if self.random.percent(70) {
             self.app.sign_in(profile, &mut self.random);

@@ -1,4 +1,4 @@
-//! What must hold at the end, beside what the history checker judges.
+//! Checks at the end of a run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,9 +7,8 @@ use lineside_tests::history::{Counts, Event, judge};
 use super::World;
 
 impl World {
-    /// Nothing was lost, repeated, reordered or misdelivered, and every page shows what the database holds.
-    ///
-    /// Gives how much was judged.
+    /// Asserts that the history checker has no findings, and that every page shows what the database has. Returns the checker's
+    /// counts.
     pub(crate) fn check(&self) -> Counts {
         let judgement = judge(&self.log);
         assert!(judgement.findings.is_empty(), "{judgement}");
@@ -17,10 +16,10 @@ impl World {
         judgement.counts
     }
 
-    /// Every listener that is live has, in its state or applied to that, everything of its channel that landed.
+    /// Asserts that each subscribed listener has all published rows of its channel, in its state or as messages.
     fn check_pages(&self) {
-        let landed = landed(&self.log);
-        for tab in self.tabs.iter().filter(|tab| !tab.is_over()) {
+        let published = published(&self.log);
+        for tab in self.tabs.iter().filter(|tab| !tab.has_stopped()) {
             for applied in tab.applied.values().filter(|it| !it.is_refused) {
                 let channel = tab.channel(applied).filter(|it| tab.is_subscribed(it));
                 let Some(channel) = channel else {
@@ -29,11 +28,11 @@ impl World {
                 let from = applied.rows.get(&channel).copied().unwrap_or(0);
                 for row in &self.app.rows[from..] {
                     let is_missing = row.channel == channel
-                        && landed.contains(row.id.as_str())
+                        && published.contains(row.id.as_str())
                         && !applied.ids.contains_key(&row.id);
                     assert!(
                         !is_missing,
-                        "{} shows {channel} without {}, which landed",
+                        "{} shows {channel} without {}, which was published",
                         tab.name, row.id
                     );
                 }
@@ -42,11 +41,11 @@ impl World {
     }
 }
 
-/// What was acked and must have landed: not declined, refused or dropped, and of its own, without a `once` id.
-fn landed(log: &[Event]) -> HashSet<&str> {
+/// Returns the ids that were certainly published: acked, not declined, refused or dropped, and without a `once` id.
+fn published(log: &[Event]) -> HashSet<&str> {
     let mut calls: HashMap<(&str, u64), Vec<&str>> = HashMap::new();
     let mut acked: HashMap<&str, u64> = HashMap::new();
-    let mut landed = HashSet::new();
+    let mut published = HashSet::new();
     for event in log {
         match event {
             Event::Sent {
@@ -77,7 +76,7 @@ fn landed(log: &[Event]) -> HashSet<&str> {
                 publisher,
                 sequence,
                 ..
-            } => landed.extend(
+            } => published.extend(
                 calls
                     .get(&(publisher.as_str(), *sequence))
                     .into_iter()
@@ -89,11 +88,11 @@ fn landed(log: &[Event]) -> HashSet<&str> {
                 let from = acked.insert(publisher, *through).unwrap_or(0);
                 for sequence in from + 1..=*through {
                     let call = calls.get(&(publisher.as_str(), sequence));
-                    landed.extend(call.into_iter().flatten());
+                    published.extend(call.into_iter().flatten());
                 }
             }
             _ => {}
         }
     }
-    landed
+    published
 }

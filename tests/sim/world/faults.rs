@@ -1,22 +1,22 @@
-//! What goes wrong.
+//! Random faults: kills, restarts, clock steps, and faults of connections and pages.
 
 use lineside_tests::history::Event;
 
 use super::{Host, Sidecar, World};
 
 impl World {
-    pub(super) fn break_something(&mut self) {
+    pub(super) fn inject_fault(&mut self) {
         match self.random.between(0, 99) {
             0..12 => self.restart_or_kill(),
             12..25 => self.cut_link(),
             25..35 => self.step_clock(),
             35..38 => self.end_process(),
             38..50 => {
-                self.stalled = match self.stalled {
+                self.stalled_shard = match self.stalled_shard {
                     Some(_) => None,
                     None => Some(self.random.index(2)),
                 };
-                self.tally.note("a shard that stands still");
+                self.tally.note("a stalled shard");
             }
             _ => self.disturb_tab(),
         }
@@ -24,15 +24,12 @@ impl World {
 
     fn restart_or_kill(&mut self) {
         match &mut self.host {
-            Host::Down(saved) => {
-                let saved = saved.take();
-                let saved = saved.as_deref();
-                let sidecar = Sidecar::start(&self.settings, saved, self.time, &mut self.random);
-                self.host = Host::Up(Box::new(sidecar));
+            Host::Down(_) => {
+                self.start_sidecar();
                 self.starts += 1;
             }
             Host::Up(sidecar) if sidecar.is_stopping => {
-                self.end_stop("a planned restart that was cut");
+                self.finish_stop("an interrupted planned restart");
             }
             Host::Up(sidecar) => {
                 if self.random.percent(60) {
@@ -40,23 +37,33 @@ impl World {
                 } else {
                     self.tally.note("a kill");
                     self.host = Host::Down(None);
-                    self.lose_some();
+                    self.reset_some_connections();
                 }
             }
         }
     }
 
-    /// The planned stop has come to its end.
-    pub(super) fn end_stop(&mut self, what: &'static str) {
-        if let Host::Up(sidecar) = std::mem::replace(&mut self.host, Host::Down(None)) {
-            self.tally.note(what);
-            self.host = Host::Down(Some(sidecar.save(self.time)));
-            self.lose_some();
+    /// Starts a sidecar, with the saved state of its predecessor if there is one.
+    pub(super) fn start_sidecar(&mut self) {
+        if let Host::Down(saved) = &mut self.host {
+            let saved = saved.take();
+            let saved = saved.as_deref();
+            let sidecar = Sidecar::start(&self.settings, saved, self.time, &mut self.random);
+            self.host = Host::Up(Box::new(sidecar));
         }
     }
 
-    /// Of a process that ended, some connections are lost with what is on its way.
-    fn lose_some(&mut self) {
+    /// Ends a planned stop, complete or interrupted, and keeps the saved state.
+    pub(super) fn finish_stop(&mut self, what: &'static str) {
+        if let Host::Up(sidecar) = std::mem::replace(&mut self.host, Host::Down(None)) {
+            self.tally.note(what);
+            self.host = Host::Down(Some(sidecar.save(self.time)));
+            self.reset_some_connections();
+        }
+    }
+
+    /// Resets some connections after the end of a sidecar, so that bytes in flight are lost.
+    fn reset_some_connections(&mut self) {
         for at in 0..self.wires.len() {
             if self.random.percent(30) {
                 self.wires[at].borrow_mut().reset();
@@ -72,9 +79,10 @@ impl World {
         }
     }
 
-    /// Forward by any time, back by little: what was signed out by a clock that was far ahead stays so until then.
+    /// Steps the wall clock forward, or a little back: after a large step back, sign-outs would revoke tokens issued later.
     ///
-    /// Not where `once` ids are known: a successor counts what passed between by the wall's clock, and forgets them sooner.
+    /// No step once there are `once` ids: a successor measures the time between two sidecars by the wall clock, and would
+    /// expire them too early.
     fn step_clock(&mut self) {
         if !self.onces.is_empty() {
             return;
@@ -88,14 +96,14 @@ impl World {
         }
     }
 
-    /// A process of the app is killed, and another one begins.
+    /// Kills a process of the app and starts another.
     fn end_process(&mut self) {
         let at = self.random.index(self.processes.len());
         let process = self.processes.swap_remove(at);
         if let Some(wire) = process.wire() {
             wire.borrow_mut().close(crate::network::Side::Near);
         }
-        self.tally.note("a process gone");
+        self.tally.note("a killed process");
         let publisher = process.name.clone();
         self.log.push(Event::Gone { publisher });
         self.start_process();
@@ -118,21 +126,21 @@ impl World {
                     let (up, down) = [(true, true), (true, false), (false, true), (false, false)]
                         [self.random.index(4)];
                     wire.borrow_mut().hold(up, down);
-                    self.tally.note("a blackhole");
+                    self.tally.note("a black hole");
                 }
             }
             40..60 => {
-                tab.is_deaf = !tab.is_deaf;
-                self.tally.note("a deaf page");
+                tab.is_stalled = !tab.is_stalled;
+                self.tally.note("a page that does not read");
             }
             60..75 => {
                 tab.is_asleep = !tab.is_asleep;
-                self.tally.note("a page asleep");
+                self.tally.note("a sleeping page");
                 if !tab.is_asleep {
                     tab.wake(date_ms, self.random.percent(70));
                 }
             }
-            75..90 if !tab.is_asleep => self.toggle_line(at),
+            75..90 if !tab.is_asleep => self.toggle_network(at),
             _ if !tab.is_asleep => {
                 tab.is_hidden = !tab.is_hidden;
                 self.tally.note("a page in the back and forward cache");
@@ -144,7 +152,7 @@ impl World {
             }
             _ => {}
         }
-        self.tabs[at].act(&mut self.log, &mut self.tally);
+        self.tabs[at].run_actions(&mut self.log, &mut self.tally);
     }
 
     fn cut_tab(&mut self, at: usize) {
@@ -163,8 +171,8 @@ impl World {
         }
     }
 
-    /// The network goes, with or without a word to the page, or comes back.
-    pub(super) fn toggle_line(&mut self, at: usize) {
+    /// Takes a page offline or back online, with or without an event.
+    pub(super) fn toggle_network(&mut self, at: usize) {
         let tab = &mut self.tabs[at];
         tab.is_offline = !tab.is_offline;
         let is_offline = tab.is_offline;
@@ -173,7 +181,7 @@ impl World {
         }
         if self.random.percent(80) {
             tab.page.network(!is_offline);
-            self.tally.note("a page offline");
+            self.tally.note("an offline page");
         }
     }
 }

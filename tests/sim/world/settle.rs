@@ -1,21 +1,22 @@
-//! The end of a run: nothing goes wrong any more, and everything comes to rest.
+//! End of a run: all faults end, and the run continues until nothing is left to do.
 
 use lineside_tests::history::Event;
 
-use super::{Host, Sidecar, World};
+use super::{Host, World};
 
-/// Virtual time that everything may take to come to rest, in milliseconds: some of the longest waits after each other.
+/// Maximum virtual time until nothing is left to do, in milliseconds: several of the longest waits.
 const REST_MS_MAX: u64 = 600_000;
 
-/// Times that something may be waited for.
+/// Maximum number of waits.
 const ROUNDS_MAX: u32 = 20_000;
 
-/// Rounds in which nothing happened, until time passes.
+/// Number of rounds without an event before time advances.
 const IDLE_ROUNDS: u32 = 2;
 
 impl World {
+    /// Ends all faults, and runs until nothing is left to do.
     pub(crate) fn settle(&mut self) {
-        self.heal();
+        self.end_faults();
         let end_ms = self.time.ms + REST_MS_MAX;
         let mut idle = 0;
         let mut rounds = 0;
@@ -34,8 +35,8 @@ impl World {
                 break;
             }
             rounds += 1;
-            assert!(rounds < ROUNDS_MAX, "never at rest: {}", self.unrest());
-            assert!(self.time.ms < end_ms, "never at rest: {}", self.unrest());
+            assert!(rounds < ROUNDS_MAX, "not settled: {}", self.unsettled());
+            assert!(self.time.ms < end_ms, "not settled: {}", self.unsettled());
             self.time.ms = self.next_due_ms();
             idle = 0;
         }
@@ -46,28 +47,23 @@ impl World {
     }
 
     /// Ends every fault.
-    fn heal(&mut self) {
-        self.stalled = None;
-        self.app.give_long_lives();
+    fn end_faults(&mut self) {
+        self.stalled_shard = None;
+        self.app.extend_token_lifetimes();
         if let Host::Up(sidecar) = &self.host
             && sidecar.is_stopping
         {
-            self.end_stop("a planned restart that was cut");
+            self.finish_stop("an interrupted planned restart");
         }
-        if let Host::Down(saved) = &mut self.host {
-            let saved = saved.take();
-            let saved = saved.as_deref();
-            let sidecar = Sidecar::start(&self.settings, saved, self.time, &mut self.random);
-            self.host = Host::Up(Box::new(sidecar));
-        }
+        self.start_sidecar();
         for wire in &self.wires {
             wire.borrow_mut().hold(false, false);
         }
         for at in 0..self.tabs.len() {
             let tab = &mut self.tabs[at];
             let date_ms = tab.date_ms(self.time.ms);
-            tab.is_deaf = false;
-            tab.page.calm();
+            tab.is_stalled = false;
+            tab.page.quieten();
             if std::mem::take(&mut tab.is_asleep) {
                 tab.wake(date_ms, true);
             }
@@ -76,21 +72,21 @@ impl World {
             if std::mem::take(&mut tab.is_hidden) {
                 tab.page.show();
             }
-            tab.act(&mut self.log, &mut self.tally);
+            tab.run_actions(&mut self.log, &mut self.tally);
         }
     }
 
-    /// Everybody does what there is to do; says whether bytes moved.
+    /// Runs every party once. Returns true if bytes moved.
     fn round(&mut self) -> bool {
         while let Some(job) = self.jobs.pop() {
-            self.go_on_with(job);
+            self.run_job(job);
         }
         for at in 0..self.processes.len() {
             self.pump_process(at);
         }
-        let mut carried = 0;
+        let mut delivered = 0;
         for wire in &self.wires {
-            carried += wire.borrow_mut().carry(true);
+            delivered += wire.borrow_mut().deliver_bytes(true);
         }
         if let Host::Up(sidecar) = &mut self.host {
             for at in (0..sidecar.links()).rev() {
@@ -105,25 +101,25 @@ impl World {
             self.answer_fetches(at, 0);
         }
         crate::panics::assert_none();
-        carried > 0
+        delivered > 0
     }
 
     fn is_settled(&self) -> bool {
         self.jobs.is_empty()
             && self.processes.iter().all(super::Process::is_settled)
-            && self.wires.iter().all(|wire| wire.borrow().is_still())
-            && self.tabs.iter().all(super::Tab::is_at_rest)
+            && self.wires.iter().all(|wire| wire.borrow().is_idle())
+            && self.tabs.iter().all(super::Tab::is_idle)
     }
 
-    fn unrest(&self) -> String {
-        self.leave_log();
-        let tabs = self.tabs.iter().filter(|tab| !tab.is_at_rest());
-        let tabs = tabs.map(super::Tab::shown);
-        let processes = self.processes.iter().map(super::Process::shown);
+    fn unsettled(&self) -> String {
+        self.write_log();
+        let tabs = self.tabs.iter().filter(|tab| !tab.is_idle());
+        let tabs = tabs.map(super::Tab::description);
+        let processes = self.processes.iter().map(super::Process::description);
         tabs.chain(processes).collect::<Vec<_>>().join("; ")
     }
 
-    /// When the next thing happens by itself.
+    /// Returns the time of the next timer, of any party.
     fn next_due_ms(&self) -> u64 {
         let now_ms = self.time.ms;
         let processes = self.processes.iter().filter_map(|it| it.due_ms(now_ms));
