@@ -1,8 +1,8 @@
-//! The sidecar's WebSocket stack as an echo server, which is what the test suite talks to.
+//! Echo server with the sidecar's WebSocket stack, for the Autobahn test suite.
 //!
-//! The sidecar itself echoes nothing. This reads the upgrade ([`Head`]) and the frames ([`Reader`]) and writes frames
-//! ([`envelope`]) by the very code of the sidecar, and ends connections as its shards do. It differs in what the suite
-//! needs: binary messages come back as well, and the limit fits the suite's largest.
+//! The sidecar itself echoes nothing. This server uses its code to read the upgrade ([`Head`]) and frames ([`Reader`]) and to write
+//! frames ([`envelope`]), and ends connections as its shards do. Unlike the sidecar it echoes binary messages too, and its
+//! limit fits the suite's largest message.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,17 +13,17 @@ use lineside::http::head::Head;
 use lineside::shard::websocket::{Inbound, Reader};
 use lineside_protocol::envelope;
 
-/// The largest message of the suite (cases 9.1.6 and 9.2.6), in bytes.
+/// Size of the suite's largest message (cases 9.1.6 and 9.2.6), in bytes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// First bytes of frames: final fragment, and the opcode of text or binary (RFC 6455 §5.2).
 const FINAL_TEXT: u8 = 0x81;
 const FINAL_BINARY: u8 = 0x82;
 
-/// How long the other end may take to answer a close, as with the sidecar.
+/// Time-out for the answer to a close, as in the sidecar.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Serves at a port of its own until the process ends.
+/// Listens on a free port until the process ends.
 pub(crate) fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let address = listener.local_addr()?;
@@ -31,7 +31,7 @@ pub(crate) fn start() -> io::Result<SocketAddr> {
         for stream in listener.incoming() {
             let stream = stream.expect("a loopback listener accepts");
             std::thread::spawn(move || {
-                // What the suite does to a connection, its report tells.
+                // The suite reports failed connections.
                 let _ended = serve(stream);
             });
         }
@@ -63,7 +63,7 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads the request and answers it; gives what came behind it.
+/// Reads and answers the upgrade request. Returns the bytes after it.
 fn upgrade(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
@@ -83,7 +83,7 @@ fn refused(error: lineside::http::head::HeadError) -> io::Error {
     io::Error::other(error.message)
 }
 
-/// What goes back for all that was received, and whether nothing may follow it.
+/// Returns the replies to all received frames, and true if the connection must end.
 fn answer(reader: &mut Reader<MESSAGE_BYTES_MAX>) -> (Vec<Bytes>, bool) {
     let mut replies = Vec::new();
     loop {
@@ -105,7 +105,8 @@ fn frame(first: u8, payload: &[u8]) -> Bytes {
     envelope::frame(first, payload.len(), |out| out.extend_from_slice(payload))
 }
 
-/// Waits a little for the other end to close: unread bytes would turn ours into a reset that takes the close frame along.
+/// Closes after the other end has closed, or at the time-out: closing with unread bytes would send a reset, and the other
+/// end could lose the close frame.
 fn see_off(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(CLOSE_TIME))?;

@@ -1,7 +1,7 @@
-//! RFC 6455 by the Autobahn test suite, which plays the browser: `bin/test conformance`.
+//! RFC 6455 conformance by the Autobahn test suite as the client: `bin/test conformance`.
 //!
-//! Of its groups, 12 and 13 are left out: they are about compression, which the sidecar never negotiates. The suite needs
-//! CPython 2.7 and lives in a Debian root that has it, which `setup` beside this file makes.
+//! Groups 12 and 13 are not run: they test compression, which the sidecar never negotiates. The suite needs CPython 2.7, so the
+//! script `setup` installs it in a Debian root.
 
 mod echo;
 
@@ -9,22 +9,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Groups of cases: framing, pings, reserved bits, opcodes, fragments, UTF-8, closing, limits, and autofragmentation.
+/// Groups that are run: framing, pings, reserved bits, opcodes, fragments, UTF-8, closing, limits, autofragmentation.
 const GROUPS: [&str; 9] = [
     "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*",
 ];
 
-/// Cases that version 25.10.1 of the suite has in these groups.
+/// Number of cases in these groups in version 25.10.1 of the suite.
 const CASES: usize = 301;
 
-/// Where text that is not UTF-8 may be told at the end of its message instead of at its first wrong byte: cases that cut
-/// a frame's payload in the middle. RFC 6455 §8.1 leaves the moment open.
+/// Cases in which invalid UTF-8 may be reported at the end of the message instead of at its first invalid byte, because they
+/// send a payload in parts. RFC 6455 §8.1 allows both.
 const NON_STRICT: [&str; 2] = ["6.4.3", "6.4.4"];
 
-/// Seconds for the whole suite; it took 47 on two cores.
+/// Time-out of the suite, in seconds. It took 47 s on two cores.
 const SECONDS_MAX: &str = "600";
 
-/// The verdict of the suite on one case.
+/// Result of one case.
 #[derive(Debug, serde::Deserialize)]
 struct Case {
     behavior: String,
@@ -59,9 +59,9 @@ fn passes(id: &str, case: &Case) -> bool {
     behaves && matches!(case.close.as_str(), "OK" | "INFORMATIONAL")
 }
 
-/// Lets the suite loose on the echo; its verdicts by the case's number.
+/// Runs the suite against the echo server. Returns the results by case number.
 fn run_suite(root: &Path) -> BTreeMap<String, Case> {
-    let address = echo::start().expect("the echo listens");
+    let address = echo::start().expect("the echo server listens");
     let reports = root.join("tmp/reports");
     match std::fs::remove_dir_all(&reports) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
@@ -74,7 +74,7 @@ fn run_suite(root: &Path) -> BTreeMap<String, Case> {
         "exclude-agent-cases": {},
         "outdir": "/tmp/reports",
     });
-    std::fs::write(root.join("tmp/spec.json"), spec.to_string()).expect("the root is ours");
+    std::fs::write(root.join("tmp/spec.json"), spec.to_string()).expect("the root is writable");
     let status = Command::new("timeout")
         .arg(SECONDS_MAX)
         .arg("chroot")
@@ -91,10 +91,12 @@ fn run_suite(root: &Path) -> BTreeMap<String, Case> {
         .env("PATH", "/usr/sbin:/usr/local/bin:/usr/bin:/bin")
         .stdout(Stdio::null())
         .status()
-        .expect("timeout and chroot are there");
-    assert!(status.success(), "the suite itself: {status}");
+        .expect("timeout and chroot run");
+    assert!(status.success(), "the suite failed: {status}");
     let index = std::fs::read(reports.join("index.json")).expect("the suite wrote its report");
     let mut agents: BTreeMap<String, BTreeMap<String, Case>> =
-        serde_json::from_slice(&index).expect("the report is as version 25.10.1 writes it");
-    agents.remove("lineside").expect("the report is about us")
+        serde_json::from_slice(&index).expect("a report of version 25.10.1");
+    agents
+        .remove("lineside")
+        .expect("the report has results for lineside")
 }

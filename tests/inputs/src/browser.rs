@@ -1,4 +1,4 @@
-//! What a browser sends once its upgrade was answered, against a whole worker: sockets in memory, a clock turned by hand.
+//! Readers of a browser's frames: a worker with one in-memory connection and a virtual clock.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,31 +13,31 @@ use lineside_token::Grant;
 
 use super::{DEFAULTS, WALL_MS, cut, keys};
 
-/// Publishes to the channel behind it.
+/// Prefix of a line that publishes to the channel after it.
 const PUBLISH: char = '!';
 
-/// Lets the seconds behind it pass.
+/// Prefix of a line that advances the clock by the seconds after it.
 const WAIT: char = '+';
 
-/// The publisher of what a line publishes, and its link.
+/// Publisher id and link number of the publications.
 const PUBLISHER: ([u8; 16], u64) = ([1; 16], 1);
 
-/// Longer than any answer is waited for, in milliseconds: a heartbeat, and the close.
-const PATIENCE_MS: u64 = 120_000;
+/// Time after which a connection must have ended, in milliseconds: longer than a heartbeat and the close.
+const END_MS_MAX: u64 = 120_000;
 
-/// Bytes of a browser, as the kernel gives them. Whatever they are, the connection ends in time.
+/// Reads raw bytes of a connection. The connection must end in time.
 pub(super) fn frames(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let mut stage = Stage::new();
     for part in [first, rest] {
-        stage.say(part);
+        stage.send(part);
         stage.publish("a");
     }
     stage.end();
 }
 
-/// Text frames of a browser, one a line, and between them publications (`!news`) and seconds that pass (`+30`). Whatever
-/// they are, the connection ends in time.
+/// Reads text frames, one a line, with publications (`!news`) and seconds of time (`+30`) between them. The connection must end
+/// in time.
 pub(super) fn requests(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -49,13 +49,13 @@ pub(super) fn requests(bytes: &[u8]) {
         } else if let Some(seconds) = line.strip_prefix(WAIT) {
             stage.wait(seconds.parse::<u16>().unwrap_or(1).into());
         } else {
-            stage.say(&masked(line.as_bytes()));
+            stage.send(&masked(line.as_bytes()));
         }
     }
     stage.end();
 }
 
-/// A text frame of a browser, with a mask that changes nothing.
+/// Returns a masked text frame. The mask is zero.
 fn masked(text: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match (u8::try_from(text.len()), u16::try_from(text.len())) {
@@ -74,20 +74,20 @@ fn masked(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A browser's socket: it says what it was given, and hears everything.
+/// In-memory socket with unread bytes of the browser. Takes and discards all writes.
 #[derive(Debug, Default)]
 struct Memory {
-    said: Vec<u8>,
+    unread: Vec<u8>,
 }
 
 impl Read for Memory {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.said.is_empty() {
+        if self.unread.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let count = self.said.len().min(into.len());
-        into[..count].copy_from_slice(&self.said[..count]);
-        self.said.drain(..count);
+        let count = self.unread.len().min(into.len());
+        into[..count].copy_from_slice(&self.unread[..count]);
+        self.unread.drain(..count);
         Ok(count)
     }
 }
@@ -106,7 +106,7 @@ impl Socket for Memory {
     fn reset_on_close(&mut self) {}
 }
 
-/// One worker with one connection.
+/// Worker with one connection.
 struct Stage {
     hub: Arc<Mutex<Hub>>,
     worker: Worker<Memory>,
@@ -157,16 +157,16 @@ impl Stage {
         }
     }
 
-    /// The browser's next bytes, and whatever they bring about.
-    fn say(&mut self, bytes: &[u8]) {
+    /// Sends bytes of the browser and runs the worker.
+    fn send(&mut self, bytes: &[u8]) {
         if let Some(socket) = self.worker.socket(self.connection) {
-            socket.said.extend_from_slice(bytes);
+            socket.unread.extend_from_slice(bytes);
             self.worker.readable(self.connection.slot());
         }
         self.turn();
     }
 
-    /// A publication, if the hub takes it.
+    /// Publishes to a channel, if the hub accepts it, and runs the worker.
     fn publish(&mut self, channel: &str) {
         self.sequence += 1;
         let head = PublishHead {
@@ -198,7 +198,7 @@ impl Stage {
         self.turn();
     }
 
-    /// Turns until nothing is left to do at this moment.
+    /// Runs the worker until no timer is due.
     fn turn(&mut self) {
         self.worker.turn();
         while self.worker.due_ms() <= self.now.ms {
@@ -206,11 +206,11 @@ impl Stage {
         }
     }
 
-    /// A planned stop.
+    /// Drains the worker, as a planned stop does.
     fn end(mut self) {
         self.worker.drain();
         self.turn();
-        self.wait(PATIENCE_MS / 1000);
-        assert!(self.worker.is_drained(), "a connection does not end");
+        self.wait(END_MS_MAX / 1000);
+        assert!(self.worker.is_drained(), "the connection did not end");
     }
 }

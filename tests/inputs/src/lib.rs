@@ -1,8 +1,7 @@
-//! Whatever bytes come from outside, the code that reads them returns: one function for each kind of bytes.
+//! Readers of untrusted bytes, one for each kind of input, for the fuzz targets.
 //!
-//! Each takes any bytes, reads them as the sidecar or the publisher would, and panics if that panics, or if what it gives
-//! breaks a rule that holds for all input. They are what `bin/test fuzz` searches with, and what the kept inputs in
-//! `fuzz/corpus` are fed to in every run of the tests.
+//! Each reader parses any bytes as the sidecar or the publisher does. It panics if the parser panics or if the result breaks an
+//! invariant. `bin/test fuzz` searches with these readers; the tests run them on the kept inputs in `fuzz/corpus`.
 
 mod browser;
 mod link;
@@ -23,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 use browser::{frames, requests};
 use link::{answers, hand_off, publications};
 
-/// What reads one kind of bytes.
+/// Reader of one kind of input.
 type Read = fn(&[u8]);
 
-/// Every kind by its name.
+/// All kinds of input, with their readers.
 const KINDS: [(&str, Read); 10] = [
     ("answers", answers),
     ("cursors", cursors),
@@ -40,28 +39,28 @@ const KINDS: [(&str, Read); 10] = [
     ("upgrades", upgrades),
 ];
 
-/// The names of all kinds: those of their fuzz targets, and of their folders in the corpus.
+/// Returns the names of all kinds, which are also the names of their fuzz targets and corpus folders.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     KINDS.iter().map(|(kind, _)| *kind)
 }
 
-/// Reads bytes as if they were of that kind.
+/// Reads bytes as one kind of input.
 ///
 /// # Panics
-/// When what reads them is wrong, or there is no such kind.
+/// Panics if the reader finds a fault, or if there is no such kind.
 pub fn read(kind: &str, bytes: &[u8]) {
     let known = KINDS.iter().find(|(name, _)| *name == kind);
-    let (_, read) = known.unwrap_or_else(|| panic!("no input is called {kind:?}"));
+    let (_, read) = known.unwrap_or_else(|| panic!("unknown kind of input {kind:?}"));
     read(bytes);
 }
 
-/// What tokens of the corpus are signed with.
+/// Secret of the corpus's tokens.
 const SECRET: &str = "a secret of the corpus that is long enough";
 
-/// The time at which they are read, in milliseconds since the Unix epoch.
+/// Time at which tokens are verified, in milliseconds since the Unix epoch.
 const WALL_MS: u64 = 1_800_000_000_000;
 
-/// A table in the place of the environment.
+/// Table of settings, in place of the environment.
 struct Table<'a>(Vec<(&'a str, &'a str)>);
 
 impl Source for Table<'_> {
@@ -75,7 +74,7 @@ impl Source for Table<'_> {
     }
 }
 
-/// Settings where only the secret is given; read once, since inputs come by the million.
+/// Default settings with the corpus's secret. Read once, because a search runs millions of inputs.
 static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| {
     Settings::read(&Table(vec![("LINESIDE_SECRET", SECRET)])).expect("the defaults hold")
 });
@@ -84,7 +83,7 @@ fn keys() -> Keys {
     Keys::parse(SECRET).expect("the secret is long enough")
 }
 
-/// The bytes in two parts, cut where their first byte says: what comes over a socket comes in parts.
+/// Splits the bytes in two, as a socket may deliver them. The first byte decides the place.
 fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some((&at, rest)) = bytes.split_first() else {
         return (&[], &[]);
@@ -92,7 +91,7 @@ fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(rest.len() * usize::from(at) / 255)
 }
 
-/// A cursor that a client sends. One that can be read is written as it came, or it would be another one.
+/// Reads a client's cursor. A valid cursor must be written exactly as it was read.
 fn cursors(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -107,13 +106,13 @@ fn cursors(bytes: &[u8]) {
     );
 }
 
-/// The variables of the environment, one `NAME=value` a line. The secret stands in no error and nowhere in what is read.
+/// Reads settings, one `NAME=value` a line. Neither errors nor the settings' `Debug` output may contain the secret.
 fn settings(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
     let lines = text.lines().filter_map(|line| line.split_once('='));
-    // These name files and descriptors of the machine, which are not the input's to choose.
+    // Inputs must not choose files and file descriptors of this machine.
     let table: Vec<_> = lines
         .filter(|(name, _)| !["LINESIDE_SECRET_FILE", "LINESIDE_SECRET_FD"].contains(name))
         .collect();
@@ -126,15 +125,15 @@ fn settings(bytes: &[u8]) {
         Ok(settings) => format!("{settings:?}"),
         Err(error) => error,
     };
-    // A shorter one is refused, and may be a word of the error by chance.
+    // A shorter secret is refused, and may occur in the error by chance.
     assert!(
         secret.len() < 32 || elsewhere || !said.contains(secret),
         "{said}"
     );
 }
 
-/// What a planned stop has left, twice: as it came, and behind a checksum that fits. A hub that can be restored can be
-/// saved, and is then the same.
+/// Reads a saved state twice: as it is, and with a valid checksum appended. A restored hub, saved and restored again, must be
+/// the same.
 fn states(bytes: &[u8]) {
     let restore = |state: &[u8]| Hub::restore(state, HistoryLimits::default(), PUBLISHERS_MAX);
     let _damaged = restore(bytes);
@@ -152,13 +151,13 @@ fn states(bytes: &[u8]) {
     assert_eq!(save(&again, at), saved);
 }
 
-/// A token, twice: as it came, and as claims, behind a line with the header, that the right secret has signed.
+/// Reads a token twice: as it is, and as a line with the header and the claims, which are then signed with the secret.
 fn tokens(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
     let keys = keys();
-    // Who has not the secret gets no token past it.
+    // A token that was not signed with the secret is refused.
     assert!(verify_connection(text, &keys, WALL_MS).is_err());
     assert!(verify_channel(text, &keys, WALL_MS).is_err());
     assert!(verify_identity(text, &keys, WALL_MS).is_err());
@@ -195,13 +194,13 @@ fn sign(header: &str, claims: &str) -> String {
         URL_SAFE_NO_PAD.encode(claims)
     );
     let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())
-        .expect("any length will do")
+        .expect("HMAC takes keys of any length")
         .chain_update(&signed)
         .finalize();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.into_bytes()))
 }
 
-/// The head of an upgrade request. It is whole at its end, and not before.
+/// Reads the head of an upgrade request. A shorter part of the same bytes must be incomplete.
 fn upgrades(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let whole = [first, rest].concat();
@@ -219,7 +218,7 @@ fn upgrades(bytes: &[u8]) {
     let _connect = head.connect();
     let _identity = head.identity();
     if let Ok(answer) = head.upgrade() {
-        // Nothing of the request begins a line of the answer.
+        // The request cannot add lines to the response.
         let lines = answer.windows(2).filter(|pair| pair == b"\r\n").count();
         assert!(
             answer.ends_with(b"\r\n\r\n") && (5..=6).contains(&lines),

@@ -1,4 +1,4 @@
-//! What comes over the link, from either end, and from an app that hands a browser over.
+//! Readers of link frames from publisher and sidecar, and of the hand-off frame from an app.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,8 +15,8 @@ use lineside_publisher::{Link, PublishOptions, Settings, Spool};
 
 use super::{WALL_MS, cut, keys};
 
-/// A publisher's bytes, up to the journal. Where they are cut makes no difference, and what was understood can be written
-/// and is understood again as the same.
+/// Reads a publisher's bytes, up to the journal. The place of the split must not matter, and each decoded frame must be the
+/// same after encoding and decoding.
 pub(super) fn publications(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let whole = [first, rest].concat();
@@ -30,7 +30,7 @@ pub(super) fn publications(bytes: &[u8]) {
     }
 }
 
-/// What a hub is after a link that brought these parts, as the state that it would leave.
+/// Returns the saved state of a hub after a link that received these parts.
 fn taken(parts: &[&[u8]]) -> Vec<u8> {
     let epoch = Epoch::new("corpus").expect("it is one");
     let hub = Hub::new(epoch, HistoryLimits::default(), 4);
@@ -61,7 +61,7 @@ fn taken(parts: &[&[u8]]) -> Vec<u8> {
     state
 }
 
-/// A sidecar's bytes, as a publisher with something to send takes them.
+/// Reads a sidecar's bytes, as a publisher with unacked publications.
 pub(super) fn answers(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let spool = Arc::new(Spool::new(Settings::new("/nowhere", "corpus")));
@@ -94,7 +94,7 @@ pub(super) fn answers(bytes: &[u8]) {
     }
 }
 
-/// An app's bytes that come with a browser's socket.
+/// Reads an app's hand-off frame.
 pub(super) fn hand_off(bytes: &[u8]) {
     let frames = split(&[bytes]);
     let Some(Ok(hand_off)) = frames.first().map(HandOff::decode) else {
@@ -111,7 +111,7 @@ pub(super) fn hand_off(bytes: &[u8]) {
     let _head = Head::parse(&hand_off.request);
 }
 
-/// The frames that these bytes begin with, read as they come.
+/// Returns the frames at the beginning of the bytes.
 fn split(parts: &[&[u8]]) -> Vec<Frame> {
     let mut buffer = BytesMut::new();
     let mut frames = Vec::new();

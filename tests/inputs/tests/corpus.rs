@@ -1,4 +1,4 @@
-//! Every input that fuzzing has found worth keeping, read again: `fuzz/corpus`, one folder for each kind.
+//! Runs the readers on the kept inputs: `fuzz/corpus`, with one folder for each kind.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ fn fuzz() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
 }
 
-/// Panics of this process: a connection's own is caught where it happens, and counts all the same.
+/// Number of panics in this process, including those that a worker catches.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
