@@ -63,7 +63,6 @@ impl World {
             let tab = &mut self.tabs[at];
             let date_ms = tab.date_ms(self.time.ms);
             tab.is_stalled = false;
-            tab.page.quieten();
             if std::mem::take(&mut tab.is_asleep) {
                 tab.wake(date_ms, true);
             }
@@ -97,6 +96,8 @@ impl World {
             }
         }
         for at in 0..self.tabs.len() {
+            // Also for pages that a job has just opened: endless requests would exceed the rate limit.
+            self.tabs[at].page.quieten();
             self.pump_tab(at, usize::MAX);
             self.answer_fetches(at, 0);
         }
