@@ -225,6 +225,19 @@ impl Hub {
         }
     }
 
+    /// Positions at which each publication landed before under this `once` id.
+    fn earlier(
+        &mut self,
+        publications: &[ValidPublication],
+        once: &[u8],
+        at_ms: u64,
+    ) -> Vec<Option<Position>> {
+        publications
+            .iter()
+            .map(|publication| self.once.landing(&publication.channel, once, at_ms))
+            .collect()
+    }
+
     fn land(
         &mut self,
         publications: &[ValidPublication],
@@ -233,30 +246,25 @@ impl Hub {
         (first, at_ms): (Position, u64),
         encode: Encode,
     ) -> Outcome {
-        let earlier: Vec<Option<Position>> = publications
-            .iter()
-            .map(|publication| self.once.landing(&publication.channel, once?, at_ms))
-            .collect();
         let mut landed: Vec<Arc<Publication>> = Vec::with_capacity(publications.len());
+        let earlier = once.map(|id| self.earlier(publications, id, at_ms));
         let mut position = first;
-        for (publication, earlier) in publications.iter().zip(&earlier) {
-            if earlier.is_none() {
-                self.counts.land(publication);
-                landed.push(self.journal.append(
-                    &publication.channel,
-                    (position, at_ms),
-                    |epoch| {
-                        encode(&Unencoded {
-                            channel: &publication.channel,
-                            epoch,
-                            position,
-                            payload: &publication.payload,
-                            resent,
-                        })
-                    },
-                ));
-                position = position.next();
+        for (index, publication) in publications.iter().enumerate() {
+            if earlier.as_ref().is_some_and(|it| it[index].is_some()) {
+                continue;
             }
+            self.counts.land(publication);
+            let ValidPublication { channel, payload } = publication;
+            landed.push(self.journal.append(channel, (position, at_ms), |epoch| {
+                encode(&Unencoded {
+                    channel,
+                    epoch,
+                    position,
+                    payload,
+                    resent,
+                })
+            }));
+            position = position.next();
         }
         if let Some(id) = once {
             for publication in &landed {
@@ -265,7 +273,7 @@ impl Hub {
             }
         }
         let newest = landed.last().map(|publication| publication.position);
-        let receipt = newest.max(earlier.into_iter().flatten().max());
+        let receipt = newest.max(earlier.into_iter().flatten().flatten().max());
         Outcome::Landed {
             receipt: receipt.unwrap_or(self.journal.newest()),
             duplicate: landed.is_empty(),

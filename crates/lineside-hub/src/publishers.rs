@@ -3,6 +3,7 @@
 mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use lineside_protocol::Position;
 
@@ -83,13 +84,31 @@ struct Publisher {
     answers: VecDeque<(u64, Answer)>,
 }
 
+/// Hasher of publisher ids, which are random already. Only processes of the sidecar's own user choose them.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_ne_bytes(word);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Table of publishers with their sequence numbers.
 ///
 /// Links are numbered in the order in which they were accepted, so of two links of one publisher the one with the higher
 /// number is the newer, whichever hello is processed first.
 #[derive(Debug)]
 pub(crate) struct Publishers {
-    publishers: HashMap<PublisherId, Publisher>,
+    publishers: HashMap<PublisherId, Publisher, BuildHasherDefault<IdHasher>>,
     publishers_max: usize,
     gaps: u64,
 }
@@ -99,7 +118,7 @@ impl Publishers {
     #[must_use]
     pub(crate) fn new(publishers_max: usize) -> Self {
         Self {
-            publishers: HashMap::new(),
+            publishers: HashMap::default(),
             publishers_max,
             gaps: 0,
         }
