@@ -174,11 +174,7 @@ impl Broker {
         if self.reported_gaps.swap(gaps, Ordering::Relaxed) != gaps {
             let meaning =
                 "the sequence of a publisher jumped: frames were lost on the way to this sidecar";
-            event(
-                Level::Error,
-                "sequence_gap",
-                &[("gaps", &gaps), ("meaning", &meaning)],
-            );
+            event!(Level::Error, "sequence_gap", gaps, meaning);
         }
     }
 

@@ -66,11 +66,7 @@ impl Bind {
                 let remedy = format!(
                     "the address is in use, so this listener does not run; set {setting} to another address, or to none"
                 );
-                event(
-                    Level::Warn,
-                    "address_taken",
-                    &[("bind", &address), ("remedy", &remedy)],
-                );
+                event!(Level::Warn, "address_taken", bind = address, remedy);
                 Ok(Listener(None))
             }
             Err(error) => Err(format!(
@@ -101,7 +97,7 @@ impl Listener {
             match listener.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
-                    event(Level::Error, "accept_failed", &[("error", &error)]);
+                    event!(Level::Error, "accept_failed", error);
                     tokio::time::sleep(std::time::Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 }
             }

@@ -66,8 +66,35 @@ pub(crate) fn finish() {
     }
 }
 
-/// Logs one event. `event` is a constant word; fields are pairs of a constant word and any value.
-pub(crate) fn event(level: Level, event: &'static str, fields: &[(&'static str, &dyn Display)]) {
+/// Logs an event with its fields, each a name and a value that implements [`Display`]. A name alone is a field with the
+/// value of the variable of that name.
+///
+/// ```text
+/// event!(Level::Warn, "hand_off_refused", code = code.name, message);
+/// ```
+macro_rules! event {
+    (@value $name:ident) => {
+        $name
+    };
+    (@value $name:ident = $value:expr) => {
+        $value
+    };
+    ($level:expr, $event:literal $(, $name:ident $(= $value:expr)?)* $(,)?) => {
+        $crate::log::write_event(
+            $level,
+            $event,
+            &[$((stringify!($name), &$crate::log::event!(@value $name $(= $value)?))),*],
+        )
+    };
+}
+pub(crate) use event;
+
+/// Queues the line of an event. Call it through [`event!`].
+pub(crate) fn write_event(
+    level: Level,
+    event: &'static str,
+    fields: &[(&'static str, &dyn Display)],
+) {
     let Some(lines) = LINES.get() else { return };
     let at_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)

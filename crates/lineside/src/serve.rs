@@ -97,20 +97,16 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},
     };
     let seconds = settings.limits.drain_seconds_max;
-    event(
-        Level::Info,
-        "draining",
-        &[("signal", &signal), ("seconds_max", &seconds)],
-    );
+    event!(Level::Info, "draining", signal, seconds_max = seconds);
     upgrades.drain();
     ingress.stop();
     let stop = async {
         tokio::select! {
-            () = shards.drain(&mut publishers) => event(Level::Info, "drained", &[]),
+            () = shards.drain(&mut publishers) => event!(Level::Info, "drained"),
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {
-                event(Level::Warn, "drain_cut", &[("seconds", &seconds)]);
+                event!(Level::Warn, "drain_cut", seconds);
             }
-            signal = stops.next() => event(Level::Warn, "drain_cut", &[("signal", &signal)]),
+            signal = stops.next() => event!(Level::Warn, "drain_cut", signal),
         }
         // Without publishers no position is assigned.
         publishers.shutdown().await;
@@ -127,27 +123,25 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
 /// Logs the effective settings and the addresses.
 fn announce(settings: &Settings, listeners: &Listeners, epoch: &Epoch) -> Result<(), String> {
     for name in &settings.unknown {
-        event(Level::Warn, "unknown_setting", &[("name", name)]);
+        event!(Level::Warn, "unknown_setting", name);
     }
     for (name, value) in &settings.shown {
-        event(Level::Info, "setting", &[("name", name), ("value", value)]);
+        event!(Level::Info, "setting", name, value);
     }
     let (path, link, version) = (
         &settings.path,
         settings.link.display(),
         env!("CARGO_PKG_VERSION"),
     );
-    event(
+    event!(
         Level::Info,
         "listening",
-        &[
-            ("bind", &listeners.browsers.shown()?),
-            ("admin", &listeners.operators.shown()?),
-            ("path", path),
-            ("link", &link),
-            ("epoch", epoch),
-            ("version", &version),
-        ],
+        bind = listeners.browsers.shown()?,
+        admin = listeners.operators.shown()?,
+        path,
+        link,
+        epoch,
+        version
     );
     Ok(())
 }
@@ -199,7 +193,7 @@ async fn accept_links(
                     });
                 }
                 Err(message) => {
-                    event(Level::Warn, "publisher_refused", &[("message", &message)]);
+                    event!(Level::Warn, "publisher_refused", message);
                     tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 }
             },
@@ -207,10 +201,10 @@ async fn accept_links(
                 if link.is_lost() {
                     match link.reopen() {
                         Ok(()) => {
-                            event(Level::Warn, "link_restored", &[]);
+                            event!(Level::Warn, "link_restored");
                             snapshot::discard(link.path());
                         }
-                        Err(message) => event(Level::Error, "link_lost", &[("message", &message)]),
+                        Err(message) => event!(Level::Error, "link_lost", message),
                     }
                 }
             }
@@ -315,16 +309,11 @@ fn connections_max(settings: &Settings) -> usize {
         .unwrap_or(usize::MAX)
         .max(1);
     if most < wanted {
-        event(
+        event!(
             Level::Info,
             "connections_limited",
-            &[
-                ("connections_max", &most),
-                (
-                    "remedy",
-                    &"raise the limit of open files (ulimit -n, LimitNOFILE) or lower LINESIDE_CONNECTIONS_MAX",
-                ),
-            ],
+            connections_max = most,
+            remedy = "raise the limit of open files (ulimit -n, LimitNOFILE) or lower LINESIDE_CONNECTIONS_MAX"
         );
     }
     wanted.min(most)

@@ -262,7 +262,9 @@ impl<S: Socket> Worker<S> {
         let Self {
             fan_out, counts, ..
         } = self;
-        counts.subscriptions.set(fan_out.subscription_count() as u64);
+        counts
+            .subscriptions
+            .set(fan_out.subscription_count() as u64);
         counts.channels.set(fan_out.channel_count() as u64);
         counts.dispatched.set(fan_out.dispatched().0);
     }
@@ -351,7 +353,7 @@ impl<S: Socket> Worker<S> {
     /// Runs code for one connection. A panic ends this connection only.
     fn guarded(&mut self, id: ConnectionId, run: impl FnOnce(&mut Self, ConnectionId)) {
         if catch_unwind(AssertUnwindSafe(|| run(self, id))).is_err() {
-            event(Level::Error, "connection_panicked", &[("slot", &id.slot())]);
+            event!(Level::Error, "connection_panicked", slot = id.slot());
             self.close(id);
         }
     }

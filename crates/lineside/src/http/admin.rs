@@ -67,10 +67,11 @@ impl Admin {
             Err(error) => (Method::GET, Err(error)),
         };
         let response = response.unwrap_or_else(|error| {
-            event(
+            event!(
                 Level::Warn,
                 "admin_refused",
-                &[("status", &error.status), ("message", &error.message)],
+                status = error.status,
+                message = error.message
             );
             Response::from(&error)
         });

@@ -146,11 +146,7 @@ impl Upgrades {
             }
             Err(error) => {
                 let HeadError { status, message } = &error;
-                event(
-                    Level::Warn,
-                    "request_refused",
-                    &[("peer", &peer), ("status", status), ("message", message)],
-                );
+                event!(Level::Warn, "request_refused", peer, status, message);
                 self.counts.refuse(*status);
                 Response::from(&error).send(stream, &Method::GET).await;
             }

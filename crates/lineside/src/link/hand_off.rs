@@ -117,11 +117,7 @@ fn browser_socket(descriptor: OwnedFd) -> io::Result<TcpStream> {
 }
 
 async fn refuse(link: &UnixStream, LinkRefusal { code, message }: LinkRefusal) {
-    event(
-        Level::Warn,
-        "hand_off_refused",
-        &[("code", &code.name), ("message", &message)],
-    );
+    event!(Level::Warn, "hand_off_refused", code = code.name, message);
     let mut answer = Vec::new();
     let fault = Fault {
         code: code.number,

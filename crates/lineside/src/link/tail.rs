@@ -39,18 +39,14 @@ pub(crate) async fn serve(
             };
             broker.close_tail(&tail);
             if let Some(error) = closed {
-                return event(Level::Info, "tail_closed", &[("reason", &error)]);
+                return event!(Level::Info, "tail_closed", reason = error);
             }
             append_batch(&tail, &mut unsent, clock);
             LinkRefusal::of(codes::LINK_DRAIN)
         }
     };
     let LinkRefusal { code, message } = refusal;
-    event(
-        Level::Info,
-        "tail_closed",
-        &[("reason", &code.name), ("message", &message)],
-    );
+    event!(Level::Info, "tail_closed", reason = code.name, message);
     let code = code.number;
     append(&mut unsent, &ToWatcher::Fault(Fault { code, message }));
     let sent = stream.write_all(&unsent);
@@ -69,7 +65,7 @@ async fn open(stream: &Stream, broker: &Broker) -> Result<(Arc<Tail>, ToWatcher)
     let (tail, cursor) = broker
         .open_tail(filter)
         .map_err(|_| LinkRefusal::of(codes::LINK_WATCHES_FULL))?;
-    event(Level::Info, "tail_opened", &[("channel", &watch.wanted)]);
+    event!(Level::Info, "tail_opened", channel = watch.wanted);
     Ok((tail, ToWatcher::Watching(cursor)))
 }
 

@@ -28,20 +28,19 @@ pub(crate) async fn reload_secrets(mut hangups: Signal, keys: &Keyring) -> Infal
                 let missing_in = |list: &[[u8; 8]], other: &[[u8; 8]]| {
                     list.iter().filter(|it| !other.contains(it)).count()
                 };
-                event(
+                event!(
                     Level::Info,
                     "secret_reloaded",
-                    &[
-                        ("keys", &new_fingerprints.len()),
-                        ("added", &missing_in(&new_fingerprints, &old_fingerprints)),
-                        ("retired", &missing_in(&old_fingerprints, &new_fingerprints)),
-                    ],
+                    keys = new_fingerprints.len(),
+                    added = missing_in(&new_fingerprints, &old_fingerprints),
+                    retired = missing_in(&old_fingerprints, &new_fingerprints)
                 );
             }
-            Err(message) => event(
+            Err(message) => event!(
                 Level::Error,
                 "secret_not_reloaded",
-                &[("message", &message), ("remedy", &REMEDY)],
+                message,
+                remedy = REMEDY
             ),
         }
     }

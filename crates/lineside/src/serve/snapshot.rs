@@ -94,11 +94,7 @@ pub(crate) fn discard(link: &Path) {
     match move_aside(&files) {
         Ok(false) => {}
         Ok(true) => tell_refused(&files, "another sidecar left it while this one served"),
-        Err(message) => event(
-            Level::Error,
-            "state_not_discarded",
-            &[("message", &message)],
-        ),
+        Err(message) => event!(Level::Error, "state_not_discarded", message),
     }
 }
 
@@ -108,21 +104,20 @@ pub(crate) async fn save(link: &LinkListener, broker: &Arc<Broker>, clock: Clock
     let files = Files::beside(link.path());
     let began = Instant::now();
     match write_and_rename(link, &files, broker, clock).await {
-        Ok(bytes) => event(
+        Ok(bytes) => event!(
             Level::Info,
             "state_saved",
-            &[("bytes", &bytes), ("ms", &began.elapsed().as_millis())],
+            bytes,
+            ms = began.elapsed().as_millis()
         ),
         Err(error) => {
             let _none = fs::remove_file(&files.new);
-            event(
+            event!(
                 Level::Error,
                 "state_not_saved",
-                &[
-                    ("path", &files.state.display()),
-                    ("error", &error),
-                    ("meaning", &NEW_EPOCH),
-                ],
+                path = files.state.display(),
+                error,
+                meaning = NEW_EPOCH
             );
         }
     }
@@ -221,25 +216,16 @@ fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String>
 
 fn tell_restored(hub: &Hub, took: Duration) {
     let cursor = hub.cursor();
-    event(
-        Level::Info,
-        "state_restored",
-        &[("cursor", &cursor), ("ms", &took.as_millis())],
-    );
+    event!(Level::Info, "state_restored", cursor, ms = took.as_millis());
 }
 
 fn tell_refused(files: &Files, reason: &str) {
-    event(
+    event!(
         Level::Error,
         "state_refused",
-        &[
-            ("reason", &reason),
-            ("kept_as", &files.taken.display()),
-            (
-                "meaning",
-                &"it is not gone on from: a page that stood there is told lost",
-            ),
-        ],
+        reason,
+        kept_as = files.taken.display(),
+        meaning = "it is not gone on from: a page that stood there is told lost"
     );
 }
 

@@ -5,8 +5,8 @@ use lineside_protocol::codes::{self, CloseCode};
 
 use super::peer::Peer;
 use super::{Socket, Worker, peer, timing};
-use crate::log::{Level, event};
 use crate::dialects::Ending;
+use crate::log::{Level, event};
 
 /// Maximum reconnect delay that a browser is told, in milliseconds. The delays are random, to spread reconnects.
 const AFTER_MS_MAX: u64 = 5000;
@@ -88,15 +88,13 @@ fn log<S>(peer: &Peer<S>, ending: &Ending) {
     let name = peer.connection.name();
     let user = peer.connection.user().unwrap_or_default();
     let message = ending.message.as_deref().unwrap_or_default();
-    event(
+    event!(
         level,
         "connection_ended",
-        &[
-            ("reason", &ending.code.name),
-            ("connection", &name),
-            ("user", &user),
-            ("peer", &peer.address),
-            ("message", &message),
-        ],
+        reason = ending.code.name,
+        connection = name,
+        user,
+        peer = peer.address,
+        message
     );
 }

@@ -141,7 +141,7 @@ impl Running {
         let mut sleep = Duration::from_millis(sleep_ms);
         while let Err(error) = self.poll.poll(events, Some(sleep)) {
             if error.kind() != io::ErrorKind::Interrupted {
-                return event(Level::Error, "shard_poll_failed", &[("error", &error)]);
+                return event!(Level::Error, "shard_poll_failed", error);
             }
             // Interrupted by a signal. Collect the events that came before it.
             sleep = Duration::ZERO;
@@ -199,9 +199,5 @@ impl Running {
 }
 
 fn log_lost(peer: SocketAddr, error: &io::Error) {
-    event(
-        Level::Error,
-        "connection_lost",
-        &[("peer", &peer), ("error", error)],
-    );
+    event!(Level::Error, "connection_lost", peer, error);
 }

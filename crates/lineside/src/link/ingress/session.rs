@@ -1,6 +1,5 @@
 //! Session of one publisher's link, without IO.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -150,14 +149,12 @@ impl Session {
                 } else {
                     Level::Error
                 };
-                event(
+                event!(
                     level,
                     "link_fault",
-                    &[
-                        ("publisher", &self.name),
-                        ("code", &code.name),
-                        ("message", &message),
-                    ],
+                    publisher = self.name,
+                    code = code.name,
+                    message
                 );
                 self.reply(&ToPublisher::Fault(Fault {
                     code: code.number,
@@ -166,15 +163,13 @@ impl Session {
                 (code.name, message)
             }
         };
-        event(
+        event!(
             Level::Info,
             "publisher_unlinked",
-            &[
-                ("publisher", &self.name),
-                ("link", &self.number),
-                ("reason", &reason),
-                ("detail", &detail),
-            ],
+            publisher = self.name,
+            link = self.number,
+            reason,
+            detail
         );
     }
 
@@ -210,10 +205,11 @@ impl Session {
         self.replaces = greeting.replaces;
         self.told = cursor.position;
         let fingerprint = self.agree_on_key(&hello);
-        event(
+        event!(
             Level::Info,
             "publisher_linked",
-            &[("publisher", &self.name), ("link", &self.number)],
+            publisher = self.name,
+            link = self.number
         );
         self.reply(&ToPublisher::Welcome(Welcome {
             version: PROTOCOL_VERSION,
@@ -232,9 +228,12 @@ impl Session {
         let fingerprints = self.keys.current().fingerprints();
         let shared = fingerprints.iter().find(|it| **it == hello.fingerprint);
         if shared.is_none() && hello.fingerprint != [0; 8] {
-            let fields: &[(_, &dyn Display)] =
-                &[("publisher", &self.name), ("remedy", &KEY_REMEDY)];
-            event(Level::Error, "key_mismatch", fields);
+            event!(
+                Level::Error,
+                "key_mismatch",
+                publisher = self.name,
+                remedy = KEY_REMEDY
+            );
         }
         shared.or(fingerprints.first()).copied().unwrap_or_default()
     }
@@ -243,9 +242,7 @@ impl Session {
     fn propose(&mut self, broker: &Broker, frame: &Frame, now: Now) -> Result<(), End> {
         let proposal = match ToSidecar::decode(frame) {
             Ok(ToSidecar::Publish(publish)) => Proposal::publish(&publish, PAYLOAD_BYTES_MAX),
-            Ok(ToSidecar::Disconnect(revoke)) => {
-                Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS)
-            }
+            Ok(ToSidecar::Disconnect(revoke)) => Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS),
             Ok(ToSidecar::Skip(skip)) => Proposal::skip(&skip),
             Ok(ToSidecar::Hello(_)) => {
                 return Err(End::Fault(codes::LINK_BAD_FRAME, "a second hello".into()));
@@ -272,12 +269,7 @@ impl Session {
     }
 
     /// Answers a frame with its outcome.
-    fn answer(
-        &mut self,
-        sequence: u64,
-        wants_receipt: bool,
-        outcome: Outcome,
-    ) -> Result<(), End> {
+    fn answer(&mut self, sequence: u64, wants_receipt: bool, outcome: Outcome) -> Result<(), End> {
         let (position, duplicate) = match outcome {
             Outcome::Landed {
                 receipt, duplicate, ..
@@ -291,10 +283,11 @@ impl Session {
                 (Some(position), false)
             }
             Outcome::Skipped => {
-                event(
+                event!(
                     Level::Warn,
                     "publications_skipped",
-                    &[("publisher", &self.name), ("through", &sequence)],
+                    publisher = self.name,
+                    through = sequence
                 );
                 (None, false)
             }
@@ -330,27 +323,22 @@ impl Session {
         } else {
             "one"
         };
-        event(
+        event!(
             Level::Info,
             "user_revoked",
-            &[
-                ("user", &revocation.user),
-                ("sessions", &sessions),
-                ("publisher", &self.name),
-            ],
+            user = revocation.user,
+            sessions,
+            publisher = self.name
         );
     }
 
     fn refuse(&mut self, sequence: u64, rejection: Rejection) {
-        let name = rejection.code.name;
-        event(
+        event!(
             Level::Warn,
             "publication_refused",
-            &[
-                ("publisher", &self.name),
-                ("code", &name),
-                ("message", &rejection.message),
-            ],
+            publisher = self.name,
+            code = rejection.code.name,
+            message = rejection.message
         );
         self.reply(&ToPublisher::Refusal(Refusal {
             sequence,
