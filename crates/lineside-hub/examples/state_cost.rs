@@ -1,23 +1,32 @@
-//! What a planned restart costs with a full history of the default limits: the size of the state, the time to write it to
-//! disk and to read it back.
+//! Measures the snapshot of a planned restart with a full history of the default limits: its size, the time to write it to
+//! disk, and the time to read it.
 //!
-//! `cargo run --release -p lineside-hub --example state_cost [FOLDER]`; the folder of the file is the current one otherwise.
+//! `cargo run --release -p lineside-hub --example state_cost [FOLDER]`. Writes the file to FOLDER, by default the current one.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a measurement: it prints what it finds, and ends when it cannot"
+    reason = "a measurement: prints its results, and panics on errors"
 )]
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::time::Instant;
 
-use bytes::Bytes;
-use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, SavedAt};
-use lineside_protocol::{Epoch, envelope};
+use bytes::{Bytes, BytesMut};
+use lineside_hub::{
+    HistoryLimits, Hub, Ordered, Origin, PUBLISHERS_MAX, Proposal, Proposed, SavedAt, Unencoded,
+};
+use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
+use lineside_protocol::{Epoch, PAYLOAD_BYTES_MAX, envelope};
 
-/// As in the sidecar.
+/// Publisher of the history.
+const PUBLISHER: Origin = Origin {
+    publisher: [1; 16],
+    link: 1,
+};
+
+/// Size of the file's buffer, in bytes, as in the sidecar.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 fn main() {
@@ -36,13 +45,13 @@ fn main() {
         let encoded = began.elapsed();
         file.sync_all().unwrap();
         let written = began.elapsed();
-        let newest = hub.journal.newest();
+        let newest = hub.cursor().position;
         drop(hub);
         let began = Instant::now();
         let input = BufReader::with_capacity(BUFFER_BYTES, File::open(&path).unwrap());
         let (hub, _) = Hub::restore(input, HistoryLimits::default(), PUBLISHERS_MAX).unwrap();
         let read = began.elapsed();
-        assert_eq!(hub.journal.newest(), newest);
+        assert_eq!(hub.cursor().position, newest);
         println!(
             "payloads of {payload_bytes} bytes, {newest} published: {} MiB; encoded in {} ms, on disk in {} ms, read in {} ms",
             bytes / 1024 / 1024,
@@ -54,21 +63,52 @@ fn main() {
     std::fs::remove_file(&path).unwrap();
 }
 
-/// A hub whose journal is full: ten thousand channels, and no more room.
+/// Creates a hub whose journal is full, with ten thousand channels.
 fn full(payload_bytes: usize) -> Hub {
     let limits = HistoryLimits::default();
     let mut hub = Hub::new(Epoch::new("ours").unwrap(), limits, PUBLISHERS_MAX);
-    let epoch = hub.journal.epoch().clone();
-    let payload = Bytes::from(vec![b'1'; payload_bytes]);
-    let channels: Vec<String> = (0..10_000)
-        .map(|number| format!("orders:{number}"))
-        .collect();
-    // The overhead that an entry counts with is some 400 bytes.
+    hub.greet(PUBLISHER, 0, 0).unwrap();
+    let payload = vec![b'1'; payload_bytes];
+    // The journal counts some 400 bytes for each entry besides its payload.
     let count = limits.bytes_max / (payload_bytes + 400) + 1_000;
-    for channel in channels.iter().cycle().take(count) {
-        hub.journal.append(channel, 0, |position| {
-            envelope::message(channel, &epoch, position, &payload, false)
-        });
+    for sequence in 1..=count as u64 {
+        publish(&mut hub, sequence, &payload);
     }
     hub
+}
+
+fn publish(hub: &mut Hub, sequence: u64, payload: &[u8]) {
+    let channel = format!("orders:{}", sequence % 10_000);
+    let head = PublishHead {
+        sequence,
+        ..PublishHead::default()
+    };
+    let mut bytes = Vec::new();
+    encode_publish(&mut bytes, head, [(channel.as_str(), payload)]);
+    let frame = Frame::split(&mut BytesMut::from(&bytes[..])).unwrap();
+    let Ok(ToSidecar::Publish(frame)) = ToSidecar::decode(&frame.unwrap()) else {
+        panic!("the frame is a publish frame");
+    };
+    let proposal = Proposal::publish(&frame, PAYLOAD_BYTES_MAX);
+    let Proposed::New(entry) = hub.propose(PUBLISHER, proposal) else {
+        panic!("the sequence is new");
+    };
+    let first = hub.next_position();
+    let ordered = Ordered {
+        entry,
+        first,
+        at_ms: 0,
+    };
+    hub.apply(ordered, encode);
+}
+
+fn encode(publication: &Unencoded<'_>) -> Bytes {
+    let Unencoded {
+        channel,
+        epoch,
+        position,
+        payload,
+        resent,
+    } = *publication;
+    envelope::message(channel, epoch, position, payload, resent)
 }
