@@ -243,7 +243,6 @@ impl Settings {
         reader
             .shown
             .push(("LINESIDE_LINK", format!("unix:{}", link.display())));
-        journal(&reader.text("LINESIDE_JOURNAL", "memory:")?)?;
         let keys = Arc::new(Keyring::new(secret(source)?));
         reader.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
         let settings = Self {
@@ -418,16 +417,6 @@ fn path(text: String) -> Result<String, String> {
         Err(format!(
             "LINESIDE_PATH is {text:?}: it must begin with / and hold letters, digits and -._~ only"
         ))
-    }
-}
-
-/// There is one kind of journal so far; whoever asks for another must not get this one.
-fn journal(text: &str) -> Result<(), String> {
-    match text {
-        "memory:" => Ok(()),
-        _ => Err(format!(
-            "LINESIDE_JOURNAL is {text:?}: this version keeps its journal in memory: only"
-        )),
     }
 }
 

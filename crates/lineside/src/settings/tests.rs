@@ -73,7 +73,6 @@ fn a_wrong_value_is_named_with_its_setting() {
         ("LINESIDE_PATH", "lineside"),
         ("LINESIDE_PATH", "/a b"),
         ("LINESIDE_PATH", "/up"),
-        ("LINESIDE_JOURNAL", "disk:/var/lib/lineside"),
         ("LINESIDE_SECRET_FILE", "/also"),
         ("LINESIDE_LINK", "/tmp/x.sock"),
         ("LINESIDE_LINK", "unix:"),
