@@ -8,3 +8,7 @@ pub(crate) mod hand_off;
 pub mod ingress;
 pub(crate) mod socket;
 mod tail;
+
+/// Deadline of a short exchange with a local process, in milliseconds: receiving its first frame, sending an answer, or
+/// sending the reason for closing the link.
+const EXCHANGE_MS_MAX: u64 = 1000;

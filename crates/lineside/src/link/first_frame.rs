@@ -12,8 +12,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// Deadline for the whole frame, in milliseconds.
-pub(super) const FRAME_MS_MAX: u64 = 1000;
+use super::EXCHANGE_MS_MAX;
 
 /// Size of one read, in bytes. Most request heads fit.
 const READ_BYTES: usize = 4096;
@@ -55,18 +54,15 @@ pub(super) async fn read_first_frame(
     link: &UnixStream,
     bytes_max: usize,
 ) -> Result<(Frame, Vec<OwnedFd>), LinkRefusal> {
-    let deadline = Duration::from_millis(FRAME_MS_MAX);
+    let deadline = Duration::from_millis(EXCHANGE_MS_MAX);
     let frame = tokio::time::timeout(deadline, read(link, bytes_max)).await;
     frame.unwrap_or_else(|_| {
-        let message = format!("the first frame was not complete within {FRAME_MS_MAX} ms");
+        let message = format!("the first frame was not complete within {EXCHANGE_MS_MAX} ms");
         Err(LinkRefusal::bad_frame(message))
     })
 }
 
-async fn read(
-    link: &UnixStream,
-    bytes_max: usize,
-) -> Result<(Frame, Vec<OwnedFd>), LinkRefusal> {
+async fn read(link: &UnixStream, bytes_max: usize) -> Result<(Frame, Vec<OwnedFd>), LinkRefusal> {
     let mut bytes = BytesMut::new();
     let mut descriptors = Vec::new();
     loop {

@@ -16,7 +16,8 @@ use rustix::net::{SocketType, sockopt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::first_frame::{FRAME_MS_MAX, LinkRefusal, read_first_frame};
+use super::EXCHANGE_MS_MAX;
+use super::first_frame::{LinkRefusal, read_first_frame};
 use crate::dialects::MESSAGE_BYTES_MAX;
 use crate::head::{HEAD_BYTES_MAX, ServerOrigin};
 use crate::http::upgrade::Upgrades;
@@ -134,6 +135,6 @@ async fn send(link: &UnixStream, answer: &[u8]) -> bool {
         link.writable().await?;
         link.try_write(answer)
     };
-    let written = tokio::time::timeout(Duration::from_millis(FRAME_MS_MAX), written).await;
+    let written = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), written).await;
     matches!(written, Ok(Ok(count)) if count == answer.len())
 }

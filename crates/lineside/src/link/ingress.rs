@@ -35,7 +35,7 @@ use interprocess::local_socket::tokio::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, watch};
 
-use super::tail;
+use super::{EXCHANGE_MS_MAX, tail};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keyring::Keyring;
@@ -44,9 +44,6 @@ pub use session::Session;
 
 /// Size of one read, in bytes: the default kernel buffer of a publisher holds 212,992.
 const READ_BYTES: usize = 256 * 1024;
-
-/// Deadline for sending the reason to a publisher whose link ends, in milliseconds.
-const REASON_MS_MAX: u64 = 1000;
 
 /// Tasks that serve links.
 #[derive(Debug)]
@@ -90,7 +87,7 @@ impl Ingress {
         self.links().remove(&number);
         session.close(&self.broker, end, self.clock.now_ms());
         let reason = flush(&mut session, &stream);
-        let _sent = tokio::time::timeout(Duration::from_millis(REASON_MS_MAX), reason).await;
+        let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), reason).await;
     }
 
     /// Serves a link of `lineside tail` until it ends.

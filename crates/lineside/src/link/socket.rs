@@ -21,14 +21,13 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::EXCHANGE_MS_MAX;
+
 /// Permission bits by which others could write into a folder.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The bytes of a frame up to its kind.
 const KIND_BYTES: usize = 5;
-
-/// Time for them, in milliseconds.
-const KIND_MS_MAX: u64 = 1000;
 
 /// The listening end of the link. Removes its socket when dropped, if it is still its own.
 #[derive(Debug)]
@@ -188,7 +187,7 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
 /// descriptors closes the ones that come with its bytes. `None` when it does not come.
 pub(crate) async fn first_kind(link: &Stream) -> Option<u8> {
     let Stream::UdSocket(unix) = link;
-    let deadline = Duration::from_millis(KIND_MS_MAX);
+    let deadline = Duration::from_millis(EXCHANGE_MS_MAX);
     let looked = tokio::time::timeout(deadline, look_at_kind(unix.inner())).await;
     looked.ok()?.ok()?
 }

@@ -13,7 +13,8 @@ use lineside_protocol::frame::{Fault, Seen, ToWatcher, Watch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use super::first_frame::{FRAME_MS_MAX, LinkRefusal, read_first_frame};
+use super::EXCHANGE_MS_MAX;
+use super::first_frame::{LinkRefusal, read_first_frame};
 use crate::broker::{Broker, Filter, Tail};
 use crate::clock::Clock;
 use crate::log::{Level, event};
@@ -51,7 +52,7 @@ pub(crate) async fn serve(
     append(&mut unsent, &ToWatcher::Fault(Fault { code, message }));
     let sent = stream.write_all(&unsent);
     // An operator that does not read gets no reason.
-    let _sent = tokio::time::timeout(Duration::from_millis(FRAME_MS_MAX), sent).await;
+    let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), sent).await;
 }
 
 async fn open(stream: &Stream, broker: &Broker) -> Result<(Arc<Tail>, ToWatcher), LinkRefusal> {
