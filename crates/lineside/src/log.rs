@@ -1,8 +1,8 @@
-//! One line an event on standard output, in logfmt: `at=… level=info event=listening bind=127.0.0.1:8090`.
+//! Log: one line per event on standard output, in logfmt: `at=… level=info event=listening bind=127.0.0.1:8090`.
 //!
-//! Values that hold anything but plain characters are quoted and escaped, so that nothing a client sends can begin a
-//! line of its own or colour a terminal. Lines go through a bounded queue to a thread of their own: a reader of our
-//! output that stalls costs log lines, counted, and never a delivery.
+//! Values with special characters are quoted and escaped, so that no client can forge a line or send control characters to a
+//! terminal. A thread writes the lines, from a bounded queue. If nobody reads the output, lines are dropped and counted, and
+//! deliveries continue.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
@@ -12,23 +12,23 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Lines that may wait for the output; at some 150 bytes each this is 150 KiB.
+/// Maximum number of queued lines: about 150 KiB, at 150 bytes each.
 const LINES_MAX: usize = 1024;
 
-/// Longest value, in characters; a longer one is cut and marked.
+/// Maximum length of a value, in characters. A longer one is cut, and ends with `…`.
 const VALUE_CHARS_MAX: usize = 300;
 
-/// How long the last lines may take.
-const FINISH_MAX: Duration = Duration::from_secs(1);
+/// Deadline for writing the queued lines at exit.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How grave an event is.
+/// Severity of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// The ordinary course.
+    /// Normal operation.
     Info,
-    /// Something to look at; nobody is hurt yet.
+    /// Unusual, such as a refused request.
     Warn,
-    /// Somebody is hurt.
+    /// Affects users: something failed or was lost.
     Error,
 }
 
@@ -41,7 +41,7 @@ enum Line {
     Last,
 }
 
-/// Starts the writing thread. Before this, and in tests, events go nowhere.
+/// Starts the writer thread. Events before this, and in tests, are discarded.
 pub(crate) fn start() {
     let (sender, lines) = sync_channel(LINES_MAX);
     if LINES.set(sender).is_ok() {
@@ -52,7 +52,7 @@ pub(crate) fn start() {
     }
 }
 
-/// Writes out what waits, as far as [`FINISH_MAX`] allows.
+/// Writes the queued lines, for at most [`FINISH_TIMEOUT`].
 pub(crate) fn finish() {
     let writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (Some(writer), Some(lines)) = (writer, LINES.get()) else {
@@ -60,7 +60,7 @@ pub(crate) fn finish() {
     };
     if lines.try_send(Line::Last).is_ok() {
         let waited = Instant::now();
-        while !writer.is_finished() && waited.elapsed() < FINISH_MAX {
+        while !writer.is_finished() && waited.elapsed() < FINISH_TIMEOUT {
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }
@@ -141,7 +141,7 @@ fn text(level: Level, event: &str, fields: &[(&'static str, &dyn Display)]) -> S
     line
 }
 
-/// Escapes what is written into it; fails, and so ends the writing, at the limit.
+/// Escapes the text written into it. Writing fails at the limit of [`VALUE_CHARS_MAX`].
 struct Escaped {
     out: String,
     plain: bool,
@@ -156,8 +156,8 @@ impl fmt::Write for Escaped {
                 return Err(fmt::Error);
             }
             self.chars += 1;
-            // Letters of every script stay readable; what steers a terminal or hides in it (controls, bidirectional
-            // marks, private use) does not come through.
+            // Letters of every script stay readable. Control characters, bidirectional marks and private-use characters are
+            // escaped.
             if char.is_alphanumeric() || "-_.:/@[]+,~*%#".contains(char) {
                 self.out.push(char);
             } else {
@@ -176,8 +176,8 @@ impl fmt::Write for Escaped {
 fn write(lines: &Receiver<Line>) {
     let mut out = std::io::stdout();
     while let Ok(Line::Text(line)) = lines.recv() {
-        // Nobody is left to tell when the output itself is gone.
-        let _gone = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        // If standard output is closed, there is nowhere to report the failure.
+        let _unreported = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
 }
 

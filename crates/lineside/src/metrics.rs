@@ -1,7 +1,7 @@
-//! What the sidecar tells of itself, for Prometheus: `/metrics` of the [admin listener](crate::http::admin).
+//! Metrics for Prometheus: the page `/metrics` of the [admin listener](crate::http::admin).
 //!
-//! Names follow Prometheus' conventions (<https://prometheus.io/docs/practices/naming/>). Counters start with the process.
-//! Rendering takes the hub's lock for a moment, and does not disturb the shards.
+//! Names follow Prometheus' conventions (<https://prometheus.io/docs/practices/naming/>). Counters start at zero with
+//! the process. Rendering takes the hub's lock briefly, and no lock of a shard.
 
 mod counts;
 pub(crate) mod exposition;
@@ -18,7 +18,7 @@ use exposition::{Exposition, Family, Kind, Seconds};
 /// Sources of the metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    /// Door to the hub.
+    /// Source of the counters of the journal and the publishers.
     pub(crate) broker: Arc<Broker>,
     /// Counters of each shard.
     pub(crate) shards: Vec<Arc<ShardCounts>>,
@@ -35,8 +35,12 @@ impl Metrics {
     pub(crate) fn render(&self) -> String {
         let mut page = Exposition::default();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        page.family("lineside_build_info", Kind::Gauge, "What runs; always 1.")
-            .sample(&version, 1);
+        page.family(
+            "lineside_build_info",
+            Kind::Gauge,
+            "Version of the sidecar, as a label. Always 1.",
+        )
+        .sample(&version, 1);
         self.describe_connections(&mut page);
         self.describe_deliveries(&mut page);
         let newest = self.describe_journal(&mut page);
@@ -49,34 +53,34 @@ impl Metrics {
         let opened = self.total(|shard| &shard.opened);
         let mut closed = vec![];
         for shard in &self.shards {
-            for (place, (code, count)) in shard.closed().enumerate() {
-                if closed.len() == place {
+            for (index, (code, count)) in shard.closed().enumerate() {
+                if closed.len() == index {
                     closed.push((code, 0));
                 }
-                closed[place].1 += count;
+                closed[index].1 += count;
             }
         }
         let all_closed: u64 = closed.iter().map(|(_, count)| count).sum();
-        // The counters move in between, so the difference may be negative.
+        // The counters change between the two reads, so the difference may be negative.
         let open = opened.saturating_sub(all_closed);
-        page.family("lineside_connections", Kind::Gauge, "Browsers connected.")
+        page.family("lineside_connections", Kind::Gauge, "Open connections.")
             .value(open);
         page.family(
             "lineside_connections_limit",
             Kind::Gauge,
-            "Browsers that may be connected.",
+            "Maximum number of open connections.",
         )
         .value(self.connections_max);
         page.family(
             "lineside_connections_opened_total",
             Kind::Counter,
-            "Browsers that connected.",
+            "Connections opened.",
         )
         .value(opened);
         let mut family = page.family(
             "lineside_connections_closed_total",
             Kind::Counter,
-            "Connections that ended, by the close code they were sent; without one they left by themselves.",
+            "Connections closed, by close code. The code is empty and the reason is left if the browser closed it.",
         );
         for (code, count) in closed {
             let number = code.map_or_else(String::new, |code| code.number.to_string());
@@ -86,13 +90,13 @@ impl Metrics {
         page.family(
             "lineside_hand_offs_total",
             Kind::Counter,
-            "Sockets that the app handed over.",
+            "Browser sockets received from the app.",
         )
         .value(self.requests.hand_offs.count());
         let mut family = page.family(
             "lineside_requests_refused_total",
             Kind::Counter,
-            "Requests that were answered with an error, by HTTP status.",
+            "Requests refused, by HTTP status.",
         );
         for (status, count) in self.requests.refused() {
             family.sample(&[("status", &status.to_string())], count);
@@ -105,23 +109,23 @@ impl Metrics {
         };
         add(
             "lineside_deliveries_total",
-            "Publications queued for a browser as they were published.",
+            "Live publications queued for a subscriber.",
             |shard| &shard.deliveries,
         );
         add(
             "lineside_replayed_total",
-            "Publications queued for a browser that resumed.",
+            "Replayed publications queued for a subscriber.",
             |shard| &shard.replayed,
         );
         add(
             "lineside_sent_bytes_total",
-            "Bytes that the kernel took for browsers.",
+            "Bytes that the kernel accepted for browsers.",
             |shard| &shard.sent_bytes,
         );
         let mut family = page.family(
             "lineside_resumed_channels_total",
             Kind::Counter,
-            "Channels asked for after a cursor: given whole, or lost.",
+            "Channels resumed after a cursor, by outcome: recovered or lost.",
         );
         let recovered = self.total(|shard| &shard.recovered);
         family.sample(&[("outcome", "recovered")], recovered);
@@ -129,7 +133,7 @@ impl Metrics {
         let family = page.family(
             "lineside_delivery_latency_seconds",
             Kind::Histogram,
-            "From the journal to a write to a browser's socket, rounded up to 1 ms; one observation a write.",
+            "Time from the journal to the write to a socket, rounded up to 1 ms. One observation per write.",
         );
         self.describe_latency(family);
     }
@@ -154,34 +158,34 @@ impl Metrics {
         family.suffixed("_count", &[], count);
     }
 
-    /// Describes the journal and the publishers, and returns the newest position.
+    /// Adds the metrics of the journal and the publishers. Returns the newest position.
     fn describe_journal(&self, page: &mut Exposition) -> u64 {
         let counts = self.broker.counts();
         let mut add = |name, kind, help, value: u64| page.family(name, kind, help).value(value);
         for (name, help, value) in [
             (
                 "lineside_publications_total",
-                "Publications that landed in the journal.",
+                "Publications added to the journal.",
                 counts.landed,
             ),
             (
                 "lineside_published_bytes_total",
-                "Bytes of their payloads.",
+                "Payload bytes of publications added to the journal.",
                 counts.landed_bytes,
             ),
             (
                 "lineside_duplicates_total",
-                "Frames that were not taken again, for their once id or sequence.",
+                "Duplicate frames dropped, by once id or sequence.",
                 counts.duplicates,
             ),
             (
                 "lineside_revocations_total",
-                "Sign-outs of users and sessions.",
+                "Revocations of users and sessions.",
                 counts.revoked,
             ),
             (
                 "lineside_sequence_gaps_total",
-                "Frames lost between a publisher and the sidecar.",
+                "Gaps in the sequences of publishers: frames were lost on the way to the sidecar.",
                 counts.gaps,
             ),
         ] {
@@ -191,32 +195,36 @@ impl Metrics {
         for (name, help, value) in [
             (
                 "lineside_publishers",
-                "Processes on the link.",
+                "Publishers connected to the link.",
                 counts.linked as u64,
             ),
             (
                 "lineside_journal_publications",
-                "Publications that the journal holds.",
+                "Publications in the journal.",
                 counts.journal_publications as u64,
             ),
             (
                 "lineside_journal_bytes",
-                "What they count against LINESIDE_HISTORY_BYTES_MAX.",
+                "Size of the journal, as limited by LINESIDE_HISTORY_BYTES_MAX.",
                 counts.journal_bytes as u64,
             ),
             (
                 "lineside_journal_channels",
-                "Channels of which it holds any.",
+                "Channels with publications in the journal.",
                 counts.journal_channels as u64,
             ),
-            ("lineside_journal_position", "Its newest position.", newest),
+            (
+                "lineside_journal_position",
+                "Newest position of the journal.",
+                newest,
+            ),
         ] {
             add(name, Kind::Gauge, help, value);
         }
         let mut family = page.family(
             "lineside_publications_refused_total",
             Kind::Counter,
-            "Frames of publishers that were refused, by code.",
+            "Frames of publishers refused, by code.",
         );
         for (code, count) in counts.rejected {
             family.sample(&[("code", code)], count);
@@ -238,12 +246,12 @@ impl Metrics {
         );
         add(
             "lineside_channels",
-            "Channels with a subscriber on the shard.",
+            "Channels with a subscriber.",
             &|shard| Gauge::value(&shard.channels),
         );
         add(
             "lineside_shard_lag_positions",
-            "How far the shard is behind the journal.",
+            "Positions of the journal that the shard has not dispatched yet.",
             &|shard| newest.saturating_sub(shard.dispatched.value()),
         );
     }

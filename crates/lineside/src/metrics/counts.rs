@@ -1,4 +1,4 @@
-//! What is counted while it happens: relaxed atomics, so that counting waits for nobody and nobody waits for it.
+//! Counters, gauges and histograms of the hot path, in relaxed atomics without locks.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lineside_protocol::codes::{CLOSE_CODES, CloseCode};
 
-/// A number that only grows.
+/// Number that only increases.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -20,7 +20,7 @@ impl Counter {
     }
 }
 
-/// A number that is what it was set to last.
+/// Number that goes up and down.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicU64);
 
@@ -34,13 +34,13 @@ impl Gauge {
     }
 }
 
-/// Upper bounds of a latency's buckets, in milliseconds: from what nobody sees to what everybody does.
+/// Upper bounds of the latency buckets, in milliseconds.
 pub(crate) const LATENCY_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
 
-/// How long something took, how often.
+/// Distribution of durations.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
-    /// As many as took no longer than each bound and longer than the one before; the last are all that took longer.
+    /// Observations per bucket: at most its bound, and more than the previous bound. The last bucket has no bound.
     buckets: [Counter; LATENCY_MS.len() + 1],
     sum_ms: Counter,
 }
@@ -52,7 +52,7 @@ impl Histogram {
         self.sum_ms.add(ms);
     }
 
-    /// How many stand in each bucket.
+    /// Returns the number of observations in each bucket.
     pub(crate) fn counts(&self) -> impl Iterator<Item = u64> {
         self.buckets.iter().map(Counter::count)
     }
@@ -62,53 +62,53 @@ impl Histogram {
     }
 }
 
-/// What one shard counts. An allocation of its own for each, so that shards do not share a cache line.
+/// Counters of one shard. Each shard has its own allocation, so that shards share no cache line.
 #[derive(Debug, Default)]
 pub(crate) struct ShardCounts {
-    /// Connections that it was given.
+    /// Connections opened.
     pub(crate) opened: Counter,
-    /// Connections that ended, in the order of [`CLOSE_CODES`]; the last are those that left by themselves.
+    /// Connections closed, in the order of [`CLOSE_CODES`]. The last counter is for connections without a close code.
     closed: [Counter; CLOSE_CODES.len() + 1],
-    /// Publications put into outboxes as they were published.
+    /// Live publications added to outboxes.
     pub(crate) deliveries: Counter,
-    /// Publications put into outboxes by a resume.
+    /// Replayed publications added to outboxes.
     pub(crate) replayed: Counter,
-    /// Channels that were resumed whole.
+    /// Channels resumed without a loss.
     pub(crate) recovered: Counter,
-    /// Channels whose readers were told to fetch anew.
+    /// Channels answered `lost`.
     pub(crate) lost: Counter,
-    /// Bytes that the kernel took.
+    /// Bytes that the kernel accepted.
     pub(crate) sent_bytes: Counter,
-    /// From the journal to the write, rounded up to a millisecond; once a write, of the first publication in it.
+    /// Time from the journal to the write, rounded up to 1 ms. One observation per write, of its first publication.
     pub(crate) latency: Histogram,
-    /// Subscriptions of its connections.
+    /// Current subscriptions.
     pub(crate) subscriptions: Gauge,
-    /// Channels with one.
+    /// Current channels with a subscriber.
     pub(crate) channels: Gauge,
-    /// The newest position that it has dispatched.
+    /// Newest position that the shard has dispatched.
     pub(crate) dispatched: Gauge,
 }
 
 impl ShardCounts {
-    /// Counts the end of a connection, with the code that it was sent, if any.
+    /// Counts a closed connection with its close code, if any.
     pub(crate) fn close(&self, code: Option<CloseCode>) {
-        let place = code.and_then(|code| CLOSE_CODES.iter().position(|it| *it == code));
-        self.closed[place.unwrap_or(CLOSE_CODES.len())].add(1);
+        let index = code.and_then(|code| CLOSE_CODES.iter().position(|it| *it == code));
+        self.closed[index.unwrap_or(CLOSE_CODES.len())].add(1);
     }
 
-    /// How many ended with each code, and how many by themselves.
+    /// Returns the number of connections closed with each code, and without a code.
     pub(crate) fn closed(&self) -> impl Iterator<Item = (Option<&'static CloseCode>, u64)> {
         let codes = CLOSE_CODES.iter().map(Some).chain([None]);
         codes.zip(self.closed.iter().map(Counter::count))
     }
 }
 
-/// What is counted of requests, before they become connections.
+/// Counters of requests, before they become connections.
 #[derive(Debug, Default)]
 pub(crate) struct RequestCounts {
-    /// Sockets that the app handed over.
+    /// Browser sockets received from the app.
     pub(crate) hand_offs: Counter,
-    /// Answers that were refusals, by status: as many entries as there are statuses in our code.
+    /// Refused requests by status. Bounded, because the code has few statuses.
     refused: Mutex<BTreeMap<u16, u64>>,
 }
 

@@ -1,29 +1,29 @@
-//! The text format of Prometheus, version 0.0.4
+//! Text format of Prometheus, version 0.0.4
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 
 use std::fmt::{self, Display, Write as _};
 
-/// The media type of the format.
+/// Media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a family's numbers are.
+/// Type of a metric.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    /// They only grow, until the process ends.
+    /// Only increases while the process runs.
     Counter,
-    /// They come and go.
+    /// Goes up and down.
     Gauge,
     /// Buckets, a sum and a count.
     Histogram,
 }
 
-/// A page of metrics in the making.
+/// Builder of a page of metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
     text: String,
 }
 
-/// The samples of one metric, under its name.
+/// Samples of one metric.
 #[derive(Debug)]
 pub(crate) struct Family<'a> {
     name: &'static str,
@@ -31,7 +31,7 @@ pub(crate) struct Family<'a> {
 }
 
 impl Exposition {
-    /// Begins a family. Each comes once; `help` is one line without backslashes.
+    /// Begins a family. Call it once per name. `help` is one line without backslashes.
     pub(crate) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -54,22 +54,22 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// Adds the family's only sample.
+    /// Adds the only sample of the family, without labels.
     pub(crate) fn value(self, value: impl Display) {
         let Self { name, text } = self;
         write_into(text, format_args!("{name} {value}\n"));
     }
 
-    /// Adds one sample of several, which differ in their labels.
+    /// Adds a sample with labels.
     pub(crate) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.suffixed("", labels, value);
     }
 
-    /// The same, under the name with a suffix, as histograms have them.
+    /// Adds a sample whose name has a suffix, for histograms.
     pub(crate) fn suffixed(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         write_into(self.text, format_args!("{}{suffix}", self.name));
-        for (place, (name, value)) in labels.iter().enumerate() {
-            let before = if place == 0 { '{' } else { ',' };
+        for (index, (name, value)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
             write_into(
                 self.text,
                 format_args!("{before}{name}=\"{}\"", Label(value)),
@@ -82,10 +82,10 @@ impl Family<'_> {
 
 fn write_into(text: &mut String, arguments: fmt::Arguments<'_>) {
     text.write_fmt(arguments)
-        .expect("a String takes what there is memory for");
+        .expect("writing to a String cannot fail");
 }
 
-/// A label's value, escaped.
+/// Escaped value of a label.
 struct Label<'a>(&'a str);
 
 impl Display for Label<'_> {
@@ -102,7 +102,7 @@ impl Display for Label<'_> {
     }
 }
 
-/// Milliseconds, written in seconds.
+/// Milliseconds, displayed in seconds.
 pub(crate) struct Seconds(pub(crate) u64);
 
 impl Display for Seconds {

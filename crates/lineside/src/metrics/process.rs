@@ -1,20 +1,20 @@
-//! The process itself, under the names that Prometheus' own clients give it
-//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). What the system does not tell is left
-//! out.
+//! Metrics of the process, with the names of Prometheus' client libraries
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). Metrics
+//! that the system does not provide are omitted.
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::exposition::{Exposition, Kind, Seconds};
 
-/// Adds what there is to say. `started_ms` is when it started, in milliseconds since the Unix epoch.
+/// Adds the metrics of the process. `started_ms` is its start, in milliseconds since the Unix epoch.
 pub(super) fn describe(page: &mut Exposition, started_ms: u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     if let Some(bytes) = kibibytes(&status, "VmRSS:") {
         page.family(
             "process_resident_memory_bytes",
             Kind::Gauge,
-            "Memory that is in RAM.",
+            "Resident memory.",
         )
         .value(bytes);
     }
@@ -22,21 +22,21 @@ pub(super) fn describe(page: &mut Exposition, started_ms: u64) {
         page.family(
             "process_virtual_memory_bytes",
             Kind::Gauge,
-            "Memory that has addresses.",
+            "Virtual memory.",
         )
         .value(bytes);
     }
     if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
-        // One of them reads the folder.
+        // Without the one that reads the folder.
         let open = descriptors.count().saturating_sub(1);
-        page.family("process_open_fds", Kind::Gauge, "Descriptors in use.")
+        page.family("process_open_fds", Kind::Gauge, "Open file descriptors.")
             .value(open);
     }
     if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
         page.family(
             "process_max_fds",
             Kind::Gauge,
-            "Descriptors that it may have.",
+            "Maximum number of open file descriptors.",
         )
         .value(most);
     }
@@ -46,19 +46,19 @@ pub(super) fn describe(page: &mut Exposition, started_ms: u64) {
         page.family(
             "process_cpu_seconds_total",
             Kind::Counter,
-            "Processor time, of user and system.",
+            "User and system CPU time.",
         )
         .value(spent);
     }
     page.family(
         "process_start_time_seconds",
         Kind::Gauge,
-        "When it started, since the Unix epoch.",
+        "Start of the process, since the Unix epoch.",
     )
     .value(Seconds(started_ms));
 }
 
-/// The bytes that a line of proc_pid_status(5) names.
+/// Returns the bytes of a line of proc_pid_status(5).
 fn kibibytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let number: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
