@@ -1,11 +1,11 @@
-//! Which pages may open a socket: the origin rules of docs/protocol.md and `LINESIDE_ALLOWED_ORIGINS`.
+//! Origins of pages, and the rules of `LINESIDE_ALLOWED_ORIGINS`. docs/protocol.md describes the origin check.
 //!
-//! A browser says in `Origin` which page opens the socket, and lets no page choose it (RFC 6455 §10.2). A client without
-//! that header is no browser page and brings no cookie with it, so it is let in to show a token.
+//! Browsers send the page's origin in the `Origin` header, and no page can change it (RFC 6455 §10.2). A client without this
+//! header is not a browser and has no cookie of one, so it may connect and authenticate with a token.
 
 use std::fmt;
 
-/// An origin: scheme, host and port, compared whole and without case (RFC 6454 §4 and §5).
+/// Origin: scheme, host and port. The comparison ignores case (RFC 6454 §4 and §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
@@ -13,24 +13,24 @@ pub struct Origin {
     port: u16,
 }
 
-/// One allowed origin of the settings.
+/// Entry of `LINESIDE_ALLOWED_ORIGINS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OriginRule {
-    /// Exactly this one.
+    /// Exactly this origin.
     Exact(Origin),
-    /// `https://*.host`: one label in front of the host, scheme and port equal.
+    /// `https://*.host`: any single label before the host. Scheme and port must be equal.
     AnyLabel(Origin),
 }
 
 impl Origin {
-    /// Reads `scheme://host[:port]`, as browsers send it; `None` for `null`, paths, user names and everything else.
+    /// Parses `scheme://host[:port]`, as browsers send it. Returns `None` for `null`, a path, a user name and anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         Self::of(scheme, authority)
     }
 
-    /// The origin of a page at this scheme and `Host`.
+    /// Returns the origin of this scheme and authority, such as the value of `Host`.
     pub(crate) fn of(scheme: &str, authority: &str) -> Option<Self> {
         let scheme = scheme.to_ascii_lowercase();
         let default_port = match scheme.as_str() {
@@ -77,7 +77,7 @@ impl fmt::Display for Origin {
 }
 
 impl OriginRule {
-    /// Reads one entry of `LINESIDE_ALLOWED_ORIGINS`.
+    /// Parses an entry of `LINESIDE_ALLOWED_ORIGINS`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.split_once("://*.") {
             Some((scheme, authority)) => Origin::of(scheme, authority).map(Self::AnyLabel),
@@ -85,7 +85,7 @@ impl OriginRule {
         }
     }
 
-    /// Whether the rule lets the page in.
+    /// Returns whether the rule allows this origin.
     pub(crate) fn allows(&self, origin: &Origin) -> bool {
         match self {
             Self::Exact(allowed) => allowed == origin,

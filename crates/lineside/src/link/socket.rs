@@ -1,7 +1,8 @@
-//! The link's Unix socket: who may own it, who may speak on it.
+//! Listener of the link, with the lock that makes this process its only sidecar.
 //!
-//! Beside the socket lies `<link>.lock`. Whoever holds its lock is the live sidecar; only the holder may remove a socket
-//! that nobody answers on, and only the holder writes or reads what a sidecar leaves to the next ([`crate::state`]). A socket that answers, one of another user, and anything that is no socket are never touched.
+//! The lock is on the file `<link>.lock`. Only the process that holds it may remove a socket that no process listens on, and
+//! read or write the snapshot ([`crate::serve`]). A socket with a listener, a socket of another user and a file that is not a
+//! socket are never removed.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -23,13 +24,13 @@ use tokio::net::UnixStream;
 
 use super::EXCHANGE_MS_MAX;
 
-/// Permission bits by which others could write into a folder.
+/// Permission bits with which other users may write into a folder.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// The bytes of a frame up to its kind.
+/// Size of a frame up to its kind, in bytes.
 const KIND_BYTES: usize = 5;
 
-/// The listening end of the link. Removes its socket when dropped, if it is still its own.
+/// Listener of the link. Removes its socket when dropped, unless another file has replaced it.
 #[derive(Debug)]
 pub(crate) struct LinkListener {
     path: PathBuf,
@@ -39,10 +40,10 @@ pub(crate) struct LinkListener {
 }
 
 impl LinkListener {
-    /// Takes the path over and listens. Must be called inside the runtime.
+    /// Acquires the lock and listens. Must be called inside the runtime.
     ///
     /// # Errors
-    /// One sentence that names the path, what stands in the way, and the remedy.
+    /// One line with the path, the reason and the remedy.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let fail = |what: &str, error: io::Error| {
@@ -54,8 +55,8 @@ impl LinkListener {
             .create(folder)
             .map_err(|error| fail("make the folder of", error))?;
         check_folder(folder)?;
-        let lock = take_lock(path)?;
-        remove_stale(path)?;
+        let lock = acquire_lock(path)?;
+        remove_stale_socket(path)?;
         let name = path
             .to_fs_name::<GenericFilePath>()
             .map_err(|error| fail("name", error))?;
@@ -75,30 +76,30 @@ impl LinkListener {
         })
     }
 
-    /// Where publishers look for it.
+    /// Path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the socket is no longer where publishers look for it: `rails tmp:clear` removes it, for one.
+    /// Returns whether the socket was removed or replaced, for example by `rails tmp:clear`.
     pub(crate) fn is_lost(&self) -> bool {
         identity(&self.path).map_or(true, |identity| identity != self.identity)
     }
 
-    /// Whether this process still holds the lock that makes it the link's one sidecar: somebody may have removed the lock,
-    /// and another sidecar made its own.
+    /// Returns whether this process still holds the lock. If the file of the lock was removed, another sidecar may have
+    /// created and locked its own.
     pub(crate) fn is_held(&self) -> bool {
         let held = self.lock.metadata().map(|lock| (lock.dev(), lock.ino()));
         let found = identity(&beside(&self.path, ".lock"));
-        // Locked again where a failed reopening let go of it; no change where it is held.
+        // Locks again after a failed reopen has unlocked. Changes nothing while the lock is held.
         let is_locked = self.lock.try_lock().is_ok();
         is_locked && held.is_ok_and(|held| found.is_ok_and(|found| found == held))
     }
 
-    /// Listens again where the socket was lost. Publishers that are linked stay so.
+    /// Listens again after the socket was lost. Open links stay open.
     ///
     /// # Errors
-    /// As [`open`](Self::open); nothing has changed then.
+    /// As [`open`](Self::open). The listener is unchanged then.
     pub(crate) fn reopen(&mut self) -> Result<(), String> {
         let unlocked = self.lock.unlock();
         let opened = unlocked
@@ -106,26 +107,30 @@ impl LinkListener {
             .and_then(|()| Self::open(&self.path));
         match opened {
             Ok(link) => {
-                // The number of the file that is gone may be the new one's: it must not be removed as ours.
+                // The new file may have the inode number of the removed one. Without this, dropping the old listener would
+                // remove the new socket.
                 self.identity = (0, 0);
                 *self = link;
                 Ok(())
             }
             Err(message) => {
-                // Should a successor hold it by now, the message has said so.
+                // If another sidecar has the lock by now, the message says so.
                 let _held = self.lock.try_lock();
                 Err(message)
             }
         }
     }
 
-    /// The next publisher of this user; one of another user is turned away and named in the error.
+    /// Accepts the next link.
+    ///
+    /// # Errors
+    /// When accepting fails, and when the process runs as another user.
     pub(crate) async fn accept(&self) -> Result<Stream, String> {
         let stream = self
             .listener
             .accept()
             .await
-            .map_err(|error| format!("accepting a publisher failed: {error}"))?;
+            .map_err(|error| format!("cannot accept a link: {error}"))?;
         let peer = stream.peer_creds().ok().and_then(|peer| peer.euid());
         let own = nix::unistd::geteuid().as_raw();
         match peer {
@@ -136,7 +141,7 @@ impl LinkListener {
                     |peer| format!("the user id {peer}"),
                 );
                 Err(format!(
-                    "a publisher of {who} was turned away: this sidecar runs as the user id {own}"
+                    "a process of {who} was refused: this sidecar runs as the user id {own}"
                 ))
             }
         }
@@ -152,18 +157,22 @@ impl Drop for LinkListener {
     }
 }
 
-/// What lies beside the link under its name and a suffix.
+/// Returns the path of the link with a suffix.
 pub(crate) fn beside(link: &Path, suffix: &str) -> PathBuf {
     let mut path = link.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
-/// Device and inode: which file stands at the path, whatever it is called.
+/// Returns device and inode of the file at the path.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
+/// Checks that the folder of the link belongs to this user, and that no other user may write into it.
+///
+/// # Errors
+/// One line with the reason and the remedy.
 pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
     let shown = folder.display();
     let found = std::fs::metadata(folder)
@@ -183,27 +192,27 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What a link is for: the kind of its first frame. It is looked at without taking it, because a read that does not ask for
-/// descriptors closes the ones that come with its bytes. `None` when it does not come.
+/// Returns the kind of a link's first frame, or `None` if it does not arrive in time. The bytes stay in the socket: reading
+/// them here would close the file descriptors that come with them.
 pub(crate) async fn first_kind(link: &Stream) -> Option<u8> {
     let Stream::UdSocket(unix) = link;
     let deadline = Duration::from_millis(EXCHANGE_MS_MAX);
-    let looked = tokio::time::timeout(deadline, look_at_kind(unix.inner())).await;
-    looked.ok()?.ok()?
+    let peeked = tokio::time::timeout(deadline, peek_kind(unix.inner())).await;
+    peeked.ok()?.ok()?
 }
 
-async fn look_at_kind(link: &UnixStream) -> io::Result<Option<u8>> {
+async fn peek_kind(link: &UnixStream) -> io::Result<Option<u8>> {
     loop {
         let ready = link.ready(Interest::READABLE).await?;
         let mut front = [0; KIND_BYTES];
-        let looked = link.try_io(Interest::READABLE, || {
+        let peeked = link.try_io(Interest::READABLE, || {
             let (count, _) = recv(link, &mut front, RecvFlags::PEEK)?;
             if count < KIND_BYTES && !ready.is_read_closed() {
                 return Err(ErrorKind::WouldBlock.into());
             }
             Ok(count)
         });
-        match looked {
+        match peeked {
             Ok(count) => return Ok((count == KIND_BYTES).then_some(front[KIND_BYTES - 1])),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -211,7 +220,7 @@ async fn look_at_kind(link: &UnixStream) -> io::Result<Option<u8>> {
     }
 }
 
-fn take_lock(path: &Path) -> Result<File, String> {
+fn acquire_lock(path: &Path) -> Result<File, String> {
     let lock_path = beside(path, ".lock");
     let shown = lock_path.display();
     let mut options = OpenOptions::new();
@@ -229,7 +238,7 @@ fn take_lock(path: &Path) -> Result<File, String> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // Who holds it is a courtesy; the refusal stands without.
+            // The error names no process if the file cannot be read.
             let _unread = io::Read::by_ref(&mut lock)
                 .take(20)
                 .read_to_string(&mut holder);
@@ -240,7 +249,7 @@ fn take_lock(path: &Path) -> Result<File, String> {
             ));
         }
         Err(TryLockError::Error(error)) => {
-            return Err(format!("the lock {shown} cannot be taken: {error}"));
+            return Err(format!("the lock {shown} cannot be acquired: {error}"));
         }
     }
     let written = lock
@@ -250,8 +259,8 @@ fn take_lock(path: &Path) -> Result<File, String> {
     Ok(lock)
 }
 
-/// Removes a socket that a dead sidecar left. The caller holds the lock.
-fn remove_stale(path: &Path) -> Result<(), String> {
+/// Removes a socket that no process listens on. The caller holds the lock.
+fn remove_stale_socket(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let found = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -260,7 +269,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     };
     if !found.file_type().is_socket() {
         return Err(format!(
-            "{shown} is there and is no socket; remove it, or set LINESIDE_LINK to another path"
+            "{shown} exists and is no socket; remove it, or set LINESIDE_LINK to another path"
         ));
     }
     if found.uid() != nix::unistd::geteuid().as_raw() {
@@ -272,9 +281,11 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     match std::os::unix::net::UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path)
             .map_err(|error| format!("the stale socket {shown} cannot be removed: {error}")),
-        Err(error) => Err(format!("{shown} cannot be probed: {error}")),
+        Err(error) => Err(format!(
+            "cannot find out whether a process listens at {shown}: {error}"
+        )),
         Ok(_) => Err(format!(
-            "something that is no sidecar listens at {shown}; set LINESIDE_LINK to another path"
+            "a process that is no sidecar listens at {shown}; set LINESIDE_LINK to another path"
         )),
     }
 }

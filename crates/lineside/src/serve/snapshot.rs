@@ -35,8 +35,7 @@ const WRITE_MS_MAX: u64 = 10_000;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Consequence of a missing snapshot, for the log.
-const NEW_EPOCH: &str =
-    "the next start begins a new epoch: every page is told lost, and sign-outs are forgotten";
+const NEW_EPOCH: &str = "the next start begins a new epoch: every resume is answered lost, and revocations are forgotten";
 
 /// Paths of the file while it is written, complete and restored.
 #[derive(Clone)]
@@ -77,10 +76,10 @@ pub(crate) fn restore(link: &Path, history: HistoryLimits) -> Result<(Hub, Clock
             Ok((hub, saved)) => {
                 // No sidecar reads it if it stays.
                 let _left = fs::remove_file(&files.taken);
-                tell_restored(&hub, began.elapsed());
+                log_restored(&hub, began.elapsed());
                 return Ok((hub, Clock::go_on(saved)));
             }
-            Err(reason) => tell_refused(&files, &reason),
+            Err(reason) => log_refused(&files, &reason),
         }
     }
     let epoch = new_epoch()?;
@@ -93,7 +92,10 @@ pub(crate) fn discard(link: &Path) {
     let files = Files::beside(link);
     match move_aside(&files) {
         Ok(false) => {}
-        Ok(true) => tell_refused(&files, "another sidecar left it while this one served"),
+        Ok(true) => log_refused(
+            &files,
+            "another sidecar wrote it while this sidecar was running",
+        ),
         Err(message) => event!(Level::Error, "state_not_discarded", message),
     }
 }
@@ -145,7 +147,7 @@ async fn write_and_rename(
     })???;
     if !link.is_held() {
         return Err(io::Error::other(
-            "the lock of the link is gone, so another sidecar may serve there",
+            "the lock of the link was removed, so another sidecar may be running",
         ));
     }
     fs::rename(&files.new, &files.state)?;
@@ -179,7 +181,7 @@ fn move_aside(files: &Files) -> Result<bool, String> {
     };
     moved.map(|()| true).map_err(|error| {
         format!(
-            "what the last sidecar left cannot be moved from {} to {}: {error}; remove both",
+            "the snapshot cannot be moved from {} to {}: {error}; remove both files",
             files.state.display(),
             files.taken.display()
         )
@@ -195,10 +197,10 @@ fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String>
         .map_err(|error| format!("it cannot be opened: {error}"))?;
     let found = file
         .metadata()
-        .map_err(|error| format!("it cannot be looked at: {error}"))?;
+        .map_err(|error| format!("its metadata cannot be read: {error}"))?;
     let own = nix::unistd::geteuid().as_raw();
     if !found.is_file() {
-        return Err("it is no file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     if found.uid() != own {
         return Err(format!(
@@ -208,31 +210,31 @@ fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String>
     }
     if found.mode() & 0o7777 != MODE {
         let mode = found.mode() & 0o7777;
-        return Err(format!("its mode is {mode:04o}, and not {MODE:04o}"));
+        return Err(format!("its mode is {mode:04o} instead of {MODE:04o}"));
     }
     let input = BufReader::with_capacity(BUFFER_BYTES, file);
     Hub::restore(input, history, PUBLISHERS_MAX).map_err(|error| error.to_string())
 }
 
-fn tell_restored(hub: &Hub, took: Duration) {
+fn log_restored(hub: &Hub, took: Duration) {
     let cursor = hub.cursor();
     event!(Level::Info, "state_restored", cursor, ms = took.as_millis());
 }
 
-fn tell_refused(files: &Files, reason: &str) {
+fn log_refused(files: &Files, reason: &str) {
     event!(
         Level::Error,
         "state_refused",
         reason,
         kept_as = files.taken.display(),
-        meaning = "it is not gone on from: a page that stood there is told lost"
+        meaning = "the snapshot is not used: every resume from before the stop is answered lost"
     );
 }
 
 fn new_epoch() -> Result<Epoch, String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
-        .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+        .map_err(|error| format!("the system returned no random bytes: {error}"))?;
     Ok(Epoch::from_random(random))
 }
 

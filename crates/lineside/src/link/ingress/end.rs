@@ -1,27 +1,29 @@
+//! Reason for the end of a link.
+
 use std::io;
 
 use lineside_protocol::codes::{self, LinkCode};
 use lineside_protocol::frame::FrameError;
 
-/// Why a link ends.
+/// Reason for the end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The publisher closed it.
     Closed,
-    /// It broke, and how.
+    /// The link failed, with this error.
     Broken(String),
-    /// The publisher is told this code, and what is wrong with which value.
+    /// The sidecar closes the link. The publisher receives the code and the message.
     Fault(LinkCode, String),
 }
 
 impl End {
-    /// A newer link of the same publisher has taken its place.
+    /// End of a link that a newer link of the same publisher replaces.
     #[must_use]
     pub fn replaced() -> Self {
         Self::Fault(codes::LINK_REPLACED, codes::LINK_REPLACED.meaning.into())
     }
 
-    /// The sidecar stops as planned.
+    /// End of a link because the sidecar drains.
     #[must_use]
     pub fn drain() -> Self {
         Self::Fault(codes::LINK_DRAIN, codes::LINK_DRAIN.meaning.into())
