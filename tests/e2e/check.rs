@@ -132,7 +132,7 @@ fn unsafe_or_unsuitable_link_path_is_reported() {
     let release = place.folder().join("releases/20261122203000/tmp/l.sock");
     let release = format!("unix:{}", release.display());
     check_without_sidecar(&place, &[("LINESIDE_LINK", &release)])
-        .expect("warn  link place", &["one release", "LINESIDE_LINK"]);
+        .expect("warn  link path", &["one release", "LINESIDE_LINK"]);
     let file = place.folder().join("file");
     std::fs::write(&file, "").unwrap();
     let below = format!("unix:{}/below/l.sock", file.display());

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `publish`, `token`, `tail`, `check`.
+//! Command line: `serve`, `publish`, `token`, `tail` and `check`.
 
 mod check;
 mod publish;
@@ -14,25 +14,25 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use crate::serve::serve;
 use crate::settings::{Environment, Settings};
 
-/// The status of a call that was misunderstood (sysexits(3), `EX_USAGE`).
+/// Exit status after wrong arguments (`EX_USAGE` of sysexits(3)).
 const USAGE: u8 = 64;
 
 const HELP: &str = "\
 lineside: realtime for Rails
 
   lineside [serve]                  serve browsers and publishers until SIGTERM
-  lineside publish CHANNEL JSON     publish, and wait until it has landed
+  lineside publish CHANNEL JSON     publish, and wait for the sidecar's confirmation
   lineside publish -                the same for each line of {\"channel\":…,\"data\":…} on standard input
   lineside token [--sub USER] [--channel NAME]… [--allow GRANT]… [--ttl 1h]
                                     print a connection token
-  lineside tail [CHANNEL]           print what is published, a line of JSON each; CHANNEL may end in *
-  lineside check                    look for the likeliest mistakes of the set-up
+  lineside tail [CHANNEL]           print each publication as a line of JSON; CHANNEL may end in *
+  lineside check                    check the settings and the running sidecar
   lineside --version
 
-Settings come from the environment, LINESIDE_*; `bundle exec lineside` finds the app's by itself.
+Settings are LINESIDE_* variables of the environment. `bundle exec lineside` adds the settings of the app.
 ";
 
-/// Why a command failed: one line, and the status to end with.
+/// Failure of a command: a message of one line, and the exit status.
 #[derive(Debug)]
 struct Failure {
     status: u8,
@@ -60,14 +60,14 @@ impl From<lexopt::Error> for Failure {
     }
 }
 
-/// Runs the command that the arguments (without the program's name) ask for.
+/// Runs a command. The arguments do not include the name of the program.
 ///
-/// A failure is a status other than 0 and one line on standard error.
+/// After a failure the exit status is not 0, and standard error has one line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(Parser::from_args(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
-            complain(&message);
+            print_error(&message);
             ExitCode::from(status)
         }
     }
@@ -89,16 +89,16 @@ fn dispatch(mut parser: Parser) -> Result<(), Failure> {
             "token" => token::run(parser),
             "tail" => tail::run(parser),
             "check" => check::run(parser),
-            other => Err(Failure::usage(format!("there is no command {other:?}"))),
+            other => Err(Failure::usage(format!("unknown command {other:?}"))),
         },
         Some(argument) => Err(argument.unexpected().into()),
     }
 }
 
-/// One line on standard error.
-fn complain(message: &str) {
-    // Nobody is left to tell when standard error itself is gone.
-    let _untold = writeln!(std::io::stderr(), "lineside: {message}");
+/// Prints a line on standard error.
+fn print_error(message: &str) {
+    // If standard error is closed, there is nowhere to report the failure.
+    let _unreported = writeln!(std::io::stderr(), "lineside: {message}");
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! The command `lineside`.
+//! The `lineside` command.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The settings, `LINESIDE_*`, read once from the environment; nothing else reads it.
+//! Settings, read once from the `LINESIDE_*` variables of the environment. No other file reads the environment.
 
 use std::env::VarError;
 use std::fmt::Display;
@@ -17,29 +17,29 @@ use crate::keyring::Keyring;
 use crate::listener::Bind;
 use crate::origin::{Origin, OriginRule};
 
-/// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) holds 108 with the closing NUL.
+/// Maximum length of a Unix socket's path, in bytes: `sun_path` of unix(7) has 108, with the final NUL.
 const LINK_PATH_BYTES_MAX: usize = 107;
 
-/// Where the health check is.
+/// Path of the health check.
 pub(crate) const HEALTH_PATH: &str = "/up";
 
-/// Longest time that can be set, in seconds: a year. Sums of times stay far from any overflow.
+/// Maximum value of a setting in seconds: one year. Sums of times cannot overflow.
 const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 
-/// Most shards, which are threads: more than any machine has cores.
+/// Maximum number of shards. Each is a thread, so more than the machine has cores would not help.
 const SHARDS_MAX: usize = 1024;
 
-/// What `LINESIDE_BIND` and `LINESIDE_ADMIN_BIND` want.
+/// Valid values of `LINESIDE_BIND` and `LINESIDE_ADMIN_BIND`, for error messages.
 const ADDRESS: &str =
     "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0, or none";
 
-/// The one place of the secret that can change while the sidecar runs.
+/// Setting with the path of the secret's file. SIGHUP reads the file again.
 pub(crate) const SECRET_FILE: &str = "LINESIDE_SECRET_FILE";
 
-/// Whose child the sidecar is to be.
+/// Setting with the process id of the parent.
 const PARENT_PID: &str = "LINESIDE_PARENT_PID";
 
-/// Settings that only Ruby's side reads; one `.env` may hold both.
+/// Settings that only the gem reads. They are not unknown, because the app and the sidecar may share an environment.
 const RUBY_ONLY: &[&str] = &[
     "LINESIDE_BINARY",
     "LINESIDE_PAYLOAD_BYTES_MAX",
@@ -49,70 +49,71 @@ const RUBY_ONLY: &[&str] = &[
     "LINESIDE_USER_CLASS",
 ];
 
-/// Everything that `serve` can be told.
+/// Settings of `lineside serve`.
 #[derive(Debug)]
 pub struct Settings {
-    /// `LINESIDE_LINK`: where publishers meet the sidecar.
+    /// `LINESIDE_LINK`: absolute path of the Unix socket to which publishers connect.
     pub(crate) link: PathBuf,
-    /// `LINESIDE_BIND`: the listener for browsers.
+    /// `LINESIDE_BIND`: address of the listener for browsers.
     pub(crate) bind: Bind,
-    /// `LINESIDE_ADMIN_BIND`: the listener for operators.
+    /// `LINESIDE_ADMIN_BIND`: address of the admin listener.
     pub(crate) admin_bind: Bind,
-    /// `LINESIDE_ADMIN_HOSTS`: names that the latter may be asked by.
+    /// `LINESIDE_ADMIN_HOSTS`: further host names that requests to the admin listener may have in `Host`.
     pub(crate) admin_hosts: Vec<String>,
-    /// `LINESIDE_PATH`: where browsers ask for `lineside-v1`.
+    /// `LINESIDE_PATH`: path of the WebSocket endpoint.
     pub(crate) path: String,
-    /// `LINESIDE_SECRET`, `_FILE` or `_FD`: what tokens are verified with.
+    /// `LINESIDE_SECRET`, `LINESIDE_SECRET_FILE` or `LINESIDE_SECRET_FD`: keys that verify tokens.
     pub(crate) keys: Arc<Keyring>,
-    /// `LINESIDE_ALLOWED_ORIGINS`, beside the request's own.
+    /// `LINESIDE_ALLOWED_ORIGINS`: allowed origins besides the sidecar's own.
     pub(crate) allowed_origins: Vec<OriginRule>,
-    /// `LINESIDE_TRUSTED_PROXIES`: whose X-Forwarded-* count.
+    /// `LINESIDE_TRUSTED_PROXIES`: proxies whose X-Forwarded-* headers are used.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// `LINESIDE_PUBLIC_CHANNELS`: names or prefixes that need no token.
+    /// `LINESIDE_PUBLIC_CHANNELS`: names or prefixes of channels that need no token.
     pub(crate) public_channels: Vec<Grant>,
-    /// `LINESIDE_PARENT_PID`: whose child the sidecar is for life; set by who starts it so, such as the Puma plugin.
+    /// `LINESIDE_PARENT_PID`: process with which the sidecar stops. The Puma plugin sets it.
     pub(crate) parent_pid: Option<u32>,
-    /// What bounds connections, outboxes and history.
+    /// Limits of connections, outboxes and history.
     pub limits: Limits,
-    /// The whole, for the log, without secrets.
+    /// Names and values of all settings in effect, for the log. Secrets are redacted.
     pub(crate) shown: Vec<(&'static str, String)>,
-    /// Variables that look like settings and are none.
+    /// Names of `LINESIDE_*` variables that are no settings.
     pub(crate) unknown: Vec<String>,
 }
 
-/// The limits that a user can move.
+/// Limits that have a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// `LINESIDE_SHARDS`: threads that own connections; one per core by default.
+    /// `LINESIDE_SHARDS`: number of threads that serve connections. One per core by default.
     pub shards: usize,
-    /// `LINESIDE_CONNECTIONS_MAX`: browsers at one time; bounded by the process's descriptors besides.
+    /// `LINESIDE_CONNECTIONS_MAX`: maximum number of open connections. The limit of file descriptors applies too.
     pub connections_max: usize,
-    /// `LINESIDE_OUTBOX_BYTES_MAX`: what may wait for a connection whose kernel buffer is full.
+    /// `LINESIDE_OUTBOX_BYTES_MAX`: maximum size of the queue of a connection whose kernel buffer is full.
     pub outbox_bytes_max: usize,
-    /// `LINESIDE_SLOW_SECONDS_MAX`: how long the kernel may refuse a connection's bytes.
+    /// `LINESIDE_SLOW_SECONDS_MAX`: maximum time in which the kernel accepts no bytes of a connection.
     pub slow_seconds_max: u64,
-    /// `LINESIDE_REPLAY_SECONDS_MAX`: how long the kernel may refuse some of a replay, if it takes the rest little by little.
+    /// `LINESIDE_REPLAY_SECONDS_MAX`: maximum duration of a replay to a connection that reads slowly.
     pub replay_seconds_max: u64,
-    /// `LINESIDE_HEARTBEAT_SECONDS`: between pings. 25: proxies close what is idle for 30 to 60 seconds.
+    /// `LINESIDE_HEARTBEAT_SECONDS`: interval of pings. 25 by default, because proxies close connections that are idle for 30
+    /// to 60 seconds.
     pub heartbeat_seconds: u64,
-    /// `LINESIDE_DRAIN_SECONDS_MAX`: how long a planned stop may take.
+    /// `LINESIDE_DRAIN_SECONDS_MAX`: maximum duration of the drain of a planned stop.
     pub drain_seconds_max: u64,
-    /// `LINESIDE_HISTORY_*`: what the journal keeps.
+    /// `LINESIDE_HISTORY_*`: limits of the journal.
     pub history: HistoryLimits,
 }
 
-/// Where settings come from; tests put a table in its place.
+/// Source of settings: the environment, or a table in tests.
 pub trait Source {
-    /// The value of a variable, if it is set and not empty.
+    /// Returns the value of a variable that is set and not empty.
     ///
     /// # Errors
-    /// When it is not text.
+    /// When the value is not UTF-8.
     fn get(&self, name: &str) -> Result<Option<String>, String>;
-    /// Every variable's name.
+    /// Returns the names of all variables.
     fn names(&self) -> Vec<String>;
 }
 
-/// The process's environment.
+/// Environment of the process.
 #[derive(Debug)]
 pub(crate) struct Environment;
 
@@ -132,20 +133,20 @@ impl Source for Environment {
     }
 }
 
-/// Reads values by name, remembers what it was asked for, and shows what it found.
-struct Reader<'a, S> {
+/// Parser of the values of a source. Records each name and value for the log.
+struct Parser<'a, S> {
     source: &'a S,
     shown: Vec<(&'static str, String)>,
 }
 
-impl<S: Source> Reader<'_, S> {
+impl<S: Source> Parser<'_, S> {
     fn text(&mut self, name: &'static str, default: &str) -> Result<String, String> {
         let value = self.source.get(name)?.unwrap_or_else(|| default.to_owned());
         self.shown.push((name, value.clone()));
         Ok(value)
     }
 
-    /// `wanted` says what there should be.
+    /// Parses a value. `wanted` describes the valid values, for the error.
     fn parsed<T: FromStr>(
         &mut self,
         (name, wanted): (&'static str, &str),
@@ -156,7 +157,7 @@ impl<S: Source> Reader<'_, S> {
             .map_err(|_| format!("{name} is {text:?}: give {wanted}"))
     }
 
-    /// A number of at least one.
+    /// Parses a whole number from 1.
     fn count<T: FromStr + PartialOrd + From<u8>>(
         &mut self,
         name: &'static str,
@@ -171,7 +172,7 @@ impl<S: Source> Reader<'_, S> {
         }
     }
 
-    /// A number from one to `max`.
+    /// Parses a whole number from 1 to `max`.
     fn count_to<T: FromStr + PartialOrd + From<u8> + Display + Copy>(
         &mut self,
         name: &'static str,
@@ -218,46 +219,46 @@ impl<S: Source> Reader<'_, S> {
 }
 
 impl Settings {
-    /// Whether pages of this origin may connect from another site.
+    /// Returns whether `LINESIDE_ALLOWED_ORIGINS` allows this origin.
     pub(crate) fn allows_origin(&self, origin: &Origin) -> bool {
         self.allowed_origins.iter().any(|rule| rule.allows(origin))
     }
 
-    /// Whether the proxy at this address is trusted.
+    /// Returns whether the proxy at this address is trusted.
     pub(crate) fn trusts(&self, proxy: IpAddr) -> bool {
         self.trusted_proxies
             .iter()
             .any(|network| network.contains(&proxy))
     }
 
-    /// Reads and tests everything.
+    /// Reads and validates all settings.
     ///
     /// # Errors
-    /// The first setting that is not as it must be: its name, its value unless it is secret, and what to give.
+    /// One line about the first invalid setting: its name, its value unless it is secret, and the valid values.
     pub fn read(source: &impl Source) -> Result<Self, String> {
-        let mut reader = Reader {
+        let mut parser = Parser {
             source,
             shown: Vec::new(),
         };
-        let link = link(source)?;
-        reader
+        let link = link_path(source)?;
+        parser
             .shown
             .push(("LINESIDE_LINK", format!("unix:{}", link.display())));
         let keys = Arc::new(Keyring::new(secret(source)?));
-        reader.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
+        parser.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
         let settings = Self {
             link,
             keys,
-            bind: reader.bind("LINESIDE_BIND", "127.0.0.1:8090")?,
-            admin_bind: reader.bind("LINESIDE_ADMIN_BIND", "127.0.0.1:8091")?,
-            admin_hosts: reader.list("LINESIDE_ADMIN_HOSTS", "", host)?,
-            path: path(reader.text("LINESIDE_PATH", "/lineside")?)?,
-            allowed_origins: reader.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
-                let hint = "an origin is scheme://host[:port], or https://*.host";
+            bind: parser.bind("LINESIDE_BIND", "127.0.0.1:8090")?,
+            admin_bind: parser.bind("LINESIDE_ADMIN_BIND", "127.0.0.1:8091")?,
+            admin_hosts: parser.list("LINESIDE_ADMIN_HOSTS", "", host)?,
+            path: path(parser.text("LINESIDE_PATH", "/lineside")?)?,
+            allowed_origins: parser.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
+                let hint = "give scheme://host[:port] or https://*.host";
                 OriginRule::parse(entry).ok_or_else(|| hint.to_owned())
             })?,
-            // A proxy on this machine is the operator's; no browser page can set these fields on a WebSocket.
-            trusted_proxies: reader.list(
+            // By default, proxies on this machine. A page cannot set these headers on a WebSocket request.
+            trusted_proxies: parser.list(
                 "LINESIDE_TRUSTED_PROXIES",
                 "127.0.0.0/8,::1/128",
                 |entry| {
@@ -265,16 +266,16 @@ impl Settings {
                     entry
                         .parse()
                         .or(address)
-                        .map_err(|_| "not an address or network".to_owned())
+                        .map_err(|_| "give an IP address or a network".to_owned())
                 },
             )?,
-            public_channels: reader.list("LINESIDE_PUBLIC_CHANNELS", "", public_channel)?,
+            public_channels: parser.list("LINESIDE_PUBLIC_CHANNELS", "", public_channel)?,
             parent_pid: parent_pid(source)?,
-            limits: Limits::read(&mut reader)?,
+            limits: Limits::read(&mut parser)?,
             unknown: Vec::new(),
             shown: Vec::new(),
         };
-        let known: Vec<&str> = reader.shown.iter().map(|(name, _)| *name).collect();
+        let known: Vec<&str> = parser.shown.iter().map(|(name, _)| *name).collect();
         let also = [SECRET_FILE, "LINESIDE_SECRET_FD", PARENT_PID];
         let unknown = source.names().into_iter().filter(|name| {
             let name = name.as_str();
@@ -285,47 +286,47 @@ impl Settings {
         });
         Ok(Self {
             unknown: unknown.collect(),
-            shown: reader.shown,
+            shown: parser.shown,
             ..settings
         })
     }
 }
 
 impl Limits {
-    fn read(reader: &mut Reader<'_, impl Source>) -> Result<Self, String> {
+    fn read(parser: &mut Parser<'_, impl Source>) -> Result<Self, String> {
         let history = HistoryLimits::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            shards: reader.count_to("LINESIDE_SHARDS", cores, SHARDS_MAX)?,
-            connections_max: reader.count("LINESIDE_CONNECTIONS_MAX", 100_000)?,
-            outbox_bytes_max: reader.count::<u32>("LINESIDE_OUTBOX_BYTES_MAX", 1024 * 1024)?
+            shards: parser.count_to("LINESIDE_SHARDS", cores, SHARDS_MAX)?,
+            connections_max: parser.count("LINESIDE_CONNECTIONS_MAX", 100_000)?,
+            outbox_bytes_max: parser.count::<u32>("LINESIDE_OUTBOX_BYTES_MAX", 1024 * 1024)?
                 as usize,
-            slow_seconds_max: reader.seconds("LINESIDE_SLOW_SECONDS_MAX", 10)?,
-            replay_seconds_max: reader.seconds("LINESIDE_REPLAY_SECONDS_MAX", 60)?,
-            heartbeat_seconds: reader.seconds("LINESIDE_HEARTBEAT_SECONDS", 25)?,
-            drain_seconds_max: reader.seconds("LINESIDE_DRAIN_SECONDS_MAX", 10)?,
+            slow_seconds_max: parser.seconds("LINESIDE_SLOW_SECONDS_MAX", 10)?,
+            replay_seconds_max: parser.seconds("LINESIDE_REPLAY_SECONDS_MAX", 60)?,
+            heartbeat_seconds: parser.seconds("LINESIDE_HEARTBEAT_SECONDS", 25)?,
+            drain_seconds_max: parser.seconds("LINESIDE_DRAIN_SECONDS_MAX", 10)?,
             history: HistoryLimits {
-                channel_publications_max: reader.count(
+                channel_publications_max: parser.count(
                     "LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX",
                     history.channel_publications_max,
                 )?,
-                channel_bytes_max: reader.count(
+                channel_bytes_max: parser.count(
                     "LINESIDE_HISTORY_CHANNEL_BYTES_MAX",
                     history.channel_bytes_max,
                 )?,
-                age_ms_max: reader.seconds(
+                age_ms_max: parser.seconds(
                     "LINESIDE_HISTORY_AGE_SECONDS_MAX",
                     history.age_ms_max / 1000,
                 )? * 1000,
-                bytes_max: reader.count("LINESIDE_HISTORY_BYTES_MAX", history.bytes_max)?,
+                bytes_max: parser.count("LINESIDE_HISTORY_BYTES_MAX", history.bytes_max)?,
                 ..history
             },
         })
     }
 }
 
-/// The link's path, from `LINESIDE_LINK` or the default below the working directory.
-pub(crate) fn link(source: &impl Source) -> Result<PathBuf, String> {
+/// Returns the absolute path of the link, from `LINESIDE_LINK` or the default below the working directory.
+pub(crate) fn link_path(source: &impl Source) -> Result<PathBuf, String> {
     let path = match source.get("LINESIDE_LINK")? {
         None => PathBuf::from("tmp/sockets/lineside.sock"),
         Some(text) => text
@@ -339,7 +340,8 @@ pub(crate) fn link(source: &impl Source) -> Result<PathBuf, String> {
     match path.as_os_str().len() {
         0..=LINK_PATH_BYTES_MAX => Ok(path),
         bytes => Err(format!(
-            "the link's path {} has {bytes} bytes, and a Unix socket's at most {LINK_PATH_BYTES_MAX}; set LINESIDE_LINK=unix:PATH to a shorter one",
+            "the link's path {} has {bytes} bytes, but the path of a Unix socket has at most {LINK_PATH_BYTES_MAX}; set \
+             LINESIDE_LINK=unix:PATH to a shorter path",
             path.display()
         )),
     }
@@ -351,45 +353,48 @@ fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {
     };
     let id = text.parse();
     id.map(Some)
-        .map_err(|_| format!("{PARENT_PID} is {text:?}: give the id of a process, or unset it"))
+        .map_err(|_| format!("{PARENT_PID} is {text:?}: give a process id, or unset it"))
 }
 
-/// The keys, from the first of the three places that is set.
+/// Returns the keys, from `LINESIDE_SECRET_FD`, `LINESIDE_SECRET` or `LINESIDE_SECRET_FILE`.
+///
+/// # Errors
+/// When none or more than one of them is set, and when the secret cannot be read or is too short.
 pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
     let set = |name| {
         source
             .get(name)
             .map(|value| value.map(|value| (name, value)))
     };
-    let places = [
+    let sources = [
         set("LINESIDE_SECRET_FD")?,
         set("LINESIDE_SECRET")?,
         set(SECRET_FILE)?,
     ];
-    let mut places = places.into_iter().flatten();
-    let (name, value) = places.next().ok_or(
+    let mut sources = sources.into_iter().flatten();
+    let (name, value) = sources.next().ok_or(
         "there is no secret: start with `bundle exec lineside` inside the app, or set LINESIDE_SECRET or \
          LINESIDE_SECRET_FILE",
     )?;
-    if let Some((other, _)) = places.next() {
+    if let Some((other, _)) = sources.next() {
         return Err(format!(
-            "{name} and {other} are both set; which one counts is not guessed, unset one"
+            "{name} and {other} are both set; unset one of them"
         ));
     }
     let text = match name {
         "LINESIDE_SECRET" => value,
         SECRET_FILE => read_secret(Path::new(&value), name)?,
         _ => {
-            let fd: u32 = value
-                .parse()
-                .map_err(|_| format!("{name} is {value:?}: not a descriptor's number"))?;
+            let fd: u32 = value.parse().map_err(|_| {
+                format!("{name} is {value:?}: give the number of a file descriptor")
+            })?;
             read_secret(Path::new(&format!("/dev/fd/{fd}")), name)?
         }
     };
     Keys::parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
-/// Largest secret that is read, in bytes: a list of keys in rotation fits many times.
+/// Maximum number of bytes that are read of a secret. A list of keys for a rotation is far smaller.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 
 fn read_secret(path: &Path, name: &str) -> Result<String, String> {
@@ -398,7 +403,7 @@ fn read_secret(path: &Path, name: &str) -> Result<String, String> {
         .and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text))
         .map_err(|error| {
             format!(
-                "{name} names {}, which cannot be read: {error}",
+                "{name} is {}, which cannot be read: {error}",
                 path.display()
             )
         })?;
@@ -409,7 +414,7 @@ fn path(text: String) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     if text == HEALTH_PATH {
         Err(format!(
-            "LINESIDE_PATH is {text:?}, where the health check is; choose another path"
+            "LINESIDE_PATH is {text:?}, which is the path of the health check; give another path"
         ))
     } else if text.starts_with('/') && text.bytes().all(plain) {
         Ok(text)
@@ -420,20 +425,20 @@ fn path(text: String) -> Result<String, String> {
     }
 }
 
-/// A name as it stands in `Host`, without a port.
+/// Parses a host name without a port.
 fn host(entry: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if entry.bytes().all(plain) {
         Ok(entry.to_owned())
     } else {
-        Err("a host is a name without a scheme and a port".to_owned())
+        Err("give a host name without a scheme and a port".to_owned())
     }
 }
 
 fn public_channel(entry: &str) -> Result<Grant, String> {
     let grant = Grant::parse(entry).map_err(|error| error.to_string())?;
     if channel::is_reserved(entry) {
-        return Err("user: and cable: are never public".into());
+        return Err("channels under user: and cable: cannot be public".into());
     }
     Ok(grant)
 }

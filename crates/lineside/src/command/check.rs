@@ -1,5 +1,5 @@
-//! `lineside check`: the likeliest mistakes of a set-up, each with its remedy. It looks as `serve` would, and at the sidecar
-//! that runs; it changes nothing.
+//! `lineside check`: finds common mistakes of the set-up, and names the remedy of each. Reads the settings as `serve` does,
+//! and queries the running sidecar. Changes nothing.
 
 mod machine;
 mod network;
@@ -10,22 +10,22 @@ use lexopt::Parser;
 use super::{Failure, print};
 use crate::settings::{Environment, SECRET_FILE, Settings, Source};
 
-/// How grave a finding is, and what it says: what is wrong and what to do.
+/// A possible mistake, with its remedy.
 enum Finding {
-    /// It may be meant so.
+    /// It may be intended.
     Warn(String),
-    /// It will not work.
+    /// The sidecar does not work with it.
     Fail(String),
 }
 
-/// What a check has found: nothing, if all is well.
-type Found = Result<(), Finding>;
+/// Result of one check.
+type CheckResult = Result<(), Finding>;
 
-fn warn(text: impl Into<String>) -> Found {
+fn warn(text: impl Into<String>) -> CheckResult {
     Err(Finding::Warn(text.into()))
 }
 
-fn fail(text: impl Into<String>) -> Found {
+fn fail(text: impl Into<String>) -> CheckResult {
     Err(Finding::Fail(text.into()))
 }
 
@@ -36,10 +36,10 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     let mut report = Report::default();
     report.add("secret", secret(&Environment));
     report.add("secret file", machine::secret_file(&Environment));
-    // With any secret, so that the other settings are looked at even if there is none.
+    // With a made-up secret, to check the other settings even if there is none.
     match Settings::read(&WithSecret(&Environment)) {
         Err(message) => report.add("settings", fail(message)),
-        Ok(settings) => look(&settings, &mut report),
+        Ok(settings) => check(&settings, &mut report),
     }
     print(&report.text)?;
     match report.faults {
@@ -49,17 +49,17 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     }
 }
 
-fn look(settings: &Settings, report: &mut Report) {
+fn check(settings: &Settings, report: &mut Report) {
     report.add("settings", unknown(settings));
     report.add("link folder", machine::link_folder(settings));
-    report.add("link place", machine::link_place(settings));
+    report.add("link path", machine::link_path(settings));
     report.add("open files", machine::open_files(settings));
     report.add("origins", network::origins(settings, &Environment));
     report.add("proxies", network::proxies(settings, &Environment));
     report.add("admin", network::admin(settings));
     let running = running::find(settings, &Environment);
-    report.add("sidecar", running.found());
-    if running.is_there() {
+    report.add("sidecar", running.link());
+    if running.is_linked() {
         report.add("key", running.key());
         report.add("version", running::version(settings));
         report.add("port and path", running::port_and_path(settings));
@@ -68,7 +68,7 @@ fn look(settings: &Settings, report: &mut Report) {
     }
 }
 
-/// The lines, and how many of them are faults.
+/// Text of the report, and the number of faults in it.
 #[derive(Default)]
 struct Report {
     text: String,
@@ -76,8 +76,8 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, name: &str, found: Found) {
-        let (level, text) = match found {
+    fn add(&mut self, name: &str, result: CheckResult) {
+        let (level, text) = match result {
             Ok(()) => ("ok", String::new()),
             Err(Finding::Warn(text)) => ("warn", format!(": {text}")),
             Err(Finding::Fail(text)) => {
@@ -89,31 +89,31 @@ impl Report {
     }
 }
 
-/// None, or one that nobody may use.
-fn secret(source: &impl Source) -> Found {
+/// Finds a missing or invalid secret.
+fn secret(source: &impl Source) -> CheckResult {
     crate::settings::secret(source)
         .map(drop)
         .map_err(Finding::Fail)
 }
 
-/// Variables that look like settings.
-fn unknown(settings: &Settings) -> Found {
+/// Finds unknown `LINESIDE_*` variables.
+fn unknown(settings: &Settings) -> CheckResult {
     match &settings.unknown[..] {
         [] => Ok(()),
         names => warn(format!(
-            "{} means nothing to the sidecar; mind the spelling",
+            "the sidecar has no setting {}; check the spelling",
             names.join(", ")
         )),
     }
 }
 
-/// The same settings with a secret in any case, which nobody is shown.
+/// Source of the same settings with a made-up secret.
 struct WithSecret<'a, S>(&'a S);
 
 impl<S: Source> Source for WithSecret<'_, S> {
     fn get(&self, name: &str) -> Result<Option<String>, String> {
         match name {
-            "LINESIDE_SECRET" => Ok(Some("no secret: 0123456789 0123456789".to_owned())),
+            "LINESIDE_SECRET" => Ok(Some("made-up secret: 0123456789 0123456789".to_owned())),
             SECRET_FILE | "LINESIDE_SECRET_FD" => Ok(None),
             other => self.0.get(other),
         }

@@ -1,4 +1,4 @@
-//! `lineside publish`: a publisher like any other, that waits until everything has landed.
+//! `lineside publish`: publishes one payload, or a line each of standard input, and waits for the acks.
 
 use std::ffi::OsString;
 use std::io::{BufRead, Read as _};
@@ -12,16 +12,17 @@ use lineside_publisher::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Failure, complain, print};
+use super::{Failure, print, print_error};
 use crate::settings::{self, Environment};
 
-/// How long the sidecar may take none of what waits.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time without an ack.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest line of standard input, in bytes: a payload of the largest size, and all around it with room for escapes.
+/// Maximum length of a line of standard input, in bytes: the largest payload, and as much for the channel and the JSON around
+/// them.
 const LINE_BYTES_MAX: u64 = 2 * PAYLOAD_BYTES_MAX as u64;
 
-/// One line of standard input.
+/// Line of standard input.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -30,23 +31,23 @@ struct Line {
 }
 
 pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
-    // As they are: a payload such as -1 is no option.
+    // Raw, because a payload such as -1 is no option.
     let arguments = parser
         .raw_args()?
         .map(OsString::into_string)
         .collect::<Result<Vec<_>, _>>();
     let arguments =
         arguments.map_err(|argument| Failure::usage(format!("{argument:?} is not UTF-8")))?;
-    let link = settings::link(&Environment)?;
+    let link = settings::link_path(&Environment)?;
     let mut settings = Settings::new(link, format!("lineside publish[{}]", std::process::id()));
-    // Publishing needs no secret; one that is there must be the sidecar's.
+    // Publishing needs no secret. One that is set is compared with the sidecar's.
     if let Ok(keys) = settings::secret(&Environment) {
         settings.fingerprint = keys.fingerprint();
     }
     let call = Call {
         publisher: Publisher::new(settings),
         waiter: Waiter::new()
-            .map_err(|error| format!("no descriptor is left to wait with: {error}"))?,
+            .map_err(|error| format!("cannot open a file descriptor to wait for acks: {error}"))?,
     };
     let published = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["-"] => call.publish_lines(std::io::stdin().lock()),
@@ -56,8 +57,8 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
         )),
     };
     if call.publisher.status().mismatch {
-        complain(
-            "the sidecar verifies with another secret than the one set here, so it refuses tokens signed with this one",
+        print_error(
+            "the sidecar has another secret than this command, so it refuses tokens that are signed with the secret set here",
         );
     }
     call.publisher.stop(Instant::now());
@@ -81,11 +82,11 @@ impl Call {
             .map_err(|error| error.to_string())?;
         match self
             .publisher
-            .wait_receipt(sequence, Instant::now() + PATIENCE, &self.waiter)
+            .wait_receipt(sequence, Instant::now() + ACK_TIMEOUT, &self.waiter)
         {
             Outcome::Receipt { cursor, .. } => print(&format!("{cursor}\n")),
             Outcome::Refused { message, .. } => Err(message.into()),
-            Outcome::TimedOut | Outcome::Dropped | Outcome::Interrupted => Err(self.unanswered()),
+            Outcome::TimedOut | Outcome::Dropped | Outcome::Interrupted => Err(self.failure()),
         }
     }
 
@@ -108,7 +109,7 @@ impl Call {
             if !bytes.trim_ascii().is_empty() {
                 let accepted = self.accept(&bytes);
                 if let Err(message) = accepted {
-                    // What came before it lands all the same.
+                    // Earlier lines are published despite the error.
                     self.wait_for_acks()?;
                     return Err(format!("line {number}: {message}").into());
                 }
@@ -119,7 +120,7 @@ impl Call {
 
     fn accept(&self, line: &[u8]) -> Result<(), String> {
         let Line { channel, data } = serde_json::from_slice(line)
-            .map_err(|error| format!("not {{\"channel\":…,\"data\":…}}: {error}"))?;
+            .map_err(|error| format!("expected {{\"channel\":…,\"data\":…}}: {error}"))?;
         loop {
             match self
                 .publisher
@@ -135,39 +136,43 @@ impl Call {
     fn wait_for_room(&self) -> Result<(), String> {
         match self
             .publisher
-            .wait_flushed(Instant::now() + PATIENCE, &self.waiter)
+            .wait_flushed(Instant::now() + ACK_TIMEOUT, &self.waiter)
         {
             Flushed::Done => Ok(()),
-            Flushed::TimedOut | Flushed::Interrupted => Err(self.unanswered().message),
+            Flushed::TimedOut | Flushed::Interrupted => Err(self.failure().message),
         }
     }
 
-    /// Waits as long as acks keep coming.
+    /// Waits until every publication is acked, or no ack comes for [`ACK_TIMEOUT`].
     fn wait_for_acks(&self) -> Result<(), Failure> {
         loop {
             let acked = self.publisher.status().acked;
             let flushed = self
                 .publisher
-                .wait_flushed(Instant::now() + PATIENCE, &self.waiter);
+                .wait_flushed(Instant::now() + ACK_TIMEOUT, &self.waiter);
             let status = self.publisher.status();
             match flushed {
-                Flushed::Done if status.dropped_aged > 0 => return Err(self.unanswered()),
+                Flushed::Done if status.dropped_aged > 0 => return Err(self.failure()),
                 Flushed::Done => {
                     return status
                         .last_refusal
                         .map_or(Ok(()), |refusal| Err(refusal.into()));
                 }
-                Flushed::TimedOut if status.acked == acked => return Err(self.unanswered()),
+                Flushed::TimedOut if status.acked == acked => return Err(self.failure()),
                 Flushed::TimedOut | Flushed::Interrupted => {}
             }
         }
     }
 
-    fn unanswered(&self) -> Failure {
+    /// Last error of the link, or the time-out.
+    fn failure(&self) -> Failure {
         let reason = self.publisher.status().last_error;
         reason
             .unwrap_or_else(|| {
-                format!("the sidecar did not answer within {} s", PATIENCE.as_secs())
+                format!(
+                    "the sidecar did not answer within {} s",
+                    ACK_TIMEOUT.as_secs()
+                )
             })
             .into()
     }

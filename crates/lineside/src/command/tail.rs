@@ -1,4 +1,4 @@
-//! `lineside tail`: a line of JSON for each publication, as it lands.
+//! `lineside tail`: prints each publication as a line of JSON.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::{Failure, complain};
+use super::{Failure, print_error};
 use crate::settings::{self, Environment};
 
-/// A `message` envelope, as far as it is shown.
+/// Fields of a `message` envelope that are printed.
 #[derive(Deserialize)]
 struct Message<'a> {
     channel: String,
@@ -40,21 +40,21 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     if name.is_none() {
         channel::check(&wanted).map_err(|error| error.to_string())?;
     }
-    let link = settings::link(&Environment)?;
+    let link = settings::link_path(&Environment)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    runtime.block_on(watch(&link, Watch { wanted }))
+    runtime.block_on(tail(&link, Watch { wanted }))
 }
 
-/// Prints until the sidecar ends, or nobody reads any more.
-async fn watch(path: &Path, watch: Watch) -> Result<(), Failure> {
-    let mut link = open(path).await?;
-    let mut asked = Vec::new();
-    watch.encode(&mut asked);
+/// Prints publications until the sidecar closes the link, or the output is closed.
+async fn tail(path: &Path, watch: Watch) -> Result<(), Failure> {
+    let mut link = connect(path).await?;
+    let mut request = Vec::new();
+    watch.encode(&mut request);
     let broken = |error| format!("the link failed ({error}): is the sidecar still running?");
-    link.write_all(&asked).await.map_err(broken)?;
+    link.write_all(&request).await.map_err(broken)?;
     let mut received = BytesMut::new();
     loop {
         while let Some(frame) = Frame::split(&mut received).map_err(|error| error.to_string())? {
@@ -65,10 +65,10 @@ async fn watch(path: &Path, watch: Watch) -> Result<(), Failure> {
                         return Ok(());
                     }
                 }
-                ToWatcher::Missed(count) => complain(&format!(
-                    "{count} publications are missing here: they came faster than they were read"
+                ToWatcher::Missed(count) => print_error(&format!(
+                    "{count} publications are missing here: they came faster than the output was read"
                 )),
-                ToWatcher::Fault(Fault { code, message }) => return ended(code, message),
+                ToWatcher::Fault(Fault { code, message }) => return end(code, message),
             }
         }
         if link.read_buf(&mut received).await.map_err(broken)? == 0 {
@@ -79,27 +79,33 @@ async fn watch(path: &Path, watch: Watch) -> Result<(), Failure> {
     }
 }
 
-/// A planned stop is no failure.
-fn ended(code: u16, message: String) -> Result<(), Failure> {
+/// Result of the command after a fault that the sidecar sent. A planned stop is no failure.
+fn end(code: u16, message: String) -> Result<(), Failure> {
     if code == codes::LINK_DRAIN.number {
-        complain(&message);
+        print_error(&message);
         Ok(())
     } else if code == codes::LINK_UNKNOWN_KIND.number || code == codes::LINK_BAD_FRAME.number {
-        Err(format!("the sidecar does not know this command: {message}").into())
+        Err(format!(
+            "the sidecar does not support this command ({message}): restart it with this version"
+        )
+        .into())
     } else {
         Err(message.into())
     }
 }
 
-/// Connects, and makes sure that the process there runs as the same user, before it is believed.
-async fn open(path: &Path) -> Result<UnixStream, Failure> {
+/// Connects to the sidecar.
+///
+/// # Errors
+/// When no sidecar listens, and when the process that listens runs as another user.
+async fn connect(path: &Path) -> Result<UnixStream, Failure> {
     let shown = path.display();
     let ours = nix::unistd::geteuid().as_raw();
     let link = UnixStream::connect(path)
         .await
         .map_err(|error| match Errno::try_from(error) {
             Ok(Errno::EACCES) => format!(
-                "user {ours}, as whom this process runs, may not open {shown}: run it as the same user as the sidecar"
+                "user {ours} may not open {shown}: run this command as the same user as the sidecar"
             ),
             Ok(errno) => format!(
                 "no sidecar listens at {shown} ({}): start it with `bundle exec lineside`",
@@ -109,18 +115,20 @@ async fn open(path: &Path) -> Result<UnixStream, Failure> {
         })?;
     let theirs = link
         .peer_cred()
-        .map_err(|error| format!("who listens at {shown} cannot be told: {error}"))?
+        .map_err(|error| {
+            format!("cannot read the user of the process that listens at {shown}: {error}")
+        })?
         .uid();
     if theirs != ours {
         let message = format!(
-            "a process of user {theirs} listens at {shown}, and this one runs as user {ours}: run it as the same user"
+            "a process of user {theirs} listens at {shown}, but this command runs as user {ours}: run both as one user"
         );
         return Err(message.into());
     }
     Ok(link)
 }
 
-/// The line of one publication.
+/// Encodes a publication as a line.
 fn line(seen: &Seen) -> Result<String, String> {
     let Seen { at_ms, message } = seen;
     let Message {
@@ -143,11 +151,12 @@ fn line(seen: &Seen) -> Result<String, String> {
 }
 
 fn read(message: &Bytes) -> Result<Message<'_>, String> {
-    serde_json::from_slice(message).map_err(|error| format!("no message of a sidecar: {error}"))
+    serde_json::from_slice(message)
+        .map_err(|error| format!("the sidecar sent a malformed message: {error}"))
 }
 
-/// The same JSON without anything that ends a line or steers a terminal. Control characters stand between tokens, where a
-/// space does as well, or (those above U+007E) in strings, where an escape does.
+/// Replaces control characters, so that no payload ends the line or sends commands to a terminal. Between tokens of JSON only
+/// whitespace is allowed, and becomes a space. In strings only those above U+007E are, and become escapes.
 fn on_one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for char in json.chars() {
@@ -162,7 +171,7 @@ fn on_one_line(json: &str) -> String {
     line
 }
 
-/// Whether anybody reads on.
+/// Prints a line. Returns false if the output is closed.
 fn print_line(line: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout();
     match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

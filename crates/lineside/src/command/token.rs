@@ -1,4 +1,4 @@
-//! `lineside token`: a connection token on standard output.
+//! `lineside token`: prints a connection token.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use lineside_token::{ConnectionDraft, sign_connection};
 use super::{Failure, print};
 use crate::settings::{Environment, secret};
 
-/// Life of a token that is asked for without one, in seconds.
+/// Default lifetime of a token, in seconds.
 const TTL_SECONDS: u64 = 3600;
 
 pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     print(&format!("{token}\n"))
 }
 
-/// Reads `90`, `90s`, `15m` or `1h`.
+/// Parses a time such as `90`, `90s`, `15m` or `1h`. Returns seconds.
 fn seconds(text: &str) -> Result<u64, Failure> {
     let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(digits) => (digits, &text[digits.len()..]),
@@ -53,5 +53,9 @@ fn seconds(text: &str) -> Result<u64, Failure> {
         .parse()
         .ok()
         .and_then(|count: u64| count.checked_mul(factor));
-    seconds.ok_or_else(|| Failure::usage(format!("--ttl is {text:?}: write 90s, 15m or 1h")))
+    seconds.ok_or_else(|| {
+        Failure::usage(format!(
+            "--ttl is {text:?}: give a time such as 90s, 15m or 1h"
+        ))
+    })
 }

@@ -1,4 +1,4 @@
-//! The sidecar that runs: whether it answers, and whether it was told the same as this command.
+//! Checks of the running sidecar: link, secret, version, port and path.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use lineside_publisher::{Publisher, Status};
 
-use super::{Found, fail, warn};
+use super::{CheckResult, fail, warn};
 use crate::listener::BindAddress;
 use crate::settings::{Settings, Source, secret};
 
-/// How long it has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Deadline for an answer of the sidecar.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often that is looked for.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval of reading the status of the link.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Largest answer that is read, in bytes; a page of metrics of a thousand shards is smaller.
-const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// Maximum size of a response, in bytes. Metrics of a thousand shards fit.
+const RESPONSE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What the link says.
+/// Status of the link to the running sidecar.
 pub(super) struct Running(Status);
 
-/// Says hello on the link as a publisher does, with the key of these settings.
+/// Connects to the sidecar as a publisher with the secret of these settings.
 pub(super) fn find(settings: &Settings, source: &impl Source) -> Running {
     let name = format!("lineside check[{}]", std::process::id());
     let mut hello = lineside_publisher::Settings::new(&settings.link, name);
@@ -30,11 +30,11 @@ pub(super) fn find(settings: &Settings, source: &impl Source) -> Running {
         hello.fingerprint = keys.fingerprint();
     }
     let publisher = Publisher::new(hello);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
     let mut status = publisher.status();
     if publisher.connect().is_ok() {
         while !status.linked && status.last_error.is_none() && Instant::now() < deadline {
-            std::thread::park_timeout(LOOK);
+            std::thread::park_timeout(POLL_INTERVAL);
             status = publisher.status();
         }
     }
@@ -43,12 +43,12 @@ pub(super) fn find(settings: &Settings, source: &impl Source) -> Running {
 }
 
 impl Running {
-    pub(super) fn is_there(&self) -> bool {
+    pub(super) fn is_linked(&self) -> bool {
         self.0.linked
     }
 
-    /// Nobody, or somebody else, at the link.
-    pub(super) fn found(&self) -> Found {
+    /// Finds a sidecar that does not run or does not answer on the link.
+    pub(super) fn link(&self) -> CheckResult {
         match &self.0 {
             Status { linked: true, .. } => Ok(()),
             Status {
@@ -56,30 +56,30 @@ impl Running {
                 ..
             } => fail(error),
             _ => fail(format!(
-                "nothing answered on the link within {} s; is the sidecar stopped?",
-                PATIENCE.as_secs()
+                "the sidecar did not answer on the link within {} s; is it stopped?",
+                ANSWER_TIMEOUT.as_secs()
             )),
         }
     }
 
-    /// A sidecar that refuses the tokens that are signed here.
-    pub(super) fn key(&self) -> Found {
+    /// Finds a sidecar with another secret.
+    pub(super) fn key(&self) -> CheckResult {
         if self.0.mismatch {
             return fail(
-                "the sidecar verifies with another secret than the one set here, so it refuses tokens signed with this one; start \
-                 it with `bundle exec lineside` inside the app, or give both the same LINESIDE_SECRET",
+                "the sidecar has another secret than this command, so it refuses tokens that are signed with the secret set here; \
+                 start it with `bundle exec lineside` inside the app, or give both the same LINESIDE_SECRET",
             );
         }
         Ok(())
     }
 }
 
-/// A sidecar that was started before an update.
-pub(super) fn version(settings: &Settings) -> Found {
+/// Finds a sidecar of another version, such as one that was not restarted after an update.
+pub(super) fn version(settings: &Settings) -> CheckResult {
     let Some(address) = local(settings.admin_bind.address) else {
         return Ok(());
     };
-    // Where it shows no metrics it shows no version.
+    // The version is read from the metrics. The admin listener may be off.
     let Ok((200, page)) = get(address, "/metrics") else {
         return Ok(());
     };
@@ -90,14 +90,14 @@ pub(super) fn version(settings: &Settings) -> Found {
         .map(|(version, _)| version);
     match theirs {
         Some(theirs) if theirs != ours => warn(format!(
-            "the sidecar at {address} is of version {theirs}, and this command of {ours}; restart it"
+            "the sidecar at {address} has version {theirs}, but this command has version {ours}; restart the sidecar"
         )),
         _ => Ok(()),
     }
 }
 
-/// A port that a proxy would find closed, or somebody else's, and a path that is not served there.
-pub(super) fn port_and_path(settings: &Settings) -> Found {
+/// Finds a port that is closed or belongs to another program, and a path that the sidecar does not serve.
+pub(super) fn port_and_path(settings: &Settings) -> CheckResult {
     let Some(address) = local(settings.bind.address) else {
         return Ok(());
     };
@@ -105,21 +105,21 @@ pub(super) fn port_and_path(settings: &Settings) -> Found {
     match get(address, path) {
         Ok((426, _)) => Ok(()),
         Ok((404, text)) if text.contains("browsers connect to") => fail(format!(
-            "the sidecar does not serve LINESIDE_PATH, {path}: {}; set it alike for the app and the sidecar",
+            "the sidecar does not serve LINESIDE_PATH, {path}: {}; set the same path for the app and the sidecar",
             text.trim_end()
         )),
         Ok((status, _)) => warn(format!(
-            "what answers {path} at {address} with {status} is no sidecar; what a proxy routes there is lost: set \
-             LINESIDE_BIND to another address, or to none where all come through the app"
+            "{address} answers {path} with {status}, so it is no sidecar, and browsers that a proxy sends there cannot connect; set \
+             LINESIDE_BIND to another address, or to none if all browsers connect through the app"
         )),
         Err(error) => warn(format!(
-            "nothing answers at {address} ({error}); what a proxy routes there is lost: set LINESIDE_BIND as the sidecar has \
-             it, or to none where all come through the app"
+            "nothing answers at {address} ({error}), so browsers that a proxy sends there cannot connect; set LINESIDE_BIND as \
+             for the sidecar, or to none if all browsers connect through the app"
         )),
     }
 }
 
-/// Where to find on this machine what listens there.
+/// Returns the address at which this machine reaches a listener. `None` without a listener or a fixed port.
 fn local(address: BindAddress) -> Option<SocketAddr> {
     match address {
         BindAddress::None => None,
@@ -135,21 +135,21 @@ fn local(address: BindAddress) -> Option<SocketAddr> {
     }
 }
 
-/// The status and the body of what a GET is answered.
+/// Sends a GET request. Returns the status and the body of the response.
 fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer
+    let mut response = Vec::new();
+    stream.take(RESPONSE_BYTES_MAX).read_to_end(&mut response)?;
+    let response = String::from_utf8_lossy(&response);
+    let status = response
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other("it does not speak HTTP"))?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let status = status.ok_or_else(|| io::Error::other("the response is not HTTP"))?;
+    let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
 }
