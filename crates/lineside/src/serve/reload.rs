@@ -19,7 +19,7 @@ pub(crate) async fn reload_secrets(mut hangups: Signal, keys: &Keyring) -> Infal
         if hangups.recv().await.is_none() {
             return std::future::pending().await;
         }
-        // A file may lie where reading takes its time; nobody else waits for it.
+        // In a thread, because the file may be on a slow disk.
         let read = tokio::task::spawn_blocking(read).await;
         match read.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(new) => {
@@ -50,8 +50,7 @@ fn read() -> Result<lineside_token::Keys, String> {
     match Environment.get(SECRET_FILE)? {
         Some(_) => secret(&Environment),
         None => Err(format!(
-            "the secret came with the start of this process and can only change with the next; with {SECRET_FILE} it \
-             could be read again"
+            "the secret is not in a file and cannot be reloaded; restart to change it, or set {SECRET_FILE}"
         )),
     }
 }
