@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::Stream;
 use lineside_protocol::codes;
 use lineside_protocol::frame::{Fault, HandOff, Taken, ToPublisher};
 use rustix::net::{SocketType, sockopt};
@@ -54,24 +53,23 @@ impl HandOffs {
     }
 
     /// Serves a link that brings a browser's socket.
-    pub(crate) async fn serve(&self, link: Stream) {
-        let Stream::UdSocket(unix) = &link;
+    pub(crate) async fn serve(&self, link: UnixStream) {
         let Ok(permit) = self.under_way.try_acquire() else {
-            return refuse(unix.inner(), LinkRefusal::of(codes::LINK_HAND_OFFS_FULL)).await;
+            return refuse(&link, LinkRefusal::of(codes::LINK_HAND_OFFS_FULL)).await;
         };
         let HandedOff {
             socket,
             peer,
             server,
             request,
-        } = match receive(unix.inner()).await {
+        } = match receive(&link).await {
             Ok(handed_off) => handed_off,
-            Err(refusal) => return refuse(unix.inner(), refusal).await,
+            Err(refusal) => return refuse(&link, refusal).await,
         };
         let mut answer = Vec::new();
         Taken.encode(&mut answer);
         // An app that has given up has closed the link. Then sending fails, and the app answers the browser.
-        if !send(unix.inner(), &answer).await {
+        if !send(&link, &answer).await {
             return;
         }
         drop(link);

@@ -31,8 +31,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
 
 use super::{EXCHANGE_MS_MAX, tail};
@@ -75,25 +75,25 @@ impl Ingress {
     }
 
     /// Serves one link until it ends.
-    pub(crate) async fn serve(&self, number: u64, stream: Stream) {
+    pub(crate) async fn serve(&self, number: u64, mut stream: UnixStream) {
         let replaced = Arc::new(Notify::new());
         self.links().insert(number, Arc::clone(&replaced));
         let keys = Arc::clone(&self.keys);
         let mut session = Session::new(number, keys, self.clock.now_ms());
         let end = tokio::select! {
-            end = self.run(&mut session, &stream) => end,
+            end = self.run(&mut session, &mut stream) => end,
             () = replaced.notified() => End::replaced(),
         };
         self.links().remove(&number);
         session.close(&self.broker, end, self.clock.now_ms());
-        let reason = flush(&mut session, &stream);
+        let reason = flush(&mut session, &mut stream);
         let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), reason).await;
     }
 
     /// Serves a link of `lineside tail` until it ends.
-    pub(crate) async fn serve_tail(&self, stream: Stream) {
+    pub(crate) async fn serve_tail(&self, mut stream: UnixStream) {
         let stop = self.stop.subscribe();
-        tail::serve(&stream, &self.broker, self.clock, stop).await;
+        tail::serve(&mut stream, &self.broker, self.clock, stop).await;
     }
 
     /// Ends every link after the frames that were read from it.
@@ -101,7 +101,7 @@ impl Ingress {
         self.stop.send_replace(true);
     }
 
-    async fn run(&self, session: &mut Session, stream: &Stream) -> End {
+    async fn run(&self, session: &mut Session, stream: &mut UnixStream) -> End {
         let mut newest = self.broker.announcements();
         let mut stop = self.stop.subscribe();
         loop {
@@ -158,7 +158,7 @@ impl Ingress {
     }
 }
 
-async fn read(session: &mut Session, mut stream: &Stream) -> io::Result<()> {
+async fn read(session: &mut Session, stream: &mut UnixStream) -> io::Result<()> {
     let received = session.received();
     received.reserve(READ_BYTES);
     match stream.read_buf(received).await? {
@@ -167,7 +167,7 @@ async fn read(session: &mut Session, mut stream: &Stream) -> io::Result<()> {
     }
 }
 
-async fn flush(session: &mut Session, mut stream: &Stream) -> io::Result<()> {
+async fn flush(session: &mut Session, stream: &mut UnixStream) -> io::Result<()> {
     while !session.unsent().is_empty() {
         let count = stream.write(session.unsent()).await?;
         if count == 0 {

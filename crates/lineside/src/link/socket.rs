@@ -12,9 +12,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use interprocess::local_socket::tokio::{Listener, Stream};
-use interprocess::local_socket::traits::StreamCommon as _;
-use interprocess::local_socket::traits::tokio::Listener as _;
+use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use nix::libc::O_NOFOLLOW;
@@ -125,13 +123,14 @@ impl LinkListener {
     ///
     /// # Errors
     /// When accepting fails, and when the process runs as another user.
-    pub(crate) async fn accept(&self) -> Result<Stream, String> {
-        let stream = self
-            .listener
+    pub(crate) async fn accept(&self) -> Result<UnixStream, String> {
+        let Listener::UdSocket(listener) = &self.listener;
+        let (stream, _) = listener
+            .inner()
             .accept()
             .await
             .map_err(|error| format!("cannot accept a link: {error}"))?;
-        let peer = stream.peer_creds().ok().and_then(|peer| peer.euid());
+        let peer = stream.peer_cred().ok().map(|peer| peer.uid());
         let own = nix::unistd::geteuid().as_raw();
         match peer {
             Some(peer) if peer == own => Ok(stream),
@@ -194,10 +193,9 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
 
 /// Returns the kind of a link's first frame, or `None` if it does not arrive in time. The bytes stay in the socket: reading
 /// them here would close the file descriptors that come with them.
-pub(crate) async fn first_kind(link: &Stream) -> Option<u8> {
-    let Stream::UdSocket(unix) = link;
+pub(crate) async fn first_kind(link: &UnixStream) -> Option<u8> {
     let deadline = Duration::from_millis(EXCHANGE_MS_MAX);
-    let peeked = tokio::time::timeout(deadline, peek_kind(unix.inner())).await;
+    let peeked = tokio::time::timeout(deadline, peek_kind(link)).await;
     peeked.ok()?.ok()?
 }
 

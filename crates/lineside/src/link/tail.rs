@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use interprocess::local_socket::tokio::Stream;
 use lineside_hub::Publication;
 use lineside_protocol::codes;
 use lineside_protocol::envelope;
 use lineside_protocol::frame::{Fault, Seen, ToWatcher, Watch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::EXCHANGE_MS_MAX;
@@ -24,7 +24,7 @@ const FRAME_BYTES_MAX: usize = 2048;
 
 /// Serves a link whose first frame is a [`Watch`], until it closes or the sidecar stops.
 pub(crate) async fn serve(
-    mut stream: &Stream,
+    stream: &mut UnixStream,
     broker: &Broker,
     clock: Clock,
     mut stop: watch::Receiver<bool>,
@@ -55,9 +55,8 @@ pub(crate) async fn serve(
     let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), sent).await;
 }
 
-async fn open(stream: &Stream, broker: &Broker) -> Result<(Arc<Tail>, ToWatcher), LinkRefusal> {
-    let Stream::UdSocket(unix) = stream;
-    let (frame, _) = read_first_frame(unix.inner(), FRAME_BYTES_MAX).await?;
+async fn open(stream: &UnixStream, broker: &Broker) -> Result<(Arc<Tail>, ToWatcher), LinkRefusal> {
+    let (frame, _) = read_first_frame(stream, FRAME_BYTES_MAX).await?;
     let watch = Watch::decode(&frame).map_err(LinkRefusal::bad_frame)?;
     let filter = Filter::parse(&watch.wanted).map_err(|message| LinkRefusal {
         code: codes::LINK_BAD_CHANNEL,
@@ -71,8 +70,8 @@ async fn open(stream: &Stream, broker: &Broker) -> Result<(Arc<Tail>, ToWatcher)
 }
 
 /// Sends everything that is added to the tail, until the link closes or fails.
-async fn send(stream: &Stream, tail: &Tail, unsent: &mut BytesMut, clock: Clock) -> io::Error {
-    let (mut reader, mut writer) = (stream, stream);
+async fn send(stream: &mut UnixStream, tail: &Tail, unsent: &mut BytesMut, clock: Clock) -> io::Error {
+    let (mut reader, mut writer) = stream.split();
     let mut ignored = [0; 64];
     loop {
         tokio::select! {
