@@ -182,7 +182,7 @@ fn command_of_another_user_names_the_user_and_the_remedy() {
     assert_eq!(
         error,
         format!(
-            "lineside: user 65534, as whom this process runs, may not open {}: run it as the same user as the sidecar\n",
+            "lineside: user 65534 may not open {}: run this command as the same user as the sidecar\n",
             place.link().display()
         )
     );

@@ -329,7 +329,7 @@ fn state_is_saved_when_the_drain_is_cut() {
 fn unusable_state_is_refused_and_begins_a_new_epoch() {
     type Damage = fn(&PathBuf);
     let damages: [(&str, Damage); 5] = [
-        ("cut short", |state| {
+        ("truncated", |state| {
             let whole = fs::read(state).unwrap();
             fs::write(state, &whole[..whole.len() / 2]).unwrap();
         }),
