@@ -11,7 +11,7 @@ module Lineside
   # The JSON of the data is larger than `payload_bytes_max`, or a publish_all does not fit into one frame.
   class PayloadTooLarge < Error; end
 
-  # The publication was not sent: the spool was full, or it exceeded `spool_seconds_max` in the spool.
+  # A publication or revocation was not sent: the spool was full, or it waited longer than `spool_seconds_max`.
   class NotAccepted < Error; end
 
   # `publish!` was called inside a transaction without `now: true`.
@@ -20,7 +20,7 @@ module Lineside
   # `publish!` or `disconnect!` timed out, so its outcome is unknown. Retry it, a publication with the same `once:`.
   class Unconfirmed < Error; end
 
-  # The sidecar refused the publication for good. A retry will be refused too.
+  # The sidecar refused a publication or revocation for good. It would refuse a retry too.
   class Refused < Error
     # @return [Integer] code of the reason, listed in docs/codes.md
     attr_reader :code

@@ -8,9 +8,9 @@ module Lineside
   # share one origin. It hijacks the socket (`rack.hijack`), sends its file descriptor to the sidecar and closes its own
   # copy.
   #
-  # The engine inserts it before the app's other middleware: no session, no routing, no lock of the code reloader. It
-  # passes on all requests other than WebSocket requests for `config.lineside.path`, and answers 426 if a proxy removed
-  # the Upgrade header.
+  # The engine inserts it before `ActionDispatch::Executor`: host authorization and `force_ssl` apply; sessions, routes
+  # and the lock of the code reloader are not used. It passes on all requests other than WebSocket requests for
+  # `config.lineside.path`, and answers 426 if a proxy removed the Upgrade header.
   class HandOff
     # Value of the Retry-After header, in seconds.
     RETRY_AFTER_SECONDS = 5

@@ -40,7 +40,7 @@ module Lineside
       end
     end
 
-    # Hands a revocation to the extension: of all tokens signed until now, in order with the publications.
+    # Revokes all tokens of a user that were signed until now. The revocation keeps its order with the publications.
     #
     # @param user [String] id of the user
     # @param session [String, nil] id of a session; nil for all sessions

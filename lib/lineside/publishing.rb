@@ -62,7 +62,6 @@ module Lineside
       pairs.empty? || publisher.publish(pairs, now:)
     end
 
-    # @param timeout [Numeric] seconds
     # Waits until the sidecar has confirmed everything accepted so far, except publications that wait for a commit.
     #
     # @param timeout [Numeric] seconds

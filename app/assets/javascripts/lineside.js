@@ -66,8 +66,8 @@ function claims(token) {
   }
 }
 
-// Delay of a `lost` event, in milliseconds. Computed at the first `lost` of this page load, and zero once it is over.
-// sessionStorage keeps the time of the last `lost` and their count for the next load of the same page.
+// Delay of a `lost` event, in milliseconds. Computed at the first `lost` of this page load, and zero after that delay.
+// sessionStorage keeps the time of the last `lost` and the number of them for the next load of the same page.
 let lostDelayMs;
 function lostDelay() {
   if (lostDelayMs !== undefined) return lostDelayMs;

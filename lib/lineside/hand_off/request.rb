@@ -15,7 +15,7 @@ module Lineside
       # The identity cookie, the only cookie sent. All its occurrences are sent: the sidecar rejects duplicates.
       IDENTITY = /(?:\A|[;,])\s*(lineside=[^;,\s]*)/
 
-      # Address of a browser without one, such as behind a Unix socket. Only logged.
+      # Placeholder if the browser's IP address is unknown, such as behind a Unix socket. Only logged.
       NO_ADDRESS = "0.0.0.0"
 
       # @param env [Hash] Rack environment

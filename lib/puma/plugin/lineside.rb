@@ -3,8 +3,8 @@
 require "puma/plugin"
 require "lineside/sidecar"
 
-# `plugin :lineside` in config/puma.rb: runs the sidecar as a child of Puma's master. It keeps running through phased
-# and hot restarts, and is stopped gracefully when Puma stops.
+# `plugin :lineside` in config/puma.rb: runs the sidecar as a child of Puma's master. The sidecar keeps running through
+# phased and hot restarts, and is stopped gracefully when Puma stops.
 Puma::Plugin.create do
   def start(launcher)
     sidecar = Lineside::Sidecar.new { |line| log_of(launcher).log("! #{line}") }
