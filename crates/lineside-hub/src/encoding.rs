@@ -36,8 +36,8 @@ pub enum SnapshotError {
     /// The checksum does not match.
     #[error("the snapshot is damaged: the checksum does not match")]
     Checksum,
-    /// The input goes on behind the snapshot.
-    #[error("the snapshot is damaged: there are bytes behind its end")]
+    /// Bytes follow the end of the snapshot.
+    #[error("the snapshot is damaged: bytes follow its end")]
     Trailing,
 }
 

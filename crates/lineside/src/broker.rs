@@ -1,8 +1,8 @@
 //! The broker: the one door to the hub. It alone owns the hub's lock, the inboxes of the shards, the tails and the signal of
 //! the newest position.
 //!
-//! Links, connections, the admin listener and the snapshot hold one [`Broker`] and call it. An entry passes through
-//! [`Broker::propose`], whoever proposes it: the hub [accepts](Hub::propose) it, the engine orders it, and the hub
+//! Links, connections, the admin listener and the snapshot hold one [`Broker`] and call it. Every entry passes through
+//! [`Broker::propose`]: the hub [accepts](Hub::propose) it, the engine orders it, and the hub
 //! [applies](Hub::apply) it. The engine in memory orders each entry at once, so all of this happens under one lock. Inboxes
 //! and tails are filled under the same lock, so all of them receive entries in one order.
 //!

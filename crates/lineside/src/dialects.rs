@@ -52,7 +52,7 @@ impl From<CloseCode> for Ending {
     }
 }
 
-/// What a connection may use while it handles one event.
+/// Resources of a connection while it handles one event.
 pub(crate) struct Turn<'a> {
     /// Id of the connection.
     pub(crate) id: ConnectionId,
@@ -88,7 +88,7 @@ impl Turn<'_> {
     }
 }
 
-/// What an upgrade request asks for, in the dialect of its path.
+/// Contents of an upgrade request, in the dialect of its path.
 #[derive(Debug)]
 pub enum Opening {
     /// `lineside-v1`.

@@ -13,7 +13,7 @@ use crate::journal::{Replay, ReplayAnswer, ReplayRequest, Verdict, Want, positio
 pub struct ChannelVerdict {
     /// Name of the channel.
     pub channel: Arc<str>,
-    /// How it continues.
+    /// Result of the resume.
     pub verdict: Verdict,
 }
 
@@ -28,7 +28,7 @@ pub struct Resumed {
     /// Position for the reply, never ahead of what was sent: the lowest cursor of the recovered channels, or the seam if
     /// there are none.
     pub floor: Position,
-    /// What the recovered channels missed, in journal order.
+    /// Missed publications of the recovered channels, in journal order.
     pub replay: Replay,
 }
 

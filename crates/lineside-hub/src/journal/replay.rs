@@ -36,7 +36,7 @@ pub enum Verdict {
     Lost,
 }
 
-/// What a shard asks the journal for.
+/// Request of a shard for a replay.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReplayRequest {
     /// The channels. No two have the same name.
@@ -56,7 +56,7 @@ pub struct ReplayAnswer {
     pub replay: Replay,
 }
 
-/// Publications to replay, in journal order. They stay in memory until they are taken, whatever the journal evicts.
+/// Publications to replay, in journal order. They stay in memory until they are taken, even if the journal evicts them.
 #[derive(Debug, Default)]
 pub struct Replay {
     /// Runs with a publication left, the one with the lowest position on top.

@@ -55,7 +55,7 @@ const LIMITS: Limits = Limits {
 pub(crate) struct Connection {
     /// Random name for the welcome and logs.
     name: [u8; 8],
-    /// What the upgrade request asked for, until the connect.
+    /// Contents of the upgrade request, until the connect.
     opening: Option<Box<Opening>>,
     /// Rights of a connected browser.
     rights: Option<Box<Rights>>,

@@ -17,7 +17,7 @@ pub struct Arrival<S> {
     pub peer: SocketAddr,
     /// Bytes behind the request's head.
     pub received: Vec<u8>,
-    /// What the request asked for, in its dialect.
+    /// Contents of the upgrade request, in its dialect.
     pub opening: Opening,
     /// Place among `connections_max`, held while the connection lives.
     pub place: Place,

@@ -1,4 +1,4 @@
-//! Opening of a `lineside-v1` connection: its origin rules, and what its upgrade request asks for.
+//! Opening of a `lineside-v1` connection: its origin rules, and the contents of its upgrade request.
 
 use lineside_protocol::After;
 use lineside_protocol::request::{Connect, Subscribe};
@@ -16,7 +16,7 @@ const IDENTITY_COOKIE: &str = "lineside";
 /// Prefix of a second subprotocol that holds a token.
 const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
 
-/// What an upgrade request brings.
+/// Contents of an upgrade request.
 #[derive(Debug, Default)]
 pub struct Opening {
     /// The connect that the URL or a subprotocol asks for.
