@@ -97,14 +97,14 @@ impl From<&HeadError> for Response {
     }
 }
 
-/// Reads a head and what came behind it; `None` when the other end said nothing: a balancer looks whether somebody listens.
+/// Reads a head, and the bytes that came behind it. `None` if the client sent nothing, as the TCP checks of load balancers do.
 pub(crate) async fn read_head(
     stream: &mut TcpStream,
 ) -> Result<Option<(Head, Vec<u8>)>, HeadError> {
     let deadline = Duration::from_millis(HEAD_MS_MAX);
     let read = tokio::time::timeout(deadline, read_whole_head(stream)).await;
     read.unwrap_or_else(|_| {
-        let message = format!("no whole request came within {HEAD_MS_MAX} ms");
+        let message = format!("no complete request came within {HEAD_MS_MAX} ms");
         Err(HeadError::new(408, message))
     })
 }

@@ -158,7 +158,7 @@ impl Rights {
         if channel.starts_with(USER_PREFIX) || channel.starts_with(CABLE_PREFIX) {
             return Err(Refusal::new(
                 codes::FORBIDDEN,
-                "this channel belongs to somebody else",
+                "this channel is reserved for another user or for signed stream names",
             ));
         }
         let Some(token) = token else {
