@@ -1,4 +1,4 @@
-//! The broker: the one door to the hub. It alone owns the hub's lock, the inboxes of the shards, the tails and the signal of
+//! The broker: the only access to the hub. It owns the hub's lock, the inboxes of the shards, the tails and the signal of
 //! the newest position.
 //!
 //! Links, connections, the admin listener and the snapshot hold one [`Broker`] and call it. Every entry passes through
@@ -29,7 +29,7 @@ use tails::Tails;
 pub use inbox::{Inbox, InboxEntry, Taken};
 pub(crate) use tails::{Filter, Tail, TailsFull};
 
-/// The one door to the hub. Shared by links, connections, the admin listener and the snapshot.
+/// The only access to the hub. Shared by links, connections, the admin listener and the snapshot.
 #[derive(Debug)]
 pub struct Broker {
     hub: Mutex<Hub>,

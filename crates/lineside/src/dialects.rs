@@ -58,7 +58,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) id: ConnectionId,
     /// Fan-out of the connection's shard.
     pub(crate) fan_out: &'a mut FanOut,
-    /// Door to the hub.
+    /// Access to the hub.
     pub(crate) broker: &'a Broker,
     /// Rules for all connections.
     pub(crate) rules: &'a Rules,

@@ -63,7 +63,7 @@ pub use socket::Socket;
 /// Inputs of a new worker.
 #[derive(Debug)]
 pub struct Plan {
-    /// Door to the hub.
+    /// Access to the hub.
     pub broker: Arc<Broker>,
     /// Cursor of the newest entry when the broker was created. The worker receives every later entry.
     pub start: Cursor,
