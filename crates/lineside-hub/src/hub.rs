@@ -8,7 +8,7 @@ use lineside_protocol::{Cursor, Epoch, Position};
 use crate::counts::Counts;
 use crate::journal::{HistoryLimits, Journal, Publication, ReplayAnswer, ReplayRequest, Unencoded};
 use crate::once::OnceIds;
-use crate::outcome::{Outcome, Proposed};
+use crate::outcome::Outcome;
 use crate::publishers::{
     Admission, Answer, Greeting, Origin, PublisherId, Publishers, PublishersFull,
 };
@@ -24,6 +24,15 @@ pub type Encode = fn(&Unencoded<'_>) -> Bytes;
 pub struct Entry {
     publisher: PublisherId,
     proposal: Proposal,
+}
+
+/// Result of [`Hub::propose`].
+#[derive(Debug)]
+pub enum Proposed {
+    /// A new entry. The engine must order it; then it must be [applied](Hub::apply).
+    New(Entry),
+    /// The frame needs no entry.
+    Answered(Outcome),
 }
 
 /// An entry with its place in the order of all entries.

@@ -23,6 +23,7 @@ mod once;
 mod outbox;
 mod outcome;
 mod publishers;
+mod rejection;
 mod revocations;
 mod snapshot;
 mod validation;
@@ -33,14 +34,15 @@ pub use fan_out::{
     ChannelVerdict, ConnectionId, DIRECT_SUBSCRIBERS_MAX, FanOut, PASS_PUBLICATIONS_MAX, Resume,
     Resumed, SLICE_CONNECTIONS,
 };
-pub use hub::{Encode, Entry, Hub, Ordered};
+pub use hub::{Encode, Entry, Hub, Ordered, Proposed};
 pub use journal::{
     HistoryLimits, Journal, Publication, REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest,
     Unencoded, Verdict, Want,
 };
 pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
-pub use outcome::{Outcome, Proposed};
+pub use outcome::Outcome;
 pub use publishers::{ANSWERS_MAX, Greeting, Origin, PUBLISHERS_MAX, PublisherId, PublishersFull};
+pub use rejection::Rejection;
 pub use revocations::{REVOCATION_MS, REVOCATIONS_MAX, Revocation, SESSION_BYTES_MAX};
 pub use snapshot::SavedAt;
-pub use validation::{ONCE_ID_BYTES_MAX, Proposal, Rejection};
+pub use validation::{ONCE_ID_BYTES_MAX, Proposal};

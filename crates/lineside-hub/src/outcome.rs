@@ -1,22 +1,12 @@
-//! Results of the two steps of a frame.
+//! Final result of a frame.
 
 use std::sync::Arc;
 
 use lineside_protocol::Position;
 
-use crate::hub::Entry;
 use crate::journal::Publication;
+use crate::rejection::Rejection;
 use crate::revocations::Revocation;
-use crate::validation::Rejection;
-
-/// Result of [`Hub::propose`](crate::Hub::propose).
-#[derive(Debug)]
-pub enum Proposed {
-    /// A new entry. The engine must order it; then it must be [applied](crate::Hub::apply).
-    New(Entry),
-    /// The frame needs no entry.
-    Answered(Outcome),
-}
 
 /// Final result of a frame, and the basis of its answer.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use lineside_protocol::Position;
 
-use crate::validation::Rejection;
+use crate::rejection::Rejection;
 
 /// Maximum number of publishers in the table, linked or not. Each is one Ruby process, and one machine runs far fewer.
 /// The rest are processes that ended, such as runs of `lineside publish` in a script.

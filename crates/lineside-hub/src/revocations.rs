@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lineside_protocol::codes::LINK_TOO_MANY_REVOCATIONS;
 
-use crate::validation::Rejection;
+use crate::rejection::Rejection;
 
 /// Maximum number of users and sessions with a revocation: two per second for a day, about 50 MB with names of 40 bytes.
 /// Beyond it a revocation is rejected, because evicting another one would make its tokens valid again.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lineside_protocol::NESTING_LEVELS_MAX;
 use lineside_protocol::channel::{self, USER_PREFIX};
-use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_PAYLOAD, LINK_TOO_LARGE, LinkCode};
+use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_PAYLOAD, LINK_TOO_LARGE};
 use lineside_protocol::frame::{Disconnect, Publish, Skip};
 use serde::de::IgnoredAny;
 
+use crate::rejection::Rejection;
 use crate::revocations::{Revocation, SESSION_BYTES_MAX};
 
 /// Maximum length of a `once` id, in bytes.
@@ -16,15 +17,6 @@ pub const ONCE_ID_BYTES_MAX: usize = 255;
 
 /// Maximum number of characters of a rejected name in an error message.
 const SHOWN_CHARACTERS_MAX: usize = 64;
-
-/// Reason for rejecting a frame permanently.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// Error code for programs.
-    pub code: LinkCode,
-    /// One line for people: the problem and the rejected value. Non-printable characters are escaped.
-    pub message: String,
-}
 
 /// One publication that passed validation.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use lineside_protocol::codes::LINK_CODES;
 
 use super::{ANSWERS_MAX, Answer, Publisher, Publishers};
 use crate::encoding::{Reader, SnapshotError, Writer};
-use crate::validation::Rejection;
+use crate::rejection::Rejection;
 
 const LANDED: u8 = 0;
 const REFUSED: u8 = 1;
