@@ -200,11 +200,14 @@ impl Connection {
                 }
                 turn.fan_out.unsubscribe(turn.id, &channel);
                 self.forget(&channel);
-                send(turn, &Envelope::Unsubscribed {
-                    channel: &channel,
-                    code: None,
-                    reference: reference.as_ref(),
-                });
+                send(
+                    turn,
+                    &Envelope::Unsubscribed {
+                        channel: &channel,
+                        code: None,
+                        reference: reference.as_ref(),
+                    },
+                );
             }
             Request::Refresh { token, reference } => self.refresh(&token, reference.as_ref(), turn),
             Request::Pong => {}
@@ -251,7 +254,12 @@ impl Connection {
         };
         let cursor = turn.fan_out.cursor_at(resumed.floor);
         let seam = turn.fan_out.cursor_at(resumed.seam);
-        let of = |verdict| resumed.verdicts.iter().filter(move |it| it.verdict == verdict);
+        let of = |verdict| {
+            resumed
+                .verdicts
+                .iter()
+                .filter(move |it| it.verdict == verdict)
+        };
         let recovered = of(Verdict::Recovered).count();
         let lost: Vec<&str> = of(Verdict::Lost).map(|it| &*it.channel).collect();
         let is_caught_up = recovered > 0 || lost.is_empty();
@@ -259,7 +267,8 @@ impl Connection {
         turn.counts.recovered.add(recovered as u64);
         let (any_after, only) = match *pending {
             Pending::Connect { refused, any_after } => {
-                let channels: Vec<Arc<str>> = turn.fan_out.subscriptions(turn.id).cloned().collect();
+                let channels: Vec<Arc<str>> =
+                    turn.fan_out.subscriptions(turn.id).cloned().collect();
                 let welcome = Welcome {
                     connection: &self.name(),
                     user: self.user(),
@@ -290,22 +299,28 @@ impl Connection {
                 };
                 let channel = &*only.channel;
                 let recovered = any_after.then_some(lost.is_empty());
-                send(turn, &Envelope::Subscribed {
-                    channel,
-                    cursor,
-                    recovered,
-                    reference: reference.as_ref(),
-                });
+                send(
+                    turn,
+                    &Envelope::Subscribed {
+                        channel,
+                        cursor,
+                        recovered,
+                        reference: reference.as_ref(),
+                    },
+                );
                 (any_after, Some(Arc::clone(&only.channel)))
             }
         };
         turn.counts.replayed.add(resumed.replay.len() as u64);
         turn.fan_out.push_replay(turn.id, resumed.replay);
         if any_after && is_caught_up {
-            send(turn, &Envelope::CaughtUp {
-                cursor: seam,
-                channel: only.as_deref(),
-            });
+            send(
+                turn,
+                &Envelope::CaughtUp {
+                    cursor: seam,
+                    channel: only.as_deref(),
+                },
+            );
         }
     }
 
@@ -341,11 +356,14 @@ impl Connection {
         let _resumed = turn.resume(wants);
         let channels: Vec<Arc<str>> = turn.fan_out.subscriptions(turn.id).cloned().collect();
         let channels = channels.iter().map(|channel| &**channel).collect();
-        send(turn, &Envelope::Refreshed {
-            exp,
-            channels,
-            reference,
-        });
+        send(
+            turn,
+            &Envelope::Refreshed {
+                exp,
+                channels,
+                reference,
+            },
+        );
     }
 
     pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
@@ -406,11 +424,14 @@ impl Connection {
 fn end_subscription(channel: &str, turn: &mut Turn<'_>) {
     if turn.fan_out.unsubscribe(turn.id, channel) {
         turn.fan_out.forget(turn.id, channel);
-        send(turn, &Envelope::Unsubscribed {
-            channel,
-            code: Some(codes::EXPIRED),
-            reference: None,
-        });
+        send(
+            turn,
+            &Envelope::Unsubscribed {
+                channel,
+                code: Some(codes::EXPIRED),
+                reference: None,
+            },
+        );
     }
 }
 

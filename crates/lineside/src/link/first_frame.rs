@@ -38,6 +38,7 @@ impl LinkRefusal {
     }
 
     /// Refusal of a frame that cannot be read.
+    #[expect(clippy::needless_pass_by_value, reason = "so that `map_err` takes it")]
     pub(super) fn bad_frame(message: impl ToString) -> Self {
         Self {
             code: codes::LINK_BAD_FRAME,

@@ -240,7 +240,9 @@ impl Rights {
 
     /// Removes the channel tokens that a revocation of this connection's user covers, and returns their channels.
     pub(super) fn revoke(&mut self, revocation: &Revocation) -> Vec<Box<str>> {
-        self.drop_channel_tokens(|held| held.issued_ms.is_some_and(|it| revocation.covers(None, it)))
+        self.drop_channel_tokens(|held| {
+            held.issued_ms.is_some_and(|it| revocation.covers(None, it))
+        })
     }
 
     fn drop_channel_tokens(&mut self, is_over: impl Fn(&ChannelRight) -> bool) -> Vec<Box<str>> {
@@ -262,7 +264,10 @@ fn verify_unrevoked(
     turn: &Turn<'_>,
 ) -> Result<ConnectionClaims, Refusal> {
     let claims = verify(token, &turn.rules.keys.current(), turn.wall_ms)?;
-    let is_revoked = |sub: &str| turn.broker.is_revoked(sub, claims.sid.as_deref(), claims.iat_ms);
+    let is_revoked = |sub: &str| {
+        turn.broker
+            .is_revoked(sub, claims.sid.as_deref(), claims.iat_ms)
+    };
     if claims.sub.as_deref().is_some_and(is_revoked) {
         return Err(Refusal::revoked());
     }
