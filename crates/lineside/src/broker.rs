@@ -215,4 +215,4 @@ impl Broker {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,9 +9,7 @@ pub mod lineside_v1;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_hub::{
-    ConnectionId, FanOut, Resume, Resumed, Revocation, Unencoded, Want,
-};
+use lineside_hub::{ConnectionId, FanOut, Resume, Resumed, Revocation, Unencoded, Want};
 use lineside_protocol::codes::CloseCode;
 use lineside_token::Grant;
 
@@ -100,7 +98,7 @@ impl Opening {
     ///
     /// # Errors
     /// The HTTP status and reason if the dialect's rules refuse the request.
-    pub(crate) fn of_request(
+    pub fn of_request(
         head: &Head,
         server: &ServerOrigin,
         settings: &Settings,

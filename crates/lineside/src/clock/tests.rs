@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_clock_goes_on_from_where_its_predecessor_stood() {
+fn clock_continues_the_clock_of_the_previous_sidecar() {
     let wall_ms = Clock::start().wall_ms();
     let now_ms = Clock::go_on(SavedAt {
         now_ms: 5_000,
@@ -12,9 +12,9 @@ fn a_clock_goes_on_from_where_its_predecessor_stood() {
 }
 
 #[test]
-fn a_step_of_the_wall_clock_ages_nothing_by_more_than_the_limit_and_makes_nothing_younger() {
+fn time_between_two_sidecars_is_between_zero_and_the_limit() {
     assert_eq!(away_ms(1_000, 1_250), 250);
-    assert_eq!(away_ms(1_000, 0), 0, "it went back");
+    assert_eq!(away_ms(1_000, 0), 0, "the wall clock went back");
     let year_ms = 365 * 24 * 3_600 * 1_000;
     assert_eq!(away_ms(0, year_ms), AWAY_MS_MAX);
     let saved = SavedAt {

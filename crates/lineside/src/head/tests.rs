@@ -96,7 +96,13 @@ fn upgrade_names_the_offered_subprotocol_and_never_a_token() {
     assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
     let answer = upgrade("Sec-WebSocket-Protocol: other\r\n");
     assert!(!answer.contains("sec-websocket-protocol"), "{answer}");
-    assert_eq!(get("/lineside", "").upgrade("lineside-v1").unwrap_err().status, 400);
+    assert_eq!(
+        get("/lineside", "")
+            .upgrade("lineside-v1")
+            .unwrap_err()
+            .status,
+        400
+    );
 }
 
 #[test]

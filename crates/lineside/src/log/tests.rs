@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn plain_values_stand_as_they_are() {
+fn plain_values_are_written_without_quotes() {
     let line = text(
         Level::Info,
         "listening",
@@ -14,7 +14,7 @@ fn plain_values_stand_as_they_are() {
 }
 
 #[test]
-fn no_value_can_forge_a_line_or_colour_a_terminal() {
+fn control_characters_of_a_value_are_escaped() {
     let hostile = "x\r\nlevel=info event=fine \u{1b}[31m \u{202e} \"\\ \u{7f}\u{85}";
     let line = text(
         Level::Warn,
@@ -37,7 +37,7 @@ fn no_value_can_forge_a_line_or_colour_a_terminal() {
 }
 
 #[test]
-fn a_long_value_is_cut() {
+fn long_value_is_truncated() {
     let line = text(Level::Info, "e", &[("v", &"y".repeat(100_000))]);
     assert!(line.len() < 400 && line.ends_with("…\""), "{line}");
 }

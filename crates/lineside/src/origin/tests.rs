@@ -5,7 +5,7 @@ fn origin(text: &str) -> Origin {
 }
 
 #[test]
-fn scheme_host_and_port_count_and_case_does_not() {
+fn origins_are_compared_by_scheme_host_and_port_without_case() {
     assert_eq!(
         origin("HTTP://Example.com"),
         Origin::of("http", "example.COM:80").unwrap()
@@ -29,7 +29,7 @@ fn scheme_host_and_port_count_and_case_does_not() {
 }
 
 #[test]
-fn what_is_no_origin_is_refused() {
+fn invalid_origin_is_refused() {
     for text in [
         "",
         "null",
@@ -59,7 +59,7 @@ fn what_is_no_origin_is_refused() {
 }
 
 #[test]
-fn a_star_stands_for_exactly_one_label() {
+fn star_matches_exactly_one_label() {
     let rule = OriginRule::parse("https://*.example.com").unwrap();
     assert!(
         rule.allows(&origin("https://a.example.com"))
@@ -83,7 +83,7 @@ fn a_star_stands_for_exactly_one_label() {
 }
 
 #[test]
-fn a_star_anywhere_else_is_no_rule() {
+fn star_elsewhere_is_not_a_rule() {
     for text in [
         "*",
         "https://*",

@@ -30,7 +30,7 @@ fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_readme() {
+fn defaults_are_those_of_the_documentation() {
     let settings = read(&[]).unwrap();
     let at = |text: &str| BindAddress::At(text.parse().unwrap());
     assert_eq!(settings.bind.address, at("127.0.0.1:8090"));
@@ -42,7 +42,7 @@ fn the_defaults_are_those_of_the_readme() {
 }
 
 #[test]
-fn no_secret_no_service() {
+fn missing_or_short_secret_is_refused() {
     let error = Settings::read(&Table::default()).unwrap_err();
     assert!(error.contains("bundle exec lineside"), "{error}");
     let short = read(&[("LINESIDE_SECRET", "short")]).unwrap_err();
@@ -53,7 +53,7 @@ fn no_secret_no_service() {
 }
 
 #[test]
-fn the_secret_is_shown_nowhere() {
+fn secret_is_redacted() {
     let settings = read(&[]).unwrap();
     assert!(!format!("{settings:?}").contains(SECRET));
     assert!(
@@ -64,7 +64,7 @@ fn the_secret_is_shown_nowhere() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_setting() {
+fn error_of_a_wrong_value_names_its_setting() {
     for (name, value) in [
         ("LINESIDE_BIND", "8090"),
         ("LINESIDE_BIND", "localhost:8090"),
@@ -99,7 +99,7 @@ fn a_wrong_value_is_named_with_its_setting() {
 }
 
 #[test]
-fn a_time_that_no_clock_can_add_is_refused() {
+fn time_longer_than_a_year_is_refused() {
     let most = u64::MAX.to_string();
     for name in [
         "LINESIDE_SLOW_SECONDS_MAX",
@@ -143,13 +143,13 @@ fn lists_and_networks_are_read() {
 }
 
 #[test]
-fn a_misspelt_setting_is_noticed_and_one_for_ruby_is_not() {
+fn misspelt_setting_is_unknown_and_one_for_ruby_is_not() {
     let settings = read(&[("LINESIDE_BINDD", "x"), ("LINESIDE_URL", "/x")]).unwrap();
     assert_eq!(settings.unknown, ["LINESIDE_BINDD"]);
 }
 
 #[test]
-fn a_secret_file_is_read() {
+fn secret_file_is_read() {
     let path = std::env::temp_dir().join(format!("lineside-secret-{}", std::process::id()));
     std::fs::write(&path, format!("{SECRET}\n")).unwrap();
     let table = Table([("LINESIDE_SECRET_FILE", path.display().to_string())].into());

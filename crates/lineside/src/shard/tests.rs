@@ -1,5 +1,5 @@
 mod ending;
-mod hearing;
+mod reading;
 mod replay;
 mod slow;
 mod stage;

@@ -1,60 +1,64 @@
 use std::io::IoSlice;
 
-use lineside_hub::{Checked, HistoryLimits, PUBLISHERS_MAX, PublishOutcome, SLICES_MAX};
+use lineside_hub::{
+    ConnectionId, FanOut, HistoryLimits, Hub, PUBLISHERS_MAX, Publication, SLICES_MAX,
+};
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
-use lineside_token::{ChannelDraft, ConnectionDraft, Keys, sign_channel, sign_connection};
+use lineside_token::{ChannelDraft, ConnectionDraft, Grant, Keys, sign_channel, sign_connection};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::broker::Broker;
+use crate::broker::tests::TestPublisher;
+use crate::dialects::Rules;
+use crate::keyring::Keyring;
+use crate::metrics::ShardCounts;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// The time at which every test begins, in milliseconds since the Unix epoch.
+/// Wall clock at the start of a test, in milliseconds since the Unix epoch.
 const START_MS: u64 = 1_800_000_000_000;
 
 /// One connection of one shard, without sockets.
 struct Stage {
-    hub: Mutex<Hub>,
-    shard: Shard,
+    broker: Broker,
+    publisher: TestPublisher,
+    fan_out: FanOut,
     rules: Rules,
     id: ConnectionId,
     connection: Connection,
     wall_ms: u64,
-    sequence: u64,
     counts: ShardCounts,
 }
 
 impl Stage {
     fn new() -> Self {
         let epoch = Epoch::new("e").unwrap();
-        let mut hub = Hub::new(epoch.clone(), HistoryLimits::default(), PUBLISHERS_MAX);
-        hub.publishers.hello([1; 16], 0, 1, 0).unwrap();
-        let mut shard = Shard::new(hub.journal.newest(), 1 << 20);
-        let id = shard.open();
+        let hub = Hub::new(epoch, HistoryLimits::default(), PUBLISHERS_MAX);
+        let mut fan_out = FanOut::new(hub.cursor(), 1 << 20);
+        let id = fan_out.open();
+        let broker = Broker::new(hub, Vec::new(), encode);
         let rules = Rules {
             keys: Arc::new(Keyring::new(Keys::parse(SECRET).unwrap())),
             public_channels: vec![Grant::parse("public:*").unwrap()],
             heartbeat_seconds: 25,
-            epoch,
         };
-        let connection = Connection::new([7; 8], None);
         Self {
-            hub: Mutex::new(hub),
-            shard,
+            publisher: TestPublisher::greet(&broker, 1),
+            broker,
+            fan_out,
             rules,
             id,
-            connection,
+            connection: Connection::new(Opening::default(), [7; 8]),
             wall_ms: START_MS,
-            sequence: 0,
             counts: ShardCounts::default(),
         }
     }
 
     fn act<T>(&mut self, act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> T) -> T {
         let Self {
-            hub,
-            shard,
+            broker,
+            fan_out,
             rules,
             id,
             connection,
@@ -66,8 +70,8 @@ impl Stage {
             connection,
             &mut Turn {
                 id: *id,
-                shard,
-                hub,
+                fan_out,
+                broker,
                 rules,
                 wall_ms: *wall_ms,
                 counts,
@@ -75,64 +79,58 @@ impl Stage {
         )
     }
 
-    /// Says something; the answers are every text frame that it leads to.
-    fn say(&mut self, request: &Value) -> Result<Vec<Value>, CloseCode> {
-        self.act(|connection, turn| connection.hear(&request.to_string(), turn))
+    /// Sends a request, and returns every text frame that it leads to.
+    fn request(&mut self, request: &Value) -> Result<Vec<Value>, CloseCode> {
+        self.act(|connection, turn| connection.receive(&request.to_string(), turn))
             .map_err(|ending| ending.code)?;
         Ok(self.sent())
     }
 
-    /// What the connection was sent since the last look.
+    /// Takes every text frame that was sent to the connection.
     fn sent(&mut self) -> Vec<Value> {
+        let frames = self.frames();
+        let is_text = |frame: &(u8, Vec<u8>)| frame.0 == 0x81;
+        assert!(frames.iter().all(is_text), "only text frames");
+        let envelope = |(_, payload): (u8, Vec<u8>)| serde_json::from_slice(&payload).unwrap();
+        frames.into_iter().map(envelope).collect()
+    }
+
+    /// Takes every frame that was sent to the connection: its first byte and its payload.
+    fn frames(&mut self) -> Vec<(u8, Vec<u8>)> {
         let mut bytes = Vec::new();
-        while let Some(id) = self.shard.next_flush() {
+        while let Some(id) = self.fan_out.next_flush() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let outbox = self.shard.outbox(id).unwrap();
+            let outbox = self.fan_out.outbox(id).unwrap();
             let count = outbox.slices(&mut slices);
             let written: usize = slices[..count].iter().map(|slice| slice.len()).sum();
             slices[..count]
                 .iter()
                 .for_each(|slice| bytes.extend_from_slice(slice));
-            self.shard.advance(id, written);
+            self.fan_out.advance(id, written);
         }
         let mut rest = &bytes[..];
-        let mut sent = Vec::new();
-        while let [0x81, length, ..] = rest {
+        let mut frames = Vec::new();
+        while let [first, length, ..] = rest {
             let (length, start) = match length {
                 126 => (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 4),
                 short => (usize::from(*short), 2),
             };
-            sent.push(serde_json::from_slice(&rest[start..start + length]).unwrap());
+            frames.push((*first, rest[start..start + length].to_vec()));
             rest = &rest[start + length..];
         }
-        assert!(rest.is_empty(), "only short text frames");
-        sent
+        assert!(rest.is_empty(), "only complete frames");
+        frames
     }
 
-    /// Lands a publication in the journal; the shard dispatches it when it is told to.
-    fn publish(&mut self, channel: &str) -> Vec<Arc<lineside_hub::Publication>> {
-        self.sequence += 1;
-        let head = PublishHead {
-            sequence: self.sequence,
-            ..PublishHead::default()
-        };
-        let mut out = Vec::new();
-        encode_publish(&mut out, head, [(channel, &b"1"[..])]);
-        let frame = Frame::split(&mut out.as_slice().into()).unwrap().unwrap();
-        let Ok(ToSidecar::Publish(publish)) = ToSidecar::decode(&frame) else {
-            panic!("a publish")
-        };
-        let checked = Checked::inspect(&publish, 1024);
-        match self.hub.lock().unwrap().publish([1; 16], 1, &checked, 0) {
-            PublishOutcome::Landed { publications, .. } => publications,
-            other => panic!("{other:?}"),
-        }
+    /// Publishes to a channel. The shard does not dispatch it.
+    fn publish(&mut self, channel: &str) -> Arc<Publication> {
+        self.publisher.publish(&self.broker, channel, "1", 0)
     }
 
+    /// Publishes to a channel, and dispatches it.
     fn deliver(&mut self, channel: &str) {
-        for publication in self.publish(channel) {
-            self.shard.dispatch(&publication);
-        }
+        let publication = self.publish(channel);
+        self.fan_out.dispatch(&publication);
     }
 
     fn token(&self, sub: Option<&str>, channels: &[&str], ttl_s: u64) -> String {
@@ -160,18 +158,18 @@ impl Stage {
 
     fn connect(&mut self) {
         let token = self.token(Some("42"), &["news"], 60);
-        self.say(&json!({"type": "connect", "token": token}))
+        self.request(&json!({"type": "connect", "token": token}))
             .unwrap();
     }
 }
 
 #[test]
-fn a_welcome_says_what_the_token_opened() {
+fn welcome_names_the_channels_of_the_token() {
     let mut stage = Stage::new();
     let token = stage.token(Some("42"), &["news"], 60);
     let subscribe = json!([{"channel": "chat:1"}, {"channel": "user:43"}, {"channel": "a*"}, {"channel": "public:x"}]);
     let sent = stage
-        .say(&json!({"type": "connect", "token": token, "subscribe": subscribe}))
+        .request(&json!({"type": "connect", "token": token, "subscribe": subscribe}))
         .unwrap();
     assert_eq!(
         sent,
@@ -190,15 +188,20 @@ fn a_welcome_says_what_the_token_opened() {
 }
 
 #[test]
-fn the_first_words_must_be_a_connect_and_only_they() {
+fn first_request_and_no_later_one_must_be_a_connect() {
     let mut stage = Stage::new();
     assert_eq!(
-        stage.say(&json!({"type": "subscribe", "channel": "public:x"})),
+        stage.request(&json!({"type": "subscribe", "channel": "public:x"})),
         Err(codes::CLOSE_BAD_CONNECT)
     );
-    assert_eq!(stage.say(&json!("connect")), Err(codes::CLOSE_BAD_CONNECT));
+    assert_eq!(
+        stage.request(&json!("connect")),
+        Err(codes::CLOSE_BAD_CONNECT)
+    );
     stage.connect();
-    let again = stage.say(&json!({"type": "connect", "ref": 9})).unwrap();
+    let again = stage
+        .request(&json!({"type": "connect", "ref": 9}))
+        .unwrap();
     assert_eq!(
         (&again[0]["code"], &again[0]["ref"]),
         (&json!("already_connected"), &json!(9))
@@ -206,24 +209,27 @@ fn the_first_words_must_be_a_connect_and_only_they() {
 }
 
 #[test]
-fn a_bad_token_ends_the_connection_by_its_fault() {
+fn refused_token_closes_with_the_code_of_its_fault() {
     let mut stage = Stage::new();
     let token = stage.token(None, &[], 60);
     let connect = json!({"type": "connect", "token": token});
     assert_eq!(
-        stage.say(&json!({"type": "connect", "token": "x"})),
+        stage.request(&json!({"type": "connect", "token": "x"})),
         Err(codes::CLOSE_TOKEN_INVALID)
     );
     stage.wall_ms += 66_000;
-    assert_eq!(stage.say(&connect), Err(codes::CLOSE_TOKEN_EXPIRED));
+    assert_eq!(stage.request(&connect), Err(codes::CLOSE_TOKEN_EXPIRED));
     stage.wall_ms = START_MS - 6_000;
-    assert_eq!(stage.say(&connect), Err(codes::CLOSE_TOKEN_NOT_YET_VALID));
+    assert_eq!(
+        stage.request(&connect),
+        Err(codes::CLOSE_TOKEN_NOT_YET_VALID)
+    );
     stage.wall_ms = START_MS;
-    assert!(stage.say(&connect).is_ok());
+    assert!(stage.request(&connect).is_ok());
 }
 
 #[test]
-fn a_replay_stands_between_its_reply_and_what_is_live() {
+fn replay_is_between_its_reply_and_live_publications() {
     let mut stage = Stage::new();
     stage.deliver("news");
     stage.deliver("other");
@@ -268,19 +274,20 @@ fn a_replay_stands_between_its_reply_and_what_is_live() {
 }
 
 #[test]
-fn a_cursor_ahead_of_the_shard_is_answered_when_the_shard_is_there() {
+fn cursor_ahead_of_the_shard_is_answered_once_the_shard_has_caught_up() {
     let mut stage = Stage::new();
     let waiting = stage.publish("news");
     let token = stage.token(Some("42"), &["news"], 60);
     assert_eq!(
-        stage.say(&json!({"type": "connect", "token": token, "after": "e.1"})),
+        stage.request(&json!({"type": "connect", "token": token, "after": "e.1"})),
         Ok(vec![])
     );
-    assert!(stage.connection.is_busy() && !stage.shard.has_ready());
-    stage.shard.dispatch(&waiting[0]);
-    let hub = stage.hub.lock().unwrap();
-    let (_, resumed) = stage.shard.ready(&hub.journal).unwrap();
-    drop(hub);
+    assert!(stage.connection.is_busy());
+    assert_eq!(stage.fan_out.next_ready(), None);
+    stage.fan_out.dispatch(&waiting);
+    let (id, request) = stage.fan_out.next_ready().unwrap();
+    let answer = stage.broker.replay(&request);
+    let resumed = stage.fan_out.complete(id, request, answer);
     stage.act(|connection, turn| connection.resumed(resumed, turn));
     let sent = stage.sent();
     assert_eq!(
@@ -291,7 +298,7 @@ fn a_cursor_ahead_of_the_shard_is_answered_when_the_shard_is_there() {
 }
 
 #[test]
-fn an_unknown_cursor_is_lost_and_never_an_error() {
+fn unknown_cursor_is_lost_and_no_error() {
     let mut stage = Stage::new();
     stage.connect();
     stage.deliver("chat:1");
@@ -303,7 +310,7 @@ fn an_unknown_cursor_is_lost_and_never_an_error() {
         json!(""),
     ] {
         let sent = stage
-            .say(&json!({"type": "subscribe", "channel": "chat:1", "after": after, "ref": "r"}))
+            .request(&json!({"type": "subscribe", "channel": "chat:1", "after": after, "ref": "r"}))
             .unwrap();
         let expected = json!({"type": "subscribed", "channel": "chat:1", "cursor": "e.1", "recovered": false, "ref": "r"});
         assert_eq!(sent, [expected], "{after}");
@@ -311,7 +318,7 @@ fn an_unknown_cursor_is_lost_and_never_an_error() {
 }
 
 #[test]
-fn a_channel_token_opens_its_channel_for_its_user_until_it_ends() {
+fn channel_token_opens_its_channel_for_its_user_until_it_expires() {
     let mut stage = Stage::new();
     stage.connect();
     let subscribe =
@@ -321,11 +328,11 @@ fn a_channel_token_opens_its_channel_for_its_user_until_it_ends() {
         (stage.channel_token("orders", Some("43"), 60), "forbidden"),
         ("x".to_owned(), "token_invalid"),
     ] {
-        assert_eq!(stage.say(&subscribe(token)).unwrap()[0]["code"], code);
+        assert_eq!(stage.request(&subscribe(token)).unwrap()[0]["code"], code);
     }
     let token = stage.channel_token("orders", Some("42"), 10);
     assert_eq!(
-        stage.say(&subscribe(token)).unwrap()[0]["type"],
+        stage.request(&subscribe(token)).unwrap()[0]["type"],
         "subscribed"
     );
     stage.wall_ms += 14_999;
@@ -336,36 +343,32 @@ fn a_channel_token_opens_its_channel_for_its_user_until_it_ends() {
     assert_eq!(stage.act(Connection::expire), Ok(()));
     stage.deliver("orders");
     let ended = json!({"type": "unsubscribed", "channel": "orders", "code": "expired"});
-    assert_eq!(
-        stage.sent(),
-        [ended],
-        "what was not sent by then stays unsent"
-    );
+    assert_eq!(stage.sent(), [ended], "unsent publications are dropped");
 }
 
 #[test]
-fn who_leaves_a_channel_needs_its_token_again() {
+fn unsubscribe_drops_the_channel_token() {
     let mut stage = Stage::new();
     stage.connect();
     let token = stage.channel_token("orders", None, 10);
     let again = json!({"type": "subscribe", "channel": "orders"});
     stage
-        .say(&json!({"type": "subscribe", "channel": "orders", "token": token}))
+        .request(&json!({"type": "subscribe", "channel": "orders", "token": token}))
         .unwrap();
-    assert_eq!(stage.say(&again).unwrap()[0]["type"], "subscribed");
+    assert_eq!(stage.request(&again).unwrap()[0]["type"], "subscribed");
     stage
-        .say(&json!({"type": "unsubscribe", "channel": "orders"}))
+        .request(&json!({"type": "unsubscribe", "channel": "orders"}))
         .unwrap();
-    assert_eq!(stage.say(&again).unwrap()[0]["code"], "forbidden");
+    assert_eq!(stage.request(&again).unwrap()[0]["code"], "forbidden");
     assert_eq!(
         stage.connection.expires_at_ms(),
         Some(START_MS + 65_000),
-        "the end of the connection's own token"
+        "expiry of the connection's own token"
     );
 }
 
 #[test]
-fn the_connections_own_token_ends_the_connection() {
+fn expired_connection_token_closes_the_connection() {
     let mut stage = Stage::new();
     stage.connect();
     stage.wall_ms += 64_999;
@@ -378,24 +381,24 @@ fn the_connections_own_token_ends_the_connection() {
 }
 
 #[test]
-fn a_refresh_widens_narrows_and_never_changes_the_user() {
+fn refresh_widens_and_narrows_but_never_changes_the_user() {
     let mut stage = Stage::new();
     stage.connect();
     stage
-        .say(&json!({"type": "subscribe", "channel": "public:x"}))
+        .request(&json!({"type": "subscribe", "channel": "public:x"}))
         .unwrap();
     for other in [Some("43"), None] {
         let token = stage.token(other, &[], 60);
         assert_eq!(
             stage
-                .say(&json!({"type": "refresh", "token": token, "ref": 1}))
+                .request(&json!({"type": "refresh", "token": token, "ref": 1}))
                 .unwrap()[0]["code"],
             "other_user"
         );
     }
     let token = stage.token(Some("42"), &["sports"], 120);
     let sent = stage
-        .say(&json!({"type": "refresh", "token": token, "ref": 2}))
+        .request(&json!({"type": "refresh", "token": token, "ref": 2}))
         .unwrap();
     let exp = START_MS / 1000 + 120;
     let channels = json!(["user:42", "public:x", "sports"]);
@@ -411,11 +414,11 @@ fn a_refresh_widens_narrows_and_never_changes_the_user() {
 }
 
 #[test]
-fn nothing_of_a_channel_follows_its_end() {
+fn no_message_follows_the_unsubscribed_of_its_channel() {
     let mut stage = Stage::new();
     stage.connect();
     let sent = stage
-        .say(&json!({"type": "unsubscribe", "channel": "news", "ref": 3}))
+        .request(&json!({"type": "unsubscribe", "channel": "news", "ref": 3}))
         .unwrap();
     assert_eq!(
         sent,
@@ -428,7 +431,7 @@ fn nothing_of_a_channel_follows_its_end() {
 }
 
 #[test]
-fn reserved_names_open_to_nobody_but_their_user() {
+fn reserved_channels_are_refused_except_the_own_user_channel() {
     let mut stage = Stage::new();
     stage.connect();
     for (channel, code) in [
@@ -438,58 +441,58 @@ fn reserved_names_open_to_nobody_but_their_user() {
         ("user:*", "bad_channel"),
     ] {
         let sent = stage
-            .say(&json!({"type": "subscribe", "channel": channel}))
+            .request(&json!({"type": "subscribe", "channel": channel}))
             .unwrap();
         assert_eq!(sent[0]["code"], code, "{channel}");
     }
     let own = stage
-        .say(&json!({"type": "subscribe", "channel": "user:42"}))
+        .request(&json!({"type": "subscribe", "channel": "user:42"}))
         .unwrap();
     assert_eq!(own[0]["type"], "subscribed");
 }
 
 #[test]
-fn channels_and_requests_have_their_limits() {
+fn subscriptions_and_requests_are_limited() {
     let mut stage = Stage::new();
     stage.connect();
     for number in 0..SUBSCRIPTIONS_MAX {
         let sent = stage
-            .say(&json!({"type": "subscribe", "channel": format!("public:{number}")}))
+            .request(&json!({"type": "subscribe", "channel": format!("public:{number}")}))
             .unwrap();
         let fits = number + 2 < SUBSCRIPTIONS_MAX;
         assert_eq!(sent[0]["type"] == "subscribed", fits, "{number}: {sent:?}");
     }
     let held = stage
-        .say(&json!({"type": "subscribe", "channel": "public:1"}))
+        .request(&json!({"type": "subscribe", "channel": "public:1"}))
         .unwrap();
     assert_eq!(held[0]["type"], "subscribed");
 
-    let mut connection = Connection::new([0; 8], None);
+    let mut connection = Connection::new(Opening::default(), [0; 8]);
     let burst = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
-    assert!((0..burst).all(|_| connection.count_request(0).is_ok()));
+    assert!((0..burst).all(|_| connection.count_message(0).is_ok()));
     assert_eq!(
-        connection.count_request(0),
+        connection.count_message(0),
         Err(codes::CLOSE_TOO_MANY_REQUESTS.into())
     );
-    assert!((0..REQUESTS_PER_SECOND_MAX).all(|_| connection.count_request(1).is_ok()));
-    assert!(connection.count_request(1).is_err());
-    // An hour of silence saves up no more than one burst.
-    assert!((0..burst).all(|_| connection.count_request(3600).is_ok()));
-    assert!(connection.count_request(3600).is_err());
+    assert!((0..REQUESTS_PER_SECOND_MAX).all(|_| connection.count_message(1).is_ok()));
+    assert!(connection.count_message(1).is_err());
+    // An hour without requests allows no more than one burst.
+    assert!((0..burst).all(|_| connection.count_message(3600).is_ok()));
+    assert!(connection.count_message(3600).is_err());
 }
 
 #[test]
-fn a_refresh_opens_no_more_channels_than_a_connection_may_hold() {
+fn refresh_subscribes_no_more_channels_than_the_limit() {
     let mut stage = Stage::new();
     stage.connect();
     for number in 0..SUBSCRIPTIONS_MAX - 3 {
         stage
-            .say(&json!({"type": "subscribe", "channel": format!("public:{number}")}))
+            .request(&json!({"type": "subscribe", "channel": format!("public:{number}")}))
             .unwrap();
     }
     let token = stage.token(Some("42"), &["news", "first", "second"], 60);
     let sent = stage
-        .say(&json!({"type": "refresh", "token": token}))
+        .request(&json!({"type": "refresh", "token": token}))
         .unwrap();
     let channels = sent[0]["channels"].as_array().unwrap();
     assert_eq!(channels.len(), SUBSCRIPTIONS_MAX);
@@ -497,7 +500,7 @@ fn a_refresh_opens_no_more_channels_than_a_connection_may_hold() {
 }
 
 #[test]
-fn a_channel_that_is_named_twice_misses_nothing_that_either_would_bring() {
+fn channel_named_twice_continues_after_the_lower_cursor() {
     for (subscribe, first) in [
         (
             json!([{"channel": "chat:1", "after": "e.1"}, {"channel": "chat:1"}]),
@@ -520,7 +523,7 @@ fn a_channel_that_is_named_twice_misses_nothing_that_either_would_bring() {
         (0..3).for_each(|_| stage.deliver("chat:1"));
         let token = stage.token(Some("42"), &["news"], 60);
         let sent = stage
-            .say(&json!({"type": "connect", "token": token, "subscribe": subscribe}))
+            .request(&json!({"type": "connect", "token": token, "subscribe": subscribe}))
             .unwrap();
         assert_eq!(sent[1]["cursor"], first, "{subscribe}");
         assert_eq!(
@@ -532,12 +535,12 @@ fn a_channel_that_is_named_twice_misses_nothing_that_either_would_bring() {
     stage.deliver("chat:1");
     let subscribe =
         json!([{"channel": "chat:1", "after": "e.0"}, {"channel": "chat:1", "after": "unknown"}]);
-    let sent = stage.say(&json!({"type": "connect", "token": stage.token(None, &[], 60), "subscribe": subscribe})).unwrap();
+    let sent = stage.request(&json!({"type": "connect", "token": stage.token(None, &[], 60), "subscribe": subscribe})).unwrap();
     assert_eq!((&sent[0]["lost"], sent.len()), (&json!(["chat:1"]), 1));
 }
 
 #[test]
-fn a_channel_of_the_token_that_is_named_twice_continues_after_the_lower_cursor() {
+fn channel_of_the_token_named_twice_continues_after_the_lower_cursor() {
     let mut stage = Stage::new();
     (0..3).for_each(|_| stage.deliver("news"));
     let subscribe =
@@ -545,17 +548,21 @@ fn a_channel_of_the_token_that_is_named_twice_continues_after_the_lower_cursor()
     let token = stage.token(Some("42"), &["news", "sports"], 60);
     let connect =
         json!({"type": "connect", "token": token, "after": "e.3", "subscribe": subscribe});
-    let sent = stage.say(&connect).unwrap();
-    let heard: Vec<_> = sent[1..].iter().map(|sent| &sent["cursor"]).collect();
-    assert_eq!(heard, ["e.2", "e.3", "e.3"], "two messages, and caught_up");
+    let sent = stage.request(&connect).unwrap();
+    let received: Vec<_> = sent[1..].iter().map(|sent| &sent["cursor"]).collect();
+    assert_eq!(
+        received,
+        ["e.2", "e.3", "e.3"],
+        "two messages, and caught_up"
+    );
 }
 
 #[test]
-fn who_gave_a_cursor_and_lost_nothing_is_told_that_it_caught_up() {
+fn connect_with_a_cursor_and_no_loss_gets_caught_up() {
     let mut stage = Stage::new();
     let refused = json!([{"channel": "forbidden"}]);
     let sent = stage
-        .say(&json!({"type": "connect", "after": "e.0", "subscribe": refused}))
+        .request(&json!({"type": "connect", "after": "e.0", "subscribe": refused}))
         .unwrap();
     let types: Vec<_> = sent.iter().map(|sent| sent["type"].clone()).collect();
     assert_eq!(types, ["welcome", "caught_up"]);
@@ -566,55 +573,45 @@ fn who_gave_a_cursor_and_lost_nothing_is_told_that_it_caught_up() {
 }
 
 #[test]
-fn a_connect_may_name_as_many_channels_as_the_limits_say_and_the_rest_is_refused() {
+fn connect_subscribes_channels_up_to_the_limit() {
     let mut stage = Stage::new();
     let subscribe: Vec<_> = (0..=SUBSCRIPTIONS_MAX)
         .map(|number| json!({"channel": format!("public:{number}")}))
         .collect();
     let connect = json!({"type": "connect", "subscribe": subscribe}).to_string();
     stage
-        .act(|connection, turn| connection.hear(&connect, turn))
+        .act(|connection, turn| connection.receive(&connect, turn))
         .unwrap();
     assert_eq!(
-        stage.shard.subscriptions(stage.id).count(),
+        stage.fan_out.subscriptions(stage.id).count(),
         SUBSCRIPTIONS_MAX
     );
 }
 
 #[test]
-fn the_reason_of_an_end_is_told() {
+fn close_of_a_refused_connect_explains_the_reason() {
     let mut stage = Stage::new();
-    let hear = |stage: &mut Stage, text: &str| {
+    let message = |stage: &mut Stage, text: &str| {
         stage
-            .act(|connection, turn| connection.hear(text, turn))
+            .act(|connection, turn| connection.receive(text, turn))
             .unwrap_err()
             .message
             .unwrap()
     };
-    assert!(hear(&mut stage, r#"{"type":"connect","token":"a.b.c"}"#).contains("base64url"));
-    assert!(hear(&mut stage, "{").contains("not JSON"));
-    assert!(hear(&mut stage, r#"{"type":"pong"}"#).contains("must be a connect"));
+    assert!(message(&mut stage, r#"{"type":"connect","token":"a.b.c"}"#).contains("base64url"));
+    assert!(message(&mut stage, "{").contains("not JSON"));
+    assert!(message(&mut stage, r#"{"type":"pong"}"#).contains("must be a connect"));
 }
 
 impl Stage {
-    /// Signs the user, or one of its sessions, out of all tokens made by now; the shard hears of it when it is told.
+    /// Revokes the tokens of a user, or of one session, that were issued by now. The shard does not dispatch it.
     fn revoke(&mut self, user: &str, session: &str) -> Arc<Revocation> {
-        self.sequence += 1;
-        let frame = lineside_protocol::frame::Disconnect {
-            sequence: self.sequence,
-            wants_receipt: false,
-            revoked_ms: self.wall_ms,
-            sub: user.to_owned().into(),
-            sid: session.to_owned().into(),
-        };
-        let checked = lineside_hub::CheckedRevocation::inspect(&frame, u64::MAX);
-        match self.hub.lock().unwrap().revoke([1; 16], 1, &checked) {
-            PublishOutcome::Revoked { revocation, .. } => revocation,
-            other => panic!("{other:?}"),
-        }
+        self.publisher
+            .revoke(&self.broker, user, session, self.wall_ms)
     }
 
-    fn hear_of(&mut self, revocation: &Revocation) -> Result<Vec<Value>, CloseCode> {
+    /// Dispatches a revocation to the connection, and returns every text frame that it leads to.
+    fn dispatch(&mut self, revocation: &Revocation) -> Result<Vec<Value>, CloseCode> {
         self.act(|connection, turn| connection.revoke(revocation, turn))
             .map_err(|ending| ending.code)?;
         Ok(self.sent())
@@ -632,55 +629,55 @@ impl Stage {
 }
 
 #[test]
-fn a_revoked_token_connects_nobody_and_one_a_millisecond_younger_does() {
+fn revoked_token_is_refused_and_one_issued_1_ms_later_is_accepted() {
     let mut stage = Stage::new();
     let revoked = json!({"type": "connect", "token": stage.token(Some("42"), &["news"], 60)});
     let other = json!({"type": "connect", "token": stage.token(Some("43"), &["news"], 60)});
     stage.revoke("42", "");
-    assert_eq!(stage.say(&revoked), Err(codes::CLOSE_TOKEN_REVOKED));
+    assert_eq!(stage.request(&revoked), Err(codes::CLOSE_TOKEN_REVOKED));
     stage.wall_ms += 1;
     let fresh = json!({"type": "connect", "token": stage.token(Some("42"), &["news"], 60)});
-    assert_eq!(stage.say(&fresh).unwrap()[0]["user"], "42");
-    stage.connection = Connection::new([8; 8], None);
-    assert_eq!(stage.say(&other).unwrap()[0]["user"], "43");
+    assert_eq!(stage.request(&fresh).unwrap()[0]["user"], "42");
+    stage.connection = Connection::new(Opening::default(), [8; 8]);
+    assert_eq!(stage.request(&other).unwrap()[0]["user"], "43");
 }
 
 #[test]
-fn a_revocation_ends_whom_it_means_and_nobody_else() {
+fn revocation_closes_the_connections_of_its_session_only() {
     let mut stage = Stage::new();
     let token = stage.token_of_session("phone");
     stage
-        .say(&json!({"type": "connect", "token": token}))
+        .request(&json!({"type": "connect", "token": token}))
         .unwrap();
     let tab = stage.revoke("42", "tab");
-    assert_eq!(stage.hear_of(&tab), Ok(vec![]));
+    assert_eq!(stage.dispatch(&tab), Ok(vec![]));
     let phone = stage.revoke("42", "phone");
-    assert_eq!(stage.hear_of(&phone), Err(codes::CLOSE_TOKEN_REVOKED));
+    assert_eq!(stage.dispatch(&phone), Err(codes::CLOSE_TOKEN_REVOKED));
     let everywhere = stage.revoke("42", "");
-    assert_eq!(stage.hear_of(&everywhere), Err(codes::CLOSE_TOKEN_REVOKED));
+    assert_eq!(stage.dispatch(&everywhere), Err(codes::CLOSE_TOKEN_REVOKED));
 }
 
 #[test]
-fn a_refresh_with_a_revoked_token_is_refused_and_with_a_fresh_one_outlives_the_revocation() {
+fn refresh_refuses_a_revoked_token_and_a_fresh_one_outlives_the_revocation() {
     let mut stage = Stage::new();
     stage.connect();
     let old = stage.token(Some("42"), &["news"], 60);
     let revocation = stage.revoke("42", "");
     let answer = stage
-        .say(&json!({"type": "refresh", "token": old}))
+        .request(&json!({"type": "refresh", "token": old}))
         .unwrap();
     assert_eq!(answer[0]["code"], "token_revoked");
     stage.wall_ms += 1;
     let fresh = stage.token(Some("42"), &["news"], 60);
     let answer = stage
-        .say(&json!({"type": "refresh", "token": fresh}))
+        .request(&json!({"type": "refresh", "token": fresh}))
         .unwrap();
     assert_eq!(answer[0]["type"], "refreshed");
-    assert_eq!(stage.hear_of(&revocation), Ok(vec![]));
+    assert_eq!(stage.dispatch(&revocation), Ok(vec![]));
 }
 
 #[test]
-fn channel_tokens_of_a_user_are_revoked_and_those_of_nobody_are_not() {
+fn revocation_ends_channel_tokens_of_the_user_and_none_without_a_user() {
     let mut stage = Stage::new();
     let hers = stage.channel_token("hers", Some("42"), 60);
     let anybodys = stage.channel_token("anybodys", None, 60);
@@ -689,15 +686,15 @@ fn channel_tokens_of_a_user_are_revoked_and_those_of_nobody_are_not() {
     let entries =
         json!([{"channel": "hers", "token": hers}, {"channel": "anybodys", "token": anybodys}]);
     let connect = json!({"type": "connect", "token": token, "subscribe": entries});
-    assert_eq!(stage.say(&connect).unwrap()[0]["refused"], json!([]));
+    assert_eq!(stage.request(&connect).unwrap()[0]["refused"], json!([]));
     stage.wall_ms -= 1;
     let one = stage.revoke("42", "phone");
-    assert_eq!(stage.hear_of(&one), Ok(vec![]));
+    assert_eq!(stage.dispatch(&one), Ok(vec![]));
     let revocation = stage.revoke("42", "");
     stage.deliver("hers");
     stage.deliver("anybodys");
-    let sent = stage.hear_of(&revocation).unwrap();
-    // What was not sent yet of the one is not sent.
+    let sent = stage.dispatch(&revocation).unwrap();
+    // Unsent publications of `hers` are dropped.
     assert_eq!(sent[0]["channel"], "anybodys");
     assert_eq!(
         sent[1..],
@@ -705,8 +702,8 @@ fn channel_tokens_of_a_user_are_revoked_and_those_of_nobody_are_not() {
     );
     let subscribe =
         |channel, token: &String| json!({"type": "subscribe", "channel": channel, "token": token});
-    let again = stage.say(&subscribe("hers", &hers)).unwrap();
+    let again = stage.request(&subscribe("hers", &hers)).unwrap();
     assert_eq!(again[0]["code"], "token_revoked");
-    let again = stage.say(&subscribe("anybodys", &anybodys)).unwrap();
+    let again = stage.request(&subscribe("anybodys", &anybodys)).unwrap();
     assert_eq!(again[0]["type"], "subscribed");
 }

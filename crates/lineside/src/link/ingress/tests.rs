@@ -1,6 +1,6 @@
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 
 use interprocess::local_socket::tokio::Stream;
@@ -11,14 +11,15 @@ use lineside_token::Keys;
 use tokio::net::UnixStream;
 
 use super::Ingress;
+use crate::broker::{Broker, Inbox};
 use crate::clock::Clock;
+use crate::dialects;
 use crate::keyring::Keyring;
-use crate::shard::inbox::Inbox;
 
-/// Far more than kernel, session and inbox hold together, in bytes.
+/// More than the kernel, the session and the inbox hold together, in bytes.
 const WRITTEN_MAX: usize = 2 * 1024 * 1024;
 
-/// So often others get their turn before something counts as not happening.
+/// Number of turns of other tasks after which something counts as not happening.
 const TURNS: u32 = 10_000;
 
 fn ingress(inbox: &Arc<Inbox>) -> Ingress {
@@ -28,17 +29,19 @@ fn ingress(inbox: &Arc<Inbox>) -> Ingress {
         PUBLISHERS_MAX,
     );
     let keys = Keyring::new(Keys::parse("0123456789abcdefghijklmnopqrstuvwxyz").unwrap());
-    Ingress::new(
-        Arc::new(Mutex::new(hub)),
-        vec![Arc::clone(inbox)],
-        Arc::new(keys),
-        Clock::start(),
-    )
+    let broker = Broker::new(hub, vec![Arc::clone(inbox)], dialects::encode);
+    Ingress::new(Arc::new(broker), Arc::new(keys), Clock::start())
 }
 
-/// Writes publications, and reads what is answered, until the link takes no more.
-async fn fill(link: &UnixStream) -> u64 {
-    let mut unsent = Vec::new();
+/// The two ends of a link.
+fn link() -> (UnixStream, Stream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let theirs = OwnedFd::from(theirs.into_std().unwrap());
+    (ours, Stream::UdSocket(theirs.try_into().unwrap()))
+}
+
+fn hello() -> Vec<u8> {
+    let mut bytes = Vec::new();
     ToSidecar::Hello(Hello {
         version_min: PROTOCOL_VERSION,
         version_max: PROTOCOL_VERSION,
@@ -47,16 +50,28 @@ async fn fill(link: &UnixStream) -> u64 {
         fingerprint: [0; 8],
         name: "test[1]".into(),
     })
-    .encode(&mut unsent);
+    .encode(&mut bytes);
+    bytes
+}
+
+fn publication(sequence: u64) -> Vec<u8> {
+    let head = PublishHead {
+        sequence,
+        ..PublishHead::default()
+    };
+    let mut bytes = Vec::new();
+    encode_publish(&mut bytes, head, [("news", b"1".as_slice())]);
+    bytes
+}
+
+/// Writes publications, and reads the answers, until the kernel buffer stays full. Returns the number of publications.
+async fn fill(link: &UnixStream) -> u64 {
+    let mut unsent = hello();
     let (mut sequence, mut written, mut refused) = (0, 0, 0);
     while refused < TURNS {
         if unsent.is_empty() {
             sequence += 1;
-            let head = PublishHead {
-                sequence,
-                ..PublishHead::default()
-            };
-            encode_publish(&mut unsent, head, [("news", b"1".as_slice())]);
+            unsent = publication(sequence);
         }
         match link.try_write(&unsent) {
             Ok(count) => {
@@ -67,30 +82,28 @@ async fn fill(link: &UnixStream) -> u64 {
             Err(error) => panic!("{error}"),
         }
         drop(link.try_read(&mut [0; 4096]));
-        assert!(written < WRITTEN_MAX, "nobody holds the publisher up");
+        assert!(written < WRITTEN_MAX, "the link is read without an end");
         tokio::task::yield_now().await;
     }
     sequence
 }
 
 #[tokio::test]
-async fn shard_that_is_behind_holds_up_its_publishers_and_nothing_is_lost() {
+async fn full_inbox_stops_reads_of_the_link_and_nothing_is_lost() {
     let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
     let ingress = ingress(&inbox);
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let theirs = OwnedFd::from(theirs.into_std().unwrap());
-    let theirs = Stream::UdSocket(theirs.try_into().unwrap());
+    let (ours, theirs) = link();
     let serve = ingress.serve(ingress.number_link(), theirs);
     let script = async {
         let begun = fill(&ours).await;
         assert!(!inbox.has_room());
-        // What was written whole lands once there is room, in order. The last frame may have been cut.
+        // Every complete frame lands once there is room. The last frame may be incomplete.
         let mut landed = 0;
         while landed + 1 < begun {
             landed += inbox.take(100).entries.len() as u64;
             tokio::task::yield_now().await;
         }
-        assert_eq!(ingress.intake.hub().journal.newest().0, landed);
+        assert_eq!(ingress.broker.cursor().position.0, landed);
     };
     tokio::select! {
         () = serve => panic!("the link ended"),

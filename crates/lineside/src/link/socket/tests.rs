@@ -3,7 +3,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use super::*;
 
-/// A folder of its own for one test, removed at its end.
+/// Folder of one test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -26,7 +26,7 @@ impl Drop for Folder {
     }
 }
 
-/// `LinkListener::open` inside a runtime, as `serve` calls it.
+/// Calls `LinkListener::open` inside a runtime, as `serve` does.
 fn open(path: &Path) -> Result<LinkListener, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -40,7 +40,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn socket_and_folder_are_for_this_user_alone_and_leave_with_the_link() {
+fn socket_and_folder_are_private_to_this_user_and_the_socket_is_removed() {
     let folder = Folder::new("modes");
     let link = open(&folder.link()).unwrap();
     assert_eq!(
@@ -53,7 +53,7 @@ fn socket_and_folder_are_for_this_user_alone_and_leave_with_the_link() {
 }
 
 #[test]
-fn a_live_sidecar_is_not_displaced() {
+fn link_of_a_live_sidecar_is_refused() {
     let folder = Folder::new("live");
     let live = open(&folder.link()).unwrap();
     let error = open(&folder.link()).unwrap_err();
@@ -67,7 +67,7 @@ fn a_live_sidecar_is_not_displaced() {
 }
 
 #[test]
-fn a_dead_sidecars_socket_is_replaced() {
+fn socket_of_a_dead_sidecar_is_replaced() {
     let folder = Folder::new("stale");
     std::fs::create_dir(folder.0.join("deep")).unwrap();
     drop(UnixListener::bind(folder.link()).unwrap());
@@ -77,7 +77,7 @@ fn a_dead_sidecars_socket_is_replaced() {
 }
 
 #[test]
-fn what_is_not_ours_stays_untouched() {
+fn foreign_socket_and_file_are_not_removed() {
     let folder = Folder::new("foreign");
     std::fs::create_dir(folder.0.join("deep")).unwrap();
     let other = UnixListener::bind(folder.link()).unwrap();
@@ -90,7 +90,7 @@ fn what_is_not_ours_stays_untouched() {
 }
 
 #[test]
-fn a_successors_socket_survives_the_predecessor() {
+fn socket_of_a_successor_is_not_removed() {
     let folder = Folder::new("successor");
     let first = open(&folder.link()).unwrap();
     std::fs::remove_file(folder.link()).unwrap();
@@ -100,7 +100,7 @@ fn a_successors_socket_survives_the_predecessor() {
 }
 
 #[test]
-fn a_folder_that_others_may_write_is_refused() {
+fn folder_that_others_may_write_to_is_refused() {
     let folder = Folder::new("open");
     std::fs::create_dir(folder.0.join("deep")).unwrap();
     std::fs::set_permissions(
@@ -112,7 +112,7 @@ fn a_folder_that_others_may_write_is_refused() {
 }
 
 #[test]
-fn a_lock_that_is_a_symbolic_link_is_refused() {
+fn lock_that_is_a_symbolic_link_is_refused() {
     let folder = Folder::new("symlink");
     std::fs::create_dir(folder.0.join("deep")).unwrap();
     std::fs::write(folder.0.join("target"), "precious").unwrap();
@@ -129,7 +129,7 @@ fn a_lock_that_is_a_symbolic_link_is_refused() {
 }
 
 #[test]
-fn a_socket_that_was_removed_is_put_back() {
+fn removed_socket_is_reopened() {
     let folder = Folder::new("lost");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -156,7 +156,7 @@ fn a_socket_that_was_removed_is_put_back() {
 }
 
 #[test]
-fn what_took_the_place_of_a_lost_socket_stays() {
+fn file_in_the_place_of_a_lost_socket_is_not_removed() {
     let folder = Folder::new("taken");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

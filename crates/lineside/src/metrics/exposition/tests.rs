@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_page_is_written_as_the_format_says() {
+fn page_has_the_text_format_of_prometheus() {
     let mut page = Exposition::default();
     page.family("lineside_a_total", Kind::Counter, "So many.")
         .value(7);

@@ -1,26 +1,26 @@
-//! The last that a page hears, and what is left of it.
+//! End of connections: closing frames, drain, and cleanup.
 
 use lineside_hub::PASS_PUBLICATIONS_MAX;
 use serde_json::json;
 
-use super::stage::{ENDLESS, End, Heard, Stage};
+use super::stage::{ENDLESS, End, Received, Stage};
 
 #[test]
-fn a_drain_tells_everybody_and_ends_with_the_last() {
+fn drain_closes_every_page_and_is_complete_with_the_last() {
     let mut stage = Stage::new();
-    let (polite, silent) = (stage.page(None), stage.page(None));
+    let (answering, silent) = (stage.page(None), stage.page(None));
     stage.land("a", 1, 1);
-    stage.worker.take(stage.inbox.drain(..));
+    stage.enqueue_all();
     stage.worker.drain();
     stage.turns();
-    for page in [&polite, &silent] {
-        let heard = page.heard();
-        let kinds: Vec<_> = heard.iter().map(Heard::kind).collect();
+    for page in [&answering, &silent] {
+        let received = page.received();
+        let kinds: Vec<_> = received.iter().map(Received::kind).collect();
         assert_eq!(kinds, ["welcome", "message", "disconnect", "a close frame"]);
-        assert_eq!(heard.last(), Some(&Heard::Close(4100)));
+        assert_eq!(received.last(), Some(&Received::Close(4100)));
     }
-    stage.send(&polite, 8, &4100_u16.to_be_bytes());
-    assert_eq!(polite.end(), Some(End::Closed));
+    stage.send(&answering, 8, &4100_u16.to_be_bytes());
+    assert_eq!(answering.end(), Some(End::Closed));
     assert!(!stage.worker.is_drained());
     stage.pass_ms(2_000);
     assert_eq!(silent.end(), Some(End::Closed));
@@ -33,86 +33,86 @@ fn nothing_follows_a_close_frame() {
     let page = stage.page(None);
     stage.worker.drain();
     stage.turns();
-    // Neither what is published nor an answer: to a request, to a ping, to what breaks the protocol.
+    // No publication, and no reply to a request, a ping or a protocol violation.
     stage.publish("a", 1, 0);
-    stage.say(&page, &json!({"type": "unsubscribe", "channel": "a"}));
+    stage.request(&page, &json!({"type": "unsubscribe", "channel": "a"}));
     stage.send(&page, 9, b"ping");
     stage.send(&page, 3, b"");
     stage.pass_ms(1_999);
-    assert_eq!(page.heard().last(), Some(&Heard::Close(4100)));
+    assert_eq!(page.received().last(), Some(&Received::Close(4100)));
 }
 
 #[test]
-fn a_page_that_comes_during_a_drain_is_told_when_to_come_again() {
+fn page_that_connects_during_a_drain_is_told_to_reconnect() {
     let mut stage = Stage::new();
     let _first = stage.page(None);
     stage.worker.drain();
     stage.turns();
     let late = stage.open();
-    let heard = late.heard();
-    assert_eq!(heard[0].text()["reason"], "drain");
-    assert_eq!(heard[1], Heard::Close(4100));
+    let received = late.received();
+    assert_eq!(received[0].text()["reason"], "drain");
+    assert_eq!(received[1], Received::Close(4100));
 }
 
 #[test]
-fn a_drain_begins_when_all_that_was_taken_is_dispatched() {
+fn drain_begins_once_every_enqueued_entry_is_dispatched() {
     let mut stage = Stage::new();
-    // So many that a turn does not write them all, and a second pass waits for the first.
+    // More than one turn writes, so that the second pass waits for the first.
     let pages: Vec<_> = (0..600).map(|_| stage.page(None)).collect();
-    pages.iter().for_each(|page| drop(page.heard()));
+    pages.iter().for_each(|page| drop(page.received()));
     for _ in 0..2 {
         (0..PASS_PUBLICATIONS_MAX).for_each(|number| drop(stage.land("a", number, 0)));
-        stage.worker.take(stage.inbox.drain(..));
+        stage.enqueue_all();
         stage.worker.turn();
     }
     stage.worker.drain();
     stage.turns();
     for page in &pages {
-        let heard = page.heard();
-        let messages = heard.iter().filter(|it| it.kind() == "message");
+        let received = page.received();
+        let messages = received.iter().filter(|it| it.kind() == "message");
         assert_eq!(messages.count() as u64, 2 * PASS_PUBLICATIONS_MAX);
-        assert_eq!(heard.last(), Some(&Heard::Close(4100)));
+        assert_eq!(received.last(), Some(&Received::Close(4100)));
     }
 }
 
 #[test]
-fn a_page_that_closes_is_answered_and_let_go_of_at_once() {
+fn close_of_a_page_is_answered_and_its_connection_removed() {
     let mut stage = Stage::new();
     let page = stage.page(None);
     stage.send(&page, 8, &1000_u16.to_be_bytes());
-    assert_eq!(page.heard().last(), Some(&Heard::Close(1000)));
+    assert_eq!(page.received().last(), Some(&Received::Close(1000)));
     assert_eq!(page.end(), Some(End::Closed));
     assert_eq!(stage.worker.connections(), 0);
 }
 
 #[test]
-fn what_was_not_sent_when_a_token_ended_is_never_sent() {
+fn unsent_publications_are_dropped_when_the_token_expires() {
     let mut stage = Stage::new();
     let page = stage.open();
     let token = stage.token("1", 20);
-    stage.say(&page, &json!({"type": "connect", "token": token}));
-    assert_eq!(page.heard()[0].text()["channels"], json!(["user:1"]));
-    // The time of the token, and then five seconds of leeway; the reader would be slow after ten.
+    stage.request(&page, &json!({"type": "connect", "token": token}));
+    assert_eq!(page.received()[0].text()["channels"], json!(["user:1"]));
+    // The lifetime of the token, and then five seconds of leeway. The reader would count as slow after ten.
     stage.pass_ms(20_000);
     stage.narrow(&page, 1);
     stage.publish("user:1", 1, 0);
     stage.publish("user:1", 2, 0);
     stage.pass_ms(5_000);
     stage.widen(&page, ENDLESS);
-    let heard = page.heard();
-    let kinds: Vec<_> = heard.iter().map(Heard::kind).collect();
-    // The first was begun.
+    let received = page.received();
+    let kinds: Vec<_> = received.iter().map(Received::kind).collect();
+    // The first message was partly written.
     assert_eq!(kinds, ["message", "disconnect", "a close frame"]);
-    assert_eq!(heard[2], Heard::Close(4003));
+    assert_eq!(received[2], Received::Close(4003));
 }
 
 #[test]
-fn nothing_is_left_of_whom_a_connection_belonged_to() {
+fn closed_connections_leave_the_table_of_users() {
     let mut stage = Stage::new();
     let pages: Vec<_> = (0..4).map(|_| stage.open()).collect();
     for (page, user) in pages.iter().zip(["1", "1", "2", "2"]) {
         let token = stage.token(user, 60);
-        stage.say(page, &json!({"type": "connect", "token": token}));
+        stage.request(page, &json!({"type": "connect", "token": token}));
     }
     assert_eq!(stage.noted(), 4);
     stage.cut(&pages[0]);

@@ -1,11 +1,11 @@
-//! Replays, and what crosses them.
+//! Replays, and live publications during them.
 
 use serde_json::json;
 
 use super::super::Limits;
-use super::stage::{ENDLESS, End, Heard, LIMITS, Page, Stage};
+use super::stage::{ENDLESS, End, LIMITS, Page, Received, Stage};
 
-/// Publishes so many numbers to `a`, of so many bytes each; gives the cursor before them.
+/// Publishes the numbers from 1 to `count` to `a`, with `bytes` of padding each, and returns the cursor before them.
 fn fill(stage: &mut Stage, count: u64, bytes: usize) -> String {
     let start = stage.publish("elsewhere", 0, 0);
     for number in 1..=count {
@@ -14,74 +14,74 @@ fn fill(stage: &mut Stage, count: u64, bytes: usize) -> String {
     start
 }
 
-/// Connects after the cursor, with a kernel that takes so many bytes.
+/// Opens a page whose kernel buffer has `room` bytes, and connects it after a cursor.
 fn resume(stage: &mut Stage, after: &str, room: usize) -> Page {
     let page = stage.open();
     stage.narrow(&page, room);
-    stage.say(&page, &super::stage::connect(Some(after)));
+    stage.request(&page, &super::stage::connect(Some(after)));
     page
 }
 
-fn kinds(heard: &[Heard]) -> Vec<&str> {
-    heard.iter().map(Heard::kind).collect()
+fn kinds(received: &[Received]) -> Vec<&str> {
+    received.iter().map(Received::kind).collect()
 }
 
-fn numbers(heard: &[Heard]) -> Vec<u64> {
-    let messages = heard.iter().filter(|it| it.kind() == "message");
+fn numbers(received: &[Received]) -> Vec<u64> {
+    let messages = received.iter().filter(|it| it.kind() == "message");
     messages
         .map(|it| it.text()["data"][0].as_u64().unwrap())
         .collect()
 }
 
-/// Where a client is that heard this.
-fn newest(heard: &[Heard]) -> Option<String> {
-    let message = heard.iter().rfind(|it| it.kind() == "message")?;
+/// Cursor of the newest message.
+fn newest(received: &[Received]) -> Option<String> {
+    let message = received.iter().rfind(|it| it.kind() == "message")?;
     message.text()["cursor"].as_str().map(str::to_owned)
 }
 
 #[test]
-fn a_cut_in_the_middle_of_a_replay_resumes_after_what_was_whole() {
+fn cut_replay_resumes_after_its_last_complete_message() {
     let mut stage = Stage::new();
     let start = fill(&mut stage, 5, 20);
     let all = {
         let page = resume(&mut stage, &start, ENDLESS);
         stage.cut(&page);
-        page.heard()
+        page.received()
     };
     assert_eq!(numbers(&all), [1, 2, 3, 4, 5]);
     for room in 1..1_000 {
         let page = resume(&mut stage, &start, room);
         stage.cut(&page);
-        let mut heard = page.heard();
-        let cursor = newest(&heard).unwrap_or(start.clone());
+        let mut received = page.received();
+        let cursor = newest(&received).unwrap_or(start.clone());
         let again = resume(&mut stage, &cursor, ENDLESS);
         assert_eq!(again.end(), None);
-        let rest = again.heard();
+        let rest = again.received();
         assert_eq!(rest[0].text()["recovered"], true);
         assert_eq!(rest.last().unwrap().kind(), "caught_up");
-        heard.extend(rest);
-        assert_eq!(numbers(&heard), [1, 2, 3, 4, 5], "after {room} bytes");
+        received.extend(rest);
+        assert_eq!(numbers(&received), [1, 2, 3, 4, 5], "after {room} bytes");
         stage.cut(&again);
     }
     assert_eq!(stage.worker.connections(), 0);
 }
 
 #[test]
-fn a_subscribe_during_a_replay_is_answered_behind_it() {
+fn subscribe_during_a_replay_is_answered_behind_it() {
     let mut stage = Stage::new();
     let start = fill(&mut stage, 3, 200);
     stage.publish("b", 7, 0);
     let page = resume(&mut stage, &start, 300);
-    stage.say(
+    stage.request(
         &page,
         &json!({"type": "subscribe", "channel": "b", "after": start}),
     );
     stage.publish("a", 4, 0);
     stage.publish("b", 8, 0);
     stage.widen(&page, ENDLESS);
-    let heard = page.heard();
+    let received = page.received();
     assert_eq!(
-        kinds(&heard),
+        kinds(&received),
         [
             "welcome",
             "message",
@@ -95,13 +95,13 @@ fn a_subscribe_during_a_replay_is_answered_behind_it() {
             "caught_up"
         ]
     );
-    assert_eq!(numbers(&heard), [1, 2, 3, 4, 7, 8]);
-    assert_eq!(heard[6].text()["recovered"], true);
-    assert_eq!(heard[9].text()["channel"], "b");
+    assert_eq!(numbers(&received), [1, 2, 3, 4, 7, 8]);
+    assert_eq!(received[6].text()["recovered"], true);
+    assert_eq!(received[9].text()["channel"], "b");
 }
 
 #[test]
-fn of_many_replays_that_are_asked_for_at_once_one_is_kept_at_a_time() {
+fn of_many_requested_replays_one_is_in_the_outbox_at_a_time() {
     let mut stage = Stage::new();
     let start = fill(&mut stage, 3, 200);
     let page = stage.narrow_page(0);
@@ -109,38 +109,42 @@ fn of_many_replays_that_are_asked_for_at_once_one_is_kept_at_a_time() {
     (1..100).for_each(|_| Stage::put(&page, 1, again.as_bytes()));
     stage.send(&page, 1, again.as_bytes());
     assert_eq!(
-        stage.owed(&page),
+        stage.outbox_items(&page),
         3,
-        "an answer, its replay and the end of that"
+        "a reply, its replay and its caught_up"
     );
     stage.widen(&page, ENDLESS);
-    let heard = page.heard();
-    assert_eq!(heard.len(), 100 * (1 + 3 + 1));
-    assert!(heard.chunks(5).all(|answer| numbers(answer) == [1, 2, 3]));
+    let received = page.received();
+    assert_eq!(received.len(), 100 * (1 + 3 + 1));
+    assert!(
+        received
+            .chunks(5)
+            .all(|answer| numbers(answer) == [1, 2, 3])
+    );
 }
 
 #[test]
-fn a_replay_larger_than_the_outbox_makes_nobody_slow() {
+fn replay_larger_than_the_outbox_limit_is_not_slow() {
     let mut stage = Stage::new();
-    // Fifteen times its bytes.
+    // Fifteen times the limit.
     let start = fill(&mut stage, 100, 10_000);
     let page = resume(&mut stage, &start, 1_000);
     // Live publications join it.
     for number in 101..=120 {
         stage.publish("a", number, 10_000);
     }
-    let mut heard = page.heard();
-    while page.end().is_none() && numbers(&heard).len() < 120 {
+    let mut received = page.received();
+    while page.end().is_none() && numbers(&received).len() < 120 {
         stage.pass_ms(100);
         stage.widen(&page, 100_000);
-        heard.extend(page.heard());
+        received.extend(page.received());
     }
     let all: Vec<u64> = (1..=120).collect();
-    assert_eq!(numbers(&heard), all);
+    assert_eq!(numbers(&received), all);
 }
 
 #[test]
-fn what_is_forgotten_during_a_replay_comes_all_the_same() {
+fn publications_evicted_during_a_replay_are_still_sent() {
     let history = lineside_hub::HistoryLimits {
         channel_publications_max: 10,
         ..LIMITS.history
@@ -152,16 +156,16 @@ fn what_is_forgotten_during_a_replay_comes_all_the_same() {
         stage.publish("a", number, 10);
     }
     let late = resume(&mut stage, &start, ENDLESS);
-    assert_eq!(late.heard()[0].text()["lost"], json!(["a"]));
+    assert_eq!(late.received()[0].text()["lost"], json!(["a"]));
     stage.widen(&page, ENDLESS);
-    let heard = page.heard();
-    assert_eq!(heard[0].text()["recovered"], true);
+    let received = page.received();
+    assert_eq!(received[0].text()["recovered"], true);
     let all: Vec<u64> = (1..=40).collect();
-    assert_eq!(numbers(&heard), all);
+    assert_eq!(numbers(&received), all);
 }
 
 #[test]
-fn a_page_that_comes_to_a_shard_that_is_behind_waits_for_it() {
+fn page_with_a_cursor_ahead_of_its_shard_waits_for_the_shard() {
     let mut stage = Stage::new();
     fill(&mut stage, 1, 0);
     // Another shard has dispatched these two already.
@@ -169,67 +173,67 @@ fn a_page_that_comes_to_a_shard_that_is_behind_waits_for_it() {
     let seen = stage.land("a", 3, 0);
     stage.land("a", 4, 0);
     let page = resume(&mut stage, &seen, ENDLESS);
-    stage.say(&page, &json!({"type": "unsubscribe", "channel": "a"}));
-    assert_eq!(page.heard(), [], "nothing it says would be true");
-    stage.hand_over();
-    let heard = page.heard();
+    stage.request(&page, &json!({"type": "unsubscribe", "channel": "a"}));
+    assert_eq!(page.received(), [], "no reply would be correct yet");
+    stage.deliver();
+    let received = page.received();
     assert_eq!(
-        kinds(&heard),
+        kinds(&received),
         ["welcome", "message", "caught_up", "unsubscribed"]
     );
-    assert_eq!(numbers(&heard), [4]);
-    assert_eq!(heard[0].text()["cursor"], json!(seen));
+    assert_eq!(numbers(&received), [4]);
+    assert_eq!(received[0].text()["cursor"], json!(seen));
 }
 
 #[test]
-fn a_page_that_leaves_while_it_waits_for_a_shard_leaves_nothing_behind() {
+fn page_cut_while_it_waits_for_its_shard_is_removed() {
     let mut stage = Stage::new();
     let seen = stage.land("a", 1, 0);
     let page = resume(&mut stage, &seen, ENDLESS);
     stage.cut(&page);
-    // While it waits its words are not read; its end is, once the shard is there.
-    stage.hand_over();
+    // It is not read while it waits, so its end is found once the shard has caught up.
+    stage.deliver();
     assert_eq!(page.end(), Some(End::Closed));
     assert_eq!(stage.worker.connections(), 0);
 }
 
 #[test]
-fn a_replay_that_is_taken_in_a_trickle_has_an_end_and_the_next_goes_on_from_there() {
+fn replay_read_in_a_trickle_ends_after_60_s_and_the_next_continues_it() {
     let mut stage = Stage::new();
     let start = fill(&mut stage, 200, 1_000);
     let page = resume(&mut stage, &start, 1_000);
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for second in 1..60 {
         stage.pass_ms(1_000);
         stage.widen(&page, 1_000);
-        heard.extend(page.heard());
+        received.extend(page.received());
         assert_eq!(page.end(), None, "after {second} s");
     }
     stage.pass_ms(1_000);
     stage.widen(&page, ENDLESS);
-    heard.extend(page.heard());
-    assert_eq!(heard.last(), Some(&Heard::Close(4101)));
-    let read = numbers(&heard).len();
+    received.extend(page.received());
+    assert_eq!(received.last(), Some(&Received::Close(4101)));
+    let read = numbers(&received).len();
     assert!((50..70).contains(&read), "{read}");
     stage.pass_ms(2_000);
     assert_eq!(page.end(), Some(End::Reset));
 
-    let cursor = newest(&heard).unwrap();
+    let cursor = newest(&received).unwrap();
     let again = resume(&mut stage, &cursor, ENDLESS);
-    heard.extend(again.heard());
+    received.extend(again.received());
     let all: Vec<u64> = (1..=200).collect();
-    assert_eq!(numbers(&heard), all);
+    assert_eq!(numbers(&received), all);
 }
 
 #[test]
-fn a_replay_that_ends_in_time_leaves_no_clock_running() {
+fn replay_that_completes_in_time_leaves_no_deadline() {
     let mut stage = Stage::new();
     let start = fill(&mut stage, 10, 1_000);
     let page = resume(&mut stage, &start, 1_000);
     stage.pass_ms(9_000);
     stage.widen(&page, ENDLESS);
-    assert_eq!(page.heard().last().unwrap().kind(), "caught_up");
-    // A trickle of what is live is no replay, for as long as it goes on.
+    assert_eq!(page.received().last().unwrap().kind(), "caught_up");
+    // Live publications are no replay, however slowly they are read.
     stage.narrow(&page, 0);
     for number in 0..5 {
         stage.publish("a", number, 10_000);
@@ -243,20 +247,20 @@ fn a_replay_that_ends_in_time_leaves_no_clock_running() {
 }
 
 #[test]
-fn a_token_that_expires_within_a_replay_leaves_no_cursor_behind_what_was_not_sent() {
+fn token_that_expires_during_a_replay_sends_no_cursor_ahead_of_it() {
     let mut stage = Stage::new();
     let start = fill(&mut stage, 5, 200);
     let page = stage.open();
     stage.narrow(&page, 900);
-    stage.say(&page, &super::stage::connect_for(2, &start));
-    // With its leeway; the kernel has not refused for long enough to be slow.
+    stage.request(&page, &super::stage::connect_for(2, &start));
+    // The lifetime and leeway of the token. The kernel buffer has not been full for long enough to be slow.
     stage.pass_ms(8_000);
     stage.widen(&page, ENDLESS);
-    let heard = page.heard();
-    let last = heard.len() - 2;
-    assert_eq!(heard[0].kind(), "welcome");
-    assert_eq!(heard[last].text()["code"], 4003);
-    let messages = &heard[1..last];
+    let received = page.received();
+    let last = received.len() - 2;
+    assert_eq!(received[0].kind(), "welcome");
+    assert_eq!(received[last].text()["code"], 4003);
+    let messages = &received[1..last];
     assert!(!messages.is_empty() && messages.iter().all(|it| it.kind() == "message"));
-    assert!(numbers(&heard).len() < 5);
+    assert!(numbers(&received).len() < 5);
 }

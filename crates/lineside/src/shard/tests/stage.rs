@@ -1,26 +1,29 @@
-//! A worker without a thread: sockets in memory, and a clock that is turned by hand.
+//! A worker without a thread: sockets in memory, and a manual clock.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
 
-use lineside_hub::{HistoryLimits, PUBLISHERS_MAX};
-use lineside_protocol::envelope::message;
-use lineside_protocol::{Cursor, Epoch};
+use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
+use lineside_protocol::Epoch;
 use lineside_token::{ConnectionDraft, Grant, Keys, sign_connection};
 use serde_json::Value;
 
 use super::super::*;
+use crate::broker::Inbox;
+use crate::broker::tests::TestPublisher;
+use crate::dialects::{self, Opening};
 use crate::keyring::Keyring;
 
-/// The wall clock when a test begins, in milliseconds since the Unix epoch.
-const START_MS: u64 = 1_800_000_000_000;
+/// Wall clock at the start of a test, in milliseconds since the Unix epoch.
+pub(super) const START_MS: u64 = 1_800_000_000_000;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A socket that takes whatever it is given.
+/// Room of a kernel buffer that never fills up.
 pub(super) const ENDLESS: usize = usize::MAX;
 
 pub(super) const LIMITS: Limits = Limits {
@@ -40,37 +43,39 @@ pub(super) const LIMITS: Limits = Limits {
     },
 };
 
-/// How a worker let go of a socket.
+/// How the worker closed a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Closed,
     Reset,
 }
 
-/// What two ends of one socket share.
+/// State that both ends of one socket share.
 #[derive(Debug, Default)]
 struct Line {
-    said: VecDeque<u8>,
-    heard: Vec<u8>,
-    /// Bytes that the kernel will still take for the page.
+    /// Bytes on their way to the worker.
+    to_worker: VecDeque<u8>,
+    /// Bytes that the page received.
+    to_page: Vec<u8>,
+    /// Free bytes of the kernel buffer towards the page.
     room: usize,
-    /// Whether the page is gone.
+    /// The page is gone.
     is_cut: bool,
     resets: bool,
     end: Option<End>,
 }
 
-/// The worker's end.
+/// The worker's end of a socket.
 #[derive(Debug)]
 pub(super) struct Memory(Rc<RefCell<Line>>);
 
 impl Read for Memory {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut line = self.0.borrow_mut();
-        if line.said.is_empty() && !line.is_cut {
+        if line.to_worker.is_empty() && !line.is_cut {
             return Err(ErrorKind::WouldBlock.into());
         }
-        line.said.read(into)
+        line.to_worker.read(into)
     }
 }
 
@@ -92,7 +97,7 @@ impl Write for Memory {
         if line.room != ENDLESS {
             line.room -= taken.len();
         }
-        line.heard.extend(&taken);
+        line.to_page.extend(&taken);
         Ok(taken.len())
     }
 
@@ -114,22 +119,22 @@ impl Drop for Memory {
     }
 }
 
-/// The browser's end.
+/// The browser's end of a socket.
 pub(super) struct Page {
     line: Rc<RefCell<Line>>,
-    slot: usize,
+    pub(super) id: ConnectionId,
 }
 
-/// One frame that a page was sent.
+/// One frame that a page received.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     Text(Value),
     Ping,
     Close(u16),
 }
 
-impl Heard {
-    /// The envelope's type.
+impl Received {
+    /// Type of the envelope.
     pub(super) fn kind(&self) -> &str {
         match self {
             Self::Text(envelope) => envelope["type"].as_str().unwrap(),
@@ -141,17 +146,17 @@ impl Heard {
     pub(super) fn text(&self) -> &Value {
         match self {
             Self::Text(envelope) => envelope,
-            other => panic!("{other:?} is no envelope"),
+            other => panic!("{other:?} is not an envelope"),
         }
     }
 }
 
 impl Page {
-    /// Every whole frame that came since the last look.
-    pub(super) fn heard(&self) -> Vec<Heard> {
+    /// Takes every complete frame that was received.
+    pub(super) fn received(&self) -> Vec<Received> {
         let mut line = self.line.borrow_mut();
         let mut frames = Vec::new();
-        while let [first, length, rest @ ..] = &line.heard[..] {
+        while let [first, length, rest @ ..] = &line.to_page[..] {
             let (length, rest) = match (length, rest) {
                 (126, [one, two, rest @ ..]) => (u16::from_be_bytes([*one, *two]).into(), rest),
                 (126, _) => break,
@@ -161,20 +166,20 @@ impl Page {
                 break;
             };
             frames.push(match first {
-                0x81 => Heard::Text(serde_json::from_slice(payload).unwrap()),
-                0x89 => Heard::Ping,
-                0x88 => Heard::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                0x81 => Received::Text(serde_json::from_slice(payload).unwrap()),
+                0x89 => Received::Ping,
+                0x88 => Received::Close(u16::from_be_bytes([payload[0], payload[1]])),
                 other => panic!("a frame that begins with {other:#x}"),
             });
-            line.heard = rest.to_vec();
+            line.to_page = rest.to_vec();
         }
         frames
     }
 
-    /// The data of every message that came, and nothing else may have come.
+    /// Takes the number of every message that was received. Fails if another frame was received.
     pub(super) fn messages(&self) -> Vec<u64> {
-        let data = |heard: &Heard| heard.text()["data"][0].as_u64().unwrap();
-        self.heard().iter().map(data).collect()
+        let number = |frame: &Received| frame.text()["data"][0].as_u64().unwrap();
+        self.received().iter().map(number).collect()
     }
 
     pub(super) fn end(&self) -> Option<End> {
@@ -182,12 +187,13 @@ impl Page {
     }
 }
 
-/// The worker, its journal and its clock.
+/// A worker with its broker and its clock.
 pub(super) struct Stage {
     pub(super) worker: Worker<Memory>,
-    pub(super) hub: Arc<Mutex<Hub>>,
-    /// Landed, and not yet given to the worker.
-    pub(super) inbox: VecDeque<Entry>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) publisher: TestPublisher,
+    /// Applied entries that the worker has not enqueued.
+    pub(super) inbox: Arc<Inbox>,
     now_ms: u64,
     places: Arc<AtomicUsize>,
 }
@@ -199,24 +205,27 @@ impl Stage {
 
     pub(super) fn with(limits: Limits) -> Self {
         let epoch = Epoch::new("e").unwrap();
-        let hub = Hub::new(epoch.clone(), limits.history, PUBLISHERS_MAX);
-        let hub = Arc::new(Mutex::new(hub));
+        let hub = Hub::new(epoch, limits.history, PUBLISHERS_MAX);
+        let start = hub.cursor();
+        let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
+        let broker = Broker::new(hub, vec![Arc::clone(&inbox)], dialects::encode);
+        let broker = Arc::new(broker);
         let rules = Rules {
             keys: Arc::new(Keyring::new(Keys::parse(SECRET).unwrap())),
             public_channels: vec![Grant::parse("*").unwrap()],
             heartbeat_seconds: limits.heartbeat_seconds,
-            epoch,
         };
         let mut stage = Self {
             worker: Worker::new(Plan {
-                hub: Arc::clone(&hub),
+                broker: Arc::clone(&broker),
+                start,
                 rules: Arc::new(rules),
                 limits,
                 random: Random::from_fn(|| [7; 8]),
-                dispatched: Position::default(),
             }),
-            hub,
-            inbox: VecDeque::new(),
+            publisher: TestPublisher::greet(&broker, 1),
+            broker,
+            inbox,
             now_ms: 0,
             places: Arc::default(),
         };
@@ -224,7 +233,7 @@ impl Stage {
         stage
     }
 
-    /// A page whose kernel takes all it is given.
+    /// Opens a page with a kernel buffer that never fills up.
     pub(super) fn open(&mut self) -> Page {
         let line = Rc::new(RefCell::new(Line {
             room: ENDLESS,
@@ -234,53 +243,53 @@ impl Stage {
             socket: Memory(Rc::clone(&line)),
             peer: ([127, 0, 0, 1], 1).into(),
             received: Vec::new(),
-            identity: None,
-            connect: None,
+            opening: Opening::LinesideV1(dialects::lineside_v1::Opening::default()),
             place: Place::take(&self.places, usize::MAX).unwrap(),
         });
         self.turns();
-        let slot = id.slot();
-        Page { line, slot }
+        Page { line, id }
     }
 
-    /// A page that was welcomed to the channel `a`, after this cursor if there is one.
+    /// Opens a page, and connects it to the channel `a`, after a cursor if there is one.
     pub(super) fn page(&mut self, after: Option<&str>) -> Page {
         let page = self.open();
-        self.say(&page, &connect(after));
+        self.request(&page, &connect(after));
         page
     }
 
-    /// The same, but for what the kernel takes: this many bytes, of which the welcome is none.
+    /// Opens a page, connects it to the channel `a`, and limits its kernel buffer to `room` bytes behind the welcome.
     pub(super) fn narrow_page(&mut self, room: usize) -> Page {
         let page = self.page(None);
-        assert_eq!(page.heard()[0].kind(), "welcome");
+        assert_eq!(page.received()[0].kind(), "welcome");
         self.narrow(&page, room);
         page
     }
 
+    /// Limits the kernel buffer of a page to `room` free bytes.
     pub(super) fn narrow(&self, page: &Page, room: usize) {
         page.line.borrow_mut().room = room;
     }
 
-    /// The kernel takes this many bytes more.
+    /// Lets the page read, so that its kernel buffer has `room` free bytes.
     pub(super) fn widen(&mut self, page: &Page, room: usize) {
         page.line.borrow_mut().room = room;
-        self.worker.writable(page.slot);
+        self.worker.writable(page.id.slot());
         self.turns();
     }
 
-    pub(super) fn say(&mut self, page: &Page, request: &Value) {
+    /// Sends a request from a page.
+    pub(super) fn request(&mut self, page: &Page, request: &Value) {
         self.send(page, 1, request.to_string().as_bytes());
     }
 
-    /// Sends a frame.
+    /// Sends a frame from a page.
     pub(super) fn send(&mut self, page: &Page, opcode: u8, payload: &[u8]) {
         Self::put(page, opcode, payload);
-        self.worker.readable(page.slot);
+        self.worker.readable(page.id.slot());
         self.turns();
     }
 
-    /// Has a frame sent that the worker is not told of yet; it is masked with zeros.
+    /// Sends a frame from a page without telling the worker. Its mask is zero.
     pub(super) fn put(page: &Page, opcode: u8, payload: &[u8]) {
         let mut frame = vec![0x80 | opcode];
         match payload.len() {
@@ -292,24 +301,23 @@ impl Stage {
         }
         frame.extend([0; 4]);
         frame.extend(payload);
-        page.line.borrow_mut().said.extend(frame);
+        page.line.borrow_mut().to_worker.extend(frame);
     }
 
-    /// What waits for the page, in items of its outbox.
-    pub(super) fn owed(&self, page: &Page) -> usize {
-        let id = self.worker.at(page.slot).unwrap();
-        self.worker.shard.outbox(id).unwrap().items()
+    /// Number of items in the outbox of a page.
+    pub(super) fn outbox_items(&self, page: &Page) -> usize {
+        self.worker.fan_out.outbox(page.id).unwrap().items()
     }
 
-    /// The page is gone, without a word: the kernel says so to whoever reads and to whoever writes.
+    /// Cuts the connection of a page without a close frame. Reads and writes of the worker fail from then on.
     pub(super) fn cut(&mut self, page: &Page) {
         page.line.borrow_mut().is_cut = true;
-        self.worker.writable(page.slot);
-        self.worker.readable(page.slot);
+        self.worker.writable(page.id.slot());
+        self.worker.readable(page.id.slot());
         self.turns();
     }
 
-    /// A token of the user that ends after so many seconds.
+    /// Signs a token of a user that lives for this number of seconds.
     pub(super) fn token(&self, user: &str, seconds: u64) -> String {
         let draft = ConnectionDraft {
             sub: Some(user.into()),
@@ -320,37 +328,39 @@ impl Stage {
         sign_connection(draft, &Keys::parse(SECRET).unwrap(), wall_ms).unwrap()
     }
 
-    /// How many connections are noted as somebody's.
+    /// Number of connections in the table of users.
     pub(super) fn noted(&self) -> usize {
         self.worker.users.0.values().map(Vec::len).sum()
     }
 
-    /// Lands `[number, "xxx…"]` on the channel, and hands it over; gives its cursor.
+    /// Publishes `[number, "xxx…"]`, delivers it, and returns its cursor.
     pub(super) fn publish(&mut self, channel: &str, number: u64, bytes: usize) -> String {
         let cursor = self.land(channel, number, bytes);
-        self.hand_over();
+        self.deliver();
         cursor
     }
 
-    /// Lands it, and leaves it in the inbox.
+    /// Publishes `[number, "xxx…"]`, leaves it in the inbox, and returns its cursor.
     pub(super) fn land(&mut self, channel: &str, number: u64, bytes: usize) -> String {
         let payload = format!(r#"[{number},"{}"]"#, "x".repeat(bytes));
-        let mut hub = self.hub.lock().unwrap();
-        let epoch = hub.journal.epoch().clone();
-        let publication = hub.journal.append(channel, self.now_ms, |position| {
-            message(channel, &epoch, position, payload.as_bytes(), false)
-        });
-        drop(hub);
-        let cursor: Cursor = epoch.at(publication.position);
-        self.inbox.push_back(Entry::Publication(publication));
-        cursor.to_string()
+        self.publisher
+            .publish(&self.broker, channel, &payload, self.now_ms);
+        self.broker.cursor().to_string()
     }
 
-    /// Gives the worker what is in the inbox, as fast as it takes it.
-    pub(super) fn hand_over(&mut self) {
-        while !self.inbox.is_empty() {
-            let count = self.inbox.len().min(self.worker.room());
-            self.worker.take(self.inbox.drain(..count));
+    /// Enqueues everything in the inbox without a turn.
+    pub(super) fn enqueue_all(&mut self) {
+        self.worker.enqueue(self.inbox.take(usize::MAX).entries);
+    }
+
+    /// Enqueues everything in the inbox, as the worker has room for it.
+    pub(super) fn deliver(&mut self) {
+        loop {
+            let entries = self.inbox.take(self.worker.room()).entries;
+            if entries.is_empty() {
+                break;
+            }
+            self.worker.enqueue(entries);
             self.turns();
         }
     }
@@ -366,11 +376,12 @@ impl Stage {
         self.turns();
     }
 
-    /// Lets time pass and nothing happen, as when the process is stopped.
-    pub(super) fn stand_still_ms(&mut self, ms: u64) {
+    /// Lets time pass without a turn, as when the process is suspended.
+    pub(super) fn suspend_ms(&mut self, ms: u64) {
         self.now_ms += ms;
     }
 
+    /// Runs turns until nothing is due.
     pub(super) fn turns(&mut self) {
         self.worker.set_time(Now {
             ms: self.now_ms,
@@ -383,7 +394,7 @@ impl Stage {
     }
 }
 
-/// A connect to the channel `a`, with a token that lives as many seconds.
+/// A connect to the channel `a`, with a token that lives for this number of seconds.
 pub(super) fn connect_for(seconds: u64, after: &str) -> Value {
     let draft = ConnectionDraft {
         ttl_s: seconds,

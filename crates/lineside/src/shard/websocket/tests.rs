@@ -1,6 +1,6 @@
 use super::*;
 
-/// One masked frame as a browser sends it; the mask is zero, so the payload stays readable.
+/// One masked frame of a browser. The mask is zero, so the payload stays readable.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     match payload.len() {
@@ -19,19 +19,19 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Every message that `reader` gives now, as words, and the bytes it answers.
+/// Every message that the reader returns, as text, and the bytes of its own answers.
 fn read_all(reader: &mut Reader) -> (Vec<String>, Vec<u8>) {
-    let (mut words, mut replies) = (Vec::new(), Vec::new());
+    let (mut messages, mut replies) = (Vec::new(), Vec::new());
     loop {
-        words.push(match reader.next(|reply| replies.extend(reply)) {
+        messages.push(match reader.next(|reply| replies.extend(reply)) {
             Inbound::Text(text) => text.to_string(),
             Inbound::Binary(bytes) => format!("{bytes:?}"),
             Inbound::Control => "control".into(),
             Inbound::Closed => "closed".into(),
-            Inbound::Empty => return (words, replies),
+            Inbound::Empty => return (messages, replies),
             Inbound::Broken(code) => {
-                words.push(code.name.into());
-                return (words, replies);
+                messages.push(code.name.into());
+                return (messages, replies);
             }
         });
     }
@@ -44,7 +44,7 @@ fn read(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn messages_come_whole_wherever_the_bytes_are_cut_and_nothing_is_kept_after() {
+fn messages_are_complete_wherever_the_bytes_are_cut() {
     let mut bytes = frame(0x81, b"one");
     bytes.extend(frame(0x01, b"tw"));
     bytes.extend(frame(0x89, b"ping"));
@@ -54,21 +54,21 @@ fn messages_come_whole_wherever_the_bytes_are_cut_and_nothing_is_kept_after() {
     for cut in 0..=bytes.len() {
         let mut reader = Reader::default();
         reader.receive(&bytes[..cut]);
-        let (mut words, mut replies) = read_all(&mut reader);
+        let (mut messages, mut replies) = read_all(&mut reader);
         reader.receive(&bytes[cut..]);
         let (more, rest) = read_all(&mut reader);
-        words.extend(more);
+        messages.extend(more);
         replies.extend(rest);
         let long = "x".repeat(300);
         let all = ["one", "control", "two", r#"b"\0\xff""#, &long];
-        assert_eq!(words, all, "{cut}");
+        assert_eq!(messages, all, "{cut}");
         assert_eq!(replies, b"\x8a\x04ping", "{cut}");
-        assert!(reader.is_resting(), "{cut}");
+        assert!(reader.is_idle(), "{cut}");
     }
 }
 
 #[test]
-fn an_incomplete_message_keeps_its_context() {
+fn incomplete_message_keeps_its_context() {
     for part in [
         &frame(0x81, b"whole")[..3],
         &frame(0x01, b"open"),
@@ -77,21 +77,21 @@ fn an_incomplete_message_keeps_its_context() {
         let mut reader = Reader::default();
         reader.receive(part);
         assert!(read_all(&mut reader).0.is_empty());
-        assert!(!reader.is_resting());
+        assert!(!reader.is_idle());
     }
 }
 
 #[test]
-fn a_close_is_answered() {
+fn close_is_answered() {
     let mut reader = Reader::default();
     reader.receive(&frame(0x88, &1000_u16.to_be_bytes()));
-    let (words, replies) = read_all(&mut reader);
-    assert_eq!(words[0], "closed");
+    let (messages, replies) = read_all(&mut reader);
+    assert_eq!(messages[0], "closed");
     assert_eq!(replies, [0x88, 2, 3, 0xe8]);
 }
 
 #[test]
-fn what_breaks_the_protocol_is_named() {
+fn protocol_violation_has_its_close_code() {
     let long = frame(0x81, &vec![b'x'; MESSAGE_BYTES_MAX - 1]);
     assert_eq!(read(&long)[0].len(), MESSAGE_BYTES_MAX - 1);
     let mut claimed = vec![0x81, 0xFF];
@@ -119,7 +119,7 @@ fn what_breaks_the_protocol_is_named() {
 }
 
 #[test]
-fn a_lie_about_the_length_costs_no_memory() {
+fn claimed_length_allocates_no_memory() {
     let mut reader = Reader::default();
     let mut bytes = vec![0x81, 0x80 | 127];
     bytes.extend(60_000_u64.to_be_bytes());
@@ -130,7 +130,7 @@ fn a_lie_about_the_length_costs_no_memory() {
 }
 
 #[test]
-fn empty_fragments_do_not_go_on_for_ever() {
+fn number_of_empty_fragments_is_limited() {
     let mut reader = Reader::default();
     reader.receive(&frame(0x01, b"open"));
     assert!(read_all(&mut reader).0.is_empty());

@@ -81,7 +81,7 @@ fn refusal_of_an_origin_names_the_remedy() {
         &ServerOrigin::OfRequest("192.0.2.1".parse().unwrap()),
         &settings(""),
     )
-        .unwrap_err();
+    .unwrap_err();
     assert!(
         error.message.contains("https://other.example")
             && error.message.contains("LINESIDE_ALLOWED_ORIGINS")
@@ -130,4 +130,3 @@ fn malformed_url_is_refused() {
         );
     }
 }
-

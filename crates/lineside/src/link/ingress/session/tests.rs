@@ -1,8 +1,8 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::BytesMut;
-use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
+use bytes::{Bytes, BytesMut};
+use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, Unencoded};
 use lineside_protocol::codes;
 use lineside_protocol::frame::{
     Disconnect, Frame, Hello, PROTOCOL_VERSION, PublishHead, Skip, ToPublisher, ToSidecar,
@@ -11,10 +11,10 @@ use lineside_protocol::frame::{
 use lineside_protocol::{Epoch, Position};
 use lineside_token::{Keys, LEEWAY_MS};
 
+use crate::broker::{Broker, Inbox, InboxEntry};
 use crate::clock::Now;
 use crate::keyring::Keyring;
-use crate::link::ingress::{End, Intake, Session};
-use crate::shard::inbox::{Entry, Inbox};
+use crate::link::ingress::{End, Session};
 
 const NOW: Now = Now {
     ms: 1000,
@@ -22,7 +22,8 @@ const NOW: Now = Now {
 };
 
 struct World {
-    intake: Intake,
+    broker: Broker,
+    keys: Arc<Keyring>,
     inboxes: Vec<Arc<Inbox>>,
 }
 
@@ -36,16 +37,22 @@ impl World {
         let hub = Hub::new(epoch, HistoryLimits::default(), publishers_max);
         let inboxes = [(); 2].map(|()| Arc::new(Inbox::new(Waker::noop().clone())));
         let keys = Keyring::new(Keys::parse("0123456789abcdefghijklmnopqrstuvwxyz").unwrap());
-        let intake = Intake::new(Arc::new(Mutex::new(hub)), inboxes.to_vec(), Arc::new(keys));
+        let encode = |it: &Unencoded<'_>| Bytes::copy_from_slice(it.payload);
         Self {
-            intake,
+            broker: Broker::new(hub, inboxes.to_vec(), encode),
+            keys: Arc::new(keys),
             inboxes: inboxes.to_vec(),
         }
     }
 
-    /// A session of the publisher 7, greeted.
+    /// A session before its hello.
+    fn session(&self, number: u64) -> Session {
+        Session::new(number, Arc::clone(&self.keys), NOW.ms)
+    }
+
+    /// A session of the publisher 7, after its hello.
     fn open(&self, number: u64) -> Session {
-        let mut session = Session::new(number, NOW.ms);
+        let mut session = self.session(number);
         self.send(&mut session, &hello()).unwrap();
         assert!(matches!(
             answers(&mut session).as_slice(),
@@ -56,16 +63,16 @@ impl World {
 
     fn send(&self, session: &mut Session, bytes: &[u8]) -> Result<(), End> {
         session.received().extend_from_slice(bytes);
-        session.take(&self.intake, NOW)
+        session.process(&self.broker, NOW)
     }
 
-    /// What the shards are given, each in its order.
+    /// Takes the positions in the inbox of each shard.
     fn dispatched(&self) -> Vec<Vec<u64>> {
         let positions = |inbox: &Arc<Inbox>| {
             let entries = inbox.take(usize::MAX).entries;
             let positions = entries.iter().map(|entry| match entry {
-                Entry::Publication(publication) => publication.position.0,
-                Entry::Revocation(position, _) => position.0,
+                InboxEntry::Publication(publication) => publication.position.0,
+                InboxEntry::Revocation(position, _) => position.0,
             });
             positions.collect()
         };
@@ -105,7 +112,7 @@ fn publication(sequence: u64, payload: &str) -> Vec<u8> {
     bytes
 }
 
-/// What is to be sent, which the link takes one byte at a time.
+/// Takes the unsent answers, one byte at a time.
 fn answers(session: &mut Session) -> Vec<ToPublisher> {
     let mut bytes = BytesMut::new();
     while let Some(byte) = session.unsent().first() {
@@ -128,7 +135,7 @@ fn acked(frames: &[ToPublisher]) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn frames_that_come_byte_by_byte_land_once_in_every_shard_and_are_acked() {
+fn frames_received_byte_by_byte_land_once_in_every_shard_and_are_acked() {
     let world = World::new();
     let mut session = world.open(1);
     let bytes = [publication(1, "1"), publication(2, "2")].concat();
@@ -137,7 +144,7 @@ fn frames_that_come_byte_by_byte_land_once_in_every_shard_and_are_acked() {
     }
     assert_eq!(acked(&answers(&mut session)), [(1, 1), (2, 2)]);
     assert_eq!(world.dispatched(), [[1, 2], [1, 2]]);
-    // All that one take finds is acked at once, and what landed before does not land again.
+    // One call acks all of its frames together, and a retransmission does not land again.
     let again = [
         publication(2, "2"),
         publication(3, "3"),
@@ -150,7 +157,7 @@ fn frames_that_come_byte_by_byte_land_once_in_every_shard_and_are_acked() {
 }
 
 #[test]
-fn what_came_before_a_bad_frame_is_dealt_with_and_acked() {
+fn frames_before_a_bad_frame_are_processed_and_acked() {
     let world = World::new();
     let mut session = world.open(1);
     let bytes = [publication(1, "1"), hello(), publication(2, "2")].concat();
@@ -159,7 +166,7 @@ fn what_came_before_a_bad_frame_is_dealt_with_and_acked() {
         end,
         End::Fault(codes::LINK_BAD_FRAME, "a second hello".into())
     );
-    session.close(&world.intake, end, NOW.ms);
+    session.close(&world.broker, end, NOW.ms);
     let answers = answers(&mut session);
     assert_eq!(acked(&answers[..1]), [(1, 1)]);
     assert!(
@@ -169,7 +176,7 @@ fn what_came_before_a_bad_frame_is_dealt_with_and_acked() {
 }
 
 #[test]
-fn what_was_dropped_and_what_is_refused_is_acked_too() {
+fn skipped_and_refused_frames_are_acked() {
     let world = World::new();
     let mut session = world.open(1);
     let skip = encoded(&ToSidecar::Skip(Skip { through: 3 }));
@@ -188,7 +195,7 @@ fn what_was_dropped_and_what_is_refused_is_acked_too() {
 }
 
 #[test]
-fn replaced_session_takes_and_acks_nothing_more() {
+fn replaced_session_processes_and_acks_nothing_more() {
     let world = World::new();
     let mut older = world.open(1);
     let mut newer = world.open(2);
@@ -199,7 +206,7 @@ fn replaced_session_takes_and_acks_nothing_more() {
     );
     assert_eq!(answers(&mut older), []);
     let skip = encoded(&ToSidecar::Skip(Skip { through: 9 }));
-    let mut older = Session::new(1, NOW.ms);
+    let mut older = world.session(1);
     world.send(&mut older, &hello()).unwrap();
     assert!(matches!(
         answers(&mut older).as_slice(),
@@ -208,53 +215,53 @@ fn replaced_session_takes_and_acks_nothing_more() {
     assert_eq!(world.send(&mut older, &skip), Err(End::replaced()));
     assert_eq!(answers(&mut older), []);
     assert_eq!(world.dispatched(), [[0_u64; 0]; 2]);
-    // Its end is not the newer one's.
-    older.close(&world.intake, End::replaced(), NOW.ms);
+    // The end of the replaced session does not unlink the newer one.
+    older.close(&world.broker, End::replaced(), NOW.ms);
     world.send(&mut newer, &publication(1, "1")).unwrap();
     assert_eq!(acked(&answers(&mut newer)), [(1, 1)]);
 }
 
 #[test]
-fn hello_must_come_within_five_seconds_and_first() {
+fn hello_must_be_the_first_frame_within_5_s() {
     let world = World::new();
-    let mut silent = Session::new(1, NOW.ms);
+    let mut silent = world.session(1);
     assert_eq!((silent.due_ms(), silent.is_open()), (Some(6000), false));
-    assert_eq!(silent.tick(&world.intake, 5999), Ok(()));
+    assert_eq!(silent.tick(&world.broker, 5999), Ok(()));
     let message = "no hello came within 5000 ms".into();
     assert_eq!(
-        silent.tick(&world.intake, 6000),
+        silent.tick(&world.broker, 6000),
         Err(End::Fault(codes::LINK_BAD_FRAME, message))
     );
-    let mut hasty = Session::new(2, NOW.ms);
+    let mut unannounced = world.session(2);
     let message = "the first frame must be a hello".into();
     assert_eq!(
-        world.send(&mut hasty, &publication(1, "1")),
+        world.send(&mut unannounced, &publication(1, "1")),
         Err(End::Fault(codes::LINK_BAD_FRAME, message))
     );
-    assert_eq!(answers(&mut hasty), []);
+    assert_eq!(answers(&mut unannounced), []);
     assert_eq!(world.dispatched(), [[0_u64; 0]; 2]);
 }
 
 #[test]
-fn every_publisher_hears_of_a_new_position_within_twenty_milliseconds() {
+fn every_publisher_is_told_a_new_position_within_20_ms() {
     let world = World::new();
     let mut busy = world.open(1);
-    let mut idle = Session::new(2, NOW.ms);
+    let mut idle = world.session(2);
     world.send(&mut idle, &hello_of([8; 16])).unwrap();
     answers(&mut idle);
-    idle.tick(&world.intake, 2000).unwrap();
+    idle.tick(&world.broker, 2000).unwrap();
     assert_eq!(idle.due_ms(), None);
     for sequence in 1..=3 {
         world.send(&mut busy, &publication(sequence, "1")).unwrap();
-        idle.tick(&world.intake, 2000 + sequence).unwrap();
+        idle.tick(&world.broker, 2000 + sequence).unwrap();
     }
-    // The ack has told the one that published.
-    busy.tick(&world.intake, 2003).unwrap();
+    // The ack told the publishing session.
+    busy.tick(&world.broker, 2003).unwrap();
     assert_eq!(busy.due_ms(), None);
     assert_eq!(idle.due_ms(), Some(2021));
-    idle.tick(&world.intake, 2020).unwrap();
+    idle.tick(&world.broker, 2020).unwrap();
     assert_eq!(answers(&mut idle), []);
-    idle.tick(&world.intake, 2021).unwrap();
+    idle.tick(&world.broker, 2021).unwrap();
     assert!(matches!(
         answers(&mut idle).as_slice(),
         [ToPublisher::Moved(moved)] if moved.position == Position(3)
@@ -263,33 +270,33 @@ fn every_publisher_hears_of_a_new_position_within_twenty_milliseconds() {
 }
 
 #[test]
-fn welcome_is_word_of_what_it_says() {
+fn position_in_the_welcome_is_not_told_again() {
     let world = World::new();
     let mut busy = world.open(1);
     world.send(&mut busy, &publication(1, "1")).unwrap();
-    let mut late = Session::new(2, NOW.ms);
+    let mut late = world.session(2);
     world.send(&mut late, &hello_of([8; 16])).unwrap();
     assert!(matches!(
         answers(&mut late).as_slice(),
         [ToPublisher::Welcome(welcome)] if welcome.position == Position(1)
     ));
-    late.tick(&world.intake, 2000).unwrap();
+    late.tick(&world.broker, 2000).unwrap();
     assert_eq!(late.due_ms(), None);
 }
 
 #[test]
-fn sign_out_goes_to_every_shard_in_order_and_is_over_with_the_longest_token() {
+fn revocation_reaches_every_shard_in_order_and_expires() {
     let world = World::new();
     let mut session = world.open(1);
-    let sign_out = encoded(&ToSidecar::Disconnect(Disconnect {
+    let revocation = encoded(&ToSidecar::Disconnect(Disconnect {
         sequence: 2,
         wants_receipt: true,
-        // By a clock that is a day ahead.
+        // The publisher's clock is a day ahead.
         revoked_ms: NOW.wall_ms + 86_400_000,
         sub: "42".into(),
         sid: "".into(),
     }));
-    let frames = [publication(1, "1"), sign_out, publication(3, "3")].concat();
+    let frames = [publication(1, "1"), revocation, publication(3, "3")].concat();
     world.send(&mut session, &frames).unwrap();
     assert!(matches!(
         answers(&mut session).as_slice(),
@@ -297,38 +304,35 @@ fn sign_out_goes_to_every_shard_in_order_and_is_over_with_the_longest_token() {
             if (receipt.sequence, receipt.position) == (2, Position(2)) && ack.sequence == 3
     ));
     assert_eq!(world.dispatched(), [[1, 2, 3], [1, 2, 3]]);
-    // Whatever their clock says: tokens that are made from now on hold, but for the leeway.
-    let is_revoked = |issued_ms| {
-        let hub = world.intake.hub();
-        hub.revocations.is_revoked("42", None, issued_ms)
-    };
+    // The time is capped at the sidecar's clock plus the leeway, so tokens issued later are valid.
+    let is_revoked = |issued_ms| world.broker.is_revoked("42", None, issued_ms);
     assert!(is_revoked(NOW.wall_ms + LEEWAY_MS));
     assert!(!is_revoked(NOW.wall_ms + LEEWAY_MS + 1));
     let later = Now {
         ms: NOW.ms,
         wall_ms: NOW.wall_ms + 2 * 86_400_000,
     };
-    world.intake.look_after(later);
+    world.broker.expire(later);
     assert!(!is_revoked(NOW.wall_ms));
 }
 
 #[test]
-fn publisher_that_left_makes_room_for_another() {
+fn closed_session_leaves_its_place_to_another_publisher() {
     let world = World::with_publishers_max(1);
     let mut first = world.open(1);
     let other = hello_of([8; 16]);
-    let full = world.send(&mut Session::new(2, NOW.ms), &other);
+    let full = world.send(&mut world.session(2), &other);
     assert!(matches!(full, Err(End::Fault(code, _)) if code == codes::LINK_FULL));
-    first.close(&world.intake, End::Closed, NOW.ms);
-    assert_eq!(world.send(&mut Session::new(3, NOW.ms), &other), Ok(()));
+    first.close(&world.broker, End::Closed, NOW.ms);
+    assert_eq!(world.send(&mut world.session(3), &other), Ok(()));
 }
 
 #[test]
-fn shard_that_is_behind_leaves_no_room() {
+fn full_inbox_of_one_shard_leaves_no_room() {
     let world = World::new();
     let mut session = world.open(1);
     let mut sequence = 0;
-    while world.intake.has_room() {
+    while world.broker.has_room() {
         sequence += 1;
         world
             .send(&mut session, &publication(sequence, "1"))
@@ -336,7 +340,7 @@ fn shard_that_is_behind_leaves_no_room() {
     }
     assert_eq!(sequence, 8192);
     world.inboxes[0].take(1);
-    assert!(!world.intake.has_room());
+    assert!(!world.broker.has_room());
     world.inboxes[1].take(1);
-    assert!(world.intake.has_room());
+    assert!(world.broker.has_room());
 }
