@@ -253,3 +253,6 @@ impl Connection {
 pub fn encode(publication: &Unencoded<'_>) -> Bytes {
     lineside_v1::encode(publication)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+mod broker;
 mod ending;
 mod reading;
 mod replay;

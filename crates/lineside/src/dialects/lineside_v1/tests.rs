@@ -707,3 +707,27 @@ fn revocation_ends_channel_tokens_of_the_user_and_none_without_a_user() {
     let again = stage.request(&subscribe("anybodys", &anybodys)).unwrap();
     assert_eq!(again[0]["type"], "subscribed");
 }
+
+/// A ping with the position of the shard would move the cursor of the page past publications that it has not received.
+#[test]
+fn ping_has_no_cursor_while_a_resume_waits() {
+    const WEBSOCKET_PING: u8 = 0x89;
+    let mut stage = Stage::new();
+    stage.deliver("public:a");
+    let ahead = stage.publish("public:b");
+    let subscribe =
+        json!([{"channel": "public:a", "after": "e.0"}, {"channel": "public:b", "after": "e.2"}]);
+    let connect = json!({"type": "connect", "subscribe": subscribe});
+    assert_eq!(stage.request(&connect), Ok(vec![]));
+    stage.act(|connection, turn| connection.ping(turn));
+    assert_eq!(stage.frames(), [(WEBSOCKET_PING, vec![])]);
+    stage.fan_out.dispatch(&ahead);
+    let (id, request) = stage.fan_out.next_ready().unwrap();
+    let answer = stage.broker.replay(&request);
+    let resumed = stage.fan_out.complete(id, request, answer);
+    stage.act(|connection, turn| connection.resumed(resumed, turn));
+    stage.act(|connection, turn| connection.ping(turn));
+    let frames = stage.frames();
+    let ping: Value = serde_json::from_slice(&frames.last().unwrap().1).unwrap();
+    assert_eq!(ping, json!({"type": "ping", "cursor": "e.2"}));
+}

@@ -3,14 +3,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::BytesMut;
 use interprocess::local_socket::tokio::Stream;
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{Hello, PROTOCOL_VERSION, PublishHead, ToSidecar, encode_publish};
+use lineside_protocol::frame::{
+    Frame, Hello, PROTOCOL_VERSION, PublishHead, ToPublisher, ToSidecar, encode_publish,
+};
 use lineside_token::Keys;
 use tokio::net::UnixStream;
 
 use super::Ingress;
+use crate::broker::tests::TestPublisher;
 use crate::broker::{Broker, Inbox};
 use crate::clock::Clock;
 use crate::dialects;
@@ -104,6 +108,52 @@ async fn full_inbox_stops_reads_of_the_link_and_nothing_is_lost() {
             tokio::task::yield_now().await;
         }
         assert_eq!(ingress.broker.cursor().position.0, landed);
+    };
+    tokio::select! {
+        () = serve => panic!("the link ended"),
+        () = script => {}
+    }
+}
+
+/// Reads every answer that comes within some turns of other tasks.
+async fn answers(link: &UnixStream) -> Vec<ToPublisher> {
+    let mut bytes = BytesMut::new();
+    for _ in 0..TURNS {
+        drop(link.try_read_buf(&mut bytes));
+        tokio::task::yield_now().await;
+    }
+    let mut frames = Vec::new();
+    while let Some(frame) = Frame::split(&mut bytes).unwrap() {
+        frames.push(ToPublisher::decode(&frame).unwrap());
+    }
+    frames
+}
+
+#[tokio::test]
+async fn frames_are_not_processed_while_another_publisher_fills_the_inbox() {
+    let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
+    let ingress = ingress(&inbox);
+    let (ours, theirs) = link();
+    let serve = ingress.serve(ingress.number_link(), theirs);
+    let script = async {
+        ours.try_write(&hello()).unwrap();
+        assert!(matches!(
+            answers(&ours).await.as_slice(),
+            [ToPublisher::Welcome(_)]
+        ));
+        let mut other = TestPublisher::greet(&ingress.broker, 8);
+        while ingress.broker.has_room() {
+            other.publish(&ingress.broker, "news", "1", 0);
+        }
+        let full = ingress.broker.cursor();
+        ours.try_write(&publication(1)).unwrap();
+        assert_eq!(answers(&ours).await, []);
+        assert_eq!(ingress.broker.cursor(), full);
+        inbox.take(1);
+        assert!(matches!(
+            answers(&ours).await.as_slice(),
+            [ToPublisher::Ack(ack)] if ack.sequence == 1 && ack.position == full.position.next()
+        ));
     };
     tokio::select! {
         () = serve => panic!("the link ended"),

@@ -1,5 +1,6 @@
 //! Replays, and live publications during them.
 
+use lineside_hub::SLICES_MAX;
 use serde_json::json;
 
 use super::super::Limits;
@@ -263,4 +264,79 @@ fn token_that_expires_during_a_replay_sends_no_cursor_ahead_of_it() {
     let messages = &received[1..last];
     assert!(!messages.is_empty() && messages.iter().all(|it| it.kind() == "message"));
     assert!(numbers(&received).len() < 5);
+}
+
+#[test]
+fn long_replay_is_sent_in_order_with_caught_up_at_its_end() {
+    const REPLAYED: usize = 3 * SLICES_MAX + 8;
+    const LIVE: usize = 100;
+    let mut stage = Stage::new();
+    let start = fill(&mut stage, REPLAYED as u64, 100);
+    let page = resume(&mut stage, &start, 500);
+    let seam = stage.broker.cursor().to_string();
+    let mut received = page.received();
+    // Each live publication comes while one or two frames of the replay are written.
+    for number in REPLAYED + 1..=REPLAYED + LIVE {
+        stage.publish("a", number as u64, 100);
+        stage.widen(&page, 300);
+        received.extend(page.received());
+    }
+    let sent = numbers(&received).len();
+    assert!(sent < REPLAYED, "the replay is not complete yet: {sent}");
+    stage.widen(&page, ENDLESS);
+    received.extend(page.received());
+    let all: Vec<u64> = (1..=(REPLAYED + LIVE) as u64).collect();
+    assert_eq!(numbers(&received), all);
+    // Behind the welcome and the replay.
+    let end = 1 + REPLAYED;
+    let caught_up = json!({"type": "caught_up", "cursor": seam});
+    assert_eq!(received[end], Received::Text(caught_up));
+    assert_eq!(received.len(), end + 1 + LIVE);
+}
+
+#[test]
+fn long_replay_of_two_channels_is_merged_in_journal_order() {
+    const PAIRS: u64 = 2 * SLICES_MAX as u64;
+    let mut stage = Stage::new();
+    let start = stage.publish("elsewhere", 0, 0);
+    for number in 1..=PAIRS {
+        stage.publish("a", 2 * number - 1, 50);
+        stage.publish("b", 2 * number, 50);
+    }
+    let page = stage.open();
+    stage.narrow(&page, 200);
+    let entries = json!([{"channel": "b", "after": start}, {"channel": "a", "after": start}]);
+    stage.request(&page, &json!({"type": "connect", "subscribe": entries}));
+    let mut received = Vec::new();
+    while received.last().map(Received::kind) != Some("caught_up") {
+        stage.widen(&page, 5_000);
+        received.extend(page.received());
+    }
+    let all: Vec<u64> = (1..=2 * PAIRS).collect();
+    assert_eq!(numbers(&received), all);
+}
+
+/// A ping with the position of the shard would move the cursor of the page past publications that it has not received.
+#[test]
+fn page_gets_no_ping_while_its_resume_waits() {
+    let mut stage = Stage::new();
+    let start = fill(&mut stage, 3, 0);
+    stage.land("b", 4, 0);
+    let ahead = stage.land("b", 5, 0);
+    let page = stage.open();
+    // The shard has dispatched the publications of `a`, but not the cursor of `b`.
+    let entries = json!([{"channel": "a", "after": start}, {"channel": "b", "after": ahead}]);
+    stage.request(&page, &json!({"type": "connect", "subscribe": entries}));
+    stage.pass_ms(3 * 25_000);
+    assert_eq!(page.received(), [], "neither a ping nor a reply");
+    stage.deliver();
+    let received = page.received();
+    assert_eq!(
+        kinds(&received),
+        ["welcome", "message", "message", "message", "caught_up"]
+    );
+    stage.pass_ms(25_000);
+    let received = page.received();
+    assert_eq!(kinds(&received), ["a ping of the WebSocket", "ping"]);
+    assert_eq!(received[1].text()["cursor"], json!(ahead));
 }
