@@ -1,29 +1,32 @@
-//! Echo server with the sidecar's WebSocket stack, for the Autobahn test suite.
+//! Echo server for the test suite, on the WebSocket code of the sidecar.
 //!
-//! The sidecar itself echoes nothing. This server uses its code to read the upgrade ([`Head`]) and frames ([`Reader`]) and to write
-//! frames ([`envelope`]), and ends connections as its shards do. Unlike the sidecar it echoes binary messages too, and its
-//! limit fits the suite's largest message.
+//! The sidecar itself echoes nothing. This server reads the upgrade ([`Head`]) and frames ([`Reader`]) and writes frames
+//! ([`envelope`]) with the sidecar's code, and ends connections as its shards do. It differs where the suite needs it: binary
+//! messages are echoed, and the maximum size of a message is that of the suite.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lineside::http::head::Head;
+use lineside::head::{Head, HeadError};
 use lineside::shard::websocket::{Inbound, Reader};
 use lineside_protocol::envelope;
 
 /// Size of the suite's largest message (cases 9.1.6 and 9.2.6), in bytes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Subprotocol of the upgrade. The suite offers none.
+const SUBPROTOCOL: &str = "lineside-v1";
+
 /// First bytes of frames: final fragment, and the opcode of text or binary (RFC 6455 §5.2).
 const FINAL_TEXT: u8 = 0x81;
 const FINAL_BINARY: u8 = 0x82;
 
-/// Time-out for the answer to a close, as in the sidecar.
+/// Deadline for the answer to a close, as in the sidecar.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Listens on a free port until the process ends.
+/// Serves on a free port until the process ends.
 pub(crate) fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let address = listener.local_addr()?;
@@ -31,7 +34,7 @@ pub(crate) fn start() -> io::Result<SocketAddr> {
         for stream in listener.incoming() {
             let stream = stream.expect("a loopback listener accepts");
             std::thread::spawn(move || {
-                // The suite reports failed connections.
+                // The suite reports how a connection ended.
                 let _ended = serve(stream);
             });
         }
@@ -54,7 +57,7 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
             stream.write_all(&reply)?;
         }
         if is_over {
-            return see_off(stream);
+            return finish(stream);
         }
         match stream.read(&mut received)? {
             0 => return Ok(()),
@@ -63,12 +66,12 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads and answers the upgrade request. Returns the bytes after it.
+/// Reads the request and answers it. Returns the bytes behind the request.
 fn upgrade(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         if let Some(head) = Head::parse(&bytes).map_err(refused)? {
-            stream.write_all(&head.upgrade().map_err(refused)?)?;
+            stream.write_all(&head.upgrade(SUBPROTOCOL).map_err(refused)?)?;
             return Ok(bytes.split_off(head.bytes));
         }
         let mut more = [0; 1024];
@@ -79,11 +82,11 @@ fn upgrade(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-fn refused(error: lineside::http::head::HeadError) -> io::Error {
+fn refused(error: HeadError) -> io::Error {
     io::Error::other(error.message)
 }
 
-/// Returns the replies to all received frames, and true if the connection must end.
+/// Returns the answers to everything received, and whether the connection ends behind them.
 fn answer(reader: &mut Reader<MESSAGE_BYTES_MAX>) -> (Vec<Bytes>, bool) {
     let mut replies = Vec::new();
     loop {
@@ -105,9 +108,8 @@ fn frame(first: u8, payload: &[u8]) -> Bytes {
     envelope::frame(first, payload.len(), |out| out.extend_from_slice(payload))
 }
 
-/// Closes after the other end has closed, or at the time-out: closing with unread bytes would send a reset, and the other
-/// end could lose the close frame.
-fn see_off(mut stream: TcpStream) -> io::Result<()> {
+/// Waits for the other end to close. Unread bytes would turn the close into a reset, which drops the close frame.
+fn finish(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(CLOSE_TIME))?;
     match io::copy(&mut stream, &mut io::sink()) {

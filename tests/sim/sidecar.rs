@@ -1,13 +1,17 @@
-//! Sidecar with the real hub, ingress sessions and workers. The simulation runs them in place of tasks and threads.
+//! The sidecar: the real hub, broker, ingress sessions and workers, without tasks and threads.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use lineside::broker::{Broker, Inbox};
+use lineside::clock::{AWAY_MS_MAX, Now};
+use lineside::dialects::lineside_v1;
+use lineside::dialects::{self, Opening, Rules};
 use lineside::keyring::Keyring;
-use lineside::link::ingress::{End, Intake, Session};
+use lineside::link::ingress::{End, Session};
 use lineside::settings::Limits;
-use lineside::shard::{self, Arrival, Inbox, Now, Place, Plan, Rules, Worker};
+use lineside::shard::{self, Arrival, Place, Plan, Worker};
 use lineside_hub::{ConnectionId, Hub, PUBLISHERS_MAX, SavedAt};
 use lineside_protocol::Epoch;
 use lineside_tests::random::Random;
@@ -16,51 +20,49 @@ use lineside_token::Grant;
 use crate::network::{BrowserSocket, Shared, Side};
 use crate::world::Time;
 
-/// Maximum time between two sidecars that the command's clock counts, in milliseconds.
-const AWAY_MS_MAX: u64 = 60_000;
-
-/// Maximum size of a read from a link.
+/// Maximum size of a read of a link, in bytes.
 const READ_BYTES: usize = 4096;
 
-/// Settings of all sidecars of a run.
+/// Settings that every sidecar of a run shares.
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) keys: Arc<Keyring>,
     pub(crate) public: Vec<Grant>,
 }
 
-/// Worker in place of a shard's thread.
+/// A shard.
 struct Shard {
     worker: Worker<BrowserSocket>,
     inbox: Arc<Inbox>,
     connections: Vec<(ConnectionId, Shared)>,
 }
 
-/// Session in place of a link's task.
+/// A link of a publisher.
 struct Link {
     number: u64,
     session: Session,
     wire: Shared,
     end: Option<End>,
-    /// True if the session has bytes that it has not processed.
+    /// Received bytes are not processed yet.
     has_read: bool,
 }
 
 pub(crate) struct Sidecar {
-    pub(crate) hub: Arc<Mutex<Hub>>,
-    intake: Intake,
+    broker: Arc<Broker>,
+    keys: Arc<Keyring>,
     shards: Vec<Shard>,
     links: Vec<Link>,
     next_link: u64,
     places: Arc<AtomicUsize>,
-    /// Time of its clock at the start, and simulation time at the start.
+    /// Time of its clock at the start, in milliseconds.
     from_ms: u64,
+    /// Time of the simulation at the start, in milliseconds.
     started_ms: u64,
     pub(crate) is_stopping: bool,
 }
 
 impl Sidecar {
-    /// Starts with the saved state of a predecessor, or with a new epoch.
+    /// Starts a sidecar from the snapshot of its predecessor, or with a new epoch.
     pub(crate) fn start(
         settings: &Settings,
         saved: Option<&[u8]>,
@@ -69,7 +71,7 @@ impl Sidecar {
     ) -> Self {
         let history = settings.limits.history;
         let restored = saved.map(|saved| {
-            Hub::restore(saved, history, PUBLISHERS_MAX).expect("what was saved is restored")
+            Hub::restore(saved, history, PUBLISHERS_MAX).expect("the snapshot is valid")
         });
         let (hub, from_ms) = match restored {
             Some((hub, at)) => {
@@ -83,34 +85,36 @@ impl Sidecar {
                 (Hub::new(epoch, history, PUBLISHERS_MAX), 0)
             }
         };
-        let cursor = hub.journal.cursor();
-        let hub = Arc::new(Mutex::new(hub));
+        let start = hub.cursor();
+        let inboxes: Vec<_> = (0..settings.limits.shards)
+            .map(|_| Arc::new(Inbox::new(Waker::noop().clone())))
+            .collect();
+        let broker = Arc::new(Broker::new(hub, inboxes.clone(), dialects::encode));
         let rules = Arc::new(Rules {
             keys: Arc::clone(&settings.keys),
             public_channels: settings.public.clone(),
             heartbeat_seconds: settings.limits.heartbeat_seconds,
-            epoch: cursor.epoch,
         });
-        let shards: Vec<Shard> = (0..settings.limits.shards)
-            .map(|_| {
+        let shards: Vec<Shard> = inboxes
+            .into_iter()
+            .map(|inbox| {
                 let mut names = Random::new(random.number());
                 Shard {
                     worker: Worker::new(Plan {
-                        hub: Arc::clone(&hub),
+                        broker: Arc::clone(&broker),
+                        start: start.clone(),
                         rules: Arc::clone(&rules),
                         limits: settings.limits,
                         random: shard::Random::from_fn(move || names.number().to_be_bytes()),
-                        dispatched: cursor.position,
                     }),
-                    inbox: Arc::new(Inbox::new(Waker::noop().clone())),
+                    inbox,
                     connections: Vec::new(),
                 }
             })
             .collect();
-        let inboxes = shards.iter().map(|it| Arc::clone(&it.inbox)).collect();
         Self {
-            intake: Intake::new(Arc::clone(&hub), inboxes, Arc::clone(&settings.keys)),
-            hub,
+            broker,
+            keys: Arc::clone(&settings.keys),
             shards,
             links: Vec::new(),
             next_link: 1,
@@ -136,7 +140,7 @@ impl Sidecar {
         self.links.len()
     }
 
-    /// Adds an upgraded browser connection to a shard.
+    /// Admits a browser whose upgrade is answered.
     pub(crate) fn admit(&mut self, wire: &Shared, at: usize, time: Time) {
         let now = self.now(time);
         let shard = &mut self.shards[at];
@@ -145,20 +149,19 @@ impl Sidecar {
             socket: BrowserSocket::new(wire.clone()),
             peer: ([127, 0, 0, 1], 1).into(),
             received: Vec::new(),
-            connect: None,
-            identity: None,
+            opening: Opening::LinesideV1(lineside_v1::Opening::default()),
             place: Place::take(&self.places, usize::MAX).expect("a place"),
         });
         shard.connections.push((id, wire.clone()));
     }
 
-    /// Adds a publisher's connection.
+    /// Accepts the link of a publisher.
     pub(crate) fn link(&mut self, wire: &Shared, time: Time) {
         let number = self.next_link;
         self.next_link += 1;
         self.links.push(Link {
             number,
-            session: Session::new(number, self.now(time).ms),
+            session: Session::new(number, Arc::clone(&self.keys), self.now(time).ms),
             wire: wire.clone(),
             end: None,
             has_read: false,
@@ -183,9 +186,8 @@ impl Sidecar {
                 worker.readable(id.slot());
             }
         }
-        let waiting = shard.inbox.take(worker.room());
-        worker.take(waiting.entries);
-        // As the shard's thread does: drains once asked to, with no entry left in the inbox.
+        worker.enqueue(shard.inbox.take(worker.room()).entries);
+        // As in the sidecar: once every link has ended and the inbox is empty.
         if self.is_stopping && self.links.is_empty() && shard.inbox.may_sleep() {
             worker.drain();
         }
@@ -195,7 +197,7 @@ impl Sidecar {
             .retain(|(id, _)| worker.socket(*id).is_some());
     }
 
-    /// Runs one turn of a link.
+    /// Runs one round of a link.
     pub(crate) fn serve(&mut self, at: usize, time: Time) {
         let now = self.now(time);
         let link = &mut self.links[at];
@@ -207,21 +209,21 @@ impl Sidecar {
         }
         if let Some(end) = link.end.take() {
             let mut link = self.links.remove(at);
-            link.session.close(&self.intake, end, now.ms);
+            link.session.close(&self.broker, end, now.ms);
             link.flush();
             link.wire.borrow_mut().close(Side::Far);
             return;
         }
-        if let Err(end) = link.session.tick(&self.intake, now.ms) {
+        if let Err(end) = link.session.tick(&self.broker, now.ms) {
             link.end = Some(end);
             return;
         }
         if !link.has_read {
             link.read();
         }
-        if link.has_read && (!link.session.is_open() || self.intake.has_room()) {
+        if link.has_read && (!link.session.is_open() || self.broker.has_room()) {
             link.has_read = false;
-            if let Err(end) = link.session.take(&self.intake, now) {
+            if let Err(end) = link.session.process(&self.broker, now) {
                 link.end = Some(end);
             }
         }
@@ -232,21 +234,22 @@ impl Sidecar {
         }
     }
 
-    pub(crate) fn look_after(&self, time: Time) {
-        self.intake.look_after(self.now(time));
+    /// Expires history and revocations.
+    pub(crate) fn expire(&self, time: Time) {
+        self.broker.expire(self.now(time));
     }
 
-    /// Begins a planned stop: ends the links, then drains the browsers.
+    /// Begins a planned stop: links end, then browsers.
     pub(crate) fn stop(&mut self) {
         self.is_stopping = true;
     }
 
-    /// Returns true once a planned stop is complete.
+    /// Whether its stop is complete.
     pub(crate) fn is_drained(&self) -> bool {
         self.is_stopping && self.shards.iter().all(|shard| shard.worker.is_drained())
     }
 
-    /// Ends a planned stop, complete or not. Returns the saved state for the successor.
+    /// Ends a planned stop, complete or cut, and returns the snapshot for the successor.
     pub(crate) fn save(mut self, time: Time) -> Vec<u8> {
         self.links.clear();
         let now = self.now(time);
@@ -255,12 +258,11 @@ impl Sidecar {
             wall_ms: now.wall_ms,
         };
         let mut saved = Vec::new();
-        let hub = self.hub.lock().expect("the hub");
-        hub.save(at, &mut saved).expect("memory takes all");
+        self.broker.save(at, &mut saved).expect("memory has room");
         saved
     }
 
-    /// Returns the time of the next timer of a shard or link.
+    /// Time of its next timer.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         let of_shards = self.shards.iter().map(|it| it.worker.due_ms());
         let of_links = self.links.iter().filter_map(|it| it.session.due_ms());
@@ -273,7 +275,7 @@ impl Sidecar {
 }
 
 impl Link {
-    /// Writes unsent bytes. Returns false while the publisher's end is full.
+    /// Writes what is unsent. Returns false while the kernel buffer towards the publisher is full.
     fn flush(&mut self) -> bool {
         while !self.session.unsent().is_empty() {
             match self
@@ -306,7 +308,7 @@ impl Link {
     }
 }
 
-/// Closes the connection, as the kernel does for a killed process.
+/// The kernel closes the links of a killed process.
 impl Drop for Link {
     fn drop(&mut self) {
         self.wire.borrow_mut().close(Side::Far);

@@ -215,7 +215,7 @@ impl World {
         }
         sidecar.turn(at, self.time);
         if self.random.percent(3) {
-            sidecar.look_after(self.time);
+            sidecar.expire(self.time);
         }
         if sidecar.is_drained() {
             self.finish_stop("a planned restart");

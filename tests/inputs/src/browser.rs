@@ -1,31 +1,33 @@
-//! Readers of a browser's frames: a worker with one in-memory connection and a virtual clock.
+//! Bytes of a browser after its upgrade, to a worker with sockets in memory and a manual clock.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::task::Waker;
 
+use lineside::broker::{Broker, Inbox};
+use lineside::clock::Now;
+use lineside::dialects::{self, Opening, Rules, lineside_v1};
 use lineside::keyring::Keyring;
-use lineside::shard::{Arrival, Entry, Now, Place, Plan, Random, Rules, Socket, Worker};
-use lineside_hub::{Checked, HistoryLimits, Hub, PublishOutcome};
-use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
-use lineside_protocol::{Epoch, PAYLOAD_BYTES_MAX, Position};
+use lineside::link::ingress::Session;
+use lineside::shard::{Arrival, Place, Plan, Random, Socket, Worker};
+use lineside_hub::{HistoryLimits, Hub};
+use lineside_protocol::Epoch;
+use lineside_protocol::frame::{Hello, PROTOCOL_VERSION, PublishHead, ToSidecar, encode_publish};
 use lineside_token::Grant;
 
 use super::{DEFAULTS, WALL_MS, cut, keys};
 
-/// Prefix of a line that publishes to the channel after it.
+/// Prefix of a line that publishes to a channel.
 const PUBLISH: char = '!';
 
-/// Prefix of a line that advances the clock by the seconds after it.
+/// Prefix of a line that lets seconds pass.
 const WAIT: char = '+';
 
-/// Publisher id and link number of the publications.
-const PUBLISHER: ([u8; 16], u64) = ([1; 16], 1);
+/// Time after which every connection has ended, in seconds: more than a heartbeat and the wait for a close.
+const END_SECONDS: u64 = 120;
 
-/// Time after which a connection must have ended, in milliseconds: longer than a heartbeat and the close.
-const END_MS_MAX: u64 = 120_000;
-
-/// Reads raw bytes of a connection. The connection must end in time.
+/// Bytes of a browser, as the kernel delivers them. For all bytes the connection ends in time.
 pub(super) fn frames(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let mut stage = Stage::new();
@@ -36,8 +38,8 @@ pub(super) fn frames(bytes: &[u8]) {
     stage.end();
 }
 
-/// Reads text frames, one a line, with publications (`!news`) and seconds of time (`+30`) between them. The connection must end
-/// in time.
+/// Text frames of a browser, one a line, and between them publications (`!news`) and seconds that pass (`+30`). For all lines
+/// the connection ends in time.
 pub(super) fn requests(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -55,7 +57,7 @@ pub(super) fn requests(bytes: &[u8]) {
     stage.end();
 }
 
-/// Returns a masked text frame. The mask is zero.
+/// A text frame of a browser, with a mask of zeros.
 fn masked(text: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match (u8::try_from(text.len()), u16::try_from(text.len())) {
@@ -74,7 +76,7 @@ fn masked(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// In-memory socket with unread bytes of the browser. Takes and discards all writes.
+/// Socket of a browser that sends the given bytes, and reads everything.
 #[derive(Debug, Default)]
 struct Memory {
     unread: Vec<u8>,
@@ -106,9 +108,11 @@ impl Socket for Memory {
     fn reset_on_close(&mut self) {}
 }
 
-/// Worker with one connection.
+/// One worker with one connection, and a publisher.
 struct Stage {
-    hub: Arc<Mutex<Hub>>,
+    broker: Arc<Broker>,
+    inbox: Arc<Inbox>,
+    publisher: Session,
     worker: Worker<Memory>,
     connection: lineside_hub::ConnectionId,
     now: Now,
@@ -117,23 +121,25 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let epoch = Epoch::new("corpus").expect("it is one");
-        let mut hub = Hub::new(epoch.clone(), HistoryLimits::default(), 1);
-        let _greeting = hub.publishers.hello(PUBLISHER.0, 0, PUBLISHER.1, 0);
-        let hub = Arc::new(Mutex::new(hub));
+        let epoch = Epoch::new("corpus").expect("a valid epoch");
+        let hub = Hub::new(epoch, HistoryLimits::default(), 1);
+        let start = hub.cursor();
+        let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
+        let broker = Broker::new(hub, vec![Arc::clone(&inbox)], dialects::encode);
+        let broker = Arc::new(broker);
+        let keys = Arc::new(Keyring::new(keys()));
         let limits = DEFAULTS.limits;
         let rules = Rules {
-            keys: Arc::new(Keyring::new(keys())),
-            public_channels: vec![Grant::parse("*").expect("it is one")],
+            keys: Arc::clone(&keys),
+            public_channels: vec![Grant::parse("*").expect("a valid grant")],
             heartbeat_seconds: limits.heartbeat_seconds,
-            epoch,
         };
         let mut worker = Worker::new(Plan {
-            hub: Arc::clone(&hub),
+            broker: Arc::clone(&broker),
+            start,
             rules: Arc::new(rules),
             limits,
             random: Random::from_fn(|| [4; 8]),
-            dispatched: Position::default(),
         });
         let now = Now {
             ms: 0,
@@ -144,12 +150,16 @@ impl Stage {
             socket: Memory::default(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             received: Vec::new(),
-            connect: None,
-            identity: None,
-            place: Place::take(&Arc::default(), 1).expect("there is one"),
+            opening: Opening::LinesideV1(lineside_v1::Opening::default()),
+            place: Place::take(&Arc::default(), 1).expect("a free place"),
         });
+        let mut publisher = Session::new(1, keys, now.ms);
+        publisher.received().extend_from_slice(&hello());
+        publisher.process(&broker, now).expect("a valid hello");
         Self {
-            hub,
+            broker,
+            inbox,
+            publisher,
             worker,
             connection,
             now,
@@ -157,7 +167,7 @@ impl Stage {
         }
     }
 
-    /// Sends bytes of the browser and runs the worker.
+    /// Sends bytes from the browser.
     fn send(&mut self, bytes: &[u8]) {
         if let Some(socket) = self.worker.socket(self.connection) {
             socket.unread.extend_from_slice(bytes);
@@ -166,28 +176,26 @@ impl Stage {
         self.turn();
     }
 
-    /// Publishes to a channel, if the hub accepts it, and runs the worker.
+    /// Publishes to a channel. The sidecar refuses an invalid name. A name that fits into no frame is ignored.
     fn publish(&mut self, channel: &str) {
+        if channel.len() > usize::from(u16::MAX) {
+            return;
+        }
         self.sequence += 1;
         let head = PublishHead {
             sequence: self.sequence,
             wants_receipt: false,
             once: None,
         };
-        let mut written = Vec::new();
-        encode_publish(&mut written, head, [(channel, b"1".as_slice())]);
-        let frame = Frame::split(&mut written.as_slice().into()).ok().flatten();
-        let Some(Ok(ToSidecar::Publish(publish))) = frame.as_ref().map(ToSidecar::decode) else {
-            return;
-        };
-        let checked = Checked::inspect(&publish, PAYLOAD_BYTES_MAX);
-        let mut hub = self.hub.lock().expect("nothing panicked under it");
-        let outcome = hub.publish(PUBLISHER.0, PUBLISHER.1, &checked, self.now.ms);
-        drop(hub);
-        if let PublishOutcome::Landed { publications, .. } = outcome {
-            self.worker
-                .take(publications.into_iter().map(Entry::Publication));
-        }
+        let mut frame = Vec::new();
+        encode_publish(&mut frame, head, [(channel, b"1".as_slice())]);
+        self.publisher.received().extend_from_slice(&frame);
+        self.publisher
+            .process(&self.broker, self.now)
+            .expect("a valid frame");
+        let answers = self.publisher.unsent().len();
+        self.publisher.sent(answers);
+        self.worker.enqueue(self.inbox.take(usize::MAX).entries);
         self.turn();
     }
 
@@ -198,7 +206,7 @@ impl Stage {
         self.turn();
     }
 
-    /// Runs the worker until no timer is due.
+    /// Runs turns until nothing is due.
     fn turn(&mut self) {
         self.worker.turn();
         while self.worker.due_ms() <= self.now.ms {
@@ -206,11 +214,25 @@ impl Stage {
         }
     }
 
-    /// Drains the worker, as a planned stop does.
+    /// Drains the worker.
     fn end(mut self) {
         self.worker.drain();
         self.turn();
-        self.wait(END_MS_MAX / 1000);
-        assert!(self.worker.is_drained(), "the connection did not end");
+        self.wait(END_SECONDS);
+        assert!(self.worker.is_drained(), "a connection does not end");
     }
+}
+
+fn hello() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ToSidecar::Hello(Hello {
+        version_min: PROTOCOL_VERSION,
+        version_max: PROTOCOL_VERSION,
+        publisher: [1; 16],
+        done: 0,
+        fingerprint: [0; 8],
+        name: "corpus".into(),
+    })
+    .encode(&mut bytes);
+    bytes
 }

@@ -1,7 +1,8 @@
-//! Readers of untrusted bytes, one for each kind of input, for the fuzz targets.
+//! Readers of bytes from outside: one function for each kind of input.
 //!
-//! Each reader parses any bytes as the sidecar or the publisher does. It panics if the parser panics or if the result breaks an
-//! invariant. `bin/test fuzz` searches with these readers; the tests run them on the kept inputs in `fuzz/corpus`.
+//! Each function takes any bytes, and reads them as the sidecar or the publisher does. It panics if the code under test
+//! panics, or if a result breaks a rule for all input. `bin/test fuzz` searches with these functions, and every run of the
+//! tests gives them the inputs in `fuzz/corpus`.
 
 mod browser;
 mod link;
@@ -12,7 +13,9 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use lineside::http::head::{HEAD_BYTES_MAX, Head, Own};
+use lineside::dialects::Opening;
+use lineside::head::{HEAD_BYTES_MAX, Head, ServerOrigin};
+use lineside::origin::Origin;
 use lineside::settings::{Settings, Source};
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
 use lineside_protocol::{After, Cursor};
@@ -25,7 +28,7 @@ use link::{answers, hand_off, publications};
 /// Reader of one kind of input.
 type Read = fn(&[u8]);
 
-/// All kinds of input, with their readers.
+/// Kinds of input by name.
 const KINDS: [(&str, Read); 10] = [
     ("answers", answers),
     ("cursors", cursors),
@@ -39,28 +42,28 @@ const KINDS: [(&str, Read); 10] = [
     ("upgrades", upgrades),
 ];
 
-/// Returns the names of all kinds, which are also the names of their fuzz targets and corpus folders.
+/// Names of all kinds: those of their fuzz targets, and of their folders in the corpus.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     KINDS.iter().map(|(kind, _)| *kind)
 }
 
-/// Reads bytes as one kind of input.
+/// Reads bytes as input of a kind.
 ///
 /// # Panics
-/// Panics if the reader finds a fault, or if there is no such kind.
+/// When the code under test has a fault, or the kind is unknown.
 pub fn read(kind: &str, bytes: &[u8]) {
     let known = KINDS.iter().find(|(name, _)| *name == kind);
-    let (_, read) = known.unwrap_or_else(|| panic!("unknown kind of input {kind:?}"));
+    let (_, read) = known.unwrap_or_else(|| panic!("no input is called {kind:?}"));
     read(bytes);
 }
 
-/// Secret of the corpus's tokens.
+/// Secret that signs the tokens of the corpus.
 const SECRET: &str = "a secret of the corpus that is long enough";
 
-/// Time at which tokens are verified, in milliseconds since the Unix epoch.
+/// Wall clock of every input, in milliseconds since the Unix epoch.
 const WALL_MS: u64 = 1_800_000_000_000;
 
-/// Table of settings, in place of the environment.
+/// Settings from a table instead of the environment.
 struct Table<'a>(Vec<(&'a str, &'a str)>);
 
 impl Source for Table<'_> {
@@ -74,16 +77,16 @@ impl Source for Table<'_> {
     }
 }
 
-/// Default settings with the corpus's secret. Read once, because a search runs millions of inputs.
+/// Settings with only a secret. Read once, because a search reads millions of inputs.
 static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| {
-    Settings::read(&Table(vec![("LINESIDE_SECRET", SECRET)])).expect("the defaults hold")
+    Settings::read(&Table(vec![("LINESIDE_SECRET", SECRET)])).expect("the defaults are valid")
 });
 
 fn keys() -> Keys {
     Keys::parse(SECRET).expect("the secret is long enough")
 }
 
-/// Splits the bytes in two, as a socket may deliver them. The first byte decides the place.
+/// Splits the bytes in two, at the place that their first byte says. A socket may deliver bytes in parts.
 fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some((&at, rest)) = bytes.split_first() else {
         return (&[], &[]);
@@ -91,7 +94,7 @@ fn cut(bytes: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(rest.len() * usize::from(at) / 255)
 }
 
-/// Reads a client's cursor. A valid cursor must be written exactly as it was read.
+/// A cursor of a client. A valid cursor is written as it was read.
 fn cursors(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -106,13 +109,13 @@ fn cursors(bytes: &[u8]) {
     );
 }
 
-/// Reads settings, one `NAME=value` a line. Neither errors nor the settings' `Debug` output may contain the secret.
+/// Variables of the environment, one `NAME=value` a line. The secret is in no error and not in the debug output.
 fn settings(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
     let lines = text.lines().filter_map(|line| line.split_once('='));
-    // Inputs must not choose files and file descriptors of this machine.
+    // An input must not choose files and descriptors of this machine.
     let table: Vec<_> = lines
         .filter(|(name, _)| !["LINESIDE_SECRET_FILE", "LINESIDE_SECRET_FD"].contains(name))
         .collect();
@@ -125,15 +128,14 @@ fn settings(bytes: &[u8]) {
         Ok(settings) => format!("{settings:?}"),
         Err(error) => error,
     };
-    // A shorter secret is refused, and may occur in the error by chance.
+    // A shorter secret is refused, and may be a word of the error by chance.
     assert!(
         secret.len() < 32 || elsewhere || !said.contains(secret),
         "{said}"
     );
 }
 
-/// Reads a saved state twice: as it is, and with a valid checksum appended. A restored hub, saved and restored again, must be
-/// the same.
+/// A snapshot, twice: as it is, and with a valid checksum. A restored hub can be saved, and restored again as the same.
 fn states(bytes: &[u8]) {
     let restore = |state: &[u8]| Hub::restore(state, HistoryLimits::default(), PUBLISHERS_MAX);
     let _damaged = restore(bytes);
@@ -143,7 +145,7 @@ fn states(bytes: &[u8]) {
     };
     let save = |hub: &Hub, at| {
         let mut state = Vec::new();
-        hub.save(at, &mut state).expect("a Vec takes every byte");
+        hub.save(at, &mut state).expect("memory has room");
         state
     };
     let saved = save(&hub, at);
@@ -151,13 +153,13 @@ fn states(bytes: &[u8]) {
     assert_eq!(save(&again, at), saved);
 }
 
-/// Reads a token twice: as it is, and as a line with the header and the claims, which are then signed with the secret.
+/// A token, twice: as it is, and as a header line and claims that the valid secret signs.
 fn tokens(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
     let keys = keys();
-    // A token that was not signed with the secret is refused.
+    // Without the secret no input is a valid token.
     assert!(verify_connection(text, &keys, WALL_MS).is_err());
     assert!(verify_channel(text, &keys, WALL_MS).is_err());
     assert!(verify_identity(text, &keys, WALL_MS).is_err());
@@ -194,13 +196,13 @@ fn sign(header: &str, claims: &str) -> String {
         URL_SAFE_NO_PAD.encode(claims)
     );
     let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())
-        .expect("HMAC takes keys of any length")
+        .expect("every length is valid")
         .chain_update(&signed)
         .finalize();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.into_bytes()))
 }
 
-/// Reads the head of an upgrade request. A shorter part of the same bytes must be incomplete.
+/// Head of an upgrade request. It is complete at its end, and not before.
 fn upgrades(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let whole = [first, rest].concat();
@@ -213,12 +215,15 @@ fn upgrades(bytes: &[u8]) {
     let settings = &*DEFAULTS;
     for peer in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)] {
         let _client = head.client(SocketAddr::from((peer, 1)), settings);
-        let _judged = head.check_origin(&Own::Asked(IpAddr::V4(peer)), settings);
+        let server = ServerOrigin::OfRequest(IpAddr::V4(peer));
+        let _opening = Opening::of_request(&head, &server, settings);
     }
-    let _connect = head.connect();
-    let _identity = head.identity();
-    if let Ok(answer) = head.upgrade() {
-        // The request cannot add lines to the response.
+    // With this origin the request passes the check, and the rest of the head is read.
+    if let Some(own) = head.origin().ok().flatten().and_then(Origin::parse) {
+        let _opening = Opening::of_request(&head, &ServerOrigin::OfApp(own), settings);
+    }
+    if let Ok(answer) = head.upgrade("lineside-v1") {
+        // No part of the request begins a line of the answer.
         let lines = answer.windows(2).filter(|pair| pair == b"\r\n").count();
         assert!(
             answer.ends_with(b"\r\n\r\n") && (5..=6).contains(&lines),

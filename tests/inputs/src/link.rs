@@ -1,13 +1,15 @@
-//! Readers of link frames from publisher and sidecar, and of the hand-off frame from an app.
+//! Bytes of the link, from either end, and of an app that hands a browser over.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use lineside::http::head::Head;
+use lineside::broker::Broker;
+use lineside::clock::Now;
+use lineside::dialects;
+use lineside::head::Head;
 use lineside::keyring::Keyring;
-use lineside::link::ingress::{End, Intake, Session};
+use lineside::link::ingress::{End, Session};
 use lineside::origin::Origin;
-use lineside::shard::Now;
 use lineside_hub::{HistoryLimits, Hub, SavedAt};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{Frame, HandOff, ToPublisher, ToSidecar};
@@ -15,53 +17,50 @@ use lineside_publisher::{Link, PublishOptions, Settings, Spool};
 
 use super::{WALL_MS, cut, keys};
 
-/// Reads a publisher's bytes, up to the journal. The place of the split must not matter, and each decoded frame must be the
-/// same after encoding and decoding.
+/// Bytes of a publisher, up to the journal. The place of the cut makes no difference, and a decoded frame can be encoded and
+/// decoded again.
 pub(super) fn publications(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let whole = [first, rest].concat();
-    assert_eq!(taken(&[first, rest]), taken(&[&whole]));
+    assert_eq!(snapshot(&[first, rest]), snapshot(&[&whole]));
     for frame in split(&[&whole]) {
-        if let Ok(understood) = ToSidecar::decode(&frame) {
-            let mut written = Vec::new();
-            understood.encode(&mut written);
-            assert_eq!(ToSidecar::decode(&split(&[&written])[0]), Ok(understood));
+        if let Ok(decoded) = ToSidecar::decode(&frame) {
+            let mut encoded = Vec::new();
+            decoded.encode(&mut encoded);
+            assert_eq!(ToSidecar::decode(&split(&[&encoded])[0]), Ok(decoded));
         }
     }
 }
 
-/// Returns the saved state of a hub after a link that received these parts.
-fn taken(parts: &[&[u8]]) -> Vec<u8> {
-    let epoch = Epoch::new("corpus").expect("it is one");
+/// Snapshot of a hub after a link that received these parts.
+fn snapshot(parts: &[&[u8]]) -> Vec<u8> {
+    let epoch = Epoch::new("corpus").expect("a valid epoch");
     let hub = Hub::new(epoch, HistoryLimits::default(), 4);
-    let hub = Arc::new(Mutex::new(hub));
-    let keys = Arc::new(Keyring::new(keys()));
-    let intake = Intake::new(Arc::clone(&hub), Vec::new(), keys);
+    let broker = Broker::new(hub, Vec::new(), dialects::encode);
     let now = Now {
         ms: 0,
         wall_ms: WALL_MS,
     };
-    let mut session = Session::new(1, now.ms);
+    let mut session = Session::new(1, Arc::new(Keyring::new(keys())), now.ms);
     let mut end = End::Closed;
     for part in parts {
         session.received().extend_from_slice(part);
-        if let Err(why) = session.take(&intake, now) {
-            end = why;
+        if let Err(reason) = session.process(&broker, now) {
+            end = reason;
             break;
         }
     }
-    session.close(&intake, end, now.ms);
-    let mut state = Vec::new();
+    session.close(&broker, end, now.ms);
+    let mut snapshot = Vec::new();
     let at = SavedAt {
         now_ms: now.ms,
         wall_ms: now.wall_ms,
     };
-    let hub = hub.lock().expect("nothing panicked under it");
-    hub.save(at, &mut state).expect("a Vec takes every byte");
-    state
+    broker.save(at, &mut snapshot).expect("memory has room");
+    snapshot
 }
 
-/// Reads a sidecar's bytes, as a publisher with unacked publications.
+/// Bytes of a sidecar, to a publisher with unsent frames.
 pub(super) fn answers(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
     let spool = Arc::new(Spool::new(Settings::new("/nowhere", "corpus")));
@@ -86,15 +85,15 @@ pub(super) fn answers(bytes: &[u8]) {
         }
     }
     for frame in split(&[first, rest]) {
-        if let Ok(understood) = ToPublisher::decode(&frame) {
-            let mut written = Vec::new();
-            understood.encode(&mut written);
-            assert_eq!(ToPublisher::decode(&split(&[&written])[0]), Ok(understood));
+        if let Ok(decoded) = ToPublisher::decode(&frame) {
+            let mut encoded = Vec::new();
+            decoded.encode(&mut encoded);
+            assert_eq!(ToPublisher::decode(&split(&[&encoded])[0]), Ok(decoded));
         }
     }
 }
 
-/// Reads an app's hand-off frame.
+/// Bytes of an app that hand a browser's socket over.
 pub(super) fn hand_off(bytes: &[u8]) {
     let frames = split(&[bytes]);
     let Some(Ok(hand_off)) = frames.first().map(HandOff::decode) else {
@@ -111,7 +110,7 @@ pub(super) fn hand_off(bytes: &[u8]) {
     let _head = Head::parse(&hand_off.request);
 }
 
-/// Returns the frames at the beginning of the bytes.
+/// Frames at the beginning of these bytes.
 fn split(parts: &[&[u8]]) -> Vec<Frame> {
     let mut buffer = BytesMut::new();
     let mut frames = Vec::new();
