@@ -122,7 +122,7 @@ fn revocation_closes_all_connections_of_the_user_and_no_other() {
         browser.expect_message("a", json!(2));
     }
     expect_revoked(&sidecar, &token);
-    sidecar.logged(&["event=user_signed_out", "user=1", "sessions=all"]);
+    sidecar.logged(&["event=user_revoked", "user=1", "sessions=all"]);
 }
 
 fn anonymous_token() -> String {

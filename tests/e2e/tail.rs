@@ -24,7 +24,7 @@ impl Tail {
     fn start(sidecar: &Sidecar, arguments: &[&str]) -> Self {
         let began = |sidecar: &Sidecar| {
             let log = sidecar.log().into_iter();
-            log.filter(|line| line.contains("event=watch_began"))
+            log.filter(|line| line.contains("event=tail_opened"))
                 .count()
         };
         let before = began(sidecar);
@@ -219,7 +219,7 @@ fn tail_ends_with_its_reader_and_with_a_planned_stop() {
         child.try_wait().unwrap()
     });
     assert_eq!(status.code(), Some(0));
-    sidecar.logged(&["event=watch_ended"]);
+    sidecar.logged(&["event=tail_closed"]);
     sidecar.signal(Signal::SIGTERM);
     assert_eq!(sidecar.ended().code(), Some(0));
     tail.next();
