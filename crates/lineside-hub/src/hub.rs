@@ -149,7 +149,18 @@ impl Hub {
                 resent,
                 once,
                 publications,
-            } => self.land(&publications, once.as_ref(), resent, (first, at_ms), encode),
+            } => {
+                let encode = |publication: &ValidPublication, epoch: &Epoch, position| {
+                    encode(&Unencoded {
+                        channel: &publication.channel,
+                        epoch,
+                        position,
+                        payload: &publication.payload,
+                        resent,
+                    })
+                };
+                self.land(&publications, once.as_ref(), (first, at_ms), encode)
+            }
             Change::Revoke(revocation) => match self.revocations.add(&revocation) {
                 Ok(()) => {
                     self.journal.pass(first);
@@ -251,9 +262,8 @@ impl Hub {
         &mut self,
         publications: &[ValidPublication],
         once: Option<&Bytes>,
-        resent: bool,
         (first, at_ms): (Position, u64),
-        encode: Encode,
+        encode: impl Fn(&ValidPublication, &Epoch, Position) -> Bytes,
     ) -> Outcome {
         let mut landed: Vec<Arc<Publication>> = Vec::with_capacity(publications.len());
         let earlier = once.map(|id| self.earlier(publications, id, at_ms));
@@ -263,16 +273,11 @@ impl Hub {
                 continue;
             }
             self.counts.land(publication);
-            let ValidPublication { channel, payload } = publication;
-            landed.push(self.journal.append(channel, (position, at_ms), |epoch| {
-                encode(&Unencoded {
-                    channel,
-                    epoch,
-                    position,
-                    payload,
-                    resent,
-                })
-            }));
+            landed.push(self.journal.append(
+                &publication.channel,
+                (position, at_ms),
+                |epoch| encode(publication, epoch, position),
+            ));
             position = position.next();
         }
         if let Some(id) = once {

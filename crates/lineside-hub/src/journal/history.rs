@@ -17,6 +17,10 @@ pub(super) type Chunk = VecDeque<Arc<Publication>>;
 #[derive(Debug)]
 pub(super) struct History {
     /// Full chunks, oldest first. Only the first one shrinks, from its front.
+    #[expect(
+        clippy::box_collection,
+        reason = "most channels have no sealed chunk, and the box saves them 24 bytes"
+    )]
     sealed: Option<Box<VecDeque<Arc<Chunk>>>>,
     /// Publications behind the sealed chunks.
     open: Chunk,

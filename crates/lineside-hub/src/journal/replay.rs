@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lineside_protocol::{After, Epoch, Position};
 
-use super::history::Run;
+use super::history::{History, Run};
 use super::{Journal, Publication};
 
 /// Maximum number of pointers that all unfinished replays hold together: 32 MiB. Beyond it a channel resumes as lost.
@@ -112,7 +112,7 @@ impl Journal {
         answer: &mut ReplayAnswer,
     ) -> Verdict {
         let history = self.histories.get(channel);
-        let forgotten = history.map_or_else(|| self.forgotten.of(channel), |it| it.forgotten());
+        let forgotten = history.map_or_else(|| self.forgotten.of(channel), History::forgotten);
         let assigned = position_in(after, &self.epoch).filter(|after| *after <= self.newest);
         let Some(after) = assigned.filter(|after| *after >= forgotten) else {
             return Verdict::Lost;
