@@ -1,51 +1,143 @@
 use lineside_protocol::codes::LINK_BAD_PAYLOAD;
+use lineside_protocol::envelope;
 
 use super::*;
-use crate::revocations::Revocation;
+use crate::snapshot::SavedAt;
+use crate::validation::Rejection;
+use crate::{Revocation, Want};
 
 const PUBLISHER: [u8; 16] = [7; 16];
 
 fn hub() -> Hub {
     let mut hub = Hub::new(Epoch::new("ours").unwrap(), HistoryLimits::default(), 10);
-    hub.publishers.hello(PUBLISHER, 0, 1, 0).unwrap();
+    hub.greet(origin(1), 0, 0).unwrap();
     hub
 }
 
-fn frame(sequence: u64, publications: &[(&str, &'static str)]) -> Checked {
-    let pass = |(channel, payload): &(&str, &'static str)| Passed {
+fn origin(link: u64) -> Origin {
+    Origin {
+        publisher: PUBLISHER,
+        link,
+    }
+}
+
+fn encode(unencoded: &Unencoded<'_>) -> Bytes {
+    envelope::message(
+        unencoded.channel,
+        unencoded.epoch,
+        unencoded.position,
+        unencoded.payload,
+        unencoded.resent,
+    )
+}
+
+/// A publish frame that wants a receipt.
+fn frame(sequence: u64, publications: &[(&str, &'static str)]) -> Proposal {
+    publish_frame(sequence, None, false, publications)
+}
+
+fn once(sequence: u64, id: &'static str, publications: &[(&str, &'static str)]) -> Proposal {
+    publish_frame(sequence, Some(id), false, publications)
+}
+
+fn publish_frame(
+    sequence: u64,
+    once: Option<&'static str>,
+    resent: bool,
+    publications: &[(&str, &'static str)],
+) -> Proposal {
+    let valid = |(channel, payload): &(&str, &'static str)| ValidPublication {
         channel: (*channel).to_owned(),
         payload: Bytes::from_static(payload.as_bytes()),
     };
-    Checked {
+    Proposal {
         sequence,
         wants_receipt: true,
-        resent: false,
-        once: None,
-        publications: Ok(publications.iter().map(pass).collect()),
+        change: Change::Publish {
+            resent,
+            once: once.map(|id| Bytes::from_static(id.as_bytes())),
+            publications: publications.iter().map(valid).collect(),
+        },
     }
 }
 
-fn once(sequence: u64, id: &'static str, publications: &[(&str, &'static str)]) -> Checked {
-    Checked {
-        once: Some(Bytes::from_static(id.as_bytes())),
-        ..frame(sequence, publications)
+fn without_receipt(frame: Proposal) -> Proposal {
+    Proposal {
+        wants_receipt: false,
+        ..frame
     }
 }
 
-fn refused(sequence: u64) -> Checked {
-    let refused = Refused {
-        code: LINK_BAD_PAYLOAD,
-        message: "not JSON".to_owned(),
+fn rejected(sequence: u64) -> Proposal {
+    Proposal {
+        sequence,
+        wants_receipt: true,
+        change: Change::Reject(Rejection {
+            code: LINK_BAD_PAYLOAD,
+            message: "not JSON".to_owned(),
+        }),
+    }
+}
+
+fn revocation(sequence: u64, user: &str) -> Proposal {
+    Proposal {
+        sequence,
+        wants_receipt: true,
+        change: Change::Revoke(Arc::new(Revocation {
+            user: user.to_owned(),
+            session: None,
+            until_ms: 500,
+        })),
+    }
+}
+
+fn skip(through: u64) -> Proposal {
+    Proposal {
+        sequence: through,
+        wants_receipt: false,
+        change: Change::Skip,
+    }
+}
+
+/// Proposes a frame that must be new.
+fn propose(hub: &mut Hub, frame: Proposal) -> Entry {
+    match hub.propose(origin(1), frame) {
+        Proposed::New(entry) => entry,
+        Proposed::Answered(outcome) => panic!("{outcome:?}"),
+    }
+}
+
+/// Proposes a frame that must need no entry.
+fn answer_of(hub: &mut Hub, link: u64, frame: Proposal) -> Outcome {
+    match hub.propose(origin(link), frame) {
+        Proposed::Answered(outcome) => outcome,
+        Proposed::New(entry) => panic!("{entry:?}"),
+    }
+}
+
+fn apply(hub: &mut Hub, entry: Entry, first: u64) -> Outcome {
+    let ordered = Ordered {
+        entry,
+        first: Position(first),
+        at_ms: 0,
     };
-    Checked {
-        publications: Err(refused),
-        ..frame(sequence, &[])
+    hub.apply(ordered, encode)
+}
+
+/// Proposes a frame on `link`, and applies it at the next position if it is new.
+fn submit(hub: &mut Hub, link: u64, frame: Proposal) -> Outcome {
+    match hub.propose(origin(link), frame) {
+        Proposed::Answered(outcome) => outcome,
+        Proposed::New(entry) => {
+            let next = hub.next_position().0;
+            apply(hub, entry, next)
+        }
     }
 }
 
-/// The positions that landed, the receipt, and whether it was a duplicate.
-fn landed(outcome: PublishOutcome) -> (Vec<u64>, u64, bool) {
-    let PublishOutcome::Landed {
+/// Landed positions, the receipt, and whether the frame was a duplicate.
+fn landed(outcome: Outcome) -> (Vec<u64>, u64, bool) {
+    let Outcome::Landed {
         publications,
         receipt,
         duplicate,
@@ -63,11 +155,29 @@ fn landed(outcome: PublishOutcome) -> (Vec<u64>, u64, bool) {
     )
 }
 
+fn known(receipt: Option<u64>, duplicate: bool) -> Outcome {
+    Outcome::Known {
+        receipt: receipt.map(Position),
+        duplicate,
+    }
+}
+
+/// Bytes of a snapshot, which contain all state of a hub except counters, links and proposals.
+fn saved(hub: &Hub) -> Vec<u8> {
+    let at = SavedAt {
+        now_ms: 0,
+        wall_ms: 0,
+    };
+    let mut saved = Vec::new();
+    hub.save(at, &mut saved).unwrap();
+    saved
+}
+
 #[test]
-fn a_frame_lands_whole_and_in_order() {
+fn frame_lands_whole_and_in_order() {
     let mut hub = hub();
-    let outcome = hub.publish(PUBLISHER, 1, &frame(1, &[("a", "1"), ("b", "2")]), 0);
-    let PublishOutcome::Landed {
+    let outcome = submit(&mut hub, 1, frame(1, &[("a", "1"), ("b", "2")]));
+    let Outcome::Landed {
         publications,
         receipt,
         duplicate,
@@ -89,14 +199,10 @@ fn a_frame_lands_whole_and_in_order() {
 }
 
 #[test]
-fn what_was_resent_after_a_crash_is_marked() {
+fn publication_resent_after_a_crash_is_marked() {
     let mut hub = hub();
-    let resent = Checked {
-        resent: true,
-        ..frame(1, &[("a", "1")])
-    };
-    let outcome = hub.publish(PUBLISHER, 1, &resent, 0);
-    let PublishOutcome::Landed { publications, .. } = outcome else {
+    let outcome = submit(&mut hub, 1, publish_frame(1, None, true, &[("a", "1")]));
+    let Outcome::Landed { publications, .. } = outcome else {
         panic!("{outcome:?}")
     };
     let epoch = Epoch::new("ours").unwrap();
@@ -107,173 +213,345 @@ fn what_was_resent_after_a_crash_is_marked() {
 }
 
 #[test]
-fn a_frame_sent_again_lands_once_and_is_answered_as_the_first_time() {
+fn retransmitted_frame_lands_once_and_gets_its_first_answer() {
     let mut hub = hub();
-    hub.publish(PUBLISHER, 1, &frame(1, &[("a", "1")]), 0);
-    hub.publish(PUBLISHER, 1, &frame(2, &[("a", "2")]), 0);
-    hub.publishers.hello(PUBLISHER, 0, 2, 0).unwrap();
-    let known = PublishOutcome::Known {
-        receipt: Some(Position(1)),
-        duplicate: false,
-    };
+    submit(&mut hub, 1, frame(1, &[("a", "1")]));
+    submit(&mut hub, 1, frame(2, &[("a", "2")]));
+    hub.greet(origin(2), 0, 0).unwrap();
     assert_eq!(
-        hub.publish(PUBLISHER, 2, &frame(1, &[("a", "1")]), 0),
-        known
+        submit(&mut hub, 2, frame(1, &[("a", "1")])),
+        known(Some(1), false)
     );
     assert_eq!(hub.journal.newest(), Position(2));
 }
 
 #[test]
-fn a_known_frame_whose_answer_is_forgotten_names_no_position() {
+fn retransmitted_frame_without_stored_answer_gets_no_position() {
     let mut hub = hub();
-    let unanswered = Checked {
-        wants_receipt: false,
-        ..frame(1, &[("a", "1")])
-    };
-    hub.publish(PUBLISHER, 1, &unanswered, 0);
-    hub.publish(PUBLISHER, 1, &frame(2, &[("a", "2")]), 0);
-    let known = PublishOutcome::Known {
-        receipt: None,
-        duplicate: false,
-    };
-    assert_eq!(hub.publish(PUBLISHER, 1, &unanswered, 0), known);
+    submit(&mut hub, 1, without_receipt(frame(1, &[("a", "1")])));
+    submit(&mut hub, 1, frame(2, &[("a", "2")]));
+    assert_eq!(
+        submit(&mut hub, 1, without_receipt(frame(1, &[("a", "1")]))),
+        known(None, false)
+    );
 }
 
 #[test]
-fn a_refused_frame_is_dealt_with_and_refused_again_when_sent_again() {
+fn rejected_frame_is_rejected_again_when_retransmitted() {
     let mut hub = hub();
-    assert!(matches!(
-        hub.publish(PUBLISHER, 1, &refused(1), 0),
-        PublishOutcome::Refused(_)
-    ));
-    assert!(matches!(
-        hub.publish(PUBLISHER, 1, &refused(1), 0),
-        PublishOutcome::Refused(_)
-    ));
+    for _ in 0..2 {
+        assert!(matches!(
+            submit(&mut hub, 1, rejected(1)),
+            Outcome::Rejected(_)
+        ));
+    }
     assert_eq!(hub.journal.newest(), Position(0));
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &frame(2, &[("a", "1")]), 0)),
+        landed(submit(&mut hub, 1, frame(2, &[("a", "1")]))),
         (vec![1], 1, false)
     );
-    assert_eq!(hub.publishers.gaps(), 0);
+    assert_eq!(hub.gaps(), 0);
 }
 
 #[test]
-fn a_replaced_link_publishes_nothing() {
+fn replaced_link_publishes_nothing() {
     let mut hub = hub();
-    hub.publishers.hello(PUBLISHER, 0, 2, 0).unwrap();
+    hub.greet(origin(2), 0, 0).unwrap();
     assert_eq!(
-        hub.publish(PUBLISHER, 1, &frame(1, &[("a", "1")]), 0),
-        PublishOutcome::Replaced
+        submit(&mut hub, 1, frame(1, &[("a", "1")])),
+        Outcome::Replaced
     );
     assert_eq!(hub.journal.newest(), Position(0));
 }
 
 #[test]
-fn under_one_id_a_channel_is_published_to_once() {
+fn once_id_lands_once_per_channel() {
     let mut hub = hub();
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &once(1, "id", &[("a", "1")]), 0)),
+        landed(submit(&mut hub, 1, once(1, "id", &[("a", "1")]))),
         (vec![1], 1, false)
     );
-    hub.publish(PUBLISHER, 1, &frame(2, &[("b", "1")]), 0);
+    submit(&mut hub, 1, frame(2, &[("b", "1")]));
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &once(3, "id", &[("a", "1")]), 0)),
+        landed(submit(&mut hub, 1, once(3, "id", &[("a", "1")]))),
         (vec![], 1, true)
     );
     let mixed = once(4, "id", &[("a", "1"), ("c", "1")]);
+    assert_eq!(landed(submit(&mut hub, 1, mixed)), (vec![3], 3, false));
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &mixed, 0)),
-        (vec![3], 3, false)
-    );
-    let known = PublishOutcome::Known {
-        receipt: Some(Position(1)),
-        duplicate: true,
-    };
-    assert_eq!(
-        hub.publish(PUBLISHER, 1, &once(3, "id", &[("a", "1")]), 0),
-        known
+        submit(&mut hub, 1, once(3, "id", &[("a", "1")])),
+        known(Some(1), true)
     );
 }
 
 #[test]
-fn the_receipt_of_a_duplicate_names_the_last_of_where_it_had_landed() {
+fn receipt_of_a_duplicate_is_the_last_position_of_the_original() {
     let mut hub = hub();
     let both = [("a", "1"), ("b", "1")];
-    hub.publish(PUBLISHER, 1, &once(1, "id", &both), 0);
+    submit(&mut hub, 1, once(1, "id", &both));
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &once(2, "id", &both), 0)),
+        landed(submit(&mut hub, 1, once(2, "id", &both))),
         (vec![], 2, true)
     );
 }
 
 #[test]
-fn an_id_that_names_one_channel_twice_in_a_frame_lands_both_then_neither() {
+fn once_frame_with_one_channel_twice_lands_both_publications_once() {
     let mut hub = hub();
     let twice = [("a", "1"), ("a", "2")];
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &once(1, "id", &twice), 0)),
+        landed(submit(&mut hub, 1, once(1, "id", &twice))),
         (vec![1, 2], 2, false)
     );
     assert_eq!(
-        landed(hub.publish(PUBLISHER, 1, &once(2, "id", &twice), 0)),
+        landed(submit(&mut hub, 1, once(2, "id", &twice))),
         (vec![], 2, true)
     );
 }
 
-fn revocation(sequence: u64, user: &str) -> CheckedRevocation {
-    let revocation = Revocation {
-        user: user.to_owned(),
-        session: None,
-        until_ms: 500,
-    };
-    CheckedRevocation {
-        sequence,
-        wants_receipt: true,
-        revocation: Ok(revocation),
-    }
-}
-
 #[test]
-fn a_revocation_has_its_place_in_the_journal() {
+fn revocation_takes_a_position_of_the_journal() {
     let mut hub = hub();
-    landed(hub.publish(PUBLISHER, 1, &frame(1, &[("a", "1")]), 0));
-    let PublishOutcome::Revoked {
+    landed(submit(&mut hub, 1, frame(1, &[("a", "1")])));
+    let Outcome::Revoked {
         position,
         revocation: revoked,
-    } = hub.revoke(PUBLISHER, 1, &revocation(2, "7"))
+    } = submit(&mut hub, 1, revocation(2, "7"))
     else {
-        panic!("it is new")
+        panic!("not revoked")
     };
     assert_eq!((position.0, revoked.user.as_str()), (2, "7"));
-    assert!(hub.revocations.is_revoked("7", None, 500));
-    let (positions, ..) = landed(hub.publish(PUBLISHER, 1, &frame(3, &[("a", "2")]), 0));
+    assert!(hub.is_revoked("7", None, 500));
+    let (positions, ..) = landed(submit(&mut hub, 1, frame(3, &[("a", "2")])));
     assert_eq!(positions, [3]);
 }
 
 #[test]
-fn a_revocation_sent_again_lands_once_and_is_answered_as_the_first_time() {
+fn retransmitted_revocation_lands_once_and_gets_its_first_answer() {
     let mut hub = hub();
-    hub.revoke(PUBLISHER, 1, &revocation(1, "7"));
-    landed(hub.publish(PUBLISHER, 1, &frame(2, &[("a", "1")]), 0));
-    let known = PublishOutcome::Known {
-        receipt: Some(Position(1)),
-        duplicate: false,
-    };
-    assert_eq!(hub.revoke(PUBLISHER, 1, &revocation(1, "7")), known);
+    submit(&mut hub, 1, revocation(1, "7"));
+    landed(submit(&mut hub, 1, frame(2, &[("a", "1")])));
+    assert_eq!(
+        submit(&mut hub, 1, revocation(1, "7")),
+        known(Some(1), false)
+    );
     assert_eq!(hub.journal.newest(), Position(2));
 }
 
 #[test]
-fn a_revocation_that_is_refused_takes_no_place() {
+fn rejected_revocation_takes_no_position() {
     let mut hub = hub();
     hub.revocations = Revocations::new(1);
-    hub.revoke(PUBLISHER, 1, &revocation(1, "7"));
+    submit(&mut hub, 1, revocation(1, "7"));
     for _ in 0..2 {
-        let PublishOutcome::Refused(refused) = hub.revoke(PUBLISHER, 1, &revocation(2, "8")) else {
-            panic!("there is no room")
+        let Outcome::Rejected(rejection) = submit(&mut hub, 1, revocation(2, "8")) else {
+            panic!("the table has no room")
         };
-        assert_eq!(refused.code.name, "too_many_revocations");
+        assert_eq!(rejection.code.name, "too_many_revocations");
     }
     assert_eq!(hub.journal.newest(), Position(1));
+}
+
+#[test]
+fn retransmitted_frame_is_under_way_until_it_is_applied() {
+    let mut hub = hub();
+    let entry = propose(&mut hub, frame(1, &[("a", "1")]));
+    for _ in 0..2 {
+        assert_eq!(
+            answer_of(&mut hub, 1, frame(1, &[("a", "1")])),
+            Outcome::UnderWay
+        );
+    }
+    assert_eq!(hub.counts().duplicates, 0);
+    assert_eq!(landed(apply(&mut hub, entry, 1)), (vec![1], 1, false));
+    assert_eq!(
+        answer_of(&mut hub, 1, frame(1, &[("a", "1")])),
+        known(Some(1), false)
+    );
+    assert_eq!((hub.counts().duplicates, hub.counts().landed), (1, 1));
+}
+
+#[test]
+fn proposing_changes_nothing_but_the_sequence() {
+    let mut hub = hub();
+    let before = saved(&hub);
+    let first = propose(&mut hub, once(1, "id", &[("a", "1")]));
+    let second = propose(&mut hub, revocation(2, "7"));
+    assert_eq!(hub.cursor().position, Position(0));
+    assert!(!hub.is_revoked("7", None, 500));
+    assert_eq!(saved(&hub), before, "a proposal is not saved");
+    apply(&mut hub, first, 1);
+    assert!(!hub.is_revoked("7", None, 500));
+    apply(&mut hub, second, 2);
+    assert!(hub.is_revoked("7", None, 500));
+    assert_eq!(hub.gaps(), 0);
+}
+
+#[test]
+fn greeting_reports_the_landed_sequence_not_the_proposed_one() {
+    let mut hub = hub();
+    let entries: Vec<_> = (1..=3)
+        .map(|sequence| propose(&mut hub, frame(sequence, &[("a", "1")])))
+        .collect();
+    assert_eq!(hub.greet(origin(2), 0, 0).unwrap().last, 0);
+    for (last, entry) in (1..).zip(entries) {
+        apply(&mut hub, entry, last);
+        assert_eq!(hub.greet(origin(2 + last), 0, 0).unwrap().last, last);
+    }
+}
+
+#[test]
+fn restored_hub_accepts_frames_that_were_proposed_but_not_applied() {
+    let mut hub = hub();
+    submit(&mut hub, 1, frame(1, &[("a", "1")]));
+    drop(propose(&mut hub, frame(2, &[("a", "2")])));
+    let (mut restored, _) = Hub::restore(&*saved(&hub), HistoryLimits::default(), 10).unwrap();
+    assert_eq!(restored.greet(origin(1), 0, 0).unwrap().last, 1);
+    assert_eq!(
+        landed(submit(&mut restored, 1, frame(2, &[("a", "2")]))),
+        (vec![2], 2, false)
+    );
+    assert_eq!(restored.gaps(), 0);
+}
+
+#[test]
+fn frame_proposed_on_a_replaced_link_lands_when_applied() {
+    let mut hub = hub();
+    let entry = propose(&mut hub, frame(1, &[("a", "1")]));
+    assert_eq!(hub.greet(origin(2), 0, 0).unwrap().replaces, Some(1));
+    assert_eq!(
+        answer_of(&mut hub, 2, frame(1, &[("a", "1")])),
+        Outcome::UnderWay
+    );
+    assert_eq!(
+        answer_of(&mut hub, 1, frame(2, &[("a", "2")])),
+        Outcome::Replaced
+    );
+    assert_eq!(landed(apply(&mut hub, entry, 1)), (vec![1], 1, false));
+    assert_eq!(
+        answer_of(&mut hub, 2, frame(1, &[("a", "1")])),
+        known(Some(1), false)
+    );
+    assert_eq!(
+        landed(submit(&mut hub, 2, frame(2, &[("a", "2")]))),
+        (vec![2], 2, false)
+    );
+    assert_eq!(hub.gaps(), 0);
+}
+
+/// Copy of an entry, as an engine delivers it that stored a frame twice.
+fn entry(proposal: Proposal) -> Entry {
+    Entry {
+        publisher: PUBLISHER,
+        proposal,
+    }
+}
+
+#[test]
+fn entry_applied_twice_changes_nothing() {
+    let mut hub = hub();
+    let publish = || once(1, "id", &[("a", "1"), ("b", "2")]);
+    let first = propose(&mut hub, publish());
+    landed(apply(&mut hub, first, 1));
+    let revoke = propose(&mut hub, revocation(2, "7"));
+    apply(&mut hub, revoke, 3);
+    let reject = propose(&mut hub, rejected(3));
+    apply(&mut hub, reject, 4);
+    let (before, counts) = (saved(&hub), hub.counts());
+
+    assert_eq!(apply(&mut hub, entry(publish()), 4), known(Some(2), false));
+    assert_eq!(
+        apply(&mut hub, entry(revocation(2, "7")), 4),
+        known(Some(3), false)
+    );
+    assert!(matches!(
+        apply(&mut hub, entry(rejected(3)), 4),
+        Outcome::Rejected(_)
+    ));
+    assert!(saved(&hub) == before, "the state is the same");
+    let after = hub.counts();
+    assert_eq!(
+        (
+            after.landed,
+            after.landed_bytes,
+            after.revoked,
+            after.newest
+        ),
+        (
+            counts.landed,
+            counts.landed_bytes,
+            counts.revoked,
+            counts.newest
+        )
+    );
+    assert_eq!(after.duplicates, counts.duplicates + 2);
+}
+
+#[test]
+fn retransmitted_skip_is_skipped_and_counts_no_duplicate() {
+    let mut hub = hub();
+    assert_eq!(submit(&mut hub, 1, skip(5)), Outcome::Skipped);
+    assert_eq!(answer_of(&mut hub, 1, skip(5)), Outcome::Skipped);
+    assert_eq!(answer_of(&mut hub, 1, skip(3)), Outcome::Skipped);
+    assert_eq!((hub.counts().duplicates, hub.gaps()), (0, 0));
+    assert_eq!(hub.cursor().position, Position(0));
+    assert_eq!(hub.greet(origin(2), 0, 0).unwrap().last, 5);
+    submit(&mut hub, 2, frame(6, &[("a", "1")]));
+    assert_eq!(hub.gaps(), 0);
+}
+
+#[test]
+fn skip_is_under_way_until_it_is_applied() {
+    let mut hub = hub();
+    let proposed = propose(&mut hub, skip(5));
+    assert_eq!(answer_of(&mut hub, 1, skip(5)), Outcome::UnderWay);
+    assert_eq!(hub.greet(origin(2), 0, 0).unwrap().last, 0);
+    assert_eq!(apply(&mut hub, proposed, 1), Outcome::Skipped);
+    assert_eq!(answer_of(&mut hub, 2, skip(5)), Outcome::Skipped);
+}
+
+#[test]
+fn entries_at_sparse_positions_replay_and_get_exact_receipts() {
+    let mut hub = hub();
+    let mut expected = Vec::new();
+    for (sequence, first) in (1..).zip([3, 10, 1_000, 1 << 40]) {
+        let entry = propose(&mut hub, frame(sequence, &[("a", "1"), ("b", "1")]));
+        assert_eq!(
+            landed(apply(&mut hub, entry, first)),
+            (vec![first, first + 1], first + 1, false)
+        );
+        expected.extend([first, first + 1]);
+    }
+    let revoke = propose(&mut hub, revocation(5, "7"));
+    apply(&mut hub, revoke, 1 << 50);
+    assert_eq!(hub.cursor().position, Position(1 << 50));
+    assert_eq!(hub.next_position(), Position((1 << 50) + 1));
+    assert_eq!(
+        answer_of(&mut hub, 1, frame(2, &[("a", "1"), ("b", "1")])),
+        known(Some(11), false)
+    );
+    for after in [0, 1, 3, 4, 5, 9, 10, 11, 500, 1_001, 1 << 41, 1 << 50] {
+        for through in [0, 2, 3, 4, 10, 999, 1_000, 1 << 40, 1 << 50] {
+            let want = |channel: &str| Want {
+                channel: channel.into(),
+                after: Some(lineside_protocol::After::Cursor(
+                    Epoch::new("ours").unwrap().at(Position(after)),
+                )),
+            };
+            let mut answer = hub.replay(&ReplayRequest {
+                wants: vec![want("a"), want("b")],
+                through: Position(through),
+            });
+            assert_eq!(answer.verdicts, [crate::Verdict::Recovered; 2]);
+            let replayed: Vec<_> = std::iter::from_fn(|| answer.replay.take_next())
+                .map(|publication| publication.position.0)
+                .collect();
+            let missed: Vec<_> = expected
+                .iter()
+                .copied()
+                .filter(|position| (after + 1..=through).contains(position))
+                .collect();
+            assert_eq!(replayed, missed, "after {after} through {through}");
+        }
+    }
 }

@@ -191,3 +191,6 @@ impl Run {
         self.left > 0
     }
 }
+
+#[cfg(test)]
+mod tests;

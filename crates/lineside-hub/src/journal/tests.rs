@@ -1,3 +1,5 @@
+use lineside_protocol::After;
+
 use super::*;
 
 const GENEROUS: HistoryLimits = HistoryLimits {
@@ -12,97 +14,100 @@ fn journal(limits: HistoryLimits) -> Journal {
     Journal::new(Epoch::new("ours").unwrap(), limits)
 }
 
+/// Appends a publication at the next position.
 fn append(journal: &mut Journal, channel: &str, now_ms: u64) -> Position {
-    journal
-        .append(channel, now_ms, |_| Bytes::from_static(b"body"))
-        .position
+    append_body(journal, channel, now_ms, "body".into())
 }
 
-/// The positions replayed, or `None` for lost.
+fn append_body(journal: &mut Journal, channel: &str, now_ms: u64, body: Bytes) -> Position {
+    let place = (journal.newest().next(), now_ms);
+    journal.append(channel, place, |_| body).position
+}
+
+/// Replayed positions, or `None` if the channel is lost.
 fn replay(journal: &Journal, channel: &str, after: &After) -> Option<Vec<u64>> {
-    let replay = journal.replay(&[Wanted { channel, after }], journal.newest());
-    let positions = replay
-        .entries
-        .iter()
-        .map(|entry| entry.position.0)
-        .collect();
-    (!replay.lost[0]).then_some(positions)
+    let request = ReplayRequest {
+        wants: vec![want(channel, after)],
+        through: journal.newest(),
+    };
+    let answer = journal.replay(&request);
+    let is_lost = answer.verdicts == [Verdict::Lost];
+    let positions = taken(answer.replay);
+    assert!(
+        !is_lost || positions.is_empty(),
+        "a lost channel has no replay"
+    );
+    (!is_lost).then_some(positions)
+}
+
+/// Positions of a whole replay, in order.
+fn taken(mut replay: Replay) -> Vec<u64> {
+    std::iter::from_fn(|| replay.take_next())
+        .map(|publication| publication.position.0)
+        .collect()
+}
+
+fn want(channel: &str, after: &After) -> Want {
+    Want {
+        channel: channel.into(),
+        after: Some(after.clone()),
+    }
 }
 
 fn at(journal: &Journal, position: u64) -> After {
     After::Cursor(journal.epoch().at(Position(position)))
 }
 
-/// That the sums in the journal are those of its entries.
+/// Compares the sums and indexes of the journal with its publications.
 fn assert_consistent(journal: &Journal) {
-    let entries: Vec<_> = journal
-        .records
-        .values()
-        .flat_map(|record| &record.entries)
-        .collect();
-    assert_eq!(entries.len(), journal.order.len());
+    let mut all = Vec::new();
+    for history in journal.histories.values() {
+        let held: Vec<_> = history.iter().collect();
+        assert!(!history.is_empty() && !held.is_empty());
+        assert_eq!(history.len(), held.len());
+        assert!(history.forgotten() < held[0].position);
+        let cost = held.iter().map(|entry| entry.cost()).sum::<usize>();
+        assert_eq!(history.bytes(), cost);
+        all.extend(held);
+    }
     assert_eq!(
         journal.bytes,
-        entries.iter().map(|entry| entry.cost()).sum::<usize>()
+        all.iter().map(|entry| entry.cost()).sum::<usize>()
     );
-    for record in journal.records.values() {
-        assert_eq!(
-            record.bytes,
-            record
-                .entries
-                .iter()
-                .map(|entry| entry.cost())
-                .sum::<usize>()
-        );
-        assert!(!record.entries.is_empty());
-    }
+    all.sort_by_key(|entry| entry.position);
+    assert!(all.into_iter().eq(journal.order.values()));
 }
 
 #[test]
-fn positions_count_up_and_are_told_to_the_encoder() {
+fn publication_has_its_position_and_the_encoder_gets_the_epoch() {
     let mut journal = journal(GENEROUS);
     assert_eq!(journal.cursor().to_string(), "ours.0");
-    let mut told = Position(0);
-    let first = journal.append("a", 0, |position| {
-        told = position;
+    let mut encoded = String::new();
+    let first = journal.append("a", (Position(1), 0), |epoch| {
+        encoded = epoch.at(Position(1)).to_string();
         Bytes::from_static(b"x")
     });
-    assert_eq!((first.position, told), (Position(1), Position(1)));
+    assert_eq!((first.position, &*encoded), (Position(1), "ours.1"));
     assert_eq!(append(&mut journal, "b", 0), Position(2));
     assert_eq!(journal.cursor().to_string(), "ours.2");
 }
 
 #[test]
-fn a_replay_merges_channels_each_after_its_own_bound() {
+fn replay_merges_channels_each_after_its_own_cursor() {
     let mut journal = journal(GENEROUS);
     for channel in ["a", "b", "c", "a", "b", "c", "a"] {
         append(&mut journal, channel, 0);
     }
     let (early, late) = (at(&journal, 1), at(&journal, 4));
-    let wanted = [
-        Wanted {
-            channel: "b",
-            after: &late,
-        },
-        Wanted {
-            channel: "a",
-            after: &early,
-        },
-        Wanted {
-            channel: "d",
-            after: &early,
-        },
-    ];
-    let replay = journal.replay(&wanted, Position(6));
-    assert_eq!(
-        replay
-            .entries
-            .iter()
-            .map(|entry| entry.position.0)
-            .collect::<Vec<_>>(),
-        [4, 5]
-    );
-    assert_eq!(replay.lost, [false, false, false]);
+    let request = ReplayRequest {
+        wants: vec![want("b", &late), want("a", &early), want("d", &early)],
+        through: Position(6),
+    };
+    let answer = journal.replay(&request);
+    assert_eq!(answer.verdicts, [Verdict::Recovered; 3]);
+    assert_eq!(answer.floor, Some(Position(1)));
+    assert_eq!(answer.replay.len(), 2);
+    assert_eq!(taken(answer.replay), [4, 5]);
 }
 
 #[test]
@@ -117,7 +122,7 @@ fn foreign_unknown_and_future_cursors_are_lost() {
 }
 
 #[test]
-fn what_exceeds_a_channels_count_is_lost_to_those_who_need_it_only() {
+fn channel_is_lost_only_after_cursors_before_an_eviction() {
     let mut journal = journal(HistoryLimits {
         channel_publications_max: 2,
         ..GENEROUS
@@ -131,7 +136,7 @@ fn what_exceeds_a_channels_count_is_lost_to_those_who_need_it_only() {
 }
 
 #[test]
-fn a_busy_channel_does_not_evict_a_quiet_one() {
+fn busy_channel_does_not_evict_a_quiet_one() {
     let mut journal = journal(HistoryLimits {
         channel_publications_max: 10,
         ..GENEROUS
@@ -146,7 +151,7 @@ fn a_busy_channel_does_not_evict_a_quiet_one() {
 }
 
 #[test]
-fn a_channel_is_limited_in_bytes_with_names_and_overhead_counted() {
+fn channel_limit_in_bytes_counts_names_and_overhead() {
     let one = "body".len() + "a".len() + ENTRY_OVERHEAD_BYTES;
     let mut journal = journal(HistoryLimits {
         channel_bytes_max: 2 * one,
@@ -160,7 +165,7 @@ fn a_channel_is_limited_in_bytes_with_names_and_overhead_counted() {
 }
 
 #[test]
-fn the_limit_in_all_forgets_the_oldest_of_any_channel() {
+fn total_limit_in_bytes_evicts_the_oldest_of_any_channel() {
     let one = "body".len() + "a".len() + ENTRY_OVERHEAD_BYTES;
     let mut journal = journal(HistoryLimits {
         bytes_max: 3 * one,
@@ -176,7 +181,7 @@ fn the_limit_in_all_forgets_the_oldest_of_any_channel() {
 }
 
 #[test]
-fn channels_are_limited_in_number() {
+fn oldest_channel_is_evicted_beyond_the_limit_of_channels() {
     let mut journal = journal(HistoryLimits {
         channels_max: 2,
         ..GENEROUS
@@ -186,11 +191,11 @@ fn channels_are_limited_in_number() {
     }
     assert_eq!(replay(&journal, "a", &at(&journal, 0)), None);
     assert_eq!(replay(&journal, "c", &at(&journal, 0)), Some(vec![3]));
-    assert_eq!(journal.records.len(), 2);
+    assert_eq!(journal.histories.len(), 2);
 }
 
 #[test]
-fn age_is_limited_and_a_clock_that_goes_back_does_no_harm() {
+fn old_publications_expire_and_an_earlier_time_changes_nothing() {
     let mut journal = journal(HistoryLimits {
         age_ms_max: 100,
         ..GENEROUS
@@ -204,11 +209,11 @@ fn age_is_limited_and_a_clock_that_goes_back_does_no_harm() {
     assert_eq!(replay(&journal, "a", &at(&journal, 0)), None);
     assert_eq!(replay(&journal, "a", &at(&journal, 1)), Some(vec![2]));
     journal.expire(u64::MAX);
-    assert!(journal.records.is_empty() && journal.order.is_empty() && journal.bytes == 0);
+    assert!(journal.histories.is_empty() && journal.order.is_empty() && journal.bytes == 0);
 }
 
 #[test]
-fn an_emptied_channel_remembers_what_it_forgot_and_so_does_its_next_record() {
+fn evicted_position_outlives_the_history_of_its_channel() {
     let mut journal = journal(HistoryLimits {
         age_ms_max: 100,
         ..GENEROUS
@@ -220,7 +225,7 @@ fn an_emptied_channel_remembers_what_it_forgot_and_so_does_its_next_record() {
     assert_eq!(
         replay(&journal, "a", &at(&journal, 2)),
         Some(vec![]),
-        "nothing was missed"
+        "no publication is missing"
     );
     append(&mut journal, "a", 101);
     assert_eq!(replay(&journal, "a", &at(&journal, 1)), None);
@@ -228,7 +233,7 @@ fn an_emptied_channel_remembers_what_it_forgot_and_so_does_its_next_record() {
 }
 
 #[test]
-fn a_publication_larger_than_its_limit_is_published_and_at_once_forgotten() {
+fn publication_larger_than_the_limit_is_evicted_at_once() {
     let mut journal = journal(HistoryLimits {
         channel_bytes_max: 0,
         ..GENEROUS
@@ -240,7 +245,7 @@ fn a_publication_larger_than_its_limit_is_published_and_at_once_forgotten() {
 }
 
 #[test]
-fn what_is_too_old_is_forgotten_with_the_next_publication_whoever_that_is_for() {
+fn append_to_any_channel_evicts_publications_that_are_too_old() {
     let mut journal = journal(HistoryLimits {
         age_ms_max: 100,
         ..GENEROUS
@@ -252,7 +257,7 @@ fn what_is_too_old_is_forgotten_with_the_next_publication_whoever_that_is_for() 
 }
 
 #[test]
-fn channels_that_share_a_bucket_share_the_newest_that_was_forgotten_of_either() {
+fn channels_of_one_bucket_share_the_newest_evicted_position() {
     let mut table = Forgotten::default();
     table.raise("a", Position(1));
     let mut names = (0..).map(|number| format!("b{number}"));
@@ -263,13 +268,86 @@ fn channels_that_share_a_bucket_share_the_newest_that_was_forgotten_of_either() 
         ..GENEROUS
     });
     append(&mut journal, "a", 0);
-    // Too large to be kept: it is forgotten before what is older.
-    journal.append(&neighbour, 0, |_| vec![b'x'; 1_000].into());
+    // Too large for the limit, so it is evicted before the older publication.
+    append_body(&mut journal, &neighbour, 0, vec![b'x'; 1_000].into());
     journal.expire(101);
-    assert!(journal.records.is_empty());
+    assert!(journal.histories.is_empty());
     let missed = at(&journal, 1);
     assert_eq!(replay(&journal, &neighbour, &missed), None);
-    assert_eq!(replay(&journal, "a", &missed), None, "a false alarm");
+    assert_eq!(
+        replay(&journal, "a", &missed),
+        None,
+        "reported lost although nothing is missing"
+    );
     let seen = at(&journal, 2);
     assert_eq!(replay(&journal, &neighbour, &seen), Some(vec![]));
+}
+
+#[test]
+fn gaps_between_positions_are_neither_replayed_nor_lost() {
+    let mut journal = journal(HistoryLimits {
+        channel_publications_max: 3,
+        ..GENEROUS
+    });
+    for position in [10, 20, 21, 500] {
+        let _ = journal.append("a", (Position(position), 0), |_| "body".into());
+    }
+    journal.pass(Position(1_000));
+    for (after, expected) in [
+        (0, None),
+        (9, None),
+        (10, Some(vec![20, 21, 500])),
+        (15, Some(vec![20, 21, 500])),
+        (20, Some(vec![21, 500])),
+        (22, Some(vec![500])),
+        (500, Some(vec![])),
+        (999, Some(vec![])),
+        (1_000, Some(vec![])),
+        (1_001, None),
+    ] {
+        let after = at(&journal, after);
+        assert_eq!(replay(&journal, "a", &after), expected, "{after:?}");
+    }
+    assert_consistent(&journal);
+}
+
+#[test]
+fn floor_is_the_lowest_cursor_of_the_recovered_channels() {
+    let mut journal = journal(HistoryLimits {
+        channel_publications_max: 1,
+        ..GENEROUS
+    });
+    for channel in ["a", "a", "b"] {
+        append(&mut journal, channel, 0);
+    }
+    let answer = |wants| {
+        journal.replay(&ReplayRequest {
+            wants,
+            through: Position(3),
+        })
+    };
+    let fresh = Want {
+        channel: "c".into(),
+        after: None,
+    };
+    let lost = want("a", &at(&journal, 0));
+    let (two, three) = (at(&journal, 2), at(&journal, 3));
+    let mixed = answer(vec![
+        fresh.clone(),
+        lost.clone(),
+        want("b", &three),
+        want("d", &two),
+    ]);
+    assert_eq!(
+        mixed.verdicts,
+        [
+            Verdict::Fresh,
+            Verdict::Lost,
+            Verdict::Recovered,
+            Verdict::Recovered
+        ]
+    );
+    assert_eq!(mixed.floor, Some(Position(2)));
+    assert!(mixed.replay.is_empty());
+    assert_eq!(answer(vec![fresh, lost]).floor, None);
 }

@@ -5,7 +5,7 @@ fn land(once: &mut OnceIds, channel: &str, id: &str, position: u64, now_ms: u64)
 }
 
 #[test]
-fn an_id_belongs_to_its_channel() {
+fn id_is_scoped_to_its_channel() {
     let mut once = OnceIds::default();
     land(&mut once, "a", "id", 1, 0);
     assert_eq!(once.landing("a", b"id", 0), Some(Position(1)));
@@ -13,27 +13,27 @@ fn an_id_belongs_to_its_channel() {
     assert_eq!(
         once.landing("ai", b"d", 0),
         None,
-        "channel and id are never joined"
+        "channel and id are compared separately"
     );
     assert_eq!(once.landing("a", b"i", 0), None);
 }
 
 #[test]
-fn an_id_is_known_for_two_minutes() {
+fn id_expires_after_two_minutes() {
     let mut once = OnceIds::default();
     land(&mut once, "a", "id", 1, 1_000);
     assert_eq!(once.landing("a", b"id", 121_000), Some(Position(1)));
     assert_eq!(
         once.landing("a", b"id", 0),
         Some(Position(1)),
-        "a clock that goes back does no harm"
+        "an earlier time does not expire the id"
     );
     assert_eq!(once.landing("a", b"id", 121_001), None);
     assert!(once.order.is_empty() && once.landed.is_empty());
 }
 
 #[test]
-fn beyond_the_limit_the_oldest_id_goes() {
+fn oldest_id_is_evicted_beyond_the_limit() {
     let mut once = OnceIds::default();
     for number in 0..=IDS_MAX {
         land(&mut once, "a", &number.to_string(), number as u64, 0);
@@ -44,7 +44,7 @@ fn beyond_the_limit_the_oldest_id_goes() {
 }
 
 #[test]
-fn landing_again_keeps_one_entry() {
+fn id_that_lands_again_has_one_entry() {
     let mut once = OnceIds::default();
     land(&mut once, "a", "id", 1, 0);
     land(&mut once, "a", "id", 2, 0);

@@ -1,6 +1,8 @@
-use lineside_protocol::Position;
+use lineside_protocol::{After, Epoch, Position};
+use proptest::prelude::*;
 
 use super::*;
+use crate::journal::{HistoryLimits, Journal, ReplayRequest, Want};
 
 fn publication(channel: &str, body: &'static str) -> Arc<Publication> {
     let body = Bytes::from_static(body.as_bytes());
@@ -12,29 +14,55 @@ fn publication(channel: &str, body: &'static str) -> Arc<Publication> {
     })
 }
 
-/// All that one write would take.
-fn next_write(outbox: &Outbox) -> String {
-    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let count = outbox.slices(&mut slices);
-    let bytes = slices[..count]
-        .iter()
-        .flat_map(|slice| slice.to_vec())
-        .collect();
-    String::from_utf8(bytes).unwrap()
+/// A replay of publications, each with its channel and body.
+fn replay(publications: &[(&str, String)]) -> Replay {
+    let epoch = Epoch::new("ours").unwrap();
+    let start = After::Cursor(epoch.at(Position(0)));
+    let mut journal = Journal::new(epoch, HistoryLimits::default());
+    let mut wants: Vec<Want> = Vec::new();
+    for (channel, body) in publications {
+        let place = (journal.newest().next(), 0);
+        let _ = journal.append(channel, place, |_| body.clone().into());
+        if wants.iter().all(|want| *want.channel != **channel) {
+            wants.push(Want {
+                channel: (*channel).into(),
+                after: Some(start.clone()),
+            });
+        }
+    }
+    let through = journal.newest();
+    let replay = journal.replay(&ReplayRequest { wants, through }).replay;
+    assert_eq!(replay.len(), publications.len());
+    replay
 }
 
-/// A frame, a publication, a replay of two, and a publication behind it.
+/// Slices of the next write.
+fn next_slices(outbox: &Outbox) -> Vec<String> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = outbox.slices(&mut slices);
+    let slices = slices[..count].iter();
+    slices
+        .map(|slice| String::from_utf8(slice.to_vec()).unwrap())
+        .collect()
+}
+
+/// All bytes of the next write.
+fn next_write(outbox: &Outbox) -> String {
+    next_slices(outbox).concat()
+}
+
+/// A frame, a publication, a replay of two publications, and a live publication behind the replay.
 fn mixed() -> Outbox {
     let mut outbox = Outbox::default();
     outbox.push_frame(Bytes::from_static(b"frame,"));
     outbox.push_publication(&publication("a", "one,"));
-    outbox.push_replay(vec![publication("a", "two,"), publication("b", "three,")]);
+    outbox.push_replay(replay(&[("a", "two,".into()), ("b", "three,".into())]));
     outbox.push_publication(&publication("b", "four"));
     outbox
 }
 
 #[test]
-fn everything_leaves_in_order_however_it_is_cut() {
+fn items_are_written_in_order_in_writes_of_any_size() {
     let all = "frame,one,two,three,four";
     for first in 0..=all.len() {
         for second in first..=all.len() {
@@ -51,7 +79,7 @@ fn everything_leaves_in_order_however_it_is_cut() {
 }
 
 #[test]
-fn bytes_count_what_is_unwritten_without_replays_and_what_waits_behind_them() {
+fn bytes_exclude_replays_and_live_publications_behind_them() {
     let mut outbox = mixed();
     for written in 0..24_usize {
         assert_eq!(
@@ -65,7 +93,7 @@ fn bytes_count_what_is_unwritten_without_replays_and_what_waits_behind_them() {
 }
 
 #[test]
-fn a_write_is_bounded_in_frames_and_bytes() {
+fn write_is_limited_in_frames_and_bytes() {
     let mut outbox = Outbox::default();
     for _ in 0..=SLICES_MAX {
         outbox.push_publication(&publication("a", "x"));
@@ -80,7 +108,7 @@ fn a_write_is_bounded_in_frames_and_bytes() {
 }
 
 #[test]
-fn what_is_forgotten_of_a_channel_is_all_but_a_frame_that_is_begun() {
+fn forget_keeps_a_partly_written_frame() {
     let mut outbox = mixed();
     outbox.forget("a");
     assert_eq!(next_write(&outbox), "frame,three,four");
@@ -107,7 +135,7 @@ fn what_is_forgotten_of_a_channel_is_all_but_a_frame_that_is_begun() {
 }
 
 #[test]
-fn what_is_abandoned_is_all_but_a_frame_that_is_begun() {
+fn abandon_keeps_a_partly_written_frame() {
     for (written, rest) in [
         (0, ""),
         (1, "rame,"),
@@ -121,15 +149,15 @@ fn what_is_abandoned_is_all_but_a_frame_that_is_begun() {
         outbox.advance(written);
         outbox.abandon();
         assert_eq!(next_write(&outbox), rest, "after {written} bytes");
-        outbox.push_frame(Bytes::from_static(b"why"));
-        assert_eq!(next_write(&outbox), format!("{rest}why"));
+        outbox.push_frame(Bytes::from_static(b"end"));
+        assert_eq!(next_write(&outbox), format!("{rest}end"));
         outbox.advance(rest.len() + 3);
         assert!(outbox.is_empty() && outbox.bytes() == 0);
     }
 }
 
 #[test]
-fn a_drained_outbox_gives_its_room_back() {
+fn drained_outbox_releases_its_memory() {
     let mut outbox = Outbox::default();
     assert_eq!(outbox.items.capacity(), 0);
     for _ in 0..1_000 {
@@ -141,7 +169,7 @@ fn a_drained_outbox_gives_its_room_back() {
 }
 
 #[test]
-fn what_waits_behind_a_replay_has_an_end() {
+fn live_publications_behind_a_replay_count_beyond_16_mib() {
     let mut outbox = Outbox::default();
     let large = vec![b'x'; BEHIND_BYTES_MAX / 2];
     let large = Arc::new(Publication {
@@ -150,13 +178,13 @@ fn what_waits_behind_a_replay_has_an_end() {
         body: large.into(),
         at_ms: 0,
     });
-    outbox.push_replay(vec![publication("a", "old")]);
+    outbox.push_replay(replay(&[("a", "old".into())]));
     outbox.push_frame(Bytes::from_static(b"caught up"));
     outbox.push_publication(&large);
     outbox.push_publication(&large);
-    assert_eq!(outbox.bytes(), 9, "the frame alone");
+    assert_eq!(outbox.bytes(), 9, "only the frame counts");
     outbox.push_publication(&publication("a", "live"));
-    assert_eq!(outbox.bytes(), 13, "beyond the limit it is counted");
+    assert_eq!(outbox.bytes(), 13, "a publication beyond the limit counts");
     outbox.advance(3 + 9 + BEHIND_BYTES_MAX);
     assert!(!outbox.has_replay());
     assert_eq!((next_write(&outbox).as_str(), outbox.bytes()), ("live", 4));
@@ -165,22 +193,232 @@ fn what_waits_behind_a_replay_has_an_end() {
     assert_eq!(
         outbox.bytes(),
         4,
-        "with no replay under way it is counted at once"
+        "a publication without a replay before it counts"
     );
-    outbox.push_replay(vec![publication("a", "old")]);
+    outbox.push_replay(replay(&[("a", "old".into())]));
     outbox.push_publication(&large);
     assert_eq!(
         outbox.bytes(),
         4,
-        "behind the next replay there is room again"
+        "the next replay has the whole limit again"
     );
 }
 
 #[test]
-fn a_write_that_goes_on_with_a_publication_does_not_begin_with_one() {
+fn write_that_continues_a_publication_does_not_begin_with_one() {
     let mut outbox = Outbox::default();
     outbox.push_publication(&publication("a", "one"));
     assert_eq!(outbox.begins_with_ms(), Some(0));
     outbox.advance(1);
     assert_eq!(outbox.begins_with_ms(), None);
+}
+
+#[test]
+fn long_replay_fills_every_write() {
+    let mut outbox = Outbox::default();
+    let body = |number: usize| format!("{number},");
+    let publications: Vec<_> = (0..200).map(|number| ("a", body(number))).collect();
+    outbox.push_replay(replay(&publications));
+    outbox.push_publication(&publication("a", "live"));
+    assert_eq!(
+        (outbox.items(), outbox.bytes()),
+        (1, 0),
+        "a replay is one item"
+    );
+    let mut expected: VecDeque<_> = publications.into_iter().map(|(_, body)| body).collect();
+    expected.push_back("live".to_owned());
+    while !expected.is_empty() {
+        let slices = next_slices(&outbox);
+        let next: Vec<_> = expected.drain(..SLICES_MAX.min(expected.len())).collect();
+        assert_eq!(slices, next);
+        outbox.advance(slices.concat().len());
+    }
+    assert!(outbox.is_empty() && !outbox.has_replay());
+}
+
+const CHANNELS: [&str; 3] = ["a", "b", "c"];
+
+/// One step of the comparison with [`Reference`].
+#[derive(Clone, Debug)]
+enum Step {
+    Frame,
+    Publish {
+        channel: usize,
+        bytes: usize,
+    },
+    Replay {
+        channels: Vec<usize>,
+    },
+    /// Writes this share of the next write, in percent.
+    Write {
+        percent: usize,
+    },
+    Forget {
+        channel: usize,
+    },
+    Abandon,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let channel = || 0..CHANNELS.len();
+    let length = prop_oneof![0..4_usize, 60..70_usize, 100..250_usize];
+    let channels = length.prop_flat_map(move |length| prop::collection::vec(channel(), length));
+    let bytes = prop_oneof![9 => 1..30_usize, 1 => Just(WRITE_BYTES_MAX / 2)];
+    prop_oneof![
+        3 => Just(Step::Frame),
+        6 => (channel(), bytes).prop_map(|(channel, bytes)| Step::Publish { channel, bytes }),
+        2 => channels.prop_map(|channels| Step::Replay { channels }),
+        8 => prop_oneof![0..=100_usize, Just(100)].prop_map(|percent| Step::Write { percent }),
+        1 => channel().prop_map(|channel| Step::Forget { channel }),
+    ]
+}
+
+/// One frame that is not written yet.
+#[derive(Debug)]
+struct Unsent {
+    /// `None` for a frame of the connection's own.
+    channel: Option<usize>,
+    rest: String,
+    /// Whether the frame counts as slowness.
+    counts: bool,
+}
+
+/// Outbox in one plain list.
+#[derive(Debug, Default)]
+struct Reference {
+    unsent: VecDeque<Unsent>,
+    partly_written: bool,
+    /// Number of frames pushed. Makes each body unique.
+    pushed: usize,
+}
+
+impl Reference {
+    fn body(&mut self, bytes: usize) -> String {
+        self.pushed += 1;
+        format!("{}{},", self.pushed, "+".repeat(bytes))
+    }
+
+    fn push(&mut self, channel: Option<usize>, rest: &str, counts: bool) {
+        self.unsent.push_back(Unsent {
+            channel,
+            rest: rest.to_owned(),
+            counts,
+        });
+    }
+
+    fn has_replay(&self) -> bool {
+        self.unsent.iter().any(|it| !it.counts)
+    }
+
+    fn bytes(&self) -> usize {
+        let counted = self.unsent.iter().filter(|it| it.counts);
+        counted.map(|it| it.rest.len()).sum()
+    }
+
+    fn next_slices(&self) -> Vec<String> {
+        let mut bytes = 0;
+        let fits = |it: &&Unsent| {
+            let fits = bytes < WRITE_BYTES_MAX;
+            bytes += it.rest.len();
+            fits
+        };
+        let next = self.unsent.iter().take(SLICES_MAX).take_while(fits);
+        next.map(|it| it.rest.clone()).collect()
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(first) = self.unsent.front_mut()
+            && written > 0
+        {
+            let part = written.min(first.rest.len());
+            written -= part;
+            self.partly_written = part < first.rest.len();
+            if self.partly_written {
+                first.rest.drain(..part);
+            } else {
+                self.unsent.pop_front();
+            }
+        }
+    }
+
+    /// Drops what `is_dropped` says, except a partly written frame.
+    fn retain(&mut self, is_dropped: impl Fn(&Unsent) -> bool) {
+        let mut is_kept = self.partly_written;
+        self.unsent
+            .retain(|it| std::mem::take(&mut is_kept) || !is_dropped(it));
+    }
+}
+
+fn assert_same(outbox: &Outbox, reference: &Reference) {
+    assert_eq!(next_slices(outbox), reference.next_slices());
+    assert_eq!(outbox.bytes(), reference.bytes());
+    assert_eq!(outbox.has_replay(), reference.has_replay());
+    assert_eq!(outbox.is_empty(), reference.unsent.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn outbox_agrees_with_a_plain_list(
+        mut steps in prop::collection::vec(step(), 1..60),
+        abandon_at in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let (mut outbox, mut reference) = (Outbox::default(), Reference::default());
+        let mut is_abandoned = false;
+        if let Some(at) = abandon_at {
+            steps.insert(at.index(steps.len()), Step::Abandon);
+        }
+        for step in steps {
+            match step {
+                Step::Frame => {
+                    let body = reference.body(3);
+                    reference.push(None, &body, true);
+                    outbox.push_frame(body.into());
+                }
+                Step::Publish { channel, bytes } if !is_abandoned => {
+                    let body = reference.body(bytes);
+                    reference.push(Some(channel), &body, !reference.has_replay());
+                    outbox.push_publication(&Arc::new(Publication {
+                        position: Position(1),
+                        channel: CHANNELS[channel].into(),
+                        body: body.into(),
+                        at_ms: 0,
+                    }));
+                }
+                Step::Replay { channels } if !is_abandoned => {
+                    let mut publications = Vec::new();
+                    for channel in channels {
+                        let body = reference.body(1);
+                        reference.push(Some(channel), &body, false);
+                        publications.push((CHANNELS[channel], body));
+                    }
+                    outbox.push_replay(replay(&publications));
+                }
+                Step::Publish { .. } | Step::Replay { .. } => {}
+                Step::Write { percent } => {
+                    let written = next_write(&outbox).len() * percent / 100;
+                    outbox.advance(written);
+                    reference.advance(written);
+                }
+                Step::Forget { channel } => {
+                    outbox.forget(CHANNELS[channel]);
+                    reference.retain(|it| it.channel == Some(channel));
+                }
+                Step::Abandon => {
+                    outbox.abandon();
+                    reference.retain(|_| true);
+                    is_abandoned = true;
+                }
+            }
+            assert_same(&outbox, &reference);
+        }
+        while !reference.unsent.is_empty() {
+            let written = next_write(&outbox).len();
+            prop_assert!(written > 0);
+            outbox.advance(written);
+            reference.advance(written);
+            assert_same(&outbox, &reference);
+        }
+    }
 }

@@ -1,6 +1,8 @@
-use lineside_protocol::codes::LinkCode;
+use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_TOO_LARGE, LinkCode};
+use lineside_protocol::frame::Disconnect;
 
 use super::*;
+use crate::validation::{Change, Proposal};
 
 fn revocation(user: &str, session: Option<&str>, until_ms: u64) -> Revocation {
     Revocation {
@@ -10,7 +12,8 @@ fn revocation(user: &str, session: Option<&str>, until_ms: u64) -> Revocation {
     }
 }
 
-fn inspect(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkCode> {
+/// Revocation of a disconnect frame that arrives at time 1,000.
+fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkCode> {
     let frame = Disconnect {
         sequence: 1,
         wants_receipt: false,
@@ -18,15 +21,18 @@ fn inspect(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkCo
         sub: sub.to_vec().into(),
         sid: sid.to_vec().into(),
     };
-    let checked = CheckedRevocation::inspect(&frame, 1000);
-    checked.revocation.map_err(|refused| {
-        assert!(!refused.message.contains('\n'), "{}", refused.message);
-        refused.code
-    })
+    match Proposal::revoke(&frame, 1000).change {
+        Change::Revoke(revocation) => Ok(Revocation::clone(&revocation)),
+        Change::Reject(Rejection { code, message }) => {
+            assert!(!message.contains('\n'), "{message}");
+            Err(code)
+        }
+        change => panic!("{change:?}"),
+    }
 }
 
 #[test]
-fn tokens_up_to_the_time_are_revoked_and_later_ones_are_not() {
+fn tokens_issued_up_to_the_time_are_revoked() {
     let mut revocations = Revocations::default();
     assert!(!revocations.is_revoked("1", None, 0));
     revocations.add(&revocation("1", None, 500)).unwrap();
@@ -37,7 +43,7 @@ fn tokens_up_to_the_time_are_revoked_and_later_ones_are_not() {
 }
 
 #[test]
-fn a_session_is_revoked_by_itself() {
+fn session_is_revoked_without_the_rest_of_the_user() {
     let mut revocations = Revocations::default();
     revocations
         .add(&revocation("1", Some("phone"), 500))
@@ -46,7 +52,7 @@ fn a_session_is_revoked_by_itself() {
     for (user, session) in [("1", None), ("1", Some("tab")), ("2", Some("phone"))] {
         assert!(!revocations.is_revoked(user, session, 500));
     }
-    // The control character that stands between them ends a user's id, and a session may hold it.
+    // User ids hold no control character, so the first separator ends the user id. Sessions may hold the separator.
     revocations
         .add(&revocation("1", Some("a\0b"), 500))
         .unwrap();
@@ -54,7 +60,7 @@ fn a_session_is_revoked_by_itself() {
 }
 
 #[test]
-fn an_earlier_time_takes_nothing_back() {
+fn earlier_time_does_not_weaken_a_revocation() {
     let mut revocations = Revocations::new(1);
     for until_ms in [500, 400, 600, 100] {
         revocations.add(&revocation("1", None, until_ms)).unwrap();
@@ -64,12 +70,12 @@ fn an_earlier_time_takes_nothing_back() {
 }
 
 #[test]
-fn when_there_is_no_room_nobody_is_let_in_again() {
+fn full_table_rejects_revocations_and_evicts_none() {
     let mut revocations = Revocations::new(2);
     revocations.add(&revocation("1", None, 500)).unwrap();
     revocations.add(&revocation("2", None, 500)).unwrap();
-    let refused = revocations.add(&revocation("3", None, 501)).unwrap_err();
-    assert_eq!(refused.code, LINK_TOO_MANY_REVOCATIONS);
+    let rejection = revocations.add(&revocation("3", None, 501)).unwrap_err();
+    assert_eq!(rejection.code, LINK_TOO_MANY_REVOCATIONS);
     assert!(revocations.is_revoked("1", None, 500) && revocations.is_revoked("2", None, 500));
     revocations.expire(500 + REVOCATION_MS);
     assert!(revocations.add(&revocation("3", None, 501)).is_err());
@@ -79,37 +85,37 @@ fn when_there_is_no_room_nobody_is_let_in_again() {
 }
 
 #[test]
-fn names_that_no_token_holds_are_refused() {
-    assert_eq!(inspect(b"1", b"", 7), Ok(revocation("1", None, 7)));
+fn user_or_session_that_no_token_can_hold_is_rejected() {
+    assert_eq!(validate(b"1", b"", 7), Ok(revocation("1", None, 7)));
     assert_eq!(
-        inspect(b"1", b"phone", 7),
+        validate(b"1", b"phone", 7),
         Ok(revocation("1", Some("phone"), 7))
     );
     let long = [b'x'; 251];
     for sub in [&b""[..], b"\xff", b"a*", b"a\nb", &long] {
-        assert_eq!(inspect(sub, b"", 7), Err(LINK_BAD_CHANNEL));
+        assert_eq!(validate(sub, b"", 7), Err(LINK_BAD_CHANNEL));
     }
-    assert_eq!(inspect(b"1", b"\xff", 7), Err(LINK_BAD_CHANNEL));
-    assert_eq!(inspect(b"1", &[b'x'; 256], 7), Err(LINK_TOO_LARGE));
-    assert!(inspect(b"1", &[b'x'; 255], 7).is_ok());
+    assert_eq!(validate(b"1", b"\xff", 7), Err(LINK_BAD_CHANNEL));
+    assert_eq!(validate(b"1", &[b'x'; 256], 7), Err(LINK_TOO_LARGE));
+    assert!(validate(b"1", &[b'x'; 255], 7).is_ok());
 }
 
 #[test]
-fn a_clock_that_is_ahead_locks_nobody_out_for_longer() {
-    assert_eq!(inspect(b"1", b"", 1001), Ok(revocation("1", None, 1000)));
+fn revocation_time_is_limited_to_the_latest_issue_time() {
+    assert_eq!(validate(b"1", b"", 1001), Ok(revocation("1", None, 1000)));
     assert_eq!(
-        inspect(b"1", b"", u64::MAX),
+        validate(b"1", b"", u64::MAX),
         Ok(revocation("1", None, 1000))
     );
 }
 
-/// Against a list of all that was ever revoked, over seeded runs of few users, sessions and times.
+/// Compares the table with a list of all revocations, in seeded runs with few users, sessions and times.
 #[test]
-fn it_agrees_with_a_list_of_all_that_was_revoked() {
+fn table_agrees_with_a_list_of_all_revocations() {
     for seed in 0..500 {
         let mut state: u64 = seed;
         let mut below = |count: u64| {
-            // An LCG (Knuth, MMIX); its high bits are the good ones.
+            // Linear congruential generator with the constants of MMIX (Knuth). Its high bits have the longest period.
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
@@ -136,7 +142,7 @@ fn it_agrees_with_a_list_of_all_that_was_revoked() {
                 _ => {
                     let revoked = all
                         .iter()
-                        .any(|it| it.user == user && it.ends(session, at_ms));
+                        .any(|it| it.user == user && it.covers(session, at_ms));
                     assert_eq!(
                         revocations.is_revoked(&user, session, at_ms),
                         revoked,

@@ -3,7 +3,7 @@ use lineside_protocol::frame::{Frame, PublishHead, ToSidecar, encode_publish};
 
 use super::*;
 
-/// The frame as it comes off the link.
+/// A publish frame, encoded and decoded as on the link.
 fn frame(once: Option<&[u8]>, publications: &[(&[u8], &[u8])]) -> Publish {
     let mut bytes = Vec::new();
     encode_publish(
@@ -32,14 +32,24 @@ fn frame(once: Option<&[u8]>, publications: &[(&[u8], &[u8])]) -> Publish {
     publish
 }
 
-fn refused(publications: &[(&[u8], &[u8])]) -> Refused {
-    Checked::inspect(&frame(None, publications), 100)
-        .publications
-        .unwrap_err()
+/// Publications of a frame, or the reason for rejecting it.
+fn validated(
+    frame: &Publish,
+    payload_bytes_max: usize,
+) -> Result<Vec<ValidPublication>, Rejection> {
+    match Proposal::publish(frame, payload_bytes_max).change {
+        Change::Publish { publications, .. } => Ok(publications),
+        Change::Reject(rejection) => Err(rejection),
+        change => panic!("{change:?}"),
+    }
+}
+
+fn rejected(publications: &[(&[u8], &[u8])]) -> Rejection {
+    validated(&frame(None, publications), 100).unwrap_err()
 }
 
 #[test]
-fn every_kind_of_json_value_passes() {
+fn every_kind_of_json_value_is_accepted() {
     for payload in [
         "{}",
         "[1,2]",
@@ -49,23 +59,22 @@ fn every_kind_of_json_value_passes() {
         "null",
         " {\"a\" : {\"b\":[]}} \n",
     ] {
-        let checked = Checked::inspect(&frame(None, &[(b"a", payload.as_bytes())]), 100);
-        let passed = checked.publications.unwrap();
+        let valid = validated(&frame(None, &[(b"a", payload.as_bytes())]), 100).unwrap();
         assert_eq!(
-            (&*passed[0].channel, &*passed[0].payload),
+            (&*valid[0].channel, &*valid[0].payload),
             ("a", payload.as_bytes())
         );
     }
 }
 
 #[test]
-fn reserved_names_pass_because_publishers_name_channels_in_full() {
+fn reserved_channel_names_are_accepted_from_publishers() {
     let frame = frame(None, &[(b"user:42", b"1"), (b"cable:Z2lk", b"2")]);
-    assert_eq!(Checked::inspect(&frame, 100).publications.unwrap().len(), 2);
+    assert_eq!(validated(&frame, 100).unwrap().len(), 2);
 }
 
 #[test]
-fn what_is_not_one_json_value_in_utf_8_is_refused() {
+fn payload_that_is_not_one_json_value_in_utf_8_is_rejected() {
     let not_json: [&[u8]; 9] = [
         b"",
         b"{",
@@ -78,65 +87,61 @@ fn what_is_not_one_json_value_in_utf_8_is_refused() {
         b"\xef\xbb\xbf{}",
     ];
     for payload in not_json {
-        let refused = refused(&[(b"orders", payload)]);
-        assert_eq!(refused.code, LINK_BAD_PAYLOAD, "{payload:?}");
+        let rejection = rejected(&[(b"orders", payload)]);
+        assert_eq!(rejection.code, LINK_BAD_PAYLOAD, "{payload:?}");
         assert!(
-            refused
+            rejection
                 .message
                 .starts_with("the payload for \"orders\" is not JSON: "),
             "{}",
-            refused.message
+            rejection.message
         );
     }
 }
 
 #[test]
-fn what_nests_too_deep_for_its_readers_is_refused_and_costs_no_stack() {
+fn payload_with_over_100_levels_is_rejected_without_recursion() {
     let nested = |levels: usize, inner: &str| {
         let open = "[{\"a\":".repeat(levels / 2) + &"[".repeat(levels % 2);
         let close = "]".repeat(levels % 2) + &"}]".repeat(levels / 2);
         open + inner + &close
     };
-    let inspect = |json: &str| {
+    let validate = |json: &str| {
         let frame = frame(None, &[(b"a", json.as_bytes())]);
-        Checked::inspect(&frame, json.len()).publications.map(drop)
+        validated(&frame, json.len()).map(drop)
     };
-    assert_eq!(inspect(&nested(100, "1")), Ok(()));
-    // Brackets of a text nest nothing, and levels that were closed are over.
+    assert_eq!(validate(&nested(100, "1")), Ok(()));
+    // Brackets in strings and closed levels do not count.
     let flat = nested(99, &r#"["[[{{\"[[","\\",1],"#.repeat(60)).replace(",]", "]");
-    assert_eq!(inspect(&flat), Ok(()));
+    assert_eq!(validate(&flat), Ok(()));
     assert_eq!(
-        inspect(&flat.replace(",1]", ",{}]")).unwrap_err().code,
+        validate(&flat.replace(",1]", ",{}]")).unwrap_err().code,
         LINK_BAD_PAYLOAD
     );
     for levels in [101, 102, 30_000, 200_000] {
-        let refused = inspect(&nested(levels, "1")).unwrap_err();
-        assert_eq!(refused.code, LINK_BAD_PAYLOAD);
+        let rejection = validate(&nested(levels, "1")).unwrap_err();
+        assert_eq!(rejection.code, LINK_BAD_PAYLOAD);
         assert_eq!(
-            refused.message,
-            "the payload for \"a\" nests deeper than 100 levels, at which readers of JSON give up; publish it flatter"
+            rejection.message,
+            "the payload for \"a\" nests deeper than 100 levels, the limit of common JSON readers; publish flatter data"
         );
     }
 }
 
 #[test]
-fn a_payload_may_be_as_large_as_the_limit_and_no_larger() {
+fn payload_larger_than_the_limit_is_rejected() {
     let json = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes();
-    assert!(
-        Checked::inspect(&frame(None, &[(b"a", &json(100))]), 100)
-            .publications
-            .is_ok()
-    );
-    let refused = refused(&[(b"a", &json(101))]);
-    assert_eq!(refused.code, LINK_TOO_LARGE);
+    assert!(validated(&frame(None, &[(b"a", &json(100))]), 100).is_ok());
+    let rejection = rejected(&[(b"a", &json(101))]);
+    assert_eq!(rejection.code, LINK_TOO_LARGE);
     assert_eq!(
-        refused.message,
-        "the payload for \"a\" has 101 bytes; at most 100 are taken"
+        rejection.message,
+        "the payload for \"a\" has 101 bytes; the maximum is 100"
     );
 }
 
 #[test]
-fn bad_names_are_shown_short_and_on_one_line() {
+fn invalid_channel_name_is_shown_short_and_escaped() {
     let long = "ä".repeat(200);
     let names: [(&[u8], &str); 5] = [
         (
@@ -152,36 +157,34 @@ fn bad_names_are_shown_short_and_on_one_line() {
         (long.as_bytes(), "the channel \"ääää"),
     ];
     for (name, begins) in names {
-        let refused = refused(&[(name, b"1")]);
-        assert_eq!(refused.code, LINK_BAD_CHANNEL);
-        assert!(refused.message.starts_with(begins), "{}", refused.message);
-        assert!(!refused.message.chars().any(char::is_control));
-        assert!(refused.message.len() < 300);
+        let rejection = rejected(&[(name, b"1")]);
+        assert_eq!(rejection.code, LINK_BAD_CHANNEL);
+        assert!(
+            rejection.message.starts_with(begins),
+            "{}",
+            rejection.message
+        );
+        assert!(!rejection.message.chars().any(char::is_control));
+        assert!(rejection.message.len() < 300);
     }
 }
 
 #[test]
-fn one_bad_publication_refuses_the_frame() {
+fn one_invalid_publication_rejects_the_frame() {
     assert_eq!(
-        refused(&[(b"a", b"1"), (b"b", b"{")]).code,
+        rejected(&[(b"a", b"1"), (b"b", b"{")]).code,
         LINK_BAD_PAYLOAD
     );
 }
 
 #[test]
-fn a_once_id_is_limited() {
+fn once_id_longer_than_the_limit_is_rejected() {
     let longest = [b'x'; ONCE_ID_BYTES_MAX];
-    assert!(
-        Checked::inspect(&frame(Some(&longest), &[(b"a", b"1")]), 100)
-            .publications
-            .is_ok()
-    );
+    assert!(validated(&frame(Some(&longest), &[(b"a", b"1")]), 100).is_ok());
     let longer = [b'x'; ONCE_ID_BYTES_MAX + 1];
-    let refused = Checked::inspect(&frame(Some(&longer), &[(b"a", b"1")]), 100)
-        .publications
-        .unwrap_err();
+    let rejection = validated(&frame(Some(&longer), &[(b"a", b"1")]), 100).unwrap_err();
     assert_eq!(
-        refused.message,
-        "the once id has 256 bytes; at most 255 are taken"
+        rejection.message,
+        "the once id has 256 bytes; the maximum is 255"
     );
 }

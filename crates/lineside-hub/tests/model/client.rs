@@ -1,5 +1,5 @@
-//! A client as docs/protocol.md describes it: it keeps a cursor for its connection, and one of its own for each channel
-//! between asking for a replay and being caught up.
+//! Client of docs/protocol.md. It has one cursor for its connection, and one for each channel from its request for a replay
+//! to `caught_up`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use lineside_protocol::Position;
 
 use crate::history::Entry;
 
-/// What goes over the wire, one line each.
+/// One line that a connection receives. Stands for an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Reply(usize),
@@ -22,7 +22,7 @@ impl Line {
     pub(crate) fn text(self) -> String {
         match self {
             Self::Reply(resume) => format!("reply {resume}"),
-            // Longer than the others, and of different lengths, so that writes end anywhere.
+            // Long, and of various lengths, so that partial writes end anywhere.
             Self::Message { position, .. } => {
                 format!(
                     "message {position}{}",
@@ -36,7 +36,7 @@ impl Line {
     }
 }
 
-/// What a reply tells the client.
+/// Content of a reply.
 pub(crate) struct Reply {
     pub(crate) is_connect: bool,
     pub(crate) verdicts: Vec<(usize, Verdict)>,
@@ -52,14 +52,14 @@ impl Reply {
     }
 }
 
-/// One channel that the client follows.
+/// State of one channel of the client.
 #[derive(Debug, Default)]
 struct Followed {
-    /// The resume that it last asked for.
+    /// Number of its latest resume.
     asked: usize,
-    /// Where a reconnect continues, as long as the connection's cursor does not hold for this channel.
+    /// Cursor for a reconnect, while the cursor of the connection does not apply to this channel.
     own: Option<Position>,
-    /// Everything after this has been or will be received; unknown until the first reply.
+    /// Every later publication has been or will be received. `None` until the first reply.
     complete_after: Option<Position>,
     received: BTreeSet<Position>,
 }
@@ -68,12 +68,12 @@ struct Followed {
 pub(crate) struct Client {
     cursor: Option<Position>,
     channels: BTreeMap<usize, Followed>,
-    /// The resume whose replay is coming.
+    /// Number of the resume whose replay is being received.
     replaying: Option<usize>,
 }
 
 impl Client {
-    /// What a reconnect names: each channel with the cursor that holds for it.
+    /// Channels of a reconnect, each with the cursor that applies to it.
     pub(crate) fn cursors(&self) -> Vec<(usize, Option<Position>)> {
         let named =
             |(channel, followed): (&usize, &Followed)| (*channel, followed.own.or(self.cursor));
@@ -84,7 +84,7 @@ impl Client {
         self.channels.contains_key(&channel)
     }
 
-    /// The client reconnects and names its own cursor for a channel.
+    /// Registers a reconnect of a channel after its cursor.
     pub(crate) fn continue_after(
         &mut self,
         channel: usize,
@@ -96,7 +96,7 @@ impl Client {
         followed.own = after;
     }
 
-    /// The client has the state of a channel as of `after` from elsewhere, or none.
+    /// Registers a new channel. The client has its state as of `after` from another source, or none.
     pub(crate) fn start_after(&mut self, channel: usize, after: Option<Position>, resume: usize) {
         self.channels.insert(
             channel,
@@ -134,7 +134,7 @@ impl Client {
                 assert_eq!(
                     self.replaying.take(),
                     Some(resume),
-                    "caught up once, after its own replay"
+                    "caught up once, after the replay of the same resume"
                 );
                 self.asked_in(resume)
                     .for_each(|followed| followed.own = None);
@@ -163,7 +163,7 @@ impl Client {
                 followed.own = reply.has_replay().then_some(reply.floor);
             }
         }
-        // A new connection begins with the cursor of its welcome; later replies never take it back.
+        // A new connection starts at the cursor of its welcome. Later replies never move the cursor back.
         self.cursor = if reply.is_connect {
             Some(reply.floor)
         } else {
@@ -178,16 +178,17 @@ impl Client {
             .filter(move |followed| followed.asked == resume)
     }
 
-    /// Once all is delivered: nothing is missing of any channel since the last time the client was told to refetch it.
+    /// Checks that no publication is missing in any channel since its latest verdict to refetch. Call it once everything is
+    /// delivered.
     pub(crate) fn assert_complete(&self, history: &[Entry]) {
         for (channel, followed) in &self.channels {
-            assert_eq!(followed.own, None, "channel {channel} was never caught up");
+            assert_eq!(followed.own, None, "channel {channel} did not catch up");
             let complete_after = followed.complete_after.expect("a reply");
             let of_channel = history.iter().filter(|entry| entry.channel == *channel);
             for entry in of_channel.filter(|entry| entry.position > complete_after) {
                 assert!(
                     followed.received.contains(&entry.position),
-                    "{} of channel {channel} was missed silently",
+                    "{} of channel {channel} is missing without a verdict of lost",
                     entry.position
                 );
             }

@@ -1,4 +1,4 @@
-//! The reference: every publication there ever was.
+//! Reference: a list of all publications.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ pub(crate) const CHANNELS: [&str; 6] = [
     "cable:Z2lkOi8v",
 ];
 
-/// As the documentation of `HistoryLimits` says.
-const ENTRY_OVERHEAD_BYTES: usize = 384;
+/// As documented at `HistoryLimits`.
+const ENTRY_OVERHEAD_BYTES: usize = 400;
 
 /// One publication.
 pub(crate) struct Entry {
@@ -52,9 +52,9 @@ impl History {
         &self.0
     }
 
-    /// What a replay owes: of each channel all after its own position, up to and with `through`.
-    pub(crate) fn owed(&self, after: &BTreeMap<usize, Position>, through: Position) -> Vec<Line> {
-        let is_owed = |it: &&Entry| {
+    /// Expected lines of a replay: all publications of each channel after its own position, up to and including `through`.
+    pub(crate) fn replay(&self, after: &BTreeMap<usize, Position>, through: Position) -> Vec<Line> {
+        let is_replayed = |it: &&Entry| {
             it.position <= through
                 && after
                     .get(&it.channel)
@@ -64,10 +64,10 @@ impl History {
             position: it.position,
             channel: it.channel,
         };
-        self.0.iter().filter(is_owed).map(line).collect()
+        self.0.iter().filter(is_replayed).map(line).collect()
     }
 
-    /// Whether no limit was ever a reason to forget anything after `after`, of any channel.
+    /// Whether no limit can have evicted a publication of any channel after `after`.
     pub(crate) fn must_hold_after(
         &self,
         after: Position,

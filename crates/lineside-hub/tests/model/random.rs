@@ -1,4 +1,4 @@
-//! Reproducible choices.
+//! Seeded random numbers.
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 pub(crate) struct Random(u64);
@@ -15,12 +15,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From `low` up to and with `high`.
+    /// Returns a number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    /// An index below `count`.
+    /// Returns an index below `count`.
     pub(crate) fn index(&mut self, count: usize) -> usize {
         usize::try_from(self.between(0, count as u64 - 1)).expect("an index")
     }

@@ -1,4 +1,4 @@
-//! Connecting and subscribing with any cursors at all, and what the rules say about the answer.
+//! Connects and subscribes with arbitrary cursors, and compares the answers with the rules of resume.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -69,8 +69,8 @@ impl World {
         }
     }
 
-    /// A channel with any `after` at all. One that the client follows already is only confirmed by a connect (the first
-    /// mention counts) or without an `after`.
+    /// A random channel with an arbitrary `after`. If the client follows the channel already, a connect (where the first want
+    /// counts) or a want without `after` only confirms it.
     fn any_want(
         &mut self,
         client: usize,
@@ -114,7 +114,7 @@ impl World {
             .iter_mut()
             .filter_map(|(_, after)| after.as_mut())
         {
-            // The journal may yet assign a position that is ahead of it now; the verdict is on what was asked.
+            // The journal may assign a position later that is ahead of it now. The verdict depends on the time of the request.
             if self.readable(after).is_none() {
                 *after = After::Unknown;
             }
@@ -126,11 +126,13 @@ impl World {
             ..
         } = self;
         let connection = clients[client].1.as_mut().expect("a connection");
-        match shards[connection.shard]
-            .0
-            .resume(connection.id, journal, wants)
-        {
-            Resume::Ready(resumed) => self.resumed(client, &asked, resumed),
+        let (shard, _) = &mut shards[connection.shard];
+        match shard.resume(connection.id, wants, || journal.newest()) {
+            Resume::Ready(request) => {
+                let answer = journal.replay(&request);
+                let resumed = shard.complete(connection.id, request, answer);
+                self.resumed(client, &asked, resumed);
+            }
             Resume::Waiting => {
                 self.tally.waited += 1;
                 let at = connection.shard;
@@ -140,7 +142,7 @@ impl World {
         }
     }
 
-    /// Compares a completed resume with the rules, and notes what must arrive on its account.
+    /// Compares a completed resume with the rules, and adds the lines that the connection must receive.
     pub(crate) fn resumed(&mut self, client: usize, asked: &Asked, resumed: Resumed) {
         let at = self.connection(client).shard;
         let seam = self.shards[at].0.dispatched();
@@ -151,20 +153,20 @@ impl World {
             .iter()
             .filter(|(channel, _)| mentioned.insert(*channel))
             .collect();
-        assert_eq!(resumed.outcomes.len(), wants.len());
+        assert_eq!(resumed.verdicts.len(), wants.len());
         let mut recovered = BTreeMap::new();
         let mut verdicts = Vec::new();
-        for (outcome, (channel, after)) in resumed.outcomes.iter().zip(wants) {
-            assert_eq!(&*outcome.channel, CHANNELS[*channel]);
-            self.judge(outcome.verdict, after.as_ref(), seam);
-            if outcome.verdict == Verdict::Recovered {
+        for (it, (channel, after)) in resumed.verdicts.iter().zip(wants) {
+            assert_eq!(&*it.channel, CHANNELS[*channel]);
+            self.check(it.verdict, after.as_ref(), seam);
+            if it.verdict == Verdict::Recovered {
                 recovered.insert(
                     *channel,
                     self.readable(after.as_ref().expect("an after"))
                         .expect("a position"),
                 );
             }
-            verdicts.push((*channel, outcome.verdict));
+            verdicts.push((*channel, it.verdict));
         }
         assert_eq!(
             resumed.floor,
@@ -172,7 +174,8 @@ impl World {
         );
         self.tally.replayed += u64::from(!resumed.replay.is_empty());
 
-        let owed = self.history.owed(&recovered, seam);
+        let replay = self.history.replay(&recovered, seam);
+        assert_eq!(resumed.replay.len(), replay.len());
         let reply = Reply {
             is_connect: asked.is_connect,
             verdicts,
@@ -184,7 +187,7 @@ impl World {
         self.send(client, Line::Reply(number));
         self.shards[at].0.push_replay(id, resumed.replay);
         let connection = self.connection(client);
-        connection.expected.extend(owed);
+        connection.expected.extend(replay);
         connection.welcomed = true;
         for (channel, _) in &reply.verdicts {
             if !connection.subscribed.contains(channel) {
@@ -210,8 +213,8 @@ impl World {
         self.replies.insert(number, reply);
     }
 
-    /// What a verdict may be. That a recovered channel truly is, shows in what arrives.
-    fn judge(&mut self, verdict: Verdict, after: Option<&After>, seam: Position) {
+    /// Checks that a verdict is allowed. The received lines show whether a recovered channel is complete.
+    fn check(&mut self, verdict: Verdict, after: Option<&After>, seam: Position) {
         match (after, verdict) {
             (None, Verdict::Fresh) => self.tally.fresh += 1,
             (Some(after), Verdict::Lost) => {
@@ -222,16 +225,12 @@ impl World {
                 });
                 assert!(
                     !held,
-                    "lost although nothing after {after:?} can have been forgotten"
+                    "lost although no publication after {after:?} can have been evicted"
                 );
             }
             (Some(after), Verdict::Recovered) => {
                 self.tally.recovered += 1;
-                assert!(
-                    self.readable(after)
-                        .expect("only what is readable is recovered")
-                        <= seam
-                );
+                assert!(self.readable(after).expect("a readable cursor") <= seam);
             }
             (after, verdict) => panic!("{verdict:?} for {after:?}"),
         }

@@ -1,10 +1,10 @@
-//! Journal, shards and clients, and a step of any kind.
+//! Journal, shards and clients, and the random steps of a run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, HistoryLimits, Journal, Publication, SLICES_MAX, Shard};
+use lineside_hub::{ConnectionId, FanOut, HistoryLimits, Journal, Publication, SLICES_MAX};
 use lineside_protocol::{After, Epoch, Position};
 
 use crate::client::{Client, Line, Reply};
@@ -12,29 +12,29 @@ use crate::history::{CHANNELS, History};
 use crate::random::Random;
 use crate::tally::Tally;
 
-/// One open connection, and what the rules say about it.
+/// One open connection, and the lines that it must receive.
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) shard: usize,
     pub(crate) subscribed: Vec<usize>,
-    /// Every line that is still to arrive, in order.
+    /// Lines still to receive, in order.
     pub(crate) expected: VecDeque<Line>,
     pub(crate) received: Vec<u8>,
-    /// The resume that the shard has not come to yet.
+    /// Resume that waits for the shard to dispatch more.
     pub(crate) waiting: Option<Asked>,
     pub(crate) welcomed: bool,
     pub(crate) blocked: bool,
 }
 
-/// What a shard is given, in journal order.
+/// Entry of a shard's inbox.
 #[derive(Clone)]
 pub(crate) enum Entry {
     Publication(Arc<Publication>),
-    /// Of something that is no publication, such as a revocation.
+    /// Entry without a publication, such as a revocation.
     Position(Position),
 }
 
-/// A resume as it was asked for.
+/// Request of a resume.
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) number: usize,
@@ -48,7 +48,7 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     pub(crate) now_ms: u64,
     pub(crate) history: History,
-    pub(crate) shards: Vec<(Shard, VecDeque<Entry>)>,
+    pub(crate) shards: Vec<(FanOut, VecDeque<Entry>)>,
     pub(crate) clients: Vec<(Client, Option<Connection>)>,
     pub(crate) closed: Vec<(usize, ConnectionId)>,
     pub(crate) replies: BTreeMap<usize, Reply>,
@@ -83,7 +83,7 @@ impl World {
             },
         };
         let journal = Journal::new(Epoch::new("ours").expect("an epoch"), limits);
-        let shard = || (Shard::new(journal.newest(), usize::MAX), VecDeque::new());
+        let shard = || (FanOut::new(journal.cursor(), usize::MAX), VecDeque::new());
         let shards = (0..random.between(1, 3)).map(|_| shard()).collect();
         let clients = (0..random.between(1, 5))
             .map(|_| (Client::default(), None))
@@ -108,7 +108,8 @@ impl World {
         let client = self.random.index(self.clients.len());
         match self.random.between(0, 99) {
             0..2 => {
-                let position = self.journal.assign();
+                let position = self.next_position();
+                self.journal.pass(position);
                 self.hand_to_shards(&Entry::Position(position));
             }
             2..30 => self.publish(),
@@ -131,7 +132,7 @@ impl World {
         self.disturb_closed();
     }
 
-    /// Lets everything arrive, and looks at what every client has then.
+    /// Delivers everything, and checks the final state of every client.
     pub(crate) fn settle(&mut self) {
         for shard in 0..self.shards.len() {
             self.dispatch(shard, usize::MAX);
@@ -148,10 +149,10 @@ impl World {
             };
             assert!(
                 connection.expected.is_empty(),
-                "{:?} never arrived",
+                "{:?} did not arrive",
                 connection.expected
             );
-            assert!(connection.received.is_empty(), "more arrived than was owed");
+            assert!(connection.received.is_empty(), "more arrived than expected");
             let outbox = self.shards[connection.shard]
                 .0
                 .outbox(connection.id)
@@ -163,16 +164,25 @@ impl World {
 
     fn publish(&mut self) {
         let channel = self.random.index(CHANNELS.len());
-        let mut line = String::new();
+        let position = self.next_position();
+        let line = format!("{}\n", Line::Message { position, channel }.text());
+        let place = (position, self.now_ms);
         let publication = self
             .journal
-            .append(CHANNELS[channel], self.now_ms, |position| {
-                line = format!("{}\n", Line::Message { position, channel }.text());
-                line.clone().into()
-            });
+            .append(CHANNELS[channel], place, |_| line.clone().into());
         self.history
             .add(publication.position, channel, line.len(), self.now_ms);
         self.hand_to_shards(&Entry::Publication(publication));
+    }
+
+    /// Position of the next entry. One in four follows a gap.
+    fn next_position(&mut self) -> Position {
+        let next = self.journal.newest().next();
+        if !self.random.percent(25) {
+            return next;
+        }
+        self.tally.gaps += 1;
+        Position(next.0 + self.random.between(1, 5))
     }
 
     fn hand_to_shards(&mut self, entry: &Entry) {
@@ -207,18 +217,20 @@ impl World {
                 }
             }
         }
-        while let Some((id, resumed)) = self.shards[at].0.ready(&self.journal) {
+        while let Some((id, request)) = self.shards[at].0.next_ready() {
+            let answer = self.journal.replay(&request);
+            let resumed = self.shards[at].0.complete(id, request, answer);
             let is_it = |it: &Connection| it.shard == at && it.id == id;
             let found = self
                 .clients
                 .iter()
                 .position(|(_, connection)| connection.as_ref().is_some_and(is_it));
-            let client = found.expect("only open connections get ready");
+            let client = found.expect("an open connection");
             let asked = self
                 .connection(client)
                 .waiting
                 .take()
-                .expect("it was waiting");
+                .expect("a waiting resume");
             self.resumed(client, &asked, resumed);
         }
         self.assert_none_waits_too_long(at);
@@ -237,13 +249,13 @@ impl World {
                     .filter_map(|(_, after)| self.readable(after.as_ref()?));
                 assert!(
                     ahead.max() > Some(self.shards[at].0.dispatched()),
-                    "a resume was left waiting"
+                    "a resume that is ready still waits"
                 );
             }
         }
     }
 
-    /// Writes some bytes of some connections; false when there was nothing to write.
+    /// Writes some bytes of some connections. Returns false if nothing is left to write.
     fn flush(&mut self, at: usize, most: usize) -> bool {
         let settling = most == usize::MAX;
         for _ in 0..most {
@@ -280,7 +292,7 @@ impl World {
             .clients
             .iter_mut()
             .find(|(_, connection)| connection.as_ref().is_some_and(of));
-        let (client, Some(connection)) = found.expect("only open connections are flushed") else {
+        let (client, Some(connection)) = found.expect("an open connection") else {
             return;
         };
         assert!(!connection.blocked, "a blocked connection is not written");
@@ -288,10 +300,7 @@ impl World {
         connection.received.extend_from_slice(bytes);
         while let Some(end) = connection.received.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = connection.received.drain(..=end).collect();
-            let expected = connection
-                .expected
-                .pop_front()
-                .expect("a line that is owed");
+            let expected = connection.expected.pop_front().expect("an expected line");
             assert_eq!(String::from_utf8_lossy(&line[..end]), expected.text());
             client.receive(expected, &self.replies);
         }
@@ -361,7 +370,7 @@ impl World {
         let (client, connection) = &mut self.clients[client];
         if let Some(connection) = connection.take() {
             let (shard, _) = &mut self.shards[connection.shard];
-            self.tally.cut_in_replay +=
+            self.tally.closed_in_replay +=
                 u64::from(shard.outbox(connection.id).expect("an outbox").has_replay());
             shard.close(connection.id);
             client.disconnected();
@@ -369,7 +378,7 @@ impl World {
         }
     }
 
-    /// Mostly forward; a step back must do no harm, and counts as standing still.
+    /// Moves the clock forward, and calls the journal with an earlier time too, which must change nothing.
     fn step_clock(&mut self) {
         let forward = self.random.between(0, 800);
         self.journal
@@ -380,12 +389,14 @@ impl World {
         }
     }
 
-    /// Calls that come too late, for a connection whose slot may be another's by now.
+    /// Calls the shard for a closed connection, whose slot another one may use by now.
     fn disturb_closed(&mut self) {
         if !self.closed.is_empty() {
             let (shard, id) = self.closed[self.random.index(self.closed.len())];
             let (shard, _) = &mut self.shards[shard];
             shard.push_frame(id, "late\n".into());
+            shard.abandon(id);
+            shard.leave(id);
             shard.forget(id, CHANNELS[0]);
             shard.advance(id, 1);
             shard.block(id);
@@ -419,5 +430,5 @@ fn channel_index(name: &str) -> usize {
     CHANNELS
         .iter()
         .position(|it| *it == name)
-        .expect("a channel of the model")
+        .expect("a known channel")
 }

@@ -1,11 +1,11 @@
 use bytes::Bytes;
 
-use super::super::tests::Fixture;
-use super::super::{DIRECT_SUBSCRIBERS_MAX, Resume, Want};
+use super::super::DIRECT_SUBSCRIBERS_MAX;
+use super::super::tests::{Fixture, want};
 use super::*;
 
 #[test]
-fn a_message_to_one_goes_ahead_of_a_message_to_many_with_what_was_owed_before_it() {
+fn direct_lane_is_written_before_bulk_with_the_earlier_items() {
     let mut fixture = Fixture::new(usize::MAX);
     let many = fixture.subscribers("board", 2 * SLICE_CONNECTIONS);
     let one = fixture.subscriber(&["board", "user:1"]);
@@ -15,11 +15,11 @@ fn a_message_to_one_goes_ahead_of_a_message_to_many_with_what_was_owed_before_it
     for id in many {
         assert_eq!(fixture.flush_one(), Some((id, "1;".to_owned())));
     }
-    assert_eq!(fixture.flush_one(), None, "nobody is written twice");
+    assert_eq!(fixture.flush_one(), None, "no connection is written twice");
 }
 
 #[test]
-fn while_both_wait_each_lane_gets_every_other_slice() {
+fn lanes_alternate_slices_while_both_wait() {
     let mut fixture = Fixture::new(usize::MAX);
     let many = fixture.subscribers("board", 2 * SLICE_CONNECTIONS);
     let own: Vec<_> = (0..2 * SLICE_CONNECTIONS)
@@ -46,14 +46,14 @@ fn while_both_wait_each_lane_gets_every_other_slice() {
 }
 
 #[test]
-fn the_pass_is_as_old_as_its_longest_waiting_connection() {
+fn pass_is_as_old_as_its_longest_waiting_connection() {
     let mut fixture = Fixture::new(usize::MAX);
     let board = fixture.subscribers("board", DIRECT_SUBSCRIBERS_MAX + 1);
     for count in 1..PASS_PUBLICATIONS_MAX {
         fixture.publish("board");
         assert_eq!(fixture.shard.offered_since_pass(), count - 1);
     }
-    fixture.publish("nobody's");
+    fixture.publish("empty");
     for _ in &board[1..] {
         fixture.flush_one();
         assert_eq!(
@@ -61,7 +61,7 @@ fn the_pass_is_as_old_as_its_longest_waiting_connection() {
             PASS_PUBLICATIONS_MAX - 2
         );
     }
-    // What one write does not take keeps its place in the pass.
+    // A connection with a partly written outbox keeps its time of queueing.
     let last = fixture.shard.next_flush().unwrap();
     fixture.shard.advance(last, 1);
     fixture.publish("board");
@@ -76,7 +76,7 @@ fn the_pass_is_as_old_as_its_longest_waiting_connection() {
 }
 
 #[test]
-fn what_one_write_does_not_take_is_written_before_the_rest_of_the_bulk() {
+fn rest_of_a_partial_write_comes_before_the_rest_of_the_bulk_lane() {
     let mut fixture = Fixture::new(usize::MAX);
     let board = fixture.subscribers("board", DIRECT_SUBSCRIBERS_MAX + 1);
     fixture.publish("board");
@@ -87,7 +87,7 @@ fn what_one_write_does_not_take_is_written_before_the_rest_of_the_bulk() {
 }
 
 #[test]
-fn a_connection_stands_in_a_lane_once_however_much_it_is_offered() {
+fn connection_is_queued_once_per_lane() {
     let mut fixture = Fixture::new(usize::MAX);
     let id = fixture.subscriber(&["user:1"]);
     for _ in 0..3 {
@@ -100,7 +100,7 @@ fn a_connection_stands_in_a_lane_once_however_much_it_is_offered() {
 }
 
 #[test]
-fn a_blocked_connection_is_written_only_when_unblocked() {
+fn blocked_connection_is_written_after_unblock() {
     let mut fixture = Fixture::new(1_000);
     let id = fixture.subscriber(&["a"]);
     fixture.publish("a");
@@ -115,7 +115,7 @@ fn a_blocked_connection_is_written_only_when_unblocked() {
 }
 
 #[test]
-fn slow_is_who_is_blocked_with_too_much_owed_and_nobody_else() {
+fn blocked_connection_over_the_limit_is_slow_and_no_other_is() {
     let mut fixture = Fixture::new(5);
     let blocked = fixture.subscriber(&["a"]);
     let reading = fixture.subscriber(&["a"]);
@@ -125,15 +125,27 @@ fn slow_is_who_is_blocked_with_too_much_owed_and_nobody_else() {
     fixture.shard.advance(blocked, 1);
     fixture.shard.block(blocked);
     fixture.publish("a");
-    assert_eq!(fixture.shard.next_slow(), None, "five bytes are owed");
+    assert_eq!(
+        fixture.shard.next_slow(),
+        None,
+        "five bytes are within the limit"
+    );
     fixture.publish("a");
     assert_eq!(fixture.shard.next_slow(), Some(blocked));
     fixture.shard.abandon(blocked);
     assert_eq!(fixture.unsent(blocked), ";", "the rest of a frame stays");
     fixture.publish("a");
-    assert_eq!(fixture.unsent(blocked), ";", "nothing more is offered");
+    assert_eq!(
+        fixture.unsent(blocked),
+        ";",
+        "a slow connection receives no more publications"
+    );
     assert_eq!(fixture.unsent(reading), "1;2;3;4;5;");
-    assert_eq!(fixture.shard.next_slow(), None, "slow is said once");
+    assert_eq!(
+        fixture.shard.next_slow(),
+        None,
+        "a slow connection is returned once"
+    );
     fixture
         .shard
         .push_frame(blocked, Bytes::from_static(b"why"));
@@ -143,19 +155,14 @@ fn slow_is_who_is_blocked_with_too_much_owed_and_nobody_else() {
 }
 
 #[test]
-fn a_replay_makes_nobody_slow() {
+fn replay_does_not_make_a_connection_slow() {
     let mut fixture = Fixture::new(5);
     for _ in 0..10 {
         fixture.publish("a");
     }
     let id = fixture.shard.open();
-    let wants = vec![Want {
-        channel: "a".into(),
-        after: fixture.after(0),
-    }];
-    let Resume::Ready(resumed) = fixture.shard.resume(id, &fixture.journal, wants) else {
-        panic!()
-    };
+    let wants = vec![want("a", fixture.after(0))];
+    let resumed = fixture.resume(id, wants).unwrap();
     fixture.shard.push_replay(id, resumed.replay);
     fixture.shard.block(id);
     assert_eq!(fixture.shard.next_slow(), None);
