@@ -140,7 +140,10 @@ impl Hub {
             change,
         } = proposal;
         if !self.publishers.land(publisher, sequence) {
-            let outcome = self.answer_again(publisher, sequence);
+            let outcome = match change {
+                Change::Skip => Outcome::Skipped,
+                _ => self.answer_again(publisher, sequence),
+            };
             self.counts.note(&outcome);
             return outcome;
         }

@@ -439,7 +439,7 @@ fn frame_proposed_on_a_replaced_link_lands_when_applied() {
     assert_eq!(hub.gaps(), 0);
 }
 
-/// Copy of an entry, as an engine delivers it that stored a frame twice.
+/// Copy of an entry. Engines may deliver a retransmitted frame twice.
 fn entry(proposal: Proposal) -> Entry {
     Entry {
         publisher: PUBLISHER,
@@ -493,6 +493,7 @@ fn retransmitted_skip_is_skipped_and_counts_no_duplicate() {
     assert_eq!(submit(&mut hub, 1, skip(5)), Outcome::Skipped);
     assert_eq!(answer_of(&mut hub, 1, skip(5)), Outcome::Skipped);
     assert_eq!(answer_of(&mut hub, 1, skip(3)), Outcome::Skipped);
+    assert_eq!(apply(&mut hub, entry(skip(5)), 1), Outcome::Skipped);
     assert_eq!((hub.counts().duplicates, hub.gaps()), (0, 0));
     assert_eq!(hub.cursor().position, Position(0));
     assert_eq!(hub.greet(origin(2), 0, 0).unwrap().last, 5);
