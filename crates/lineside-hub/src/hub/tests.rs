@@ -1,5 +1,8 @@
+use std::collections::VecDeque;
+
 use lineside_protocol::codes::LINK_BAD_PAYLOAD;
-use lineside_protocol::envelope;
+use lineside_protocol::{After, envelope};
+use proptest::prelude::*;
 
 use super::*;
 use crate::snapshot::SavedAt;
@@ -160,6 +163,10 @@ fn known(receipt: Option<u64>, duplicate: bool) -> Outcome {
         receipt: receipt.map(Position),
         duplicate,
     }
+}
+
+fn after_position(position: u64) -> After {
+    After::Cursor(Epoch::new("ours").unwrap().at(Position(position)))
 }
 
 /// Bytes of a snapshot, which contain all state of a hub except counters, links and proposals.
@@ -535,9 +542,7 @@ fn entries_at_sparse_positions_replay_and_get_exact_receipts() {
         for through in [0, 2, 3, 4, 10, 999, 1_000, 1 << 40, 1 << 50] {
             let want = |channel: &str| Want {
                 channel: channel.into(),
-                after: Some(lineside_protocol::After::Cursor(
-                    Epoch::new("ours").unwrap().at(Position(after)),
-                )),
+                after: Some(after_position(after)),
             };
             let mut answer = hub.replay(&ReplayRequest {
                 wants: vec![want("a"), want("b")],
@@ -554,5 +559,181 @@ fn entries_at_sparse_positions_replay_and_get_exact_receipts() {
                 .collect();
             assert_eq!(replayed, missed, "after {after} through {through}");
         }
+    }
+}
+
+/// Number of frames that the publisher of a random run sends.
+const FRAMES: u64 = 30;
+
+/// One step of a random run.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Sends the next frame.
+    Send,
+    /// Sends a frame on an older link.
+    SendLate,
+    /// Applies the oldest proposed entry.
+    Apply { gap: u64 },
+    /// Opens a new link, and sends everything again that has not landed.
+    Relink { unlinks: bool },
+    /// Saves and restores the hub. Proposed entries are lost.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => Just(Step::Send),
+        1 => Just(Step::SendLate),
+        6 => (0..3_u64).prop_map(|gap| Step::Apply { gap }),
+        2 => any::<bool>().prop_map(|unlinks| Step::Relink { unlinks }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// A hub, and one publisher whose entries are applied later than proposed.
+struct Run {
+    hub: Hub,
+    link: u64,
+    next: u64,
+    proposed: VecDeque<Entry>,
+    /// Newest proposed sequence of this hub.
+    newest: u64,
+    /// Positions of the landed frames.
+    landed: Vec<u64>,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self {
+            hub: hub(),
+            link: 1,
+            next: 1,
+            proposed: VecDeque::new(),
+            newest: 0,
+            landed: Vec::new(),
+        }
+    }
+
+    fn numbered(sequence: u64) -> Proposal {
+        let publication = ValidPublication {
+            channel: "a".to_owned(),
+            payload: Bytes::from(sequence.to_string()),
+        };
+        Proposal {
+            sequence,
+            wants_receipt: true,
+            change: Change::Publish {
+                resent: false,
+                once: None,
+                publications: vec![publication],
+            },
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Send if self.next <= FRAMES => self.send(),
+            Step::SendLate if self.link > 1 => {
+                let outcome = answer_of(&mut self.hub, self.link - 1, Self::numbered(self.next));
+                assert_eq!(outcome, Outcome::Replaced);
+            }
+            Step::Send | Step::SendLate => {}
+            Step::Apply { gap } => self.apply(gap),
+            Step::Relink { unlinks } => {
+                if unlinks {
+                    self.hub.unlink(origin(self.link), 0);
+                }
+                self.link += 1;
+                self.greet();
+            }
+            Step::Restart => {
+                let limits = HistoryLimits::default();
+                let (hub, _) = Hub::restore(&*saved(&self.hub), limits, 10).unwrap();
+                self.hub = hub;
+                self.proposed.clear();
+                self.newest = self.landed.len() as u64;
+                self.link = 1;
+                self.greet();
+            }
+        }
+    }
+
+    fn greet(&mut self) {
+        let landed = self.landed.len() as u64;
+        let done = landed.saturating_sub(3);
+        let greeting = self.hub.greet(origin(self.link), done, 0).unwrap();
+        assert_eq!(greeting.last, landed);
+        self.next = landed.saturating_sub(2).max(done + 1);
+    }
+
+    fn send(&mut self) {
+        let sequence = self.next;
+        self.next += 1;
+        let landed = self.landed.len() as u64;
+        match self
+            .hub
+            .propose(origin(self.link), Self::numbered(sequence))
+        {
+            Proposed::New(entry) => {
+                assert_eq!(sequence, self.newest + 1, "each sequence is new once");
+                self.newest = sequence;
+                self.proposed.push_back(entry);
+            }
+            Proposed::Answered(Outcome::UnderWay) => {
+                assert!(landed < sequence && sequence <= self.newest);
+            }
+            Proposed::Answered(outcome) => {
+                assert!(sequence <= landed);
+                let at = usize::try_from(sequence).unwrap() - 1;
+                assert_eq!(outcome, known(Some(self.landed[at]), false));
+            }
+        }
+    }
+
+    fn apply(&mut self, gap: u64) {
+        if let Some(entry) = self.proposed.pop_front() {
+            let first = self.hub.next_position().0 + gap;
+            let outcome = apply(&mut self.hub, entry, first);
+            assert_eq!(landed(outcome), (vec![first], first, false));
+            self.landed.push(first);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn frames_land_once_and_in_order_however_late_they_are_applied(
+        steps in prop::collection::vec(step(), 1..150),
+    ) {
+        let mut run = Run::new();
+        for step in steps {
+            run.step(step);
+        }
+        while run.landed.len() as u64 != FRAMES {
+            run.step(Step::Send);
+            run.step(Step::Apply { gap: 0 });
+        }
+        prop_assert_eq!(run.hub.gaps(), 0);
+        let want = Want {
+            channel: "a".into(),
+            after: Some(after_position(0)),
+        };
+        let mut answer = run.hub.replay(&ReplayRequest {
+            wants: vec![want],
+            through: run.hub.cursor().position,
+        });
+        let epoch = Epoch::new("ours").unwrap();
+        for (sequence, position) in (1_u64..).zip(&run.landed) {
+            let payload = sequence.to_string();
+            let publication = answer.replay.take_next().unwrap();
+            prop_assert_eq!(publication.position.0, *position);
+            prop_assert_eq!(
+                &publication.body,
+                &envelope::message("a", &epoch, Position(*position), payload.as_bytes(), false)
+            );
+        }
+        prop_assert!(answer.replay.is_empty());
     }
 }

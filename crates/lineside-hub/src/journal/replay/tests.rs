@@ -329,8 +329,8 @@ impl Reference {
     }
 
     fn channels(&self) -> usize {
-        let channels: BTreeSet<_> = self.held.iter().map(|it| it.channel).collect();
-        channels.len()
+        let is_held = |channel: &usize| self.held.iter().any(|it| it.channel == *channel);
+        (0..CHANNELS.len()).filter(is_held).count()
     }
 
     /// Verdict and missed publications of one channel.
