@@ -8,7 +8,7 @@ use lineside_protocol::Position;
 
 use crate::history::Entry;
 
-/// One line that a connection receives. Stands for an envelope.
+/// One line that a connection receives. Represents an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Reply(usize),

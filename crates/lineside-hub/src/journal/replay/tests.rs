@@ -414,7 +414,7 @@ fn take(replay: &mut Replay, expected: &mut VecDeque<(u64, usize)>, count: usize
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn replays_agree_with_a_plain_list(
