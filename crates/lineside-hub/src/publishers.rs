@@ -158,13 +158,16 @@ impl Publishers {
             });
         }
         let replaces = (known.unlinked_ms.is_none() && known.link != link).then_some(known.link);
-        known.landed = known.landed.max(done);
+        // An entry under way with a sequence up to `done` still has to land.
+        if known.landed == known.proposed {
+            known.landed = known.landed.max(done);
+        }
         known.proposed = known.proposed.max(done);
         known.link = link;
         known.unlinked_ms = None;
         known.answers.retain(|(sequence, _)| *sequence > done);
         Ok(Greeting {
-            last: known.landed,
+            last: known.landed.max(done),
             replaces,
         })
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::snapshot::SavedAt;
-use crate::validation::Rejection;
+use crate::rejection::Rejection;
 use crate::{Revocation, Want};
 
 const PUBLISHER: [u8; 16] = [7; 16];

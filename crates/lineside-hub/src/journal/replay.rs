@@ -11,7 +11,8 @@ use lineside_protocol::{After, Epoch, Position};
 use super::history::{History, Run};
 use super::{Journal, Publication};
 
-/// Maximum number of pointers that all unfinished replays hold together: 32 MiB. Beyond it a channel resumes as lost.
+/// Maximum number of pointers to chunks and publications that all unfinished replays hold together: 32 MiB. Beyond it a
+/// channel resumes as lost. A chunk that the journal evicts meanwhile stays in memory with its publications, uncounted.
 ///
 /// A resume of 256 channels with full histories of 1,000 publications holds at most 20,480.
 pub const REPLAY_POINTERS_MAX: usize = 4 * 1024 * 1024;

@@ -204,3 +204,19 @@ fn sequence_of_an_evicted_publisher_lands() {
     assert!(publishers.land(ONE, 1));
     assert_eq!(publishers.answer(ONE, 1), None);
 }
+
+#[test]
+fn hello_does_not_drop_an_entry_that_is_under_way() {
+    let mut publishers = Publishers::new(2);
+    publishers.hello(origin(ONE, 1), 0, 0).unwrap();
+    for sequence in 1..=3 {
+        publishers.propose(origin(ONE, 1), sequence);
+    }
+    assert!(publishers.land(ONE, 1));
+    let greeting = publishers.hello(origin(ONE, 2), 3, 0).unwrap();
+    assert_eq!(greeting.last, 3);
+    assert!(publishers.land(ONE, 2) && publishers.land(ONE, 3));
+    assert!(!publishers.land(ONE, 3));
+    assert_eq!(publishers.propose(origin(ONE, 2), 4), Admission::New);
+    assert_eq!(publishers.gaps(), 0);
+}
