@@ -4,7 +4,7 @@ use lineside_token::{IdentityDraft, Keys, sign_identity};
 use serde_json::{Value, json};
 
 use crate::hand_off::hand_off_with_headers;
-use crate::sign_out::disconnect;
+use crate::sign_out::revoke_frame;
 use crate::support::{
     Browser, Request, SECRET, Sidecar, channel_token, claims, forge, now_ms, place, read_response,
     sidecar, token_for,
@@ -139,7 +139,7 @@ fn cookie_expires_and_is_revoked_as_tokens_are() {
     let before = page(&sidecar, format!("lineside={}", identity("42")));
     let mut live = connect(&before, json!({}));
     let mut link = sidecar.raw_publisher(1);
-    link.send(&disconnect(1, b"42", b"", now_ms()));
+    link.send(&revoke_frame(1, b"42", b"", now_ms()));
     link.read_until_ack(1);
     assert_eq!(live.expect_close().code, 4002);
     before.expect_refused(json!({}), 4002);

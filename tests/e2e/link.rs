@@ -22,7 +22,6 @@ fn welcome_has_the_journal_position_and_the_last_sequence() {
         welcome.fingerprint,
         Keys::parse(SECRET).unwrap().fingerprint()
     );
-    assert_eq!(welcome.payload_bytes_max, 65_536);
     let mut done = hello(2);
     done.done = 41;
     assert_eq!(sidecar.raw_link().handshake(done).last, 41);

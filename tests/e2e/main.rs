@@ -30,7 +30,6 @@ mod http;
 mod identity;
 mod link;
 mod logs;
-mod names;
 mod ownership;
 mod planned_restart;
 mod promises;

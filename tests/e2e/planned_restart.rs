@@ -271,7 +271,7 @@ fn revocations_survive_a_planned_restart() {
     let (whole, one, other) = (signed_at(now_ms(), 60), of_session("x"), of_session("y"));
     let publisher = place.publisher();
     let now_ms = now_ms();
-    let sign_out = |user, session| publisher.inner.disconnect(user, session, now_ms, false);
+    let sign_out = |user, session| publisher.inner.revoke(user, session, now_ms, false);
     sign_out("1", None).unwrap();
     sign_out("2", Some("x")).unwrap();
     publisher.flush();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use lineside_protocol::frame::{Disconnect, ToPublisher, ToSidecar};
+use lineside_protocol::frame::{Revoke, ToPublisher, ToSidecar};
 use lineside_token::ConnectionDraft;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ impl Revoker {
         self.sequence += 1;
         let (sub, sid) = (sub.as_bytes(), sid.as_bytes());
         self.link
-            .send(&disconnect(self.sequence, sub, sid, revoked_ms));
+            .send(&revoke_frame(self.sequence, sub, sid, revoked_ms));
         let answers = self.link.read_until_ack(self.sequence);
         let [.., ToPublisher::Receipt(receipt)] = &answers[..] else {
             panic!("expected a receipt, received {answers:?}")
@@ -48,16 +48,16 @@ impl Revoker {
 }
 
 /// The frame that revokes tokens.
-pub(crate) fn disconnect(sequence: u64, sub: &[u8], sid: &[u8], revoked_ms: u64) -> Vec<u8> {
+pub(crate) fn revoke_frame(sequence: u64, sub: &[u8], sid: &[u8], revoked_ms: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let frame = Disconnect {
+    let frame = Revoke {
         sequence,
         wants_receipt: true,
         revoked_ms,
         sub: sub.to_vec().into(),
         sid: sid.to_vec().into(),
     };
-    ToSidecar::Disconnect(frame).encode(&mut bytes);
+    ToSidecar::Revoke(frame).encode(&mut bytes);
     bytes
 }
 

@@ -5,8 +5,8 @@ use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
-use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_FRAME, LINK_WATCHES_FULL};
-use lineside_protocol::frame::{Fault, Frame, ToWatcher, Watch};
+use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_FRAME, LINK_TAILS_FULL};
+use lineside_protocol::frame::{Fault, Frame, TailReply, TailRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -260,19 +260,19 @@ fn raw_tail(place: &Place, first: &[u8]) -> RawLink {
 }
 
 /// The request of a tail.
-fn watch(wanted: &str) -> Vec<u8> {
+fn tail_request(wanted: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let wanted = wanted.to_owned();
-    Watch { wanted }.encode(&mut bytes);
+    TailRequest { wanted }.encode(&mut bytes);
     bytes
 }
 
 /// Receives a frame; `None` at the end of the link.
-fn answer(link: &mut RawLink) -> Option<ToWatcher> {
+fn answer(link: &mut RawLink) -> Option<TailReply> {
     let mut bytes = BytesMut::new();
     loop {
         if let Some(frame) = Frame::split(&mut bytes).unwrap() {
-            return Some(ToWatcher::decode(&frame).unwrap());
+            return Some(TailReply::decode(&frame).unwrap());
         }
         let mut byte = [0];
         match link.stream.read(&mut byte) {
@@ -289,20 +289,20 @@ fn answer(link: &mut RawLink) -> Option<ToWatcher> {
 fn invalid_tail_request_ends_its_own_link_with_a_fault() {
     let sidecar = sidecar();
     let mut tail = Tail::start(&sidecar, &[]);
-    let mut endless = watch("a");
+    let mut endless = tail_request("a");
     endless[..4].copy_from_slice(&100_000_u32.to_be_bytes());
     endless.resize(4_000, b'a');
     for (bytes, expected) in [
-        (watch("a*b"), LINK_BAD_CHANNEL),
-        (watch(""), LINK_BAD_CHANNEL),
-        (watch(&"x".repeat(300)), LINK_BAD_CHANNEL),
+        (tail_request("a*b"), LINK_BAD_CHANNEL),
+        (tail_request(""), LINK_BAD_CHANNEL),
+        (tail_request(&"x".repeat(300)), LINK_BAD_CHANNEL),
         (endless, LINK_BAD_FRAME),
         // An incomplete frame, which times out.
-        (watch("abc")[..9].to_vec(), LINK_BAD_FRAME),
+        (tail_request("abc")[..9].to_vec(), LINK_BAD_FRAME),
     ] {
         let mut link = raw_tail(sidecar.place(), &bytes);
         match answer(&mut link) {
-            Some(ToWatcher::Fault(Fault { code, .. })) => assert_eq!(code, expected.number),
+            Some(TailReply::Fault(Fault { code, .. })) => assert_eq!(code, expected.number),
             other => panic!("expected {expected:?}, received {other:?}"),
         }
         assert_eq!(answer(&mut link), None);
@@ -316,20 +316,20 @@ fn tails_are_limited_in_number() {
     let sidecar = sidecar();
     let mut links: Vec<RawLink> = (0..16)
         .map(|_| {
-            let mut link = raw_tail(sidecar.place(), &watch("*"));
+            let mut link = raw_tail(sidecar.place(), &tail_request("*"));
             let first = answer(&mut link);
-            assert!(matches!(first, Some(ToWatcher::Watching(_))), "{first:?}");
+            assert!(matches!(first, Some(TailReply::Opened(_))), "{first:?}");
             link
         })
         .collect();
-    let mut one_more = raw_tail(sidecar.place(), &watch("*"));
+    let mut one_more = raw_tail(sidecar.place(), &tail_request("*"));
     match answer(&mut one_more) {
-        Some(ToWatcher::Fault(fault)) => assert_eq!(fault.code, LINK_WATCHES_FULL.number),
+        Some(TailReply::Fault(fault)) => assert_eq!(fault.code, LINK_TAILS_FULL.number),
         other => panic!("expected a fault, received {other:?}"),
     }
     links.pop();
     within("another tail is accepted", || {
-        let mut link = raw_tail(sidecar.place(), &watch("*"));
-        matches!(answer(&mut link), Some(ToWatcher::Watching(_))).then_some(())
+        let mut link = raw_tail(sidecar.place(), &tail_request("*"));
+        matches!(answer(&mut link), Some(TailReply::Opened(_))).then_some(())
     });
 }

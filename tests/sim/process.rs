@@ -6,8 +6,8 @@ use std::task::{Poll, Waker};
 
 use lineside_protocol::Cursor;
 use lineside_publisher::{
-    CONTROL_BYTES_RESERVED, Ended, Link, NotAccepted, Outcome, PublishOptions, Sequence, Settings,
-    Spool,
+    CONTROL_BYTES_RESERVED, Ended, LinkClient, NotAccepted, Outcome, PublishOptions, Sequence,
+    Settings, Spool,
 };
 use lineside_tests::history::{Event, Item};
 use lineside_tests::random::Random;
@@ -30,7 +30,7 @@ enum Awaited {
 pub(crate) struct Process {
     pub(crate) name: String,
     spool: Arc<Spool>,
-    link: Link,
+    link: LinkClient,
     wire: Option<Shared>,
     /// True if each call asks for a receipt. Otherwise the process only counts acks.
     wants_receipts: bool,
@@ -60,7 +60,7 @@ impl Process {
         let spool = Arc::new(Spool::new(settings));
         Self {
             name,
-            link: Link::new(Arc::clone(&spool), identity),
+            link: LinkClient::new(Arc::clone(&spool), identity),
             spool,
             wire: None,
             wants_receipts,
@@ -137,7 +137,7 @@ impl Process {
 
     /// Signs a user out. Returns false if the spool declined it.
     pub(crate) fn disconnect(&mut self, user: &str, session: Option<&str>, until_ms: u64) -> bool {
-        let Ok(sequence) = self.spool.disconnect(user, session, until_ms, true) else {
+        let Ok(sequence) = self.spool.revoke(user, session, until_ms, true) else {
             return false;
         };
         let awaited = Awaited::SignOut {

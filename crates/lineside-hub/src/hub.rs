@@ -276,11 +276,12 @@ impl Hub {
                 continue;
             }
             self.counts.land(publication);
-            landed.push(self.journal.append(
-                &publication.channel,
-                (position, at_ms),
-                |epoch| encode(publication, epoch, position),
-            ));
+            landed.push(
+                self.journal
+                    .append(&publication.channel, (position, at_ms), |epoch| {
+                        encode(publication, epoch, position)
+                    }),
+            );
             position = position.next();
         }
         if let Some(id) = once {

@@ -16,9 +16,6 @@ pub const REVOCATIONS_MAX: usize = 200_000;
 /// Lifetime of a revocation, in milliseconds: the longest lifetime of a token, 24 hours, and the leeway of its expiry.
 pub const REVOCATION_MS: u64 = (24 * 60 * 60 + 5) * 1000;
 
-/// Maximum length of a session id, in bytes.
-pub const SESSION_BYTES_MAX: usize = 255;
-
 /// Revokes all tokens of a user, or of one session, that were issued up to a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {

@@ -15,21 +15,21 @@
 //! ```
 //!
 //! The publisher sends `Hello`, and the sidecar replies with `Welcome` or `Fault`. Then the publisher sends `Publish`,
-//! `Disconnect` and `Skip`, and the sidecar sends cumulative `Ack`s, a `Receipt` for each frame that wants one, a `Refusal`
+//! `Revoke` and `Skip`, and the sidecar sends cumulative `Ack`s, a `Receipt` for each frame that wants one, a `Refusal`
 //! for each frame that it permanently rejects, and `Moved` when other publishers' entries have advanced the journal.
 
 mod body;
 mod hand_off;
-mod watch;
+mod tail;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use body::{
-    Ack, Disconnect, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead,
-    Receipt, Refusal, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
+    Ack, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead, Receipt,
+    Refusal, Revoke, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
 };
 pub use hand_off::{HAND_OFF, HandOff, Taken};
-pub use watch::{Seen, ToWatcher, WATCH, Watch};
+pub use tail::{Seen, TAIL, TailReply, TailRequest};
 
 /// Maximum size of a frame without its length field, in bytes: a `publish_all` of sixteen payloads of maximum size.
 pub const FRAME_BYTES_MAX: usize = 16 * crate::PAYLOAD_BYTES_MAX + 64 * 1024;

@@ -107,7 +107,7 @@ fn serve(mut stream: UnixStream) {
             match ToSidecar::decode(&frame).unwrap() {
                 ToSidecar::Hello(_) => welcome().encode(&mut answer),
                 ToSidecar::Publish(publish) => newest = Some(publish.sequence),
-                ToSidecar::Disconnect(disconnect) => newest = Some(disconnect.sequence),
+                ToSidecar::Revoke(revoke) => newest = Some(revoke.sequence),
                 ToSidecar::Skip(skip) => newest = Some(skip.through),
             }
         }
@@ -126,7 +126,6 @@ fn welcome() -> ToPublisher {
         last: 0,
         position: Position(0),
         fingerprint: [0; 8],
-        payload_bytes_max: 65_536,
         epoch: Epoch::new("cost").unwrap(),
     })
 }

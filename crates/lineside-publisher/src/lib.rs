@@ -35,7 +35,7 @@ mod wake_fd;
 mod writer;
 
 pub use lineside_protocol::{NESTING_LEVELS_MAX, channel, nesting_levels};
-pub use link::{Ended, LinkClient, LinkClient as Link};
+pub use link::{Ended, LinkClient};
 pub use panic::panic_message;
 pub use publisher::{Publisher, Unconfirmed};
 pub use settings::{CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX, Settings, WAITERS_MAX};

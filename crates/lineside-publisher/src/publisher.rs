@@ -133,7 +133,7 @@ impl Publisher {
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
-    pub fn disconnect(
+    pub fn revoke(
         &self,
         user: &str,
         session: Option<&str>,
@@ -141,7 +141,7 @@ impl Publisher {
         wants_receipt: bool,
     ) -> Result<Sequence, NotAccepted> {
         self.running_spool()?
-            .disconnect(user, session, revoked_ms, wants_receipt)
+            .revoke(user, session, revoked_ms, wants_receipt)
     }
 
     /// Waits for the reply to a frame with `wants_receipt`. Returns each reply once.

@@ -56,7 +56,6 @@ impl World {
             last,
             position: Position(100),
             fingerprint: [0; 8],
-            payload_bytes_max: 65_536,
             epoch: Epoch::new(epoch).unwrap(),
         }))
         .unwrap();

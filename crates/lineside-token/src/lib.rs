@@ -39,7 +39,7 @@ pub use claims::{
 };
 pub use grant::Grant;
 pub use key::{KEY_BYTES_MIN, KEYS_MAX, KeyError, Keys, derive};
-pub use lineside_protocol::channel::{NameError, SESSION_ID_BYTES_MAX as SID_BYTES_MAX};
+pub use lineside_protocol::channel::NameError;
 pub use sign::{sign_channel, sign_connection, sign_identity};
 pub use verify::{LEEWAY_MS, TokenError, verify_channel, verify_connection, verify_identity};
 

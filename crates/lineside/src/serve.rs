@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lineside_hub::Hub;
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{HAND_OFF, WATCH};
+use lineside_protocol::frame::{HAND_OFF, TAIL};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -186,7 +186,7 @@ async fn accept_links(
                     publishers.spawn(async move {
                         match first_kind(&stream).await {
                             Some(HAND_OFF) => hand_offs.serve(stream).await,
-                            Some(WATCH) => ingress.serve_tail(stream).await,
+                            Some(TAIL) => ingress.serve_tail(stream).await,
                             // A link without a valid first frame gets its error as a publisher.
                             _ => ingress.serve(number, stream).await,
                         }

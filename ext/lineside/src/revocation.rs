@@ -24,7 +24,7 @@ pub(crate) fn disconnect(
         let session = session.map(RString::to_string).transpose()?;
         let revoked_ms = now_ms();
         let publisher = publisher::current(ruby)?;
-        match publisher.disconnect(&user, session.as_deref(), revoked_ms, wants_receipt) {
+        match publisher.revoke(&user, session.as_deref(), revoked_ms, wants_receipt) {
             Ok(sequence) => {
                 REVOKED_MS.store(revoked_ms, Ordering::Relaxed);
                 Ok(sequence.0.into_value_with(ruby))

@@ -13,7 +13,7 @@ use lineside::origin::Origin;
 use lineside_hub::{HistoryLimits, Hub, SavedAt};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{Frame, HandOff, ToPublisher, ToSidecar};
-use lineside_publisher::{Link, PublishOptions, Settings, Spool};
+use lineside_publisher::{LinkClient, PublishOptions, Settings, Spool};
 
 use super::{WALL_MS, cut, keys};
 
@@ -73,7 +73,7 @@ pub(super) fn answers(bytes: &[u8]) {
             .publish(&[("a", payload)], options)
             .expect("the spool has room");
     }
-    let mut link = Link::new(spool, [7; 16]);
+    let mut link = LinkClient::new(spool, [7; 16]);
     link.opened(0);
     for part in [first, rest] {
         if link.tick(0).is_err() || link.receive(part).is_err() {

@@ -5,8 +5,8 @@ use lineside_protocol::{After, envelope};
 use proptest::prelude::*;
 
 use super::*;
-use crate::snapshot::SavedAt;
 use crate::rejection::Rejection;
+use crate::snapshot::SavedAt;
 use crate::{Revocation, Want};
 
 const PUBLISHER: [u8; 16] = [7; 16];

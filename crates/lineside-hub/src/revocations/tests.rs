@@ -1,5 +1,5 @@
 use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_TOO_LARGE, LinkCode};
-use lineside_protocol::frame::Disconnect;
+use lineside_protocol::frame::Revoke;
 
 use super::*;
 use crate::validation::{Change, Proposal};
@@ -12,9 +12,9 @@ fn revocation(user: &str, session: Option<&str>, until_ms: u64) -> Revocation {
     }
 }
 
-/// Revocation of a disconnect frame that arrives at time 1,000.
+/// Revocation of a revoke frame that arrives at time 1,000.
 fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkCode> {
-    let frame = Disconnect {
+    let frame = Revoke {
         sequence: 1,
         wants_receipt: false,
         revoked_ms,

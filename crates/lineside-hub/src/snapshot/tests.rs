@@ -8,12 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::hub::Ordered;
-use crate::journal::{ReplayRequest, Unencoded, Verdict, Want};
 use crate::hub::Proposed;
+use crate::journal::{ReplayRequest, Unencoded, Verdict, Want};
 use crate::outcome::Outcome;
 use crate::publishers::Origin;
-use crate::revocations::Revocation;
 use crate::rejection::Rejection;
+use crate::revocations::Revocation;
 use crate::validation::{Change, Proposal, ValidPublication};
 
 const CHANNELS: [&str; 6] = ["a", "b", "c", "user:1", "cable:x", "without publications"];

@@ -22,7 +22,7 @@ const REFUSAL: u8 = 132;
 const MOVED: u8 = 133;
 const FAULT: u8 = 134;
 
-/// Flag of `Publish` and `Disconnect`: the sidecar replies with a `Receipt`.
+/// Flag of `Publish` and `Revoke`: the sidecar replies with a `Receipt`.
 const WANTS_RECEIPT: u8 = 1;
 /// Flag of `Publish`: the frame was sent to a journal of another epoch, and may have been delivered there.
 const RESENT: u8 = 2;
@@ -42,7 +42,7 @@ pub enum ToSidecar {
     /// Sequences that are never sent.
     Skip(Skip),
     /// Revocation of a user's tokens, which also ends the connections that use them.
-    Disconnect(Disconnect),
+    Revoke(Revoke),
 }
 
 /// Frame from the sidecar to a publisher.
@@ -86,7 +86,7 @@ pub struct Hello {
 /// Reply to a hello.
 ///
 /// ```text
-/// "LNSD" | version u8 | last u64 | position u64 | fingerprint 8 | payload_bytes_max u32 | epoch …
+/// "LNSD" | version u8 | last u64 | position u64 | fingerprint 8 | epoch …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
@@ -98,8 +98,6 @@ pub struct Welcome {
     pub position: Position,
     /// The publisher's fingerprint if the sidecar verifies with that key, otherwise that of the sidecar's first key.
     pub fingerprint: [u8; 8],
-    /// Maximum size of a payload, in bytes.
-    pub payload_bytes_max: u32,
     /// Epoch of the journal. Constant on one link.
     pub epoch: Epoch,
 }
@@ -144,7 +142,7 @@ pub struct Skip {
 /// sequence u64 | revoked_ms u64 | sub_bytes u16 | sub … | sid …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disconnect {
+pub struct Revoke {
     /// Number of the frame within its publisher.
     pub sequence: u64,
     /// Whether the sidecar replies with a `Receipt`.
@@ -338,7 +336,7 @@ impl ToSidecar {
                 frame
                     .option(None)
                     .map_err(|error| error.with_sequence(sequence))?;
-                Ok(Self::Disconnect(Disconnect {
+                Ok(Self::Revoke(Revoke {
                     sequence,
                     wants_receipt: frame.flags & WANTS_RECEIPT != 0,
                     revoked_ms: body.u64("revoked_ms")?,
@@ -375,18 +373,18 @@ impl ToSidecar {
                 }
             }
             Self::Skip(skip) => encode(out, (SKIP, 0), None, |out| out.put_u64(skip.through)),
-            Self::Disconnect(disconnect) => {
-                let flags = if disconnect.wants_receipt {
+            Self::Revoke(revoke) => {
+                let flags = if revoke.wants_receipt {
                     WANTS_RECEIPT
                 } else {
                     0
                 };
                 encode(out, (DISCONNECT, flags), None, |out| {
-                    out.put_u64(disconnect.sequence);
-                    out.put_u64(disconnect.revoked_ms);
-                    out.put_u16(bounded(disconnect.sub.len()));
-                    out.put_slice(&disconnect.sub);
-                    out.put_slice(&disconnect.sid);
+                    out.put_u64(revoke.sequence);
+                    out.put_u64(revoke.revoked_ms);
+                    out.put_u16(bounded(revoke.sub.len()));
+                    out.put_slice(&revoke.sub);
+                    out.put_slice(&revoke.sid);
                 });
             }
         }
@@ -409,7 +407,6 @@ impl ToPublisher {
                     last: body.u64("last")?,
                     position: Position(body.u64("position")?),
                     fingerprint: body.array("fingerprint")?,
-                    payload_bytes_max: u32::from_be_bytes(body.array("payload_bytes_max")?),
                     epoch: Epoch::new(&body.text("epoch")?).map_err(|_| FrameError::Epoch)?,
                 })
             }
@@ -447,7 +444,6 @@ impl ToPublisher {
                 out.put_u64(welcome.last);
                 out.put_u64(welcome.position.0);
                 out.put_slice(&welcome.fingerprint);
-                out.put_u32(welcome.payload_bytes_max);
                 out.put_slice(welcome.epoch.as_str().as_bytes());
             }),
             Self::Ack(ack) => encode(out, (ACK, 0), None, |out| {

@@ -33,14 +33,14 @@ fn every_frame_survives_encoding_and_decoding() {
             name: "puma[1]".into(),
         }),
         ToSidecar::Skip(Skip { through: 12 }),
-        ToSidecar::Disconnect(Disconnect {
+        ToSidecar::Revoke(Revoke {
             sequence: 13,
             wants_receipt: true,
             revoked_ms: 1_800_000_000_123,
             sub: "42".into(),
             sid: "phone".into(),
         }),
-        ToSidecar::Disconnect(Disconnect {
+        ToSidecar::Revoke(Revoke {
             sequence: 14,
             wants_receipt: false,
             revoked_ms: 0,
@@ -59,7 +59,6 @@ fn every_frame_survives_encoding_and_decoding() {
             last: 2,
             position: Position(3),
             fingerprint: [4; 8],
-            payload_bytes_max: 5,
             epoch,
         }),
         ToPublisher::Ack(Ack {

@@ -1,9 +1,9 @@
-//! Producers' operations on the spool: publish, hold, release, disconnect.
+//! Producers' operations on the spool: publish, hold, release, revoke.
 
 use std::sync::MutexGuard;
 
 use lineside_protocol::channel::{SESSION_ID_BYTES_MAX, USER_ID_BYTES_MAX};
-use lineside_protocol::frame::{Disconnect, FRAME_BYTES_MAX, HEAD_BYTES, PublishHead};
+use lineside_protocol::frame::{FRAME_BYTES_MAX, HEAD_BYTES, PublishHead, Revoke};
 
 use super::{Spool, State};
 use crate::settings::{CHANNEL_BYTES_MAX, CONTROL_BYTES_RESERVED, ONCE_BYTES_MAX};
@@ -116,7 +116,7 @@ impl Spool {
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
-    pub fn disconnect(
+    pub fn revoke(
         &self,
         user: &str,
         session: Option<&str>,
@@ -129,7 +129,7 @@ impl Spool {
             + DISCONNECT_HEAD_BYTES
             + within("the user's id", user.len(), USER_ID_BYTES_MAX)?
             + within("the session's id", session.len(), SESSION_ID_BYTES_MAX)?;
-        let frame = Disconnect {
+        let frame = Revoke {
             sequence: 0,
             wants_receipt,
             revoked_ms,
@@ -143,7 +143,7 @@ impl Spool {
             state.status.dropped_full += 1;
             return Err(NotAccepted::SpoolFull { held, max });
         }
-        let sequence = state.tail.append_disconnect(frame, frame_bytes);
+        let sequence = state.tail.append_revoke(frame, frame_bytes);
         Ok(accepted(state, sequence, wants_receipt))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use lineside_protocol::frame::{Disconnect, PublishHead, ToSidecar, encode_publish};
+use lineside_protocol::frame::{PublishHead, Revoke, ToSidecar, encode_publish};
 
 use super::{CHUNK_BYTES_MAX, Chunk};
 
@@ -50,9 +50,9 @@ impl Tail {
     }
 
     /// Encodes a revocation of `frame_bytes`, and returns its sequence. Overrides `frame.sequence`.
-    pub(crate) fn append_disconnect(&mut self, frame: Disconnect, frame_bytes: usize) -> u64 {
+    pub(crate) fn append_revoke(&mut self, frame: Revoke, frame_bytes: usize) -> u64 {
         let sequence = self.begin(frame_bytes);
-        ToSidecar::Disconnect(Disconnect { sequence, ..frame }).encode(&mut self.open);
+        ToSidecar::Revoke(Revoke { sequence, ..frame }).encode(&mut self.open);
         sequence
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Wake, Waker};
 
 use bytes::BytesMut;
-use lineside_protocol::frame::{Disconnect, Frame, PublishHead, ToSidecar};
+use lineside_protocol::frame::{Frame, PublishHead, Revoke, ToSidecar};
 
 use super::{Backlog, CHUNK_BYTES_MAX, NotAccepted, PublishOptions, Spool, Tail};
 use crate::{Settings, WAITERS_MAX};
@@ -59,7 +59,7 @@ fn read(mut wire: BytesMut) -> Vec<(u64, &'static str)> {
                 (publish.sequence, if publish.resent { "resent" } else { "" })
             }
             ToSidecar::Skip(skip) => (skip.through, "skip"),
-            other @ (ToSidecar::Hello(_) | ToSidecar::Disconnect(_)) => panic!("{other:?}"),
+            other @ (ToSidecar::Hello(_) | ToSidecar::Revoke(_)) => panic!("{other:?}"),
         });
     }
     seen
@@ -189,14 +189,14 @@ fn publications_are_counted_per_frame() {
     append(&mut tail, 2);
     let three = [("news", b"{}".as_slice()); 3];
     tail.append(PublishHead::default(), 3 * FRAME_BYTES, three);
-    let revocation = Disconnect {
+    let revocation = Revoke {
         sequence: 0,
         wants_receipt: false,
         revoked_ms: 0,
         sub: "42".into(),
         sid: "".into(),
     };
-    tail.append_disconnect(revocation, FRAME_BYTES);
+    tail.append_revoke(revocation, FRAME_BYTES);
     backlog.append_tail(&mut tail, SINCE_MS);
     let counts = (0..6).map(|sequence| backlog.publications(sequence));
     assert_eq!(counts.collect::<Vec<_>>(), [0, 1, 1, 3, 1, 0]);

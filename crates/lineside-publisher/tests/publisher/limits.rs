@@ -164,7 +164,7 @@ fn stalled_link_drops_only_unsent_frames() {
                 (arrived, newest) = (arrived + 1, newest + 1);
             }
             ToSidecar::Skip(skip) => (skips, newest) = (skips + 1, skip.through),
-            other @ (ToSidecar::Hello(_) | ToSidecar::Disconnect(_)) => panic!("{other:?}"),
+            other @ (ToSidecar::Hello(_) | ToSidecar::Revoke(_)) => panic!("{other:?}"),
         }
     }
     line.ack(accepted, 100);

@@ -184,7 +184,6 @@ fn welcome(version: u8, fingerprint: [u8; 8]) -> ToPublisher {
         last: 0,
         position: Position(0),
         fingerprint,
-        payload_bytes_max: 65_536,
         epoch: epoch("a"),
     })
 }

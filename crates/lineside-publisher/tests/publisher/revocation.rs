@@ -1,6 +1,6 @@
 //! Revocations: in order with publications, and accepted by a full spool.
 
-use lineside_protocol::frame::{Disconnect, ToSidecar};
+use lineside_protocol::frame::{Revoke, ToSidecar};
 use lineside_publisher::{
     CONTROL_BYTES_RESERVED, NotAccepted, Outcome, PublishOptions, Publisher, Waiter,
 };
@@ -9,14 +9,14 @@ use super::sidecar::{Line, TestFolder, deadline, epoch, eventually, pair, publis
 
 fn revoke(publisher: &Publisher, user: &str) -> Result<u64, NotAccepted> {
     publisher
-        .disconnect(user, None, 7, false)
+        .revoke(user, None, 7, false)
         .map(|sequence| sequence.0)
 }
 
-fn disconnect(line: &mut Line) -> Disconnect {
+fn received_revoke(line: &mut Line) -> Revoke {
     match line.next() {
-        Some(ToSidecar::Disconnect(disconnect)) => disconnect,
-        other => panic!("{other:?} instead of a disconnect"),
+        Some(ToSidecar::Revoke(revoke)) => revoke,
+        other => panic!("{other:?} instead of a revocation"),
     }
 }
 
@@ -25,19 +25,19 @@ fn revocation_arrives_in_order() {
     let (_folder, publisher, sidecar) = pair();
     publish(&publisher, 1..=1);
     publisher
-        .disconnect("42", Some("phone"), 1_800_000_000_123, false)
+        .revoke("42", Some("phone"), 1_800_000_000_123, false)
         .unwrap();
     publish(&publisher, 3..=3);
     let mut line = sidecar.link(0, "a");
     assert_eq!(line.numbers(1), [1]);
-    let expected = Disconnect {
+    let expected = Revoke {
         sequence: 2,
         wants_receipt: false,
         revoked_ms: 1_800_000_000_123,
         sub: "42".into(),
         sid: "phone".into(),
     };
-    assert_eq!(disconnect(&mut line), expected);
+    assert_eq!(received_revoke(&mut line), expected);
     assert_eq!(line.publish().sequence, 3);
     line.ack(3, 103);
     eventually("all is settled", || publisher.status().acked == 3);
@@ -47,10 +47,10 @@ fn revocation_arrives_in_order() {
 fn revocation_gets_a_receipt_or_a_refusal() {
     let (_folder, publisher, sidecar) = pair();
     let waiter = Waiter::new().unwrap();
-    let first = publisher.disconnect("42", None, 7, true).unwrap();
-    let second = publisher.disconnect("43", None, 7, true).unwrap();
+    let first = publisher.revoke("42", None, 7, true).unwrap();
+    let second = publisher.revoke("43", None, 7, true).unwrap();
     let mut line = sidecar.link(0, "a");
-    assert!(disconnect(&mut line).wants_receipt && disconnect(&mut line).sid.is_empty());
+    assert!(received_revoke(&mut line).wants_receipt && received_revoke(&mut line).sid.is_empty());
     line.receipt(1, 101);
     line.refuse(2, 5, "no room");
     line.ack(2, 101);
@@ -71,10 +71,10 @@ fn revocation_is_sent_again_until_acked() {
     let (_folder, publisher, sidecar) = pair();
     revoke(&publisher, "42").unwrap();
     let mut line = sidecar.link(0, "a");
-    let first = disconnect(&mut line);
+    let first = received_revoke(&mut line);
     drop(line);
     let mut line = sidecar.link(0, "b");
-    assert_eq!(disconnect(&mut line), first);
+    assert_eq!(received_revoke(&mut line), first);
     line.ack(1, 101);
     drop(line);
     let mut line = sidecar.link(1, "b");
@@ -110,7 +110,7 @@ fn full_spool_accepts_revocations_up_to_the_reserve() {
     let mut line = folder.listen().link(0, "a");
     (0..accepted).for_each(|_| drop(line.publish()));
     for user in 0..revoked {
-        assert_eq!(disconnect(&mut line).sub, user.to_string());
+        assert_eq!(received_revoke(&mut line).sub, user.to_string());
     }
 }
 
@@ -120,10 +120,10 @@ fn too_long_ids_are_refused() {
     let publisher = folder.publisher();
     let long = "x".repeat(256);
     for (user, session) in [(&long[..251], None), ("1", Some(&long[..]))] {
-        let error = publisher.disconnect(user, session, 7, false).unwrap_err();
+        let error = publisher.revoke(user, session, 7, false).unwrap_err();
         assert!(matches!(error, NotAccepted::TooLarge { .. }), "{error}");
     }
     publisher
-        .disconnect(&long[..250], Some(&long[..255]), 7, false)
+        .revoke(&long[..250], Some(&long[..255]), 7, false)
         .unwrap();
 }

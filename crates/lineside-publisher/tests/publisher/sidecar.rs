@@ -158,7 +158,6 @@ impl Line {
             last,
             position: Position(100),
             fingerprint: [0; 8],
-            payload_bytes_max: 65_536,
             epoch: epoch(name),
         }));
     }

@@ -3,7 +3,7 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use lineside_hub::{HistoryLimits, PUBLISHERS_MAX, Publication, Revocation};
-use lineside_protocol::frame::{Disconnect, Frame, PublishHead, ToSidecar, encode_publish};
+use lineside_protocol::frame::{Frame, PublishHead, Revoke, ToSidecar, encode_publish};
 use lineside_protocol::{Epoch, PAYLOAD_BYTES_MAX};
 
 use super::*;
@@ -64,7 +64,7 @@ impl TestPublisher {
         until_ms: u64,
     ) -> Arc<Revocation> {
         self.sequence += 1;
-        let frame = Disconnect {
+        let frame = Revoke {
             sequence: self.sequence,
             wants_receipt: false,
             revoked_ms: until_ms,

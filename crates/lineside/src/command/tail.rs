@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use lexopt::{Arg, Parser, ValueExt as _};
-use lineside_protocol::frame::{Fault, Frame, Seen, ToWatcher, Watch};
+use lineside_protocol::frame::{Fault, Frame, Seen, TailReply, TailRequest};
 use lineside_protocol::{channel, codes};
 use nix::errno::Errno;
 use serde::Deserialize;
@@ -45,30 +45,30 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    runtime.block_on(tail(&link, Watch { wanted }))
+    runtime.block_on(tail(&link, TailRequest { wanted }))
 }
 
 /// Prints publications until the sidecar closes the link, or the output is closed.
-async fn tail(path: &Path, watch: Watch) -> Result<(), Failure> {
+async fn tail(path: &Path, request: TailRequest) -> Result<(), Failure> {
     let mut link = connect(path).await?;
-    let mut request = Vec::new();
-    watch.encode(&mut request);
+    let mut bytes = Vec::new();
+    request.encode(&mut bytes);
     let broken = |error| format!("the link failed ({error}): is the sidecar still running?");
-    link.write_all(&request).await.map_err(broken)?;
+    link.write_all(&bytes).await.map_err(broken)?;
     let mut received = BytesMut::new();
     loop {
         while let Some(frame) = Frame::split(&mut received).map_err(|error| error.to_string())? {
-            match ToWatcher::decode(&frame).map_err(|error| error.to_string())? {
-                ToWatcher::Watching(_) => {}
-                ToWatcher::Seen(seen) => {
+            match TailReply::decode(&frame).map_err(|error| error.to_string())? {
+                TailReply::Opened(_) => {}
+                TailReply::Seen(seen) => {
                     if !print_line(&line(&seen)?)? {
                         return Ok(());
                     }
                 }
-                ToWatcher::Missed(count) => print_error(&format!(
+                TailReply::Missed(count) => print_error(&format!(
                     "{count} publications are missing here: they came faster than the output was read"
                 )),
-                ToWatcher::Fault(Fault { code, message }) => return end(code, message),
+                TailReply::Fault(Fault { code, message }) => return end(code, message),
             }
         }
         if link.read_buf(&mut received).await.map_err(broken)? == 0 {

@@ -47,7 +47,10 @@ impl Admin {
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
             let under_way = Arc::clone(&self.under_way);
-            let permit = under_way.acquire_owned().await.expect("the semaphore is never closed");
+            let permit = under_way
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             let (stream, _) = listener.accept().await;
             let admin = Arc::clone(self);
             tokio::spawn(async move {

@@ -73,7 +73,10 @@ impl Upgrades {
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
             let handshakes = Arc::clone(&self.handshakes);
-            let permit = handshakes.acquire_owned().await.expect("the semaphore is never closed");
+            let permit = handshakes
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             let (stream, peer) = listener.accept().await;
             let upgrades = Arc::clone(self);
             tokio::spawn(async move {

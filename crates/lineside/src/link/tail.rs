@@ -8,7 +8,7 @@ use bytes::{Buf as _, BytesMut};
 use lineside_hub::Publication;
 use lineside_protocol::codes;
 use lineside_protocol::envelope;
-use lineside_protocol::frame::{Fault, Seen, ToWatcher, Watch};
+use lineside_protocol::frame::{Fault, Seen, TailReply, TailRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use crate::log::{Level, event};
 /// Maximum size of the first frame, in bytes: the name of a cable stream and the frame's head.
 const FRAME_BYTES_MAX: usize = 2048;
 
-/// Serves a link whose first frame is a [`Watch`], until it closes or the sidecar stops.
+/// Serves a link whose first frame is a [`TailRequest`], until it closes or the sidecar stops.
 pub(crate) async fn serve(
     stream: &mut UnixStream,
     broker: &Broker,
@@ -49,28 +49,33 @@ pub(crate) async fn serve(
     let LinkRefusal { code, message } = refusal;
     event!(Level::Info, "tail_closed", reason = code.name, message);
     let code = code.number;
-    append(&mut unsent, &ToWatcher::Fault(Fault { code, message }));
+    append(&mut unsent, &TailReply::Fault(Fault { code, message }));
     let sent = stream.write_all(&unsent);
     // An operator that does not read gets no reason.
     let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), sent).await;
 }
 
-async fn open(stream: &UnixStream, broker: &Broker) -> Result<(Arc<Tail>, ToWatcher), LinkRefusal> {
+async fn open(stream: &UnixStream, broker: &Broker) -> Result<(Arc<Tail>, TailReply), LinkRefusal> {
     let (frame, _) = read_first_frame(stream, FRAME_BYTES_MAX).await?;
-    let watch = Watch::decode(&frame).map_err(LinkRefusal::bad_frame)?;
-    let filter = Filter::parse(&watch.wanted).map_err(|message| LinkRefusal {
+    let request = TailRequest::decode(&frame).map_err(LinkRefusal::bad_frame)?;
+    let filter = Filter::parse(&request.wanted).map_err(|message| LinkRefusal {
         code: codes::LINK_BAD_CHANNEL,
         message,
     })?;
     let (tail, cursor) = broker
         .open_tail(filter)
-        .map_err(|_| LinkRefusal::of(codes::LINK_WATCHES_FULL))?;
-    event!(Level::Info, "tail_opened", channel = watch.wanted);
-    Ok((tail, ToWatcher::Watching(cursor)))
+        .map_err(|_| LinkRefusal::of(codes::LINK_TAILS_FULL))?;
+    event!(Level::Info, "tail_opened", channel = request.wanted);
+    Ok((tail, TailReply::Opened(cursor)))
 }
 
 /// Sends everything that is added to the tail, until the link closes or fails.
-async fn send(stream: &mut UnixStream, tail: &Tail, unsent: &mut BytesMut, clock: Clock) -> io::Error {
+async fn send(
+    stream: &mut UnixStream,
+    tail: &Tail,
+    unsent: &mut BytesMut,
+    clock: Clock,
+) -> io::Error {
     let (mut reader, mut writer) = stream.split();
     let mut ignored = [0; 64];
     loop {
@@ -96,20 +101,20 @@ fn append_batch(tail: &Tail, unsent: &mut BytesMut, clock: Clock) {
         append(unsent, &seen(&publication, clock));
     }
     if batch.missed > 0 {
-        append(unsent, &ToWatcher::Missed(batch.missed));
+        append(unsent, &TailReply::Missed(batch.missed));
     }
 }
 
-fn seen(publication: &Publication, clock: Clock) -> ToWatcher {
+fn seen(publication: &Publication, clock: Clock) -> TailReply {
     let now = clock.now();
     let age_ms = now.ms.saturating_sub(publication.at_ms);
-    ToWatcher::Seen(Seen {
+    TailReply::Seen(Seen {
         at_ms: now.wall_ms.saturating_sub(age_ms),
         message: envelope::text(&publication.body),
     })
 }
 
-fn append(unsent: &mut BytesMut, frame: &ToWatcher) {
+fn append(unsent: &mut BytesMut, frame: &TailReply) {
     let mut bytes = Vec::new();
     frame.encode(&mut bytes);
     unsent.extend_from_slice(&bytes);

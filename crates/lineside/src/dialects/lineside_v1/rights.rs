@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use lineside_hub::{REVOCATION_MS, Revocation, SESSION_BYTES_MAX};
+use lineside_hub::{REVOCATION_MS, Revocation};
 use lineside_protocol::channel::{self, CABLE_PREFIX, USER_PREFIX};
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
 use lineside_token::{
-    ChannelClaims, ConnectionClaims, Keys, LEEWAY_MS, SID_BYTES_MAX, TTL_SECONDS_MAX, TokenError,
-    verify_channel, verify_connection, verify_identity,
+    ChannelClaims, ConnectionClaims, Keys, LEEWAY_MS, TTL_SECONDS_MAX, TokenError, verify_channel,
+    verify_connection, verify_identity,
 };
 
 use crate::dialects::{Rules, Turn};
 
-// A revocation lives as long as every token that it covers, and every session of a token can be revoked.
+// A revocation lives as long as every token that it covers.
 const _: () = assert!(REVOCATION_MS == TTL_SECONDS_MAX * 1000 + LEEWAY_MS);
-const _: () = assert!(SESSION_BYTES_MAX == SID_BYTES_MAX);
 
 /// Reason for refusing a request.
 #[derive(Debug, PartialEq, Eq)]

@@ -216,7 +216,6 @@ impl Session {
             last: greeting.last,
             position: cursor.position,
             fingerprint,
-            payload_bytes_max: u32::try_from(PAYLOAD_BYTES_MAX).unwrap_or(u32::MAX),
             epoch: cursor.epoch,
         }));
         Ok(())
@@ -242,7 +241,7 @@ impl Session {
     fn propose(&mut self, broker: &Broker, frame: &Frame, now: Now) -> Result<(), End> {
         let proposal = match ToSidecar::decode(frame) {
             Ok(ToSidecar::Publish(publish)) => Proposal::publish(&publish, PAYLOAD_BYTES_MAX),
-            Ok(ToSidecar::Disconnect(revoke)) => Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS),
+            Ok(ToSidecar::Revoke(revoke)) => Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS),
             Ok(ToSidecar::Skip(skip)) => Proposal::skip(&skip),
             Ok(ToSidecar::Hello(_)) => {
                 return Err(End::Fault(codes::LINK_BAD_FRAME, "a second hello".into()));

@@ -1,10 +1,8 @@
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::BytesMut;
-use interprocess::local_socket::tokio::Stream;
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{
@@ -37,11 +35,9 @@ fn ingress(inbox: &Arc<Inbox>) -> Ingress {
     Ingress::new(Arc::new(broker), Arc::new(keys), Clock::start())
 }
 
-/// The two ends of a link.
-fn link() -> (UnixStream, Stream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let theirs = OwnedFd::from(theirs.into_std().unwrap());
-    (ours, Stream::UdSocket(theirs.try_into().unwrap()))
+/// Both ends of a link: the publisher's and the sidecar's.
+fn link() -> (UnixStream, UnixStream) {
+    UnixStream::pair().unwrap()
 }
 
 fn hello() -> Vec<u8> {

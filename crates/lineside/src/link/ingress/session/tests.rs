@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, Unencoded};
 use lineside_protocol::codes;
 use lineside_protocol::frame::{
-    Disconnect, Frame, Hello, PROTOCOL_VERSION, PublishHead, Skip, ToPublisher, ToSidecar,
+    Frame, Hello, PROTOCOL_VERSION, PublishHead, Revoke, Skip, ToPublisher, ToSidecar,
     encode_publish,
 };
 use lineside_protocol::{Epoch, Position};
@@ -288,7 +288,7 @@ fn position_in_the_welcome_is_not_told_again() {
 fn revocation_reaches_every_shard_in_order_and_expires() {
     let world = World::new();
     let mut session = world.open(1);
-    let revocation = encoded(&ToSidecar::Disconnect(Disconnect {
+    let revocation = encoded(&ToSidecar::Revoke(Revoke {
         sequence: 2,
         wants_receipt: true,
         // The publisher's clock is a day ahead.

@@ -9,28 +9,28 @@ fn split(bytes: &[u8]) -> Frame {
 
 #[test]
 fn frames_survive_encoding_and_decoding() {
-    let watch = Watch {
+    let watch = TailRequest {
         wanted: "scores:*".into(),
     };
     let mut bytes = Vec::new();
     watch.encode(&mut bytes);
-    assert_eq!(bytes[4], WATCH);
-    assert_eq!(Watch::decode(&split(&bytes)), Ok(watch));
+    assert_eq!(bytes[4], TAIL);
+    assert_eq!(TailRequest::decode(&split(&bytes)), Ok(watch));
     for frame in [
-        ToWatcher::Watching(Cursor::parse("e.7").unwrap()),
-        ToWatcher::Seen(Seen {
+        TailReply::Opened(Cursor::parse("e.7").unwrap()),
+        TailReply::Seen(Seen {
             at_ms: 1_795_383_812_110,
             message: Bytes::from_static(b"{}"),
         }),
-        ToWatcher::Missed(12),
-        ToWatcher::Fault(Fault {
+        TailReply::Missed(12),
+        TailReply::Fault(Fault {
             code: codes::LINK_DRAIN.number,
             message: "stops".into(),
         }),
     ] {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
-        assert_eq!(ToWatcher::decode(&split(&bytes)), Ok(frame));
+        assert_eq!(TailReply::decode(&split(&bytes)), Ok(frame));
     }
 }
 
@@ -43,11 +43,11 @@ fn invalid_frames_are_refused() {
         body: Bytes::copy_from_slice(body),
     };
     assert_eq!(
-        Watch::decode(&body(WATCH, b"\xff")),
+        TailRequest::decode(&body(TAIL, b"\xff")),
         Err(FrameError::NotText("wanted"))
     );
     assert_eq!(
-        Watch::decode(&body(1, b"a")),
+        TailRequest::decode(&body(1, b"a")),
         Err(FrameError::UnknownKind(1))
     );
     for (kind, bytes, error) in [
@@ -71,6 +71,6 @@ fn invalid_frames_are_refused() {
         (130, &[0; 16], FrameError::UnknownKind(130)),
         (99, b"", FrameError::UnknownKind(99)),
     ] {
-        assert_eq!(ToWatcher::decode(&body(kind, bytes)), Err(error));
+        assert_eq!(TailReply::decode(&body(kind, bytes)), Err(error));
     }
 }

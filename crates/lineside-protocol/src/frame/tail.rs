@@ -5,8 +5,8 @@ use bytes::{Buf, BufMut, Bytes};
 use super::{Fault, Frame, FrameError, ToPublisher, encode};
 use crate::Cursor;
 
-/// Kind of [`Watch`], the first frame of the link.
-pub const WATCH: u8 = 17;
+/// Kind of [`TailRequest`], the first frame of the link.
+pub const TAIL: u8 = 17;
 
 const WATCHING: u8 = 145;
 const SEEN: u8 = 146;
@@ -18,19 +18,19 @@ const MISSED: u8 = 147;
 /// wanted …
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watch {
+pub struct TailRequest {
     /// Full name of a channel, a prefix of names followed by `*`, or `*` for all channels.
     pub wanted: String,
 }
 
-/// Frame from the sidecar to a watcher.
+/// Frame from the sidecar to `lineside tail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ToWatcher {
-    /// Reply to [`Watch`]: every publication after this cursor is sent or counted as missed.
-    Watching(Cursor),
+pub enum TailReply {
+    /// Reply to [`TailRequest`]: every publication after this cursor is sent or counted as missed.
+    Opened(Cursor),
     /// One publication, in the order of the journal.
     Seen(Seen),
-    /// Number of publications that were dropped here because the watcher reads too slowly.
+    /// Number of publications that were dropped here because the tail reads too slowly.
     Missed(u64),
     /// Reason for the end of the link.
     Fault(Fault),
@@ -49,13 +49,13 @@ pub struct Seen {
     pub message: Bytes,
 }
 
-impl Watch {
+impl TailRequest {
     /// Decodes the first frame of the link.
     ///
     /// # Errors
     /// Returns the problem of an invalid frame. The link must then be closed.
     pub fn decode(frame: &Frame) -> Result<Self, FrameError> {
-        if frame.kind != WATCH {
+        if frame.kind != TAIL {
             return Err(FrameError::UnknownKind(frame.kind));
         }
         frame.option(None)?;
@@ -67,13 +67,13 @@ impl Watch {
 
     /// Appends the frame to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        encode(out, (WATCH, 0), None, |out| {
+        encode(out, (TAIL, 0), None, |out| {
             out.put_slice(self.wanted.as_bytes());
         });
     }
 }
 
-impl ToWatcher {
+impl TailReply {
     /// Decodes a frame from the sidecar.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl ToWatcher {
             WATCHING => {
                 frame.option(None)?;
                 let cursor = std::str::from_utf8(&rest).ok().and_then(Cursor::parse);
-                cursor.map(Self::Watching).ok_or(FrameError::Epoch)
+                cursor.map(Self::Opened).ok_or(FrameError::Epoch)
             }
             SEEN => {
                 frame.option(None)?;
@@ -114,7 +114,7 @@ impl ToWatcher {
     /// Appends the frame to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Watching(cursor) => encode(out, (WATCHING, 0), None, |out| {
+            Self::Opened(cursor) => encode(out, (WATCHING, 0), None, |out| {
                 out.put_slice(cursor.to_string().as_bytes());
             }),
             Self::Seen(seen) => encode(out, (SEEN, 0), None, |out| {
