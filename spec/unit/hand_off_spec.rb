@@ -109,7 +109,8 @@ RSpec.describe Lineside::HandOff do
   it "logs the path of the link, and hides it from the browser" do
     Lineside.config.link = "unix:#{__dir__}/absent.sock"
     body = middleware.call(request.merge("rack.hijack" => -> { raise "hijacked" })).last.first
-    expect(body).to eq "sidecar unavailable: No such file or directory; start it with `bundle exec lineside`\n"
+    expect(body).to eq "sidecar unavailable: No such file or directory; start it with `bundle exec lineside`, " \
+                       "or wait if Puma's plugin starts it\n"
     expect(log.string).to include("#{__dir__}/absent.sock")
   end
 

@@ -40,9 +40,7 @@ pub enum NameError {
     #[error("a channel's name must not contain *; only a grant may, alone or as :* at its end")]
     Star,
     /// The name begins with `user:` or `cable:` where a shared channel is expected.
-    #[error(
-        "channels under user: and cable: are reserved; only sub opens the one, a signed stream name the other"
-    )]
+    #[error("names that begin with user: or cable: are reserved, for users and for Action Cable")]
     Reserved,
 }
 

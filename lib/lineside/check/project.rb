@@ -19,7 +19,8 @@ module Lineside
       def start
         return unless starts.empty?
 
-        "nothing in #{STARTS.keys.join(', ')} starts the sidecar; run `bin/rails generate lineside:install`"
+        "nothing in #{STARTS.keys.join(', ')} starts the sidecar; run `bin/rails generate lineside:install`, " \
+          "unless you start it yourself or with another tool, such as systemd"
       end
 
       def started_once

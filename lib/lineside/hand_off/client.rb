@@ -49,7 +49,7 @@ module Lineside
       rescue Errno::EACCES
         raise unavailable("user id #{Process.euid} may not open the link; run this process as the sidecar's user")
       rescue SystemCallError => e
-        raise unavailable("#{plain(e)}; start it with `bundle exec lineside`")
+        raise unavailable("#{plain(e)}; start it with `bundle exec lineside`, or wait if Puma's plugin starts it")
       end
 
       # Hands a browser's socket to the sidecar, which then answers the browser.
