@@ -10,6 +10,7 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     expect(app_file("config/puma.rb")).to end_with("plugin :lineside\n")
     expect(app_file(layout)).to match(/csp_meta_tag.*\n    <%= lineside_meta_tags %>\n/)
     expect(output).to match(/append\s+config.puma\.rb.*create\s+config.initializers.lineside\.rb.*Next steps/m)
+      .and match(/\* to keep connections open .* \* set config\.lineside\.user in .*quick-start\.md has a whole page/m)
     write_app_file "config/routes.rb", <<~RUBY
       Rails.application.routes.draw { root to: "pages#show" }
     RUBY
@@ -47,8 +48,12 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
 
   it "changes nothing when it runs again" do
     install
+    initializer = "config/initializers/lineside.rb"
+    write_app_file initializer, app_file(initializer).sub("# config.lineside.user =", "config.lineside.user =")
     before = app_digests
-    expect(install).to match(/identical\s+config.puma\.rb/)
+    output = install
+    expect(output).to match(/identical\s+config.puma\.rb/)
+    expect(output).not_to include("set config.lineside.user")
     expect(app_digests).to eq before
   end
 

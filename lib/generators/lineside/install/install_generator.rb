@@ -13,6 +13,10 @@ module Lineside
       PUMA = "config/puma.rb"
       LAYOUT = "app/views/layouts/application.html.erb"
       IMPORTMAP = "config/importmap.rb"
+      INITIALIZER = "config/initializers/lineside.rb"
+
+      # Guides to which the output refers, in order of preference. The gem contains README.md only.
+      GUIDES = %w[docs/quick-start.md README.md].map { |path| File.expand_path("../../../../#{path}", __dir__) }.freeze
 
       desc "Adds the sidecar, an initializer, the meta tags in the layout and the browser module to this app."
 
@@ -22,13 +26,13 @@ module Lineside
       # Adds the sidecar to Procfile.dev, otherwise to Puma.
       def run_sidecar
         return add(PROCFILE, /^lineside:/, "lineside: bundle exec lineside\n") if exists?(PROCFILE)
-        return add(PUMA, /^\s*plugin :lineside/, "\n# Runs the sidecar.\nplugin :lineside\n") if exists?(PUMA)
+        return add_plugin if exists?(PUMA)
 
         todo "start the sidecar together with the app: bundle exec lineside"
       end
 
       def create_initializer
-        copy_file "initializer.rb", "config/initializers/lineside.rb", skip: true
+        copy_file "initializer.rb", INITIALIZER, skip: true
       end
 
       def add_tags_to_layout
@@ -47,8 +51,10 @@ module Lineside
       end
 
       def print_next_steps
-        todo "set config.lineside.user in config/initializers/lineside.rb, unless Current.user or current_user " \
-             "is the signed-in user"
+        unless user_set?
+          todo "set config.lineside.user in #{INITIALIZER}, unless Current.user or current_user is the signed-in " \
+               "user, or the app has no users"
+        end
         say "\nLineside is installed. Next steps:\n\n"
         todos.each { |text| say "  * #{text}" }
         say <<~TEXT
@@ -58,6 +64,7 @@ module Lineside
             Lineside.publish("orders", { id: 7 })     # Ruby
             #{javascript}
 
+          #{GUIDES.find { |path| File.file?(path) }} has a whole page.
           If nothing arrives, run bin/rails lineside:check.
         TEXT
       end
@@ -70,6 +77,14 @@ module Lineside
         append_to_file file, read(file).end_with?("\n") || read(file).empty? ? text : "\n#{text}"
       end
 
+      def add_plugin
+        add(PUMA, /^\s*plugin :lineside/, "\n# Runs the sidecar.\nplugin :lineside\n")
+        todo "to keep connections open through deploys, run bundle exec lineside as a process of its own instead of " \
+             "plugin :lineside in #{PUMA}, which stops and starts the sidecar with Puma"
+      end
+
+      def user_set? = exists?(INITIALIZER) && read(INITIALIZER).match?(/^\s*config\.lineside\.user\s*=/)
+
       def exists?(file) = File.file?(File.join(destination_root, file))
 
       def read(file) = File.read(File.join(destination_root, file))
@@ -79,9 +94,9 @@ module Lineside
       def todos = (@todos ||= [])
 
       def javascript
-        return 'import { connect } from "lineside"        // JavaScript; see README.md' if exists?(IMPORTMAP)
+        return 'import { connect } from "lineside"        // JavaScript' if exists?(IMPORTMAP)
 
-        "<%= lineside_meta_tags channels: [\"orders\"] %>  # view; see README.md for the JavaScript"
+        '<%= lineside_meta_tags channels: ["orders"] %>  # view'
       end
     end
   end
