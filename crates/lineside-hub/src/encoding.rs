@@ -100,7 +100,7 @@ impl<W: Write> Writer<W> {
         self.bytes(body)
     }
 
-    /// Seals it; returns the bytes in all.
+    /// Writes the checksum, and returns the size of the snapshot in bytes.
     pub(crate) fn finish(mut self) -> io::Result<u64> {
         let checksum: [u8; CHECKSUM_BYTES] = self.checksum.finalize().into();
         self.out.write_all(&checksum)?;
@@ -109,7 +109,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Reads a state. Nothing that was read counts before [`finish`](Self::finish); until then it must only do no harm.
+/// Reads a snapshot. Values are unverified until [`finish`](Self::finish) has checked the checksum.
 pub(crate) struct Reader<R> {
     input: R,
     checksum: Sha256,

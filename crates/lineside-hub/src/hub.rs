@@ -139,7 +139,7 @@ impl Hub {
             wants_receipt,
             change,
         } = proposal;
-        if !self.publishers.land(publisher, sequence) {
+        if !self.publishers.land(publisher, sequence, at_ms) {
             let outcome = match change {
                 Change::Skip => Outcome::Skipped,
                 _ => self.answer_again(publisher, sequence),

@@ -7,13 +7,13 @@ mod snapshot;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use lineside_protocol::{Cursor, Epoch, Position};
 
 use forgotten::Forgotten;
 use history::History;
+use replay::PointerBudget;
 
 pub(crate) use replay::position_in;
 pub use replay::{REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest, Verdict, Want};
@@ -71,7 +71,7 @@ pub struct HistoryLimits {
     pub age_ms_max: u64,
     /// Bytes of all channels. Default 256 MiB: half the memory of the smallest machines that Rails apps commonly run on.
     pub bytes_max: usize,
-    /// Channels with a publication. Default 1,000,000: more than the default `bytes_max` has room for (about 700,000), so
+    /// Channels with a publication. Default 1,000,000: more than the default `bytes_max` has room for (at most 671,000), so
     /// that it matters only if that limit is raised.
     pub channels_max: usize,
 }
@@ -106,7 +106,7 @@ pub struct Journal {
     /// Evicted positions of channels without a history.
     forgotten: Forgotten,
     /// Pointers that unfinished replays hold.
-    replay_pointers: Arc<AtomicUsize>,
+    replay_budget: PointerBudget,
 }
 
 impl Journal {
@@ -122,7 +122,7 @@ impl Journal {
             order: BTreeMap::new(),
             bytes: 0,
             forgotten: Forgotten::default(),
-            replay_pointers: Arc::default(),
+            replay_budget: PointerBudget::default(),
         }
     }
 

@@ -138,8 +138,8 @@ impl Outbox {
         self.backlogs > 0
     }
 
-    /// Time at which the publication was appended with which the next write begins. `None` if the write begins with a
-    /// rest, another frame or a replay.
+    /// Append time of the first publication of the next write. `None` if that write begins in the middle of a frame, with
+    /// another kind of frame, or with a replay.
     #[must_use]
     pub fn begins_with_ms(&self) -> Option<u64> {
         match self.items.front() {

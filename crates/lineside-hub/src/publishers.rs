@@ -200,15 +200,27 @@ impl Publishers {
         Admission::New
     }
 
-    /// Registers that a sequence has landed, and stores its answer. Returns false if it had landed before: then the entry
-    /// must not be applied. The newest [`ANSWERS_MAX`] answers are kept.
-    pub(crate) fn land(&mut self, publisher: PublisherId, sequence: u64) -> bool {
-        let Some(known) = self.publishers.get_mut(&publisher) else {
-            return true;
-        };
-        let is_new = sequence > known.landed;
-        known.landed = known.landed.max(sequence);
-        is_new
+    /// Registers that a sequence has landed. Returns false if it had landed before: then the entry must not be applied.
+    ///
+    /// A publisher that sent no hello here is added as unlinked, because an entry may have been proposed by another sidecar.
+    pub(crate) fn land(&mut self, publisher: PublisherId, sequence: u64, now_ms: u64) -> bool {
+        if let Some(known) = self.publishers.get_mut(&publisher) {
+            let is_new = sequence > known.landed;
+            known.landed = known.landed.max(sequence);
+            known.proposed = known.proposed.max(sequence);
+            return is_new;
+        }
+        if self.make_room().is_ok() {
+            let unlinked = Publisher {
+                proposed: sequence,
+                landed: sequence,
+                link: 0,
+                unlinked_ms: Some(now_ms),
+                answers: VecDeque::new(),
+            };
+            self.publishers.insert(publisher, unlinked);
+        }
+        true
     }
 
     /// Registers the end of `link`. Has no effect on a newer link of the publisher.

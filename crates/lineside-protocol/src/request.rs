@@ -51,7 +51,7 @@ pub struct Connect {
     pub token: Option<String>,
     /// Cursor for the token's channels, and for entries of `subscribe` without their own.
     pub after: Option<After>,
-    /// Further channels.
+    /// Channels in addition to those of the token.
     pub subscribe: Vec<Subscribe>,
     /// Echoed in the error if the connection is connected already.
     pub reference: Option<Ref>,

@@ -146,10 +146,15 @@ impl Broker {
         self.hub().cursor()
     }
 
-    /// Tells every session the newest position, and returns it.
+    /// Tells every session the newest position, and returns it. Call it after proposing entries: sessions do so once for all
+    /// frames that one read brought.
     pub(crate) fn announce(&self) -> Position {
         let position = self.cursor().position;
-        self.newest.send_replace(position);
+        self.newest.send_if_modified(|announced| {
+            let is_newer = position > *announced;
+            *announced = position.max(*announced);
+            is_newer
+        });
         position
     }
 

@@ -94,7 +94,7 @@ pub enum Opening {
 }
 
 impl Opening {
-    /// Checks a WebSocket request, and reads what it asks for. `None` if its path belongs to no dialect.
+    /// Checks a WebSocket request on the dialect's path, and reads what it asks for.
     ///
     /// # Errors
     /// The HTTP status and reason if the dialect's rules refuse the request.

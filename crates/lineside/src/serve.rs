@@ -25,7 +25,7 @@ use crate::http::upgrade::Upgrades;
 use crate::link::hand_off::HandOffs;
 use crate::link::ingress::Ingress;
 use crate::link::socket::{LinkListener, first_kind};
-use crate::listener::{ACCEPT_PAUSE_MS, Listener};
+use crate::listener::Listener;
 use crate::log::{self, Level, event};
 use crate::metrics::{Metrics, ShardCounts};
 use crate::settings::Settings;
@@ -178,25 +178,19 @@ async fn accept_links(
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     loop {
         tokio::select! {
-            publisher = link.accept() => match publisher {
-                Ok(stream) => {
-                    let ingress = Arc::clone(ingress);
-                    let hand_offs = Arc::clone(hand_offs);
-                    let number = ingress.number_link();
-                    publishers.spawn(async move {
-                        match first_kind(&stream).await {
-                            Some(HAND_OFF) => hand_offs.serve(stream).await,
-                            Some(TAIL) => ingress.serve_tail(stream).await,
-                            // A link without a valid first frame gets its error as a publisher.
-                            _ => ingress.serve(number, stream).await,
-                        }
-                    });
-                }
-                Err(message) => {
-                    event!(Level::Warn, "publisher_refused", message);
-                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
-                }
-            },
+            stream = link.accept() => {
+                let ingress = Arc::clone(ingress);
+                let hand_offs = Arc::clone(hand_offs);
+                let number = ingress.number_link();
+                publishers.spawn(async move {
+                    match first_kind(&stream).await {
+                        Some(HAND_OFF) => hand_offs.serve(stream).await,
+                        Some(TAIL) => ingress.serve_tail(stream).await,
+                        // A link without a valid first frame gets its error as a publisher.
+                        _ => ingress.serve(number, stream).await,
+                    }
+                });
+            }
             _ = tick.tick() => {
                 if link.is_lost() {
                     match link.reopen() {
@@ -225,10 +219,7 @@ async fn expire(broker: &Broker, clock: Clock) -> Infallible {
 /// Serves hand-offs while the sidecar stops: their browsers are told when to reconnect. Publishers find the link closed.
 async fn accept_hand_offs(link: &LinkListener, hand_offs: &Arc<HandOffs>) -> Infallible {
     loop {
-        let Ok(stream) = link.accept().await else {
-            tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
-            continue;
-        };
+        let stream = link.accept().await;
         let hand_offs = Arc::clone(hand_offs);
         tokio::spawn(async move {
             if first_kind(&stream).await == Some(HAND_OFF) {

@@ -495,6 +495,17 @@ fn entry_applied_twice_changes_nothing() {
 }
 
 #[test]
+fn entry_of_an_unknown_publisher_applied_twice_lands_once() {
+    let epoch = Epoch::new("ours").unwrap();
+    let mut other = Hub::new(epoch, HistoryLimits::default(), 10);
+    let first = apply(&mut other, entry(frame(1, &[("a", "1")])), 1);
+    assert_eq!(landed(first), (vec![1], 1, false));
+    let again = apply(&mut other, entry(frame(1, &[("a", "1")])), 2);
+    assert_eq!(again, known(Some(1), false));
+    assert_eq!(other.greet(origin(1), 0, 0).unwrap().last, 1);
+}
+
+#[test]
 fn retransmitted_skip_is_skipped_and_counts_no_duplicate() {
     let mut hub = hub();
     assert_eq!(submit(&mut hub, 1, skip(5)), Outcome::Skipped);

@@ -108,13 +108,21 @@ impl History {
             return None;
         }
         let (first, next) = self.locate(start);
+        let (last, _) = self.locate(start + left - 1);
         let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
-        let mut chunks: VecDeque<_> = sealed.skip(first).cloned().collect();
+        let mut chunks: VecDeque<_> = sealed.skip(first).take(last - first + 1).cloned().collect();
         let mut pointers = chunks.len();
-        let end = start + left;
-        if end > self.sealed_len() {
-            let open: Chunk = self.open.iter().cloned().collect();
+        let sealed_len = self.sealed_len();
+        let mut next = next;
+        if let Some(end) = (start + left)
+            .checked_sub(sealed_len)
+            .filter(|end| *end > 0)
+        {
+            let begin = start.saturating_sub(sealed_len);
+            let open: Chunk = self.open.range(begin..end).cloned().collect();
             pointers += open.len();
+            // The copy begins with the first publication that is needed.
+            next = if chunks.is_empty() { 0 } else { next };
             chunks.push_back(Arc::new(open));
         }
         Some(Run {

@@ -11,11 +11,16 @@ use lineside_protocol::{After, Epoch, Position};
 use super::history::{History, Run};
 use super::{Journal, Publication};
 
-/// Maximum number of pointers to chunks and publications that all unfinished replays hold together: 32 MiB. Beyond it a
-/// channel resumes as lost. A chunk that the journal evicts meanwhile stays in memory with its publications, uncounted.
+/// Maximum number of pointers to chunks and publications that all unfinished replays hold together, beside
+/// [`REPLAY_POINTERS_FREE`] each: 32 MiB. Beyond it a channel resumes as lost. A chunk that the journal evicts meanwhile stays
+/// in memory with its publications, uncounted.
 ///
 /// A resume of 256 channels with full histories of 1,000 publications holds at most 20,480.
 pub const REPLAY_POINTERS_MAX: usize = 4 * 1024 * 1024;
+
+/// Number of pointers that a replay may hold uncounted: 2 KiB per connection. Connections with large replays that do not read
+/// cannot make the resumes of others lost, if these missed little.
+const REPLAY_POINTERS_FREE: usize = 256;
 
 /// One channel of a resume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +78,29 @@ struct Ranked {
     run: Run,
 }
 
-/// Share of [`REPLAY_POINTERS_MAX`] that one replay holds.
+/// Pointers that the replays of a journal hold.
+#[derive(Clone, Debug)]
+pub(super) struct PointerBudget {
+    /// Number of counted pointers.
+    taken: Arc<AtomicUsize>,
+    /// Number of uncounted pointers per replay.
+    free: usize,
+}
+
+/// Share of the budget that one replay holds.
 #[derive(Debug)]
 struct Reservation {
-    taken: Arc<AtomicUsize>,
+    budget: PointerBudget,
     pointers: usize,
+}
+
+impl Default for PointerBudget {
+    fn default() -> Self {
+        Self {
+            taken: Arc::default(),
+            free: REPLAY_POINTERS_FREE,
+        }
+    }
 }
 
 impl Journal {
@@ -87,7 +110,7 @@ impl Journal {
     /// publication of that channel, or if [`REPLAY_POINTERS_MAX`] is reached. A channel without history shares its
     /// evicted position with others, so it may be reported lost although nothing is missing, but never the opposite.
     ///
-    /// Costs two binary searches per channel, and one pointer per 64 publications.
+    /// Costs two binary searches per channel, and one pointer per 64 publications and per publication of the newest 63.
     #[must_use]
     pub fn replay(&self, request: &ReplayRequest) -> ReplayAnswer {
         let mut answer = ReplayAnswer {
@@ -120,7 +143,7 @@ impl Journal {
         };
         let run = history.and_then(|history| history.run(after, through));
         if let Some(run) = run
-            && !answer.replay.add(run, &self.replay_pointers)
+            && !answer.replay.add(run, &self.replay_budget)
         {
             return Verdict::Lost;
         }
@@ -139,12 +162,12 @@ pub(crate) fn position_in(after: &After, epoch: &Epoch) -> Option<Position> {
 
 impl Replay {
     /// Adds a run; false if that exceeds [`REPLAY_POINTERS_MAX`].
-    fn add(&mut self, run: Run, taken: &Arc<AtomicUsize>) -> bool {
+    fn add(&mut self, run: Run, budget: &PointerBudget) -> bool {
         let Some(head) = run.head() else {
             return true;
         };
         let reservation = self.reservation.get_or_insert_with(|| Reservation {
-            taken: Arc::clone(taken),
+            budget: budget.clone(),
             pointers: 0,
         });
         if !reservation.grow(run.pointers) {
@@ -179,14 +202,16 @@ impl Replay {
             let next = top.0.run.head().map(|head| head.position);
             match next.filter(|_| is_more) {
                 Some(position) => top.0.position = position,
-                None => drop(PeekMut::pop(top)),
+                None => {
+                    let Reverse(finished) = PeekMut::pop(top);
+                    if let Some(reservation) = &mut self.reservation {
+                        reservation.shrink(finished.run.pointers);
+                    }
+                }
             }
             publication
         };
         self.left -= 1;
-        if self.left == 0 {
-            *self = Self::default();
-        }
         Some(publication)
     }
 
@@ -196,33 +221,47 @@ impl Replay {
             let head = ranked.run.head();
             head.is_some_and(|head| *head.channel != *channel)
         });
-        self.left = self.runs.iter().map(|it| it.0.run.len()).sum();
-        if self.left == 0 {
-            *self = Self::default();
+        let runs = || self.runs.iter().map(|it| &it.0.run);
+        self.left = runs().map(Run::len).sum();
+        let pointers: usize = runs().map(|run| run.pointers).sum();
+        if let Some(reservation) = &mut self.reservation {
+            reservation.shrink(reservation.pointers - pointers);
         }
     }
 }
 
 impl Reservation {
+    /// Adds pointers; false if that exceeds [`REPLAY_POINTERS_MAX`].
     fn grow(&mut self, pointers: usize) -> bool {
-        let grown = |taken: usize| {
-            let grown = taken + pointers;
-            (grown <= REPLAY_POINTERS_MAX).then_some(grown)
-        };
-        let is_reserved = self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
-            .is_ok();
-        if is_reserved {
+        let more = self.counted(self.pointers + pointers) - self.counted(self.pointers);
+        let grown = |taken: usize| Some(taken + more).filter(|it| *it <= REPLAY_POINTERS_MAX);
+        let has_room = more == 0
+            || self
+                .budget
+                .taken
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+                .is_ok();
+        if has_room {
             self.pointers += pointers;
         }
-        is_reserved
+        has_room
+    }
+
+    fn shrink(&mut self, pointers: usize) {
+        let less = self.counted(self.pointers) - self.counted(self.pointers - pointers);
+        self.budget.taken.fetch_sub(less, Ordering::Relaxed);
+        self.pointers -= pointers;
+    }
+
+    /// Part of so many pointers that counts against [`REPLAY_POINTERS_MAX`].
+    fn counted(&self, pointers: usize) -> usize {
+        pointers.saturating_sub(self.budget.free)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.taken.fetch_sub(self.pointers, Ordering::Relaxed);
+        self.shrink(self.pointers);
     }
 }
 

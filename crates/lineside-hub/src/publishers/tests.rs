@@ -16,7 +16,7 @@ fn greeting(last: u64, replaces: Option<u64>) -> Result<Greeting, PublishersFull
 fn admit(publishers: &mut Publishers, origin: Origin, sequence: u64) -> Admission {
     let admission = publishers.propose(origin, sequence);
     if admission == Admission::New {
-        assert!(publishers.land(origin.publisher, sequence));
+        assert!(publishers.land(origin.publisher, sequence, 0));
     }
     admission
 }
@@ -25,7 +25,7 @@ fn admit(publishers: &mut Publishers, origin: Origin, sequence: u64) -> Admissio
 fn skip(publishers: &mut Publishers, origin: Origin, through: u64) -> Admission {
     let admission = publishers.propose_skip(origin, through);
     if admission == Admission::New {
-        assert!(publishers.land(origin.publisher, through));
+        assert!(publishers.land(origin.publisher, through, 0));
     }
     admission
 }
@@ -175,7 +175,7 @@ fn proposed_sequence_is_under_way_until_it_lands() {
     for sequence in 1..=3 {
         assert_eq!(publishers.propose(one, sequence), Admission::New);
     }
-    assert!(publishers.land(ONE, 1));
+    assert!(publishers.land(ONE, 1, 0));
     let states = [1, 2, 3].map(|sequence| publishers.propose(one, sequence));
     assert_eq!(
         states,
@@ -188,8 +188,8 @@ fn proposed_sequence_is_under_way_until_it_lands() {
         Admission::UnderWay,
         "a new link does not withdraw a proposal"
     );
-    assert!(publishers.land(ONE, 2) && publishers.land(ONE, 3));
-    assert!(!publishers.land(ONE, 3) && !publishers.land(ONE, 1));
+    assert!(publishers.land(ONE, 2, 0) && publishers.land(ONE, 3, 0));
+    assert!(!publishers.land(ONE, 3, 0) && !publishers.land(ONE, 1, 0));
     assert_eq!(publishers.propose(two, 3), Admission::Landed);
     assert_eq!(publishers.gaps(), 0);
 }
@@ -201,7 +201,7 @@ fn sequence_of_an_evicted_publisher_lands() {
     assert_eq!(publishers.propose(origin(ONE, 1), 1), Admission::New);
     publishers.unlink(origin(ONE, 1), 0);
     publishers.hello(origin(TWO, 2), 0, 0).unwrap();
-    assert!(publishers.land(ONE, 1));
+    assert!(publishers.land(ONE, 1, 0));
     assert_eq!(publishers.answer(ONE, 1), None);
 }
 
@@ -212,11 +212,11 @@ fn hello_does_not_drop_an_entry_that_is_under_way() {
     for sequence in 1..=3 {
         publishers.propose(origin(ONE, 1), sequence);
     }
-    assert!(publishers.land(ONE, 1));
+    assert!(publishers.land(ONE, 1, 0));
     let greeting = publishers.hello(origin(ONE, 2), 3, 0).unwrap();
     assert_eq!(greeting.last, 3);
-    assert!(publishers.land(ONE, 2) && publishers.land(ONE, 3));
-    assert!(!publishers.land(ONE, 3));
+    assert!(publishers.land(ONE, 2, 0) && publishers.land(ONE, 3, 0));
+    assert!(!publishers.land(ONE, 3, 0));
     assert_eq!(publishers.propose(origin(ONE, 2), 4), Admission::New);
     assert_eq!(publishers.gaps(), 0);
 }

@@ -8,7 +8,7 @@ pub(crate) struct Tally {
     pub(crate) lost: u64,
     pub(crate) replayed: u64,
     pub(crate) waited: u64,
-    /// Gaps between positions.
+    /// Number of gaps that the run left between positions.
     pub(crate) gaps: u64,
     pub(crate) partly_written: u64,
     /// Connections closed during a replay.

@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use super::{Frame, FrameError, bounded, encode};
-use crate::{Epoch, Position};
+use crate::{Epoch, PAYLOAD_BYTES_MAX, Position};
 
 /// Version of the link's protocol.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -86,8 +86,10 @@ pub struct Hello {
 /// Reply to a hello.
 ///
 /// ```text
-/// "LNSD" | version u8 | last u64 | position u64 | fingerprint 8 | epoch …
+/// "LNSD" | version u8 | last u64 | position u64 | fingerprint 8 | payload_bytes_max u32 | epoch …
 /// ```
+///
+/// `payload_bytes_max` is [`PAYLOAD_BYTES_MAX`] and is not read: both ends know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
     /// Version of the rest of the link.
@@ -407,7 +409,10 @@ impl ToPublisher {
                     last: body.u64("last")?,
                     position: Position(body.u64("position")?),
                     fingerprint: body.array("fingerprint")?,
-                    epoch: Epoch::new(&body.text("epoch")?).map_err(|_| FrameError::Epoch)?,
+                    epoch: {
+                        let _unread: [u8; 4] = body.array("payload_bytes_max")?;
+                        Epoch::new(&body.text("epoch")?).map_err(|_| FrameError::Epoch)?
+                    },
                 })
             }
             ACK => Self::Ack(Ack {
@@ -444,6 +449,7 @@ impl ToPublisher {
                 out.put_u64(welcome.last);
                 out.put_u64(welcome.position.0);
                 out.put_slice(&welcome.fingerprint);
+                out.put_u32(u32::try_from(PAYLOAD_BYTES_MAX).unwrap_or(u32::MAX));
                 out.put_slice(welcome.epoch.as_str().as_bytes());
             }),
             Self::Ack(ack) => encode(out, (ACK, 0), None, |out| {

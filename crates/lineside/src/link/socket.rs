@@ -21,6 +21,8 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::EXCHANGE_MS_MAX;
+use crate::listener::ACCEPT_PAUSE_MS;
+use crate::log::{Level, event};
 
 /// Permission bits with which other users may write into a folder.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -119,30 +121,30 @@ impl LinkListener {
         }
     }
 
-    /// Accepts the next link.
-    ///
-    /// # Errors
-    /// When accepting fails, and when the process runs as another user.
-    pub(crate) async fn accept(&self) -> Result<UnixStream, String> {
+    /// Returns the next link of a process of the sidecar's own user. Logs and closes links of other users.
+    pub(crate) async fn accept(&self) -> UnixStream {
         let Listener::UdSocket(listener) = &self.listener;
-        let (stream, _) = listener
-            .inner()
-            .accept()
-            .await
-            .map_err(|error| format!("cannot accept a link: {error}"))?;
-        let peer = stream.peer_cred().ok().map(|peer| peer.uid());
         let own = nix::unistd::geteuid().as_raw();
-        match peer {
-            Some(peer) if peer == own => Ok(stream),
-            _ => {
-                let who = peer.map_or_else(
-                    || "an unknown user".to_owned(),
-                    |peer| format!("the user id {peer}"),
-                );
-                Err(format!(
-                    "a process of {who} was refused: this sidecar runs as the user id {own}"
-                ))
+        loop {
+            let stream = match listener.inner().accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    event!(Level::Error, "accept_failed", error);
+                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                    continue;
+                }
+            };
+            let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+            if peer == Some(own) {
+                return stream;
             }
+            let user = peer.map_or_else(
+                || "an unknown user".to_owned(),
+                |peer| format!("the user id {peer}"),
+            );
+            let message =
+                format!("a process of {user} was refused: this sidecar runs as the user id {own}");
+            event!(Level::Warn, "publisher_refused", message);
         }
     }
 }

@@ -56,12 +56,13 @@ fn nearly_exhausted(left: usize) -> Journal {
     append(&mut journal, "b", 1);
     append(&mut journal, "c", 1);
     let taken = REPLAY_POINTERS_MAX - left;
-    journal.replay_pointers.store(taken, Ordering::Relaxed);
+    journal.replay_budget.taken.store(taken, Ordering::Relaxed);
+    journal.replay_budget.free = 0;
     journal
 }
 
 fn left(journal: &Journal) -> usize {
-    REPLAY_POINTERS_MAX - journal.replay_pointers.load(Ordering::Relaxed)
+    REPLAY_POINTERS_MAX - journal.replay_budget.taken.load(Ordering::Relaxed)
 }
 
 #[test]
@@ -103,6 +104,39 @@ fn large_channel_that_exceeds_the_budget_leaves_room_for_a_small_one() {
     assert_eq!(left(&journal), 2);
     assert_eq!(take_all(&mut answer.replay), [131]);
     assert_eq!(left(&journal), 3);
+}
+
+#[test]
+fn small_replay_is_recovered_although_the_budget_is_exhausted() {
+    let mut journal = nearly_exhausted(0);
+    journal.replay_budget.free = 5;
+    let wants = || vec![want("a", 0), want("b", 0), want("c", 0)];
+    let mut answer = journal.replay(&request(wants(), journal.newest()));
+    let [recovered, lost] = [Verdict::Recovered, Verdict::Lost];
+    assert_eq!(answer.verdicts, [recovered, recovered, lost]);
+    assert_eq!(left(&journal), 0);
+    assert_eq!(take_all(&mut answer.replay).len(), 131);
+    drop(answer);
+    journal
+        .replay_budget
+        .taken
+        .store(REPLAY_POINTERS_MAX - 1, Ordering::Relaxed);
+    let answer = journal.replay(&request(wants(), journal.newest()));
+    assert_eq!((answer.verdicts, left(&journal)), (vec![recovered; 3], 0));
+    drop(answer.replay);
+    assert_eq!(left(&journal), 1);
+}
+
+#[test]
+fn replay_of_one_missed_publication_holds_one_pointer() {
+    let mut journal = nearly_exhausted(1);
+    append(&mut journal, "d", 63);
+    let newest = journal.newest();
+    let answer = journal.replay(&request(vec![want("d", newest.0 - 1)], newest));
+    assert_eq!(
+        (answer.verdicts, answer.replay.len()),
+        (vec![Verdict::Recovered], 1)
+    );
 }
 
 #[test]
