@@ -13,9 +13,9 @@ use crate::rejection::Rejection;
 /// The rest are processes that ended, such as runs of `lineside publish` in a script.
 pub const PUBLISHERS_MAX: usize = 4_096;
 
-/// Maximum number of stored answers per publisher. A thread that waits for a receipt has one frame under way, so this is
-/// the number of threads of one process that may wait while their link breaks.
-pub const ANSWERS_MAX: usize = 256;
+/// Maximum number of stored answers per publisher: as many receipts as a publisher waits for (`WAITERS_MAX` of
+/// `lineside-publisher`). With fewer, a link that breaks under load would leave a receipt without an answer.
+pub const ANSWERS_MAX: usize = 1024;
 
 /// Random id of one publisher process, from its hello.
 pub type PublisherId = [u8; 16];

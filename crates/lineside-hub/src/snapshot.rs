@@ -28,8 +28,8 @@ use crate::revocations::Revocations;
 const MAGIC: [u8; 8] = *b"LNSSTATE";
 
 /// Maximum size of a snapshot beside its history, in bytes. The `once` ids take at most 130 MB, the revocations at most
-/// 103 MB, and the publishers about 10 MB.
-const BESIDE_HISTORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// 103 MB, and the receipts of 4,096 publishers 79 MB.
+const BESIDE_HISTORY_BYTES_MAX: u64 = 320 * 1024 * 1024;
 
 /// Latest valid time, in milliseconds. Sums of times cannot overflow below it.
 const TIME_MS_MAX: u64 = 1 << 53;
@@ -44,7 +44,7 @@ pub struct SavedAt {
 }
 
 impl Hub {
-    /// Writes a snapshot, and returns its size in bytes: at most [`HistoryLimits::bytes_max`] and 256 MiB. The same hub
+    /// Writes a snapshot, and returns its size in bytes: at most [`HistoryLimits::bytes_max`] and 320 MiB. The same hub
     /// gives the same bytes. Pass a buffered `out`.
     ///
     /// Nothing may be applied to this hub afterwards, because the next sidecar continues its epoch.

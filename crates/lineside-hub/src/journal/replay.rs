@@ -15,12 +15,14 @@ use super::{Journal, Publication};
 /// [`REPLAY_POINTERS_FREE`] each: 32 MiB. Beyond it a channel resumes as lost. A chunk that the journal evicts meanwhile stays
 /// in memory with its publications, uncounted.
 ///
-/// A resume of 256 channels with full histories of 1,000 publications holds at most 20,480.
+/// Each channel counts 30 pointers for its bookkeeping. A resume of 256 channels with full histories of 1,000 publications
+/// counts at most 28,160.
 pub const REPLAY_POINTERS_MAX: usize = 4 * 1024 * 1024;
 
-/// Number of pointers that a replay may hold uncounted: 2 KiB per connection. Connections with large replays that do not read
+/// Number of pointers that a replay may hold uncounted: 8 KiB per connection, or about 30 channels that missed little.
+/// Connections with large replays that do not read
 /// cannot make the resumes of others lost, if these missed little.
-const REPLAY_POINTERS_FREE: usize = 256;
+const REPLAY_POINTERS_FREE: usize = 1024;
 
 /// One channel of a resume.
 #[derive(Clone, Debug, PartialEq, Eq)]

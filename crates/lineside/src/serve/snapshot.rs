@@ -28,7 +28,7 @@ use crate::log::{Level, event};
 /// Permission bits of the file. It holds what the app published.
 const MODE: u32 = 0o600;
 
-/// Deadline for writing a snapshot, in milliseconds: the largest one, 512 MiB by default, at 50 MB/s.
+/// Deadline for writing a snapshot, in milliseconds: the largest one, 576 MiB by default, at 60 MB/s.
 const WRITE_MS_MAX: u64 = 10_000;
 
 /// Size of the file's buffer, in bytes.

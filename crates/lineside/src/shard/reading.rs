@@ -115,6 +115,8 @@ impl<S: Socket> Worker<S> {
             peer.has_left = true;
             peer.closing_until_ms = Some(until_ms);
         }
+        // No publication may follow the answer to the close (RFC 6455 §5.5.1).
+        self.fan_out.leave(id);
         self.set_timer(id, until_ms);
     }
 

@@ -4,9 +4,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::history::RUN_POINTERS;
 use crate::journal::{ENTRY_OVERHEAD_BYTES, HistoryLimits};
 
 const CHANNELS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Pointers of a replay of all of `a` and `b` (see `nearly_exhausted`).
+const A_AND_B: usize = 2 * RUN_POINTERS + 5;
 
 fn cursor(position: u64) -> After {
     After::Cursor(Epoch::new("ours").unwrap().at(Position(position)))
@@ -49,7 +53,7 @@ fn unlimited() -> Journal {
 }
 
 /// A journal with room for `left` more pointers of replays: 130 publications of `a` (two sealed chunks and two
-/// publications, so four pointers), and one each of `b` and `c`.
+/// publications, so four pointers and those of the run), and one each of `b` and `c`.
 fn nearly_exhausted(left: usize) -> Journal {
     let mut journal = unlimited();
     append(&mut journal, "a", 130);
@@ -67,7 +71,7 @@ fn left(journal: &Journal) -> usize {
 
 #[test]
 fn channels_beyond_the_pointer_budget_are_lost() {
-    let journal = nearly_exhausted(5);
+    let journal = nearly_exhausted(A_AND_B);
     let newest = journal.newest();
     let wants = vec![want("b", 10), want("a", 20), want("c", 0), want("d", 7)];
     let mut answer = journal.replay(&request(wants, newest));
@@ -97,19 +101,19 @@ fn channels_beyond_the_pointer_budget_are_lost() {
 
 #[test]
 fn large_channel_that_exceeds_the_budget_leaves_room_for_a_small_one() {
-    let journal = nearly_exhausted(3);
+    let journal = nearly_exhausted(RUN_POINTERS + 3);
     let wants = vec![want("a", 0), want("b", 0)];
     let mut answer = journal.replay(&request(wants, journal.newest()));
     assert_eq!(answer.verdicts, [Verdict::Lost, Verdict::Recovered]);
     assert_eq!(left(&journal), 2);
     assert_eq!(take_all(&mut answer.replay), [131]);
-    assert_eq!(left(&journal), 3);
+    assert_eq!(left(&journal), RUN_POINTERS + 3);
 }
 
 #[test]
 fn small_replay_is_recovered_although_the_budget_is_exhausted() {
     let mut journal = nearly_exhausted(0);
-    journal.replay_budget.free = 5;
+    journal.replay_budget.free = A_AND_B;
     let wants = || vec![want("a", 0), want("b", 0), want("c", 0)];
     let mut answer = journal.replay(&request(wants(), journal.newest()));
     let [recovered, lost] = [Verdict::Recovered, Verdict::Lost];
@@ -120,16 +124,16 @@ fn small_replay_is_recovered_although_the_budget_is_exhausted() {
     journal
         .replay_budget
         .taken
-        .store(REPLAY_POINTERS_MAX - 1, Ordering::Relaxed);
+        .store(REPLAY_POINTERS_MAX - RUN_POINTERS - 1, Ordering::Relaxed);
     let answer = journal.replay(&request(wants(), journal.newest()));
     assert_eq!((answer.verdicts, left(&journal)), (vec![recovered; 3], 0));
     drop(answer.replay);
-    assert_eq!(left(&journal), 1);
+    assert_eq!(left(&journal), RUN_POINTERS + 1);
 }
 
 #[test]
 fn replay_of_one_missed_publication_holds_one_pointer() {
-    let mut journal = nearly_exhausted(1);
+    let mut journal = nearly_exhausted(RUN_POINTERS + 1);
     append(&mut journal, "d", 63);
     let newest = journal.newest();
     let answer = journal.replay(&request(vec![want("d", newest.0 - 1)], newest));
@@ -151,7 +155,7 @@ fn replay_frees_its_pointers_when_taken_forgotten_or_dropped() {
         ("dropped", |replay| drop(std::mem::take(replay))),
     ];
     for (name, finish) in finish {
-        let journal = nearly_exhausted(5);
+        let journal = nearly_exhausted(A_AND_B);
         let both = || {
             let wants = vec![want("a", 0), want("b", 0)];
             journal.replay(&request(wants, journal.newest()))
@@ -162,7 +166,7 @@ fn replay_frees_its_pointers_when_taken_forgotten_or_dropped() {
             assert_eq!(left(&journal), 0, "{name}");
             assert_eq!(both().verdicts, [Verdict::Lost; 2], "{name}");
             finish(&mut answer.replay);
-            assert_eq!(left(&journal), 5, "{name}, and not dropped yet");
+            assert_eq!(left(&journal), A_AND_B, "{name}, and not dropped yet");
             assert!(answer.replay.is_empty() && answer.replay.take_next().is_none());
         }
     }
