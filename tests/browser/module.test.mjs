@@ -711,7 +711,7 @@ clientTest("the token of a Turbo visit replaces an older one of the same user", 
 clientTest("a token received after close opens no socket", async ({ t, server, open }) => {
   const now = Math.floor(Date.now() / 1000);
   const asked = async (count) => {
-    while (server.requests.length < count) await new Promise(setImmediate);
+    while (server.requests.length < count && !t.signal.aborted) await new Promise(setImmediate);
   };
   let answer;
   const slowly = () => server.answers.push(new Promise((resolve) => (answer = resolve)));

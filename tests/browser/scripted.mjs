@@ -104,7 +104,8 @@ export class Server {
       const { method, headers, url } = request;
       this.requests.push({ method, url, csrf: headers["x-csrf-token"] });
       const [status, body] = (await this.answers.shift()) ?? [500, {}];
-      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+      // A client that reuses a connection fails when this server ends it as idle.
+      response.writeHead(status, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body));
     });
     this.sockets = new WebSocketServer({ server: this.http });
     this.sockets.on("connection", (socket, request) => this.#connections.push(new ServerConnection(socket, request)));
