@@ -86,6 +86,18 @@ fn close_of_a_page_is_answered_and_its_connection_removed() {
 }
 
 #[test]
+fn no_publication_follows_the_answer_to_a_close() {
+    let mut stage = Stage::new();
+    let page = stage.page(None);
+    page.received();
+    stage.narrow(&page, 0);
+    stage.send(&page, 8, &1000_u16.to_be_bytes());
+    stage.publish("a", 1, 0);
+    stage.widen(&page, ENDLESS);
+    assert_eq!(page.received(), [Received::Close(1000)]);
+}
+
+#[test]
 fn unsent_publications_are_dropped_when_the_token_expires() {
     let mut stage = Stage::new();
     let page = stage.open();
