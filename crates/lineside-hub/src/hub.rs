@@ -72,7 +72,7 @@ impl Hub {
     /// Registers a publisher's link. The publisher will not retransmit any sequence up to `done`.
     ///
     /// # Errors
-    /// When the table of publishers is full and every publisher is linked.
+    /// Returns an error if the table of publishers is full and every publisher is linked.
     pub fn greet(
         &mut self,
         origin: Origin,

@@ -130,7 +130,7 @@ impl Publishers {
     /// table evicts the publisher whose link ended first. If that publisher comes back, what it retransmits lands twice.
     ///
     /// # Errors
-    /// When the table is full and every publisher is linked.
+    /// Returns an error if the table is full and every publisher is linked.
     pub(crate) fn hello(
         &mut self,
         origin: Origin,

@@ -72,7 +72,8 @@ impl Hub {
     /// A snapshot must be restored at most once.
     ///
     /// # Errors
-    /// When `input` is not one complete, undamaged snapshot of this version. Takes no more memory than the limits allow.
+    /// Returns an error if `input` is not one complete, undamaged snapshot of this version. Takes no more memory than the
+    /// limits allow.
     pub fn restore(
         input: impl Read,
         history: HistoryLimits,

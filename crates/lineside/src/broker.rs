@@ -57,7 +57,7 @@ impl Broker {
     /// Registers a publisher's link, and returns the newest cursor with its greeting.
     ///
     /// # Errors
-    /// When the table of publishers is full.
+    /// Returns an error if the table of publishers is full and every publisher is linked.
     pub(crate) fn greet(
         &self,
         origin: Origin,
@@ -191,7 +191,7 @@ impl Broker {
     /// Opens a tail that receives every publication after the returned cursor that passes the filter.
     ///
     /// # Errors
-    /// When the maximum number of tails is open.
+    /// Returns an error if the maximum number of tails is open.
     pub(crate) fn open_tail(&self, filter: Filter) -> Result<(Arc<Tail>, Cursor), TailsFull> {
         // Nothing is applied while the hub is locked, so the tail misses nothing after the cursor.
         let hub = self.hub();

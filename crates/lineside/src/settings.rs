@@ -107,7 +107,7 @@ pub trait Source {
     /// Returns the value of a variable that is set and not empty.
     ///
     /// # Errors
-    /// When the value is not UTF-8.
+    /// Returns an error if the value is not UTF-8.
     fn get(&self, name: &str) -> Result<Option<String>, String>;
     /// Returns the names of all variables.
     fn names(&self) -> Vec<String>;
@@ -359,7 +359,7 @@ fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {
 /// Returns the keys, from `LINESIDE_SECRET_FD`, `LINESIDE_SECRET` or `LINESIDE_SECRET_FILE`.
 ///
 /// # Errors
-/// When none or more than one of them is set, and when the secret cannot be read or is too short.
+/// Returns an error if none or more than one of them is set, or if the secret cannot be read or is too short.
 pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
     let set = |name| {
         source

@@ -50,7 +50,7 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 /// Reads bytes as input of a kind.
 ///
 /// # Panics
-/// When the code under test has a fault, or the kind is unknown.
+/// Panics if the code under test has a fault, or if the kind is unknown.
 pub fn read(kind: &str, bytes: &[u8]) {
     let known = KINDS.iter().find(|(name, _)| *name == kind);
     let (_, read) = known.unwrap_or_else(|| panic!("no input is called {kind:?}"));

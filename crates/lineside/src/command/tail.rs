@@ -97,7 +97,7 @@ fn end(code: u16, message: String) -> Result<(), Failure> {
 /// Connects to the sidecar.
 ///
 /// # Errors
-/// When no sidecar listens, and when the process that listens runs as another user.
+/// Returns an error if no sidecar listens, or if the process that listens runs as another user.
 async fn connect(path: &Path) -> Result<UnixStream, Failure> {
     let shown = path.display();
     let ours = nix::unistd::geteuid().as_raw();

@@ -50,7 +50,8 @@ impl LinkRefusal {
 /// Reads one frame of at most `bytes_max` bytes, and every file descriptor that comes with it.
 ///
 /// # Errors
-/// When the frame is late, too long or malformed, when more than one descriptor comes, and when the link ends or fails.
+/// Returns an error if the frame is late, too long or malformed, if more than one descriptor comes, or if the link ends or
+/// fails.
 pub(super) async fn read_first_frame(
     link: &UnixStream,
     bytes_max: usize,

@@ -43,7 +43,7 @@ pub(super) const LIMITS: Limits = Limits {
     },
 };
 
-/// How the worker closed a socket.
+/// End of a socket that the worker closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Closed,
