@@ -444,4 +444,4 @@ fn public_channel(entry: &str) -> Result<Grant, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

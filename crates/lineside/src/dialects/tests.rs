@@ -3,29 +3,15 @@ use lineside_token::Keys;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::settings::Source;
+use crate::settings::tests::read;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-/// Settings with only a secret.
-fn settings() -> Settings {
-    struct Table;
-    impl Source for Table {
-        fn get(&self, name: &str) -> Result<Option<String>, String> {
-            Ok((name == "LINESIDE_SECRET").then(|| SECRET.into()))
-        }
-        fn names(&self) -> Vec<String> {
-            Vec::new()
-        }
-    }
-    Settings::read(&Table).unwrap()
-}
 
 fn opening(target: &str, origin: &str) -> Result<Opening, HeadError> {
     let text = format!("GET {target} HTTP/1.1\r\nHost: app.example\r\nOrigin: {origin}\r\n\r\n");
     let head = Head::parse(text.as_bytes()).unwrap().unwrap();
     let server = ServerOrigin::OfRequest([192, 0, 2, 1].into());
-    Opening::of_request(&head, &server, &settings())
+    Opening::of_request(&head, &server, &read(&[]).unwrap())
 }
 
 fn connection() -> Connection {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::tests::read;
 
 fn head(text: &str) -> Head {
     Head::parse(text.as_bytes()).expect(text).expect("whole")
@@ -8,24 +9,6 @@ fn get(target: &str, fields: &str) -> Head {
     head(&format!(
         "GET {target} HTTP/1.1\r\nHost: app.example\r\n{fields}\r\n"
     ))
-}
-
-fn settings(allowed: &str) -> Settings {
-    struct Table(String);
-    impl crate::settings::Source for Table {
-        fn get(&self, name: &str) -> Result<Option<String>, String> {
-            Ok(match name {
-                "LINESIDE_SECRET" => Some("0123456789abcdef0123456789abcdef".into()),
-                "LINESIDE_ALLOWED_ORIGINS" => Some(self.0.clone()),
-                "LINESIDE_TRUSTED_PROXIES" => Some("10.0.0.0/8".into()),
-                _ => None,
-            })
-        }
-        fn names(&self) -> Vec<String> {
-            Vec::new()
-        }
-    }
-    Settings::read(&Table(allowed.into())).unwrap()
 }
 
 #[test]
@@ -107,7 +90,7 @@ fn upgrade_names_the_offered_subprotocol_and_never_a_token() {
 
 #[test]
 fn client_is_the_nearest_address_that_is_not_a_trusted_proxy() {
-    let settings = settings("");
+    let settings = read(&[("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8")]).unwrap();
     let client = |peer: &str, fields: &str| {
         let peer = format!("{peer}:5000").parse().unwrap();
         get("/lineside", fields).client(peer, &settings).to_string()

@@ -18,7 +18,8 @@ impl Source for Table {
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
+/// Reads settings with a secret and the entries.
+pub(crate) fn read(entries: &[(&'static str, &str)]) -> Result<Settings, String> {
     let mut table = Table::default();
     table.0.insert("LINESIDE_SECRET", SECRET.into());
     table.0.extend(

@@ -26,13 +26,16 @@ impl Drop for Folder {
     }
 }
 
-/// Calls `LinkListener::open` inside a runtime, as `serve` does.
-fn open(path: &Path) -> Result<LinkListener, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
-    runtime.block_on(async { LinkListener::open(path) })
+        .unwrap()
+}
+
+/// Calls `LinkListener::open` inside a runtime, as `serve` does.
+fn open(path: &Path) -> Result<LinkListener, String> {
+    runtime().block_on(async { LinkListener::open(path) })
 }
 
 fn mode(path: &Path) -> u32 {
@@ -131,10 +134,7 @@ fn lock_that_is_a_symbolic_link_is_refused() {
 #[test]
 fn removed_socket_is_reopened() {
     let folder = Folder::new("lost");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let _inside = runtime.enter();
     let mut link = LinkListener::open(&folder.link()).unwrap();
     assert!(!link.is_lost());
@@ -158,10 +158,7 @@ fn removed_socket_is_reopened() {
 #[test]
 fn file_in_the_place_of_a_lost_socket_is_not_removed() {
     let folder = Folder::new("taken");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let _inside = runtime.enter();
     let mut link = LinkListener::open(&folder.link()).unwrap();
     std::fs::remove_file(folder.link()).unwrap();

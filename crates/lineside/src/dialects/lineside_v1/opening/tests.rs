@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::Source;
+use crate::settings::tests::read;
 
 fn get(target: &str, fields: &str) -> Head {
     let text = format!("GET {target} HTTP/1.1\r\nHost: app.example\r\n{fields}\r\n");
@@ -7,21 +7,8 @@ fn get(target: &str, fields: &str) -> Head {
 }
 
 fn settings(allowed: &str) -> Settings {
-    struct Table(String);
-    impl Source for Table {
-        fn get(&self, name: &str) -> Result<Option<String>, String> {
-            Ok(match name {
-                "LINESIDE_SECRET" => Some("0123456789abcdef0123456789abcdef".into()),
-                "LINESIDE_ALLOWED_ORIGINS" => Some(self.0.clone()),
-                "LINESIDE_TRUSTED_PROXIES" => Some("10.0.0.0/8".into()),
-                _ => None,
-            })
-        }
-        fn names(&self) -> Vec<String> {
-            Vec::new()
-        }
-    }
-    Settings::read(&Table(allowed.into())).unwrap()
+    let allowed = ("LINESIDE_ALLOWED_ORIGINS", allowed);
+    read(&[allowed, ("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8")]).unwrap()
 }
 
 fn status(head: &Head, peer: &str, settings: &Settings) -> u16 {
