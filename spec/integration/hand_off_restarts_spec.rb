@@ -48,14 +48,14 @@ RSpec.describe "Browser connections after the hand-off", :app, :sidecar do
   it "stay open through a phased restart" do
     serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_phased.rb"))
     expect_browsers_to_stay do
-      written_again(/Worker \d .*booted.*phase: 1/, 2).tap { puma.signal(:USR1) }
+      written_again(/Worker \d .*booted.*phase: 1/, 2).tap { restart_phased }
     end
   end
 
   it "stay open through a hot restart, of a cluster and of a single process" do
     [2, 0].each do |workers|
       serve(workers:)
-      expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { puma.signal(:USR2) } }
+      expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { restart_hot } }
       puma.stop
     end
   end
@@ -63,6 +63,6 @@ RSpec.describe "Browser connections after the hand-off", :app, :sidecar do
   it "stay open through a restart of rails server" do
     serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, File.join(ROOT, "spec/dummy/bin/rails"), "server", "-p", "0",
               "-b", "127.0.0.1", "-P", "#{@folder}/server.pid"])
-    expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { puma.signal(:USR2) } }
+    expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { restart_hot } }
   end
 end

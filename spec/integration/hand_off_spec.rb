@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 require "openssl"
-require "timeout"
 
 RSpec.describe "Hand-off from Puma", :app, :sidecar do
   # After a hijack, Puma only logs an error of the app.
@@ -88,8 +87,9 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
     socket.write("GET /lineside HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
     # Reads to the end: the descriptor that is still in transit does not keep the connection open.
-    answer = Timeout.timeout(Eventually::TIMEOUT_SECONDS) { socket.read }
-    expect(answer).to match(%r{\AHTTP/1.1 503 .*retry-after: 5\r\n.*did not answer in time\n\z}m)
+    reading = Thread.new { socket.read }
+    eventually("the answer") { reading.join(0.1) }
+    expect(reading.value).to match(%r{\AHTTP/1.1 503 .*retry-after: 5\r\n.*did not answer in time\n\z}m)
     sidecar.signal(:CONT)
     browse(channels: [])
     expect_app_unharmed

@@ -22,7 +22,7 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
   def running?(pid) = File.exist?("/proc/#{pid}")
 
   def expect_delivery(browser, data)
-    Lineside.publish!("news", data)
+    Lineside.publish!("news", data, timeout: Eventually::STALL_SECONDS_MAX)
     expect(browser.data_until(data)).to eq [data]
   end
 
@@ -49,11 +49,11 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
   it "keeps sidecar and browsers through phased and hot restarts" do
     before = serve_with_sidecar(workers: 2)
     browser = browse(channels: ["news"])
-    puma.signal(:USR1)
+    restart_phased
     eventually("the phased restart") { puma.output.scan(/Worker \d .*booted.*phase: 1/).size == 2 }
     expect_delivery(browser, "phased")
     2.times do |number|
-      puma.signal(:USR2)
+      restart_hot
       eventually("hot restart #{number}") { puma.output.scan(/Worker \d .*booted.*phase: 0/).size == 4 + (2 * number) }
       expect_delivery(browser, "hot #{number}")
     end

@@ -37,18 +37,28 @@ module Apps
 
   def expect_app_unharmed = expect(Net::HTTP.get("127.0.0.1", "/publish/1", @port)).to match(/\A\d+ true/)
 
-  # Stops a Puma without workers, and waits for its end. Sends SIGTERM once a second until the stop begins, because a
-  # busy Puma 6.6 under Ruby 3.3.8 misses one signal of eight.
+  # Stops a Puma without workers, and waits for its end.
   def stop_app
+    ask(:TERM, /Gracefully|draining/)
+    puma.wait
+  end
+
+  def restart_phased = ask(:USR1, /Starting phased worker restart/)
+
+  # Starts a hot restart. Puma replaces itself some time later.
+  def restart_hot = ask(:USR2, /Gracefully shutting down workers|Restarting\.\.\./)
+
+  # Sends a signal to Puma once a second until the output shows that it took effect, because a busy Puma under Ruby 3.3
+  # misses one signal of eight, also without Lineside.
+  def ask(signal, effect)
     already = puma.output.length
     signalled_at = 0
-    eventually("Puma's stop") do
-      next true if puma.ended? || puma.output[already..].match?(/Gracefully|draining/)
+    eventually("the effect of SIG#{signal}") do
+      next true if puma.ended? || puma.output[already..].match?(effect)
 
-      puma.signal(:TERM) if signalled_at < (signalled_at = clock.to_i)
+      puma.signal(signal) if signalled_at < (signalled_at = clock.to_i)
       false
     end
-    puma.wait
   end
 
   # Process ids of the child processes.

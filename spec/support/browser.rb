@@ -2,13 +2,14 @@
 
 require "base64"
 require "json"
-require_relative "eventually"
 require "securerandom"
 require "socket"
+require_relative "eventually"
 
 # WebSocket client (RFC 6455) that speaks lineside-v1, in place of a browser.
 class Browser
-  TIMEOUT_SECONDS = Eventually::TIMEOUT_SECONDS
+  include Eventually
+
   TEXT = 1
   CLOSE = 8
   PING = 9
@@ -105,7 +106,7 @@ class Browser
   def read(bytes)
     buffer = "".b
     while buffer.bytesize < bytes
-      @socket.wait_readable(TIMEOUT_SECONDS) or raise "nothing came within #{TIMEOUT_SECONDS} s"
+      eventually("a message") { @socket.wait_readable(0.1) }
       buffer << @socket.readpartial(bytes - buffer.bytesize)
     end
     buffer
