@@ -376,12 +376,17 @@ fn failed_start_keeps_the_state_for_the_next_start() {
     let cursor = place.publisher().publish("a", 1);
     stop(sidecar);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let failed = place
-        .command(&[])
-        .env("LINESIDE_BIND", taken.local_addr().unwrap().to_string())
-        .output()
-        .unwrap();
-    assert_eq!(failed.status.code(), Some(1));
+    let taken = taken.local_addr().unwrap().to_string();
+    // Each shard needs file descriptors.
+    let few = ["sh", "-c", "ulimit -n 40; exec \"$0\""];
+    for (wrapper, name, value) in [
+        (&[][..], "LINESIDE_BIND", taken.as_str()),
+        (&few[..], "LINESIDE_SHARDS", "64"),
+    ] {
+        let failed = place.command_under(wrapper, &[]).env(name, value).output();
+        assert_eq!(failed.unwrap().status.code(), Some(1), "{name}={value}");
+        assert!(beside(&place, ".state").exists(), "{name}={value}");
+    }
     let sidecar = start(&place);
     expect_recovered(&resume(&sidecar, &cursor));
 }

@@ -64,8 +64,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let connections_max = connections_max(&settings);
     let mut link = LinkListener::open(&settings.link)?;
     let listeners = Listeners::open(&settings)?;
-    // Last, because the snapshot is gone once it is restored: everything above may fail.
-    let (hub, clock) = snapshot::restore(&settings.link, settings.limits.history)?;
+    let (hub, clock, snapshot) = snapshot::restore(&settings.link, settings.limits.history)?;
     let epoch = hub.cursor().epoch;
 
     let (shards, broker) = Shards::start(&settings, hub, clock)?;
@@ -86,7 +85,10 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let keys = Arc::clone(&settings.keys);
     let ingress = Arc::new(Ingress::new(Arc::clone(&broker), keys, clock));
     let hand_offs = Arc::new(HandOffs::new(Arc::clone(&upgrades)));
-    announce(&settings, &listeners, &epoch)?;
+    let addresses = listeners.shown()?;
+    // Nothing that follows can fail, and nothing is served yet.
+    snapshot.consume();
+    announce(&settings, addresses, &epoch);
 
     let mut publishers = JoinSet::new();
     let signal = tokio::select! {
@@ -121,7 +123,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
 }
 
 /// Logs the effective settings and the addresses.
-fn announce(settings: &Settings, listeners: &Listeners, epoch: &Epoch) -> Result<(), String> {
+fn announce(settings: &Settings, (bind, admin): (String, String), epoch: &Epoch) {
     for name in &settings.unknown {
         event!(Level::Warn, "unknown_setting", name);
     }
@@ -136,14 +138,13 @@ fn announce(settings: &Settings, listeners: &Listeners, epoch: &Epoch) -> Result
     event!(
         Level::Info,
         "listening",
-        bind = listeners.browsers.shown()?,
-        admin = listeners.operators.shown()?,
+        bind,
+        admin,
         path,
         link,
         epoch,
         version
     );
-    Ok(())
 }
 
 /// The two listeners. Each may be none.
@@ -158,6 +159,11 @@ impl Listeners {
             browsers: settings.bind.listen()?,
             operators: settings.admin_bind.listen()?,
         })
+    }
+
+    /// Addresses for browsers and for operators, for the log.
+    fn shown(&self) -> Result<(String, String), String> {
+        Ok((self.browsers.shown()?, self.operators.shown()?))
     }
 
     /// Accepts until the sidecar stops.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! stop:   write <link>.state.new, fsync, rename to <link>.state, fsync the folder
-//! start:  rename <link>.state to <link>.state.taken, fsync the folder, read, remove
+//! start:  rename <link>.state to <link>.state.taken, fsync the folder, read; remove it when all listeners and shards run
 //! ```
 //!
 //! Both happen while this process holds the link's lock: the stop after the last position was assigned, the start before
 //! anything is served. So a snapshot is restored at most once, however a sidecar ends, and no epoch assigns a position twice.
-//! A damaged snapshot stays behind as `.state.taken`, which no sidecar reads.
+//! A start that fails renames the snapshot back, because it has assigned no position. A damaged snapshot stays behind as
+//! `.state.taken`, which no sidecar reads.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, ErrorKind};
@@ -61,12 +62,50 @@ impl Files {
     }
 }
 
+/// Snapshot from which this start has restored its hub, or none. Renamed back when dropped, for the next start.
+#[must_use = "dropping it gives the snapshot to the next start"]
+pub(crate) struct RestoredSnapshot(Option<Files>);
+
+impl RestoredSnapshot {
+    /// Removes the snapshot. Call this before anything is served.
+    pub(crate) fn consume(mut self) {
+        if let Some(files) = self.0.take() {
+            // No sidecar reads it if it stays.
+            let _left = fs::remove_file(&files.taken);
+        }
+    }
+}
+
+impl Drop for RestoredSnapshot {
+    fn drop(&mut self) {
+        let Some(files) = &self.0 else {
+            return;
+        };
+        let path = files.state.display();
+        match fs::rename(&files.taken, &files.state) {
+            Ok(()) => event!(Level::Info, "state_put_back", path),
+            Err(error) => {
+                event!(
+                    Level::Error,
+                    "state_not_put_back",
+                    path,
+                    error,
+                    meaning = NEW_EPOCH
+                );
+            }
+        }
+    }
+}
+
 /// Restores the hub and its clock from the snapshot of a planned stop, or creates an empty hub of a new epoch. The caller
-/// holds the link's lock, and does not serve yet.
+/// holds the link's lock, does not serve yet, and consumes the snapshot when it does.
 ///
 /// # Errors
 /// One line if a snapshot can be neither restored nor moved away, because a later start would restore it.
-pub(crate) fn restore(link: &Path, history: HistoryLimits) -> Result<(Hub, Clock), String> {
+pub(crate) fn restore(
+    link: &Path,
+    history: HistoryLimits,
+) -> Result<(Hub, Clock, RestoredSnapshot), String> {
     let files = Files::beside(link);
     // Left over from a stop that was killed.
     let _none = fs::remove_file(&files.new);
@@ -74,17 +113,15 @@ pub(crate) fn restore(link: &Path, history: HistoryLimits) -> Result<(Hub, Clock
         let began = Instant::now();
         match read(&files, history) {
             Ok((hub, saved)) => {
-                // No sidecar reads it if it stays.
-                let _left = fs::remove_file(&files.taken);
                 log_restored(&hub, began.elapsed());
-                return Ok((hub, Clock::go_on(saved)));
+                return Ok((hub, Clock::go_on(saved), RestoredSnapshot(Some(files))));
             }
             Err(reason) => log_refused(&files, &reason),
         }
     }
     let epoch = new_epoch()?;
     let hub = Hub::new(epoch, history, PUBLISHERS_MAX);
-    Ok((hub, Clock::start()))
+    Ok((hub, Clock::start(), RestoredSnapshot(None)))
 }
 
 /// Moves away the snapshot of another sidecar that had the link for a while: this sidecar's journal went on meanwhile.

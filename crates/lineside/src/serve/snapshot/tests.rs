@@ -41,8 +41,11 @@ impl Place {
             .unwrap()
     }
 
+    /// Restores as a start that then serves.
     fn restore(&self) -> Result<(Hub, Clock), String> {
-        restore(&self.link(), HistoryLimits::default())
+        let (hub, clock, snapshot) = restore(&self.link(), HistoryLimits::default())?;
+        snapshot.consume();
+        Ok((hub, clock))
     }
 
     fn save(&self, link: &LinkListener, broker: Broker) {
@@ -102,6 +105,25 @@ fn snapshot_is_private_to_this_user_and_restored_once() {
     }
     let (second, _) = place.restore().unwrap();
     assert_ne!(second.cursor().epoch.as_str(), "ours");
+}
+
+#[test]
+fn start_that_fails_after_the_restore_leaves_the_snapshot_to_the_next() {
+    let place = Place::with_snapshot("failed-start");
+    let whole = fs::read(place.files().state).unwrap();
+    for _ in 0..2 {
+        let (hub, _, snapshot) = restore(&place.link(), HistoryLimits::default()).unwrap();
+        assert_eq!(hub.cursor().to_string(), "ours.3");
+        assert!(
+            !place.files().state.exists(),
+            "while the start is under way"
+        );
+        drop(snapshot);
+        assert_eq!(fs::read(place.files().state).unwrap(), whole);
+        assert!(!place.files().taken.exists());
+    }
+    let (hub, _) = place.restore().unwrap();
+    assert_eq!(hub.cursor().to_string(), "ours.3");
 }
 
 #[test]
