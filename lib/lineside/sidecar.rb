@@ -77,15 +77,17 @@ module Lineside
     # Leaves the sidecar running for the program that replaces this process by exec.
     # @return [void]
     def leave_running
-      @changing.synchronize { @over = true }
+      end_supervision
       ENV[INHERITED] = "#{@child.pid}:#{VERSION}" if @child.alive?
     end
 
-    # Stops the sidecar gracefully and waits for its drain and {STOP_SECONDS}. Then kills it.
+    # Stops the sidecar gracefully and waits for its drain and {STOP_SECONDS}. Then kills it. Works in a signal handler.
+    # Signals only once if it is called again meanwhile, because a second signal would end the drain.
     # @return [void]
     def stop
-      @changing.synchronize { @over = true }
-      signal(:TERM)
+      end_supervision
+      signal(:TERM) unless @stopping.equal?(@child)
+      @stopping = @child
       return if @child.join(seconds_max)
 
       @log.call("Lineside: the sidecar did not stop within #{seconds_max} s and is killed")
@@ -94,6 +96,10 @@ module Lineside
     end
 
     private
+
+    # Waits until a start under way is complete, and prevents further ones. The lock is taken by a thread of its own:
+    # Ruby allows none in a signal handler, in which Puma stops on SIGTERM.
+    def end_supervision = Thread.new { @changing.synchronize { @over = true } }.join
 
     def inherit
       pid, version = ENV.delete(INHERITED)&.split(":")

@@ -2,10 +2,10 @@
 
 RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
   # Starts Puma in the app's folder, and waits until the sidecar listens.
-  def serve_with_sidecar(workers: 0, env: {}, listening: true)
+  def serve_with_sidecar(workers: 0, env: {}, listening: true, **options)
     env = { "LINESIDE_BIND" => "127.0.0.1:0", **env }
     config = File.join(ROOT, "spec/dummy/config/puma_plugin.rb")
-    serve(workers:, config:, env:, chdir: File.join(ROOT, "spec/dummy"))
+    serve(workers:, config:, env:, chdir: File.join(ROOT, "spec/dummy"), **options)
     sidecars(1) if listening
   end
 
@@ -36,6 +36,22 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
     expect(running?(sidecar)).to be false
     expect(puma.output).to match(/event=draining .*event=drained/m)
     expect(File.exist?(link)).to be false
+  end
+
+  [0, 2].each do |workers|
+    { "Ctrl-C" => -> { puma.interrupt },
+      "Ctrl-C twice" => -> { puma.interrupt && puma.written(/Gracefully/) && puma.interrupt },
+      "SIGTERM" => -> { ask(:TERM, /Gracefully|draining/) } }.each do |name, stop|
+      it "stops a sidecar with a browser at #{name} in a terminal, with #{workers} workers" do
+        sidecar, = serve_with_sidecar(workers:, terminal: true)
+        browser = browse(channels: ["news"])
+        instance_exec(&stop)
+        expect { browser.receive("message") }.to raise_error(/disconnect/)
+        puma.wait
+        expect(running?(sidecar)).to be false
+        expect(puma.output.scan(/event=drained/).size).to eq 1
+      end
+    end
   end
 
   it "boots the app for settings that the environment lacks" do

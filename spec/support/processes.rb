@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "open3"
+require "pty"
 require "tempfile"
 require "rbconfig"
 require "tmpdir"
@@ -26,7 +27,9 @@ module Processes
   # @return [Started]
   def start_ruby(script, env: {}) = start([env, RbConfig.ruby, "-I", LIBRARY, "-e", "$stdout.sync = true\n#{script}"])
 
-  def start(command, **options) = Started.new(command, **options).tap { |process| started << process }
+  def start(command, terminal: false, **options)
+    (terminal ? InTerminal : Started).new(command, **options).tap { |process| started << process }
+  end
 
   def started = (@started ||= [])
 
@@ -67,5 +70,29 @@ module Processes
     end
 
     def ended? = !!(@status ||= Process.wait2(@pid, Process::WNOHANG)&.last)
+  end
+
+  # Process in the foreground of a terminal of its own.
+  class InTerminal < Started
+    CTRL_C = "\x03"
+
+    def initialize(command, **options) # rubocop:disable Lint/MissingSuper -- that starts the process without a terminal
+      @written = +""
+      @terminal, @keyboard, @pid = PTY.spawn(*command, options)
+      Thread.new { read }
+    end
+
+    def output = @written.dup
+
+    # Presses Ctrl-C.
+    def interrupt = @keyboard.write(CTRL_C)
+
+    private
+
+    def read
+      loop { @written << @terminal.readpartial(4096) }
+    rescue EOFError, Errno::EIO
+      # The processes have closed the terminal.
+    end
   end
 end

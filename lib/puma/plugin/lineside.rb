@@ -10,7 +10,10 @@ Puma::Plugin.create do
     sidecar = Lineside::Sidecar.new { |line| log_of(launcher).log("! #{line}") }
     sidecar.start
     in_background { sidecar.supervise }
-    before_restart(launcher.events) { sidecar.leave_running }
+    on(launcher.events, :before_restart, :on_restart) { sidecar.leave_running }
+    # The master of a cluster waits for the end of all its children, so it would never come to its at_exit. A single
+    # process is told of its stop before its last requests, and stops the sidecar at exit.
+    on(launcher.events, :after_stopped, :on_stopped) { sidecar.stop } if launcher.options[:workers].to_i.positive?
   end
 
   private
@@ -18,8 +21,6 @@ Puma::Plugin.create do
   # In Puma 5, the events object is the logger.
   def log_of(launcher) = launcher.respond_to?(:log_writer) ? launcher.log_writer : launcher.events
 
-  # Named on_restart before Puma 7.
-  def before_restart(events, &)
-    events.respond_to?(:before_restart) ? events.before_restart(&) : events.on_restart(&)
-  end
+  # Registers a hook by its name in Puma 7 and later, or by the earlier one.
+  def on(events, name, earlier, &) = events.public_send(events.respond_to?(name) ? name : earlier, &)
 end
