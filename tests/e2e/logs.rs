@@ -86,8 +86,13 @@ fn tokens_secrets_and_payloads_are_never_logged() {
     for request in [
         in_url.clone().without("Upgrade"),
         in_url.clone().header("Origin", "http://evil.example"),
+        in_url
+            .clone()
+            .header("Origin", format!("http://{good}.example")),
         in_url.clone().without("Sec-WebSocket-Key"),
         sidecar.request().path(format!("/other?token={good}CANARY")),
+        sidecar.request().path(format!("/{good}")),
+        sidecar.request().path(format!("/token={good}CANARY")),
         sidecar
             .request()
             .path(format!("/lineside?token={good}CANARY%zz")),
@@ -237,4 +242,54 @@ fn sidecar_keeps_running_when_nobody_reads_its_output() {
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
     let status = crate::support::within("the sidecar ends", || child.try_wait().unwrap());
     assert!(status.success(), "{status:?}");
+}
+
+#[test]
+fn start_is_one_line_with_the_addresses_in_effect() {
+    // If another process has the port already, the sidecar cannot use it either.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:8090");
+    let place = place();
+    let sidecar = place.spawn_from(place.command(&[]).env_remove("LINESIDE_BIND"));
+    let line = sidecar.logged(&["event=listening"]);
+    assert!(line.contains(" bind=none "), "{line}");
+    let log = sidecar.log();
+    let is_other = |line: &&String| !line.contains("event=address_taken");
+    assert_eq!(log.iter().filter(is_other).collect::<Vec<_>>(), [&line]);
+}
+
+#[test]
+fn repeated_line_is_limited_and_its_omissions_are_counted() {
+    const COUNT: usize = 300;
+    let sidecar = sidecar();
+    for _ in 0..COUNT {
+        sidecar.request().path("/nowhere").response();
+    }
+    let log = stop(sidecar);
+    let refused = |line: &&String| line.contains("event=request_refused");
+    let written = log.iter().filter(refused).count();
+    let omitted: usize = log
+        .iter()
+        .filter(|line| line.contains("level=warn event=lines_omitted of=request_refused"))
+        .map(|line| {
+            let (_, lines) = line.rsplit_once("lines=").unwrap();
+            lines.parse::<usize>().unwrap()
+        })
+        .sum();
+    assert_eq!(written + omitted, COUNT, "{log:#?}");
+}
+
+#[test]
+fn format_and_level_of_the_log_are_settings() {
+    let place = place()
+        .with("LINESIDE_LOG_FORMAT", "json")
+        .with("LINESIDE_LOG_LEVEL", "warn");
+    let mut sidecar = place.spawn();
+    place.publisher().try_publish("a", b"{", None);
+    sidecar.signal(Signal::SIGTERM);
+    assert!(sidecar.ended().success());
+    let log = sidecar.log();
+    let [line] = &log[..] else { panic!("{log:?}") };
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["event"], "publication_refused");
+    assert_eq!(line["code"], "bad_payload");
 }

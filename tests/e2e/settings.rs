@@ -70,16 +70,18 @@ fn missing_secret_stops_the_start() {
 }
 
 #[test]
-fn settings_are_logged_once_and_an_unknown_one_warns() {
+fn settings_are_logged_at_debug_and_an_unknown_one_warns() {
     let sidecar = place()
         .with("LINESIDE_HEARTBEAT_SECOND", 5)
         .with("LINESIDE_SHARDS", 2)
+        .with("LINESIDE_LOG_LEVEL", "debug")
         .start();
     sidecar.logged(&[
         "level=warn",
         "event=unknown_setting",
         "name=LINESIDE_HEARTBEAT_SECOND",
     ]);
+    sidecar.logged(&["level=debug", "event=epoch"]);
     let log = sidecar.log();
     for line in [
         "name=LINESIDE_SHARDS value=2",

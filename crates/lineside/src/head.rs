@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_r
 
 use crate::origin::Origin;
 use crate::settings::Settings;
+use crate::text::redact;
 
 /// Maximum size of a head, in bytes: a token of 8 KiB in the URL, a cookie of 4 KiB, and other fields.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -47,10 +48,9 @@ pub struct HeadError {
 
 impl HeadError {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
+        // The client may have put a token into its path or its origin.
+        let message = redact(&message.into()).into_owned();
+        Self { status, message }
     }
 }
 

@@ -28,3 +28,4 @@ pub mod origin;
 mod serve;
 pub mod settings;
 pub mod shard;
+mod text;

@@ -1,29 +1,38 @@
-//! Log: one line per event on standard output, in logfmt: `at=… level=info event=listening bind=127.0.0.1:8090`.
+//! Log: one line per event on standard output, as text for people, in logfmt or as JSON.
 //!
 //! Values with special characters are quoted and escaped, so that no client can forge a line or send control characters to a
-//! terminal. A thread writes the lines, from a bounded queue. If nobody reads the output, lines are dropped and counted, and
-//! deliveries continue.
+//! terminal. Tokens are redacted. A thread writes the lines, from a bounded queue. If nobody reads the output, lines are
+//! dropped and counted, and deliveries continue. Lines of one kind are limited per second, and the others counted.
 
-use std::fmt::{self, Display, Write as _};
+mod format;
+mod limit;
+
+use std::fmt::Display;
 use std::io::Write as _;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub(crate) use format::Format;
+use limit::{Limit, Omitted};
+
 /// Maximum number of queued lines: about 150 KiB, at 150 bytes each.
 const LINES_MAX: usize = 1024;
 
-/// Maximum length of a value, in characters. A longer one is cut, and ends with `…`.
-const VALUE_CHARS_MAX: usize = 300;
+/// Interval of reporting the lines that the limit left out.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Deadline for writing the queued lines at exit.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Severity of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
+    /// Details, such as each setting.
+    Debug,
     /// Normal operation.
     Info,
     /// Unusual, such as a refused request.
@@ -32,19 +41,54 @@ pub(crate) enum Level {
     Error,
 }
 
-static LINES: OnceLock<SyncSender<Line>> = OnceLock::new();
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let levels = [Self::Debug, Self::Info, Self::Warn, Self::Error];
+        levels.into_iter().find(|it| it.name() == text).ok_or(())
+    }
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
 static WRITER: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+struct Log {
+    format: Format,
+    level: Level,
+    limit: Mutex<Limit>,
+    lines: SyncSender<Line>,
+    /// Number of lines that found the queue full.
+    dropped: AtomicU64,
+}
 
 enum Line {
     Text(String),
     Last,
 }
 
-/// Starts the writer thread. Events before this, and in tests, are discarded.
-pub(crate) fn start() {
+/// Starts the writer thread. Events before this, and in tests, are discarded, and those below `level` too.
+pub(crate) fn start(format: Format, level: Level) {
     let (sender, lines) = sync_channel(LINES_MAX);
-    if LINES.set(sender).is_ok() {
+    let log = Log {
+        format,
+        level,
+        limit: Mutex::default(),
+        lines: sender,
+        dropped: AtomicU64::new(0),
+    };
+    if LOG.set(log).is_ok() {
         let writer = std::thread::Builder::new()
             .name("lineside-log".into())
             .spawn(move || write(&lines));
@@ -55,10 +99,10 @@ pub(crate) fn start() {
 /// Writes the queued lines, for at most [`FINISH_TIMEOUT`].
 pub(crate) fn finish() {
     let writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let (Some(writer), Some(lines)) = (writer, LINES.get()) else {
+    let (Some(writer), Some(log)) = (writer, LOG.get()) else {
         return;
     };
-    if lines.try_send(Line::Last).is_ok() {
+    if log.lines.try_send(Line::Last).is_ok() {
         let waited = Instant::now();
         while !writer.is_finished() && waited.elapsed() < FINISH_TIMEOUT {
             std::thread::park_timeout(Duration::from_millis(5));
@@ -89,97 +133,79 @@ macro_rules! event {
 }
 pub(crate) use event;
 
-/// Queues the line of an event. Call it through [`event!`].
+/// Queues the line of an event, unless its level is too low or the limit of its kind is reached. Call it through [`event!`].
 pub(crate) fn write_event(
     level: Level,
     event: &'static str,
     fields: &[(&'static str, &dyn Display)],
 ) {
-    let Some(lines) = LINES.get() else { return };
-    let at_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
-    let mut line = format!(
-        "at={}.{:03} {}",
-        at_ms / 1000,
-        at_ms % 1000,
-        text(level, event, fields)
-    );
-    match DROPPED.swap(0, Ordering::Relaxed) {
-        0 => {}
-        dropped => line.push_str(&format!(" lines_dropped={dropped}")),
-    }
-    line.push('\n');
-    if lines.try_send(Line::Text(line)).is_err() {
-        DROPPED.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn text(level: Level, event: &str, fields: &[(&'static str, &dyn Display)]) -> String {
-    let level = match level {
-        Level::Info => "info",
-        Level::Warn => "warn",
-        Level::Error => "error",
+    let Some(log) = LOG.get().filter(|log| level >= log.level) else {
+        return;
     };
-    let mut line = format!("level={level} event={event}");
-    for (name, value) in fields {
-        let mut escaped = Escaped {
-            out: String::new(),
-            plain: true,
-            chars: 0,
-        };
-        if write!(escaped, "{value}").is_err() {
-            escaped.out.push('…');
-        }
-        let quote = if escaped.plain && !escaped.out.is_empty() {
-            ""
-        } else {
-            "\""
-        };
-        line.push_str(&format!(" {name}={quote}{}{quote}", escaped.out));
+    let at_ms = now_ms();
+    let mut limit = log.limit.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_admitted = limit.admit((event, level), at_ms / 1000);
+    drop(limit);
+    if !is_admitted {
+        return;
     }
-    line
-}
-
-/// Escapes the text written into it. Writing fails at the limit of [`VALUE_CHARS_MAX`].
-struct Escaped {
-    out: String,
-    plain: bool,
-    chars: usize,
-}
-
-impl fmt::Write for Escaped {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for char in text.chars() {
-            if self.chars == VALUE_CHARS_MAX {
-                self.plain = false;
-                return Err(fmt::Error);
-            }
-            self.chars += 1;
-            // Letters of every script stay readable. Control characters, bidirectional marks and private-use characters are
-            // escaped.
-            if char.is_alphanumeric() || "-_.:/@[]+,~*%#".contains(char) {
-                self.out.push(char);
-            } else {
-                self.plain = false;
-                match char {
-                    '"' | '\\' => self.out.extend(['\\', char]),
-                    ' '..='~' => self.out.push(char),
-                    _ => self.out.extend(char.escape_unicode()),
-                }
-            }
-        }
-        Ok(())
+    let mut fields = fields.to_vec();
+    let dropped = log.dropped.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        fields.push(("lines_dropped", &dropped));
+    }
+    let line = log.format.line(at_ms, level, event, &fields);
+    if log.lines.try_send(Line::Text(line)).is_err() {
+        log.dropped.fetch_add(1 + dropped, Ordering::Relaxed);
     }
 }
 
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
+/// Writes lines until the last one, and reports every [`REPORT_INTERVAL`] how many the limit left out.
 fn write(lines: &Receiver<Line>) {
-    let mut out = std::io::stdout();
-    while let Ok(Line::Text(line)) = lines.recv() {
-        // If standard output is closed, there is nowhere to report the failure.
-        let _unreported = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    let mut reported = Instant::now();
+    loop {
+        let wait = REPORT_INTERVAL.saturating_sub(reported.elapsed());
+        let is_last = match lines.recv_timeout(wait) {
+            Ok(Line::Text(line)) => {
+                print(&line);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Ok(Line::Last) | Err(RecvTimeoutError::Disconnected) => true,
+        };
+        if is_last || reported.elapsed() >= REPORT_INTERVAL {
+            report_omitted();
+            reported = Instant::now();
+        }
+        if is_last {
+            return;
+        }
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn report_omitted() {
+    let Some(log) = LOG.get() else { return };
+    let mut limit = log.limit.lock().unwrap_or_else(PoisonError::into_inner);
+    let omitted = limit.take_omitted();
+    drop(limit);
+    for Omitted {
+        event,
+        level,
+        lines,
+    } in omitted
+    {
+        let fields: [(&'static str, &dyn Display); 2] = [("of", &event), ("lines", &lines)];
+        print(&log.format.line(now_ms(), level, "lines_omitted", &fields));
+    }
+}
+
+fn print(line: &str) {
+    let mut out = std::io::stdout();
+    // If standard output is closed, there is nowhere to report the failure.
+    let _unreported = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}

@@ -36,6 +36,9 @@ use signals::StopSignals;
 /// File descriptors reserved for links, listeners, shards and the log.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 
+/// Fewer connections than a small site needs.
+pub(crate) const CONNECTIONS_FEW: usize = 1000;
+
 /// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
 
@@ -45,7 +48,7 @@ const TICK_MS: u64 = 1000;
 /// # Errors
 /// One line with the reason why the sidecar cannot start.
 pub(crate) fn serve(settings: Settings) -> Result<(), String> {
-    log::start();
+    log::start(settings.log_format, settings.log_level);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,14 +125,15 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     Ok(())
 }
 
-/// Logs the effective settings and the addresses.
+/// Logs the addresses in effect, and each setting at the level `debug`.
 fn announce(settings: &Settings, (bind, admin): (String, String), epoch: &Epoch) {
     for name in &settings.unknown {
         event!(Level::Warn, "unknown_setting", name);
     }
     for (name, value) in &settings.shown {
-        event!(Level::Info, "setting", name, value);
+        event!(Level::Debug, "setting", name, value);
     }
+    event!(Level::Debug, "epoch", epoch);
     let (path, link, version) = (
         &settings.path,
         settings.link.display(),
@@ -142,7 +146,6 @@ fn announce(settings: &Settings, (bind, admin): (String, String), epoch: &Epoch)
         admin,
         path,
         link,
-        epoch,
         version
     );
 }
@@ -306,8 +309,14 @@ fn connections_max(settings: &Settings) -> usize {
         .unwrap_or(usize::MAX)
         .max(1);
     if most < wanted {
+        // A developer has few browsers, and needs no remedy.
+        let level = if most < CONNECTIONS_FEW {
+            Level::Warn
+        } else {
+            Level::Debug
+        };
         event!(
-            Level::Info,
+            level,
             "connections_limited",
             connections_max = most,
             remedy = "raise the limit of open files (ulimit -n, LimitNOFILE) or lower LINESIDE_CONNECTIONS_MAX"

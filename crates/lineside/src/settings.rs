@@ -15,6 +15,7 @@ use lineside_token::{Grant, Keys};
 
 use crate::keyring::Keyring;
 use crate::listener::Bind;
+use crate::log::{Format, Level};
 use crate::origin::{Origin, OriginRule};
 
 /// Maximum length of a Unix socket's path, in bytes: `sun_path` of unix(7) has 108, with the final NUL.
@@ -72,6 +73,10 @@ pub struct Settings {
     pub(crate) public_channels: Vec<Grant>,
     /// `LINESIDE_PARENT_PID`: process with which the sidecar stops. The Puma plugin sets it.
     pub(crate) parent_pid: Option<u32>,
+    /// `LINESIDE_LOG_FORMAT`: format of the log.
+    pub(crate) log_format: Format,
+    /// `LINESIDE_LOG_LEVEL`: least severe level in the log.
+    pub(crate) log_level: Level,
     /// Limits of connections, outboxes and history.
     pub limits: Limits,
     /// Names and values of all settings in effect, for the log. Secrets are redacted.
@@ -271,6 +276,12 @@ impl Settings {
             )?,
             public_channels: parser.list("LINESIDE_PUBLIC_CHANNELS", "", public_channel)?,
             parent_pid: parent_pid(source)?,
+            log_format: parser.parsed(
+                ("LINESIDE_LOG_FORMAT", "text, logfmt or json"),
+                Format::of_output().name(),
+            )?,
+            log_level: parser
+                .parsed(("LINESIDE_LOG_LEVEL", "debug, info, warn or error"), "info")?,
             limits: Limits::read(&mut parser)?,
             unknown: Vec::new(),
             shown: Vec::new(),

@@ -71,6 +71,8 @@ fn error_of_a_wrong_value_names_its_setting() {
         ("LINESIDE_BIND", "localhost:8090"),
         ("LINESIDE_ADMIN_BIND", "8091"),
         ("LINESIDE_ADMIN_HOSTS", "http://metrics"),
+        ("LINESIDE_LOG_FORMAT", "xml"),
+        ("LINESIDE_LOG_LEVEL", "verbose"),
         ("LINESIDE_PATH", "lineside"),
         ("LINESIDE_PATH", "/a b"),
         ("LINESIDE_PATH", "/up"),

@@ -9,11 +9,8 @@ use nix::unistd::{AccessFlags, access};
 
 use super::{CheckResult, Finding, fail, warn};
 use crate::link::socket::check_folder;
-use crate::serve::DESCRIPTORS_RESERVED;
+use crate::serve::{CONNECTIONS_FEW, DESCRIPTORS_RESERVED};
 use crate::settings::{SECRET_FILE, Settings, Source};
-
-/// Warn when fewer connections fit into the limit of open files.
-const CONNECTIONS_FEW: u64 = 1000;
 
 /// Permission bits by which others could read a file.
 const READABLE_BY_OTHERS: u32 = 0o044;
@@ -79,7 +76,8 @@ pub(super) fn open_files(settings: &Settings) -> CheckResult {
         return Ok(());
     };
     let room = most.saturating_sub(DESCRIPTORS_RESERVED);
-    if room < CONNECTIONS_FEW.min(settings.limits.connections_max as u64) {
+    let needed = CONNECTIONS_FEW.min(settings.limits.connections_max);
+    if room < needed as u64 {
         return warn(format!(
             "the limit of open files is {most}, enough for {room} browsers; raise it (ulimit -n, LimitNOFILE)"
         ));
