@@ -3,6 +3,7 @@
 require_relative "check/address"
 require_relative "check/project"
 require_relative "check/users"
+require_relative "printable"
 
 module Lineside
   # Checks the set-up of an app for common mistakes, without changing anything. `bin/rails lineside:check` runs these
@@ -39,7 +40,7 @@ module Lineside
         finding = @parts.fetch(part).public_send(check)
         output.puts format("%-4<level>s  %<check>s%<finding>s", level: finding ? level : "ok",
                                                                 check: check.to_s.tr("_", " "),
-                                                                finding: finding && ": #{finding}")
+                                                                finding: finding && ": #{Printable.of(finding)}")
         finding && level == :fail
       end
       faults.zero?

@@ -2,6 +2,7 @@
 
 require_relative "hand_off/client"
 require_relative "hand_off/request"
+require_relative "printable"
 
 module Lineside
   # Rack middleware that passes the sockets of WebSocket requests to the sidecar, so that pages, socket and cookies
@@ -119,7 +120,7 @@ module Lineside
       return if now < @logged_at + LOG_SECONDS
 
       @logged_at = now
-      Lineside.config.logger.warn("Lineside: WebSocket hand-off failed: #{message}")
+      Lineside.config.logger.warn("Lineside: WebSocket hand-off failed: #{Printable.of(message)}")
     end
   end
 end

@@ -2,6 +2,7 @@
 
 require_relative "binary"
 require_relative "configuration"
+require_relative "printable"
 
 module Lineside
   # `bundle exec lineside`: executes the sidecar's binary with the app's settings and secret.
@@ -36,7 +37,7 @@ module Lineside
         exec(environment.merge(variables), [binary, "lineside"], *@arguments, close_others: true, **descriptors)
       end
     rescue Error, SystemCallError => e
-      abort "lineside: #{e.message}"
+      abort "lineside: #{Printable.of(e.message)}"
     end
 
     private

@@ -135,17 +135,39 @@ fn tail_prints_only_the_named_channel_or_prefix() {
 }
 
 #[test]
-fn tail_escapes_control_characters_of_payloads() {
+fn tail_escapes_control_and_format_characters() {
     let sidecar = sidecar();
     let mut tail = Tail::start(&sidecar, &[]);
-    let payload = "{\n\t\"a\":\r\n \"x\u{9b}31m\u{7f}\\n\"}";
+    let payload = "{\n\t\"a\":\r\n \"x\u{9b}31m\u{7f}\u{202e}\u{2066}\u{e0041}\\n\"}";
+    let channel = "a\u{202e}\u{200b}";
     sidecar
         .publisher()
-        .try_publish("a", payload.as_bytes(), None);
+        .try_publish(channel, payload.as_bytes(), None);
     let line = tail.next_text();
-    assert!(!line.trim_end().contains(char::is_control), "{line:?}");
+    let is_unsafe = |char: char| {
+        char.is_control() || matches!(char, '\u{200b}' | '\u{202e}' | '\u{2066}' | '\u{e0041}')
+    };
+    assert!(!line.trim_end().contains(is_unsafe), "{line:?}");
     let line: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(line["data"], json!({"a": "x\u{9b}31m\u{7f}\n"}));
+    assert_eq!(line["channel"], channel);
+    let text = "x\u{9b}31m\u{7f}\u{202e}\u{2066}\u{e0041}\n";
+    assert_eq!(line["data"], json!({"a": text}));
+}
+
+#[test]
+fn tail_shows_the_record_of_a_channel_beside_its_name() {
+    let sidecar = sidecar();
+    let mut tail = Tail::start(&sidecar, &[]);
+    let record = "Z2lkOi8vYXBwL09yZGVyLzc";
+    let channel = format!("{record}:lines");
+    sidecar.publisher().publish(&channel, 1);
+    sidecar.publisher().publish("orders", 2);
+    let line = tail.next();
+    assert_eq!(line["channel"], channel);
+    assert_eq!(line["readable"], "gid://app/Order/7:lines");
+    assert_eq!(tail.next()["readable"], Value::Null);
+    let _of_one = Tail::start(&sidecar, &[record]);
+    sidecar.logged(&["event=tail_opened", "(gid://app/Order/7)"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::serve::serve;
 use crate::settings::{Environment, Settings};
+use crate::text::printable;
 
 /// Exit status after wrong arguments (`EX_USAGE` of sysexits(3)).
 const USAGE: u8 = 64;
@@ -95,10 +96,10 @@ fn dispatch(mut parser: Parser) -> Result<(), Failure> {
     }
 }
 
-/// Prints a line on standard error.
+/// Prints a line on standard error. The message may hold text of another process or of the environment.
 fn print_error(message: &str) {
     // If standard error is closed, there is nowhere to report the failure.
-    let _unreported = writeln!(std::io::stderr(), "lineside: {message}");
+    let _unreported = writeln!(std::io::stderr(), "lineside: {}", printable(message));
 }
 
 fn print(text: &str) -> Result<(), Failure> {

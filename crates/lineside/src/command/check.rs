@@ -9,6 +9,7 @@ use lexopt::Parser;
 
 use super::{Failure, print};
 use crate::settings::{Environment, SECRET_FILE, Settings, Source};
+use crate::text::printable;
 
 /// A possible mistake, with its remedy.
 enum Finding {
@@ -85,7 +86,8 @@ impl Report {
                 ("fail", format!(": {text}"))
             }
         };
-        self.text.push_str(&format!("{level:<4}  {name}{text}\n"));
+        self.text
+            .push_str(&format!("{level:<4}  {name}{}\n", printable(&text)));
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 
 use super::{Failure, print_error};
 use crate::settings::{self, Environment};
+use crate::text::{printable_json, readable_channel};
 
 /// Fields of a `message` envelope that are printed.
 #[derive(Deserialize)]
@@ -128,7 +129,7 @@ async fn connect(path: &Path) -> Result<UnixStream, Failure> {
     Ok(link)
 }
 
-/// Encodes a publication as a line.
+/// Encodes a publication as a line. The name of a record's channel is followed by its readable form.
 fn line(seen: &Seen) -> Result<String, String> {
     let Seen { at_ms, message } = seen;
     let Message {
@@ -137,15 +138,18 @@ fn line(seen: &Seen) -> Result<String, String> {
         resent,
         data,
     } = read(message)?;
-    let text = |value: &str| serde_json::Value::from(value).to_string();
+    let text = |value: &str| printable_json(&serde_json::Value::from(value).to_string());
+    let readable = readable_channel(&channel)
+        .map(|readable| format!(",\"readable\":{}", text(&readable)))
+        .unwrap_or_default();
     let resent = if resent { ",\"resent\":true" } else { "" };
     let line = format!(
-        "{{\"channel\":{},\"cursor\":{},\"at\":{}.{:03}{resent},\"data\":{}}}\n",
+        "{{\"channel\":{}{readable},\"cursor\":{},\"at\":{}.{:03}{resent},\"data\":{}}}\n",
         text(&channel),
         text(&cursor),
         at_ms / 1000,
         at_ms % 1000,
-        on_one_line(data.get())
+        printable_json(data.get())
     );
     Ok(line)
 }
@@ -153,22 +157,6 @@ fn line(seen: &Seen) -> Result<String, String> {
 fn read(message: &Bytes) -> Result<Message<'_>, String> {
     serde_json::from_slice(message)
         .map_err(|error| format!("the sidecar sent a malformed message: {error}"))
-}
-
-/// Replaces control characters, so that no payload ends the line or sends commands to a terminal. Between tokens of JSON only
-/// whitespace is allowed, and becomes a space. In strings only those above U+007E are, and become escapes.
-fn on_one_line(json: &str) -> String {
-    let mut line = String::with_capacity(json.len());
-    for char in json.chars() {
-        match char {
-            '\n' | '\r' | '\t' => line.push(' '),
-            control if control.is_control() => {
-                line.push_str(&format!("\\u{:04x}", u32::from(control)));
-            }
-            other => line.push(other),
-        }
-    }
-    line
 }
 
 /// Prints a line. Returns false if the output is closed.
