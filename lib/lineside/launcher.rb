@@ -19,9 +19,6 @@ module Lineside
     # Environment variables that provide each of these settings.
     VARIABLES = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze
 
-    # Capacity of a pipe (pipe(7)): the secret is written before there is a reader.
-    SECRET_BYTES_MAX = 65_536
-
     # @param arguments [Array<String>] arguments of the command line
     def initialize(arguments)
       @arguments = arguments
@@ -90,8 +87,9 @@ module Lineside
     def hand_over(secret)
       return yield({ "LINESIDE_SECRET_FD" => nil }, {}) unless secret
 
-      secret.bytesize <= SECRET_BYTES_MAX or
-        raise ConfigurationError, "the secret has #{secret.bytesize} bytes: give #{SECRET_BYTES_MAX} bytes or fewer"
+      # The pipe holds four times as much (pipe(7)): the secret is written before there is a reader.
+      secret.bytesize <= Secret::BYTES_MAX or
+        raise ConfigurationError, "the secret has #{secret.bytesize} bytes: give #{Secret::BYTES_MAX} bytes or fewer"
 
       reader, writer = IO.pipe
       writer.write(secret)

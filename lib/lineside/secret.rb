@@ -9,6 +9,9 @@ module Lineside
     # Minimum length of an app's key, in bytes: a derived secret is no stronger than the key, and tokens need 32 bytes.
     APP_KEY_BYTES_MIN = 32
 
+    # Maximum size of a secret, in bytes, as in the sidecar. A larger file is another one.
+    BYTES_MAX = 16 * 1024
+
     module_function
 
     # @return [String] the secrets, comma-separated; the extension checks each of them
@@ -29,10 +32,22 @@ module Lineside
       secret, file = %w[LINESIDE_SECRET LINESIDE_SECRET_FILE].map { |name| ENV.fetch(name, "") }
       return secret unless secret.empty?
 
-      File.read(file).strip unless file.empty?
-    rescue SystemCallError => e
-      raise ConfigurationError, "LINESIDE_SECRET_FILE cannot be read: #{e.message}"
+      read(file) unless file.empty?
     end
+
+    # @raise [ConfigurationError] if the file cannot be read, is too large or is not text
+    def read(file)
+      text = File.open(file) { |opened| opened.read(BYTES_MAX + 1) }.to_s.force_encoding(Encoding::UTF_8)
+      raise invalid(file, "has more than #{BYTES_MAX} bytes: is it another file?") if text.bytesize > BYTES_MAX
+
+      text.valid_encoding? or
+        raise invalid(file, "is not UTF-8: write the secret as text, such as from `openssl rand -hex 32`")
+      text.strip
+    rescue SystemCallError => e
+      raise invalid(file, "cannot be read: #{e.class.new.message}")
+    end
+
+    def invalid(file, reason) = ConfigurationError.new("LINESIDE_SECRET_FILE is #{file}, which #{reason}")
 
     def listed(setting)
       list = Array(setting).join(",")
@@ -48,6 +63,6 @@ module Lineside
       Native.derive(app_key)
     end
 
-    private_class_method :from_environment, :listed, :derived
+    private_class_method :from_environment, :read, :invalid, :listed, :derived
   end
 end

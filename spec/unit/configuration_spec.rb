@@ -91,6 +91,18 @@ RSpec.describe Lineside::Configuration do
       expect { config.secret }.to raise_error(Lineside::ConfigurationError, %r{/nowhere/secret})
     end
 
+    it "is refused in a file that is too large or no text" do
+      Tempfile.create("secret") do |file|
+        ENV["LINESIDE_SECRET_FILE"] = file.path
+        File.write(file.path, "s" * 16_384)
+        expect(config.secret.bytesize).to eq 16_384
+        { "s" * 16_385 => /more than 16384 bytes/, "\xFF" * 64 => /not UTF-8/ }.each do |content, message|
+          File.binwrite(file.path, content)
+          expect { config.secret }.to raise_error(Lineside::ConfigurationError, message)
+        end
+      end
+    end
+
     it "depends on the app key" do
       secrets = ["a" * 40, "a" * 40, "b" * 40].map { |key| described_class.new.tap { |it| it.app_key = key }.secret }
       expect(secrets.uniq.size).to eq(2)

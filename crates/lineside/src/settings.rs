@@ -405,20 +405,23 @@ pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
     Keys::parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
-/// Maximum number of bytes that are read of a secret. A list of keys for a rotation is far smaller.
+/// Maximum size of a secret, in bytes. A list of keys for a rotation is far smaller. A larger file is another one.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 
 fn read_secret(path: &Path, name: &str) -> Result<String, String> {
-    let mut text = String::new();
+    let invalid = |reason: &dyn Display| format!("{name} is {}, which {reason}", path.display());
+    let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text))
-        .map_err(|error| {
-            format!(
-                "{name} is {}, which cannot be read: {error}",
-                path.display()
-            )
-        })?;
-    Ok(text)
+        .and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| invalid(&format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(invalid(&format!(
+            "has more than {SECRET_BYTES_MAX} bytes: is it another file?"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        invalid(&"is not UTF-8: write the secret as text, such as from `openssl rand -hex 32`")
+    })
 }
 
 fn path(text: String) -> Result<String, String> {
