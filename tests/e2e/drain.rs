@@ -95,6 +95,25 @@ fn flooding_publishers_do_not_delay_the_drain() {
     sidecar.logged(&["event=drained"]);
 }
 
+/// More answers than the kernel buffer of a link holds: a refusal has about 100 bytes.
+const REFUSALS: u64 = 5_000;
+
+#[test]
+fn publisher_that_reads_no_answers_does_not_delay_the_drain() {
+    let mut sidecar = place().with("LINESIDE_DRAIN_SECONDS_MAX", 600).start();
+    let mut browser = sidecar.subscriber();
+    let mut link = sidecar.raw_publisher(1);
+    let refused: Vec<u8> = (1..=REFUSALS)
+        .flat_map(|number| publish(number, "*", "1"))
+        .collect();
+    link.send(&refused);
+    sidecar.logged(&["event=publication_refused"]);
+    sidecar.signal(Signal::SIGTERM);
+    expect_drained(&mut browser);
+    assert!(sidecar.ended().success());
+    sidecar.logged(&["event=drained"]);
+}
+
 #[test]
 fn publications_during_a_stop_are_acked_by_the_successor() {
     let place = place();

@@ -93,9 +93,9 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     snapshot.consume();
     announce(&settings, addresses, &epoch);
 
-    let mut publishers = JoinSet::new();
+    let mut links = JoinSet::new();
     let signal = tokio::select! {
-        never = accept_links(&mut link, (&ingress, &hand_offs), &mut publishers) => match never {},
+        never = accept_links(&mut link, (&ingress, &hand_offs), &mut links) => match never {},
         never = expire(&broker, clock) => match never {},
         never = listeners.accept(&upgrades, &admin) => match never {},
         signal = stops.next() => signal,
@@ -107,14 +107,14 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     ingress.stop();
     let stop = async {
         tokio::select! {
-            () = shards.drain(&mut publishers) => event!(Level::Info, "drained"),
+            () = drain(&ingress, &shards, &mut links) => event!(Level::Info, "drained"),
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {
                 event!(Level::Warn, "drain_cut", seconds);
             }
             signal = stops.next() => event!(Level::Warn, "drain_cut", signal),
         }
         // Without publishers no position is assigned.
-        publishers.shutdown().await;
+        links.shutdown().await;
         snapshot::save(&link, &broker, clock).await;
     };
     tokio::select! {
@@ -182,7 +182,7 @@ impl Listeners {
 async fn accept_links(
     link: &mut LinkListener,
     (ingress, hand_offs): (&Arc<Ingress>, &Arc<HandOffs>),
-    publishers: &mut JoinSet<()>,
+    links: &mut JoinSet<()>,
 ) -> Infallible {
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     loop {
@@ -191,7 +191,7 @@ async fn accept_links(
                 let ingress = Arc::clone(ingress);
                 let hand_offs = Arc::clone(hand_offs);
                 let number = ingress.number_link();
-                publishers.spawn(async move {
+                links.spawn(async move {
                     match first_kind(&stream).await {
                         Some(HAND_OFF) => hand_offs.serve(stream).await,
                         Some(TAIL) => ingress.serve_tail(stream).await,
@@ -211,7 +211,7 @@ async fn accept_links(
                     }
                 }
             }
-            Some(_) = publishers.join_next() => {}
+            Some(_) = links.join_next() => {}
         }
     }
 }
@@ -223,6 +223,14 @@ async fn expire(broker: &Broker, clock: Clock) -> Infallible {
         tick.tick().await;
         broker.expire(clock.now());
     }
+}
+
+/// Drains the shards once no publisher changes the journal any more: in this order everything acked is still sent. Then waits
+/// for links that are still told the reason, such as tails, so that these do not delay browsers.
+async fn drain(ingress: &Ingress, shards: &Shards, links: &mut JoinSet<()>) {
+    ingress.ended().await;
+    shards.drain().await;
+    while links.join_next().await.is_some() {}
 }
 
 /// Serves hand-offs while the sidecar stops: their browsers are told when to reconnect. Publishers find the link closed.
@@ -283,9 +291,8 @@ impl Shards {
         Ok((shards, broker))
     }
 
-    /// Waits until every publisher has ended, then drains the shards. In this order everything acked is still sent.
-    async fn drain(&self, publishers: &mut JoinSet<()>) {
-        while publishers.join_next().await.is_some() {}
+    /// Sends what is left, and closes every connection.
+    async fn drain(&self) {
         for inbox in &self.inboxes {
             inbox.drain();
         }

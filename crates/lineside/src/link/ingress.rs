@@ -2,7 +2,8 @@
 //! [`Broker`].
 //!
 //! A link is not read while a shard is behind, or while its publisher does not read answers. Its frames then wait in the
-//! publisher's own spool, and other links are not affected.
+//! publisher's own spool, and other links are not affected. It is told no newer position meanwhile, and it does not delay a
+//! stop.
 //!
 //! A [`Session`] does no IO. The tasks here own the sockets and the clock; a simulation uses bytes and times of its own
 //! (docs/decisions/0016-link-without-io.md):
@@ -31,7 +32,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
 
@@ -52,6 +52,8 @@ pub(crate) struct Ingress {
     keys: Arc<Keyring>,
     clock: Clock,
     stop: watch::Sender<bool>,
+    /// Has a receiver for each link that may still change the journal.
+    served: watch::Sender<()>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
     next_link: AtomicU64,
 }
@@ -63,6 +65,7 @@ impl Ingress {
             keys,
             clock,
             stop: watch::Sender::new(false),
+            served: watch::Sender::new(()),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
         }
@@ -75,19 +78,26 @@ impl Ingress {
     }
 
     /// Serves one link until it ends.
-    pub(crate) async fn serve(&self, number: u64, mut stream: UnixStream) {
+    pub(crate) async fn serve(&self, number: u64, stream: UnixStream) {
         let replaced = Arc::new(Notify::new());
         self.links().insert(number, Arc::clone(&replaced));
         let keys = Arc::clone(&self.keys);
         let mut session = Session::new(number, keys, self.clock.now_ms());
+        let is_served = self.served.subscribe();
+        let mut stop = self.stop.subscribe();
         let end = tokio::select! {
-            end = self.run(&mut session, &mut stream) => end,
+            end = self.run(&mut session, &stream) => end,
             () = replaced.notified() => End::replaced(),
         };
         self.links().remove(&number);
         session.close(&self.broker, end, self.clock.now_ms());
-        let reason = flush(&mut session, &mut stream);
-        let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), reason).await;
+        drop(is_served);
+        tokio::select! {
+            // First, because a publisher that reads its link has room for the reason at a stop too.
+            biased;
+            () = send_reason(&mut session, &stream) => {}
+            () = stopped(&mut stop) => {}
+        }
     }
 
     /// Serves a link of `lineside tail` until it ends.
@@ -101,7 +111,12 @@ impl Ingress {
         self.stop.send_replace(true);
     }
 
-    async fn run(&self, session: &mut Session, stream: &mut UnixStream) -> End {
+    /// Waits until no link changes the journal any more. After a [stop](Self::stop) this waits for no publisher.
+    pub(crate) async fn ended(&self) {
+        self.served.closed().await;
+    }
+
+    async fn run(&self, session: &mut Session, stream: &UnixStream) -> End {
         let mut newest = self.broker.announcements();
         let mut stop = self.stop.subscribe();
         loop {
@@ -109,25 +124,24 @@ impl Ingress {
             if let Some(older) = session.replaces() {
                 self.replace(older);
             }
-            if let Err(error) = flush(session, stream).await {
-                return error.into();
-            }
-            if let Err(end) = processed {
+            if let Err(end) = processed.and_then(|()| Ok(send(session, stream)?)) {
                 return end;
             }
             // Without this a publisher that never pauses would delay other links, browsers and signals.
             tokio::task::yield_now().await;
             let due_ms = session.due_ms();
+            let is_sent = session.unsent().is_empty();
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return End::drain(),
                 () = self.until(due_ms) => {}
-                read = read(session, stream) => match read {
+                _ = stream.writable(), if !is_sent => {}
+                read = read(session, stream), if is_sent => match read {
                     Ok(()) if session.is_open() => self.broker.room().await,
                     Ok(()) => {}
                     Err(error) => return error.into(),
                 },
-                Ok(()) = newest.changed(), if due_ms.is_none() => {}
+                Ok(()) = newest.changed(), if due_ms.is_none() && is_sent => {}
             }
             if let Err(end) = session.tick(&self.broker, self.clock.now_ms()) {
                 return end;
@@ -158,24 +172,42 @@ impl Ingress {
     }
 }
 
-async fn read(session: &mut Session, stream: &mut UnixStream) -> io::Result<()> {
+async fn read(session: &mut Session, stream: &UnixStream) -> io::Result<()> {
     let received = session.received();
     received.reserve(READ_BYTES);
-    match stream.read_buf(received).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
+    loop {
+        stream.readable().await?;
+        match stream.try_read_buf(received) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
-async fn flush(session: &mut Session, stream: &mut UnixStream) -> io::Result<()> {
+/// Sends answers until none is left or the kernel buffer is full. Never waits for the publisher.
+fn send(session: &mut Session, stream: &UnixStream) -> io::Result<()> {
     while !session.unsent().is_empty() {
-        let count = stream.write(session.unsent()).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+        match stream.try_write(session.unsent()) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => session.sent(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
         }
-        session.sent(count);
     }
     Ok(())
+}
+
+/// Sends the reason for the end of a link. A publisher that does not read within the limit gets none.
+async fn send_reason(session: &mut Session, stream: &UnixStream) {
+    let sent = async {
+        while send(session, stream).is_ok() && !session.unsent().is_empty() {
+            stream.writable().await?;
+        }
+        io::Result::Ok(())
+    };
+    let _sent = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS_MAX), sent).await;
 }
 
 /// Waits until the links must end.

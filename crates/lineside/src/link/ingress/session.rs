@@ -127,7 +127,8 @@ impl Session {
             return Ok(());
         }
         let position = broker.announced();
-        if position <= self.told {
+        // A publisher that does not read is told the newest position once it does.
+        if position <= self.told || !self.replies.is_empty() {
             self.tells_at_ms = None;
         } else if *self.tells_at_ms.get_or_insert(now_ms + MOVED_MS_MAX) <= now_ms {
             self.tells_at_ms = None;

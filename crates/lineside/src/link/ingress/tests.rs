@@ -1,13 +1,14 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX};
-use lineside_protocol::Epoch;
 use lineside_protocol::frame::{
     Frame, Hello, PROTOCOL_VERSION, PublishHead, ToPublisher, ToSidecar, encode_publish,
 };
+use lineside_protocol::{Epoch, Position};
 use lineside_token::Keys;
 use tokio::net::UnixStream;
 
@@ -150,6 +151,72 @@ async fn frames_are_not_processed_while_another_publisher_fills_the_inbox() {
             answers(&ours).await.as_slice(),
             [ToPublisher::Ack(ack)] if ack.sequence == 1 && ack.position == full.position.next()
         ));
+    };
+    tokio::select! {
+        () = serve => panic!("the link ended"),
+        () = script => {}
+    }
+}
+
+/// Publishes without reading answers, until the sidecar reads the link no more. Returns the number of publications.
+async fn publish_without_reading(link: &UnixStream, broker: &Broker) -> u64 {
+    link.try_write(&hello()).unwrap();
+    let (mut sequence, mut turns) = (0, 0);
+    while turns < TURNS {
+        if broker.cursor().position.0 == sequence {
+            sequence += 1;
+            turns = 0;
+            link.try_write(&publication(sequence)).unwrap();
+        }
+        turns += 1;
+        tokio::task::yield_now().await;
+    }
+    sequence
+}
+
+#[tokio::test]
+async fn publisher_that_reads_no_answers_does_not_delay_a_stop() {
+    let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
+    let ingress = ingress(&inbox);
+    let (ours, theirs) = link();
+    let serve = ingress.serve(ingress.number_link(), theirs);
+    let script = async {
+        publish_without_reading(&ours, &ingress.broker).await;
+        let landed = ingress.broker.cursor();
+        ingress.stop();
+        ingress.ended().await;
+        assert_eq!(ingress.broker.cursor(), landed);
+    };
+    let both = async { tokio::join!(serve, script) };
+    let ended = tokio::time::timeout(Duration::from_secs(60), both).await;
+    assert!(ended.is_ok(), "the stop waits for the publisher");
+}
+
+#[tokio::test]
+async fn publisher_that_reads_late_is_acked_and_told_the_newest_position() {
+    let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
+    let ingress = ingress(&inbox);
+    let (ours, theirs) = link();
+    let serve = ingress.serve(ingress.number_link(), theirs);
+    let script = async {
+        let published = publish_without_reading(&ours, &ingress.broker).await;
+        let mut other = TestPublisher::greet(&ingress.broker, 8);
+        other.publish(&ingress.broker, "news", "1", 0);
+        ingress.broker.announce();
+        let mut bytes = BytesMut::new();
+        let (mut acked, mut told) = (0, Position(0));
+        while told.0 < published + 1 {
+            ours.readable().await.unwrap();
+            drop(ours.try_read_buf(&mut bytes));
+            while let Some(frame) = Frame::split(&mut bytes).unwrap() {
+                match ToPublisher::decode(&frame).unwrap() {
+                    ToPublisher::Ack(ack) => (acked, told) = (ack.sequence, ack.position),
+                    ToPublisher::Moved(moved) => told = moved.position,
+                    other => assert!(matches!(other, ToPublisher::Welcome(_)), "{other:?}"),
+                }
+            }
+        }
+        assert_eq!(acked, published);
     };
     tokio::select! {
         () = serve => panic!("the link ended"),

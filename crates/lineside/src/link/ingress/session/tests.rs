@@ -270,6 +270,29 @@ fn every_publisher_is_told_a_new_position_within_20_ms() {
 }
 
 #[test]
+fn publisher_with_unsent_answers_is_told_one_position_after_them() {
+    let world = World::new();
+    let (mut quiet, mut other) = (world.open(1), world.session(2));
+    world.send(&mut quiet, &publication(1, "1")).unwrap();
+    world.send(&mut other, &hello_of([8; 16])).unwrap();
+    for sequence in 1..=100 {
+        world.send(&mut other, &publication(sequence, "1")).unwrap();
+        quiet.tick(&world.broker, NOW.ms + 20 * sequence).unwrap();
+        assert_eq!(quiet.due_ms(), None);
+    }
+    assert!(matches!(
+        answers(&mut quiet).as_slice(),
+        [ToPublisher::Ack(_)]
+    ));
+    quiet.tick(&world.broker, 5_000).unwrap();
+    quiet.tick(&world.broker, quiet.due_ms().unwrap()).unwrap();
+    assert!(matches!(
+        answers(&mut quiet).as_slice(),
+        [ToPublisher::Moved(moved)] if moved.position.0 == 101
+    ));
+}
+
+#[test]
 fn position_in_the_welcome_is_not_told_again() {
     let world = World::new();
     let mut busy = world.open(1);
