@@ -90,8 +90,8 @@ pub struct Worker<S> {
     timers: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     /// Entries to dispatch.
     entries: VecDeque<InboxEntry>,
-    /// Connections with more received bytes than one turn reads.
-    unread: Vec<ConnectionId>,
+    /// Connections to read, each once, the longest waiting first. Closed ones may be among them.
+    unread: VecDeque<ConnectionId>,
     /// Buffer of one read.
     scratch: Box<[u8]>,
     drain: bool,
@@ -119,7 +119,7 @@ impl<S: Socket> Worker<S> {
             users: Users::default(),
             timers: BinaryHeap::new(),
             entries: VecDeque::new(),
-            unread: Vec::new(),
+            unread: VecDeque::new(),
             scratch: vec![0; reading::READ_BYTES].into(),
             drain: false,
             draining: false,
@@ -215,12 +215,10 @@ impl<S: Socket> Worker<S> {
         self.connections
     }
 
-    /// Does one round of work: continues reads, dispatches, writes one slice, and runs timers. Report every socket that
+    /// Does one round of work: reads, dispatches, writes one slice, and runs timers. Report every socket that
     /// became ready before [now](Self::set_time) first, or connections may seem silent that are not.
     pub fn turn(&mut self) {
-        for id in std::mem::take(&mut self.unread) {
-            self.guarded(id, Self::read);
-        }
+        self.read_queued();
         self.dispatch();
         self.flush();
         self.end_slow();

@@ -25,6 +25,10 @@ pub(super) struct Peer<S> {
     pub(super) reader: Reader,
     /// The kernel may hold received bytes. Its edge-triggered events report only new ones.
     pub(super) is_readable: bool,
+    /// It is in the queue of connections to read.
+    pub(super) is_queued: bool,
+    /// Number of reads since it was told to close.
+    pub(super) closing_reads: u8,
     /// Time since which the kernel buffer is full.
     pub(super) blocked_since_ms: Option<u64>,
     /// Time since which the kernel buffer has been full during a replay.
@@ -61,6 +65,8 @@ impl<S> Peer<S> {
             is_noted: false,
             reader: Reader::default(),
             is_readable: false,
+            is_queued: false,
+            closing_reads: 0,
             blocked_since_ms: None,
             replay_since_ms: None,
             opened_ms: now_ms,

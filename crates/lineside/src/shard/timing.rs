@@ -69,10 +69,11 @@ impl<S: Socket> Worker<S> {
         }
         let connect_by_ms = peer.opened_ms + peer.connection.connect_ms_max();
         if !peer.connection.is_connected() {
-            return if connect_by_ms <= now_ms {
+            // Its connect may be among the bytes that are read next.
+            return if connect_by_ms <= now_ms && !peer.is_queued {
                 self.end(id, &codes::CLOSE_CONNECT_TIMEOUT.into());
             } else {
-                self.set_timer(id, connect_by_ms);
+                self.set_timer(id, connect_by_ms.max(now_ms + 1));
             };
         }
         if let Some(until_ms) = peer.slow_at_ms(&self.plan.limits) {
@@ -91,10 +92,11 @@ impl<S: Socket> Worker<S> {
 
     fn keep_heartbeat(&mut self, id: ConnectionId, now_ms: u64) {
         // A connection that is not read cannot answer a ping. The limits of slow readers apply instead.
-        let is_unread = self.must_wait(id);
+        let must_wait = self.must_wait(id);
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
         };
+        let is_unread = must_wait || peer.is_queued;
         let interval_ms = peer.connection.ping_interval_ms(&self.plan.rules);
         let silence_ms_max = peer.connection.silence_ms_max();
         if peer

@@ -47,7 +47,7 @@ impl<S: Socket> Worker<S> {
                 // Requests that waited for the outbox may continue.
                 if !peer.reader.is_idle() || peer.is_readable {
                     self.receive(id);
-                    self.read(id);
+                    self.queue_read(id);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -2,7 +2,15 @@
 
 use serde_json::json;
 
-use super::stage::{ENDLESS, Stage};
+use super::super::reading::{CLOSING_READS_MAX, READ_BYTES, READS_MAX};
+use super::stage::{ENDLESS, End, Page, Received, Stage, connect};
+
+/// Puts a request of several reads before the worker, and reports it.
+fn flood(stage: &mut Stage, page: &Page) {
+    let request = json!({"type": "unsubscribe", "channel": "b", "padding": "x".repeat(20_000)});
+    Stage::put(page, 1, request.to_string().as_bytes());
+    stage.worker.readable(page.id.slot());
+}
 
 #[test]
 fn request_larger_than_the_reads_of_one_turn_is_answered() {
@@ -27,4 +35,98 @@ fn requests_wait_while_a_page_does_not_read_its_replies() {
     }
     stage.widen(&page, ENDLESS);
     assert_eq!(page.received().len(), 50);
+}
+
+#[test]
+fn each_connection_is_read_once_per_turn_however_often_it_is_readable() {
+    let mut stage = Stage::new();
+    let page = stage.page(None);
+    flood(&mut stage, &page);
+    let mut before = page.unread();
+    while before > READ_BYTES {
+        (0..10).for_each(|_| stage.worker.readable(page.id.slot()));
+        stage.worker.turn();
+        assert_eq!(before - page.unread(), READ_BYTES);
+        before = page.unread();
+    }
+}
+
+#[test]
+fn connections_that_send_much_leave_a_turn_to_others() {
+    let mut stage = Stage::new();
+    let greedy: Vec<_> = (0..READS_MAX + 20).map(|_| stage.page(None)).collect();
+    let page = stage.page(None);
+    page.received();
+    for page in &greedy {
+        flood(&mut stage, page);
+    }
+    let all = |greedy: &[Page]| greedy.iter().map(Page::unread).sum::<usize>();
+    let before = all(&greedy);
+    Stage::put(&page, 1, br#"{"type":"unsubscribe","channel":"b"}"#);
+    stage.worker.readable(page.id.slot());
+    stage.worker.turn();
+    assert_eq!(before - all(&greedy), READS_MAX * READ_BYTES);
+    assert_eq!(page.received(), []);
+    // The rest of the queue, before any connection is read again.
+    stage.worker.turn();
+    assert_eq!(page.received().len(), 1);
+    stage.turns();
+    assert!(greedy.iter().all(|page| page.unread() == 0));
+}
+
+#[test]
+fn connection_in_the_queue_of_reads_is_not_silent() {
+    let mut stage = Stage::new();
+    let pages: Vec<_> = (0..2 * READS_MAX).map(|_| stage.page(None)).collect();
+    stage.pass_ms(25_000);
+    let late: Vec<_> = (0..2 * READS_MAX).map(|_| stage.open()).collect();
+    stage.suspend_ms(10_000);
+    for page in &pages {
+        page.received();
+        Stage::put(page, 0xa, &[]);
+        stage.worker.readable(page.id.slot());
+    }
+    for page in &late {
+        Stage::put(page, 1, connect(None).to_string().as_bytes());
+        stage.worker.readable(page.id.slot());
+    }
+    stage.turns();
+    stage.pass_ms(1_000);
+    assert!(pages.iter().all(|page| page.received().is_empty()));
+    let is_welcomed = |page: &Page| page.received()[0].kind() == "welcome";
+    assert!(late.iter().all(is_welcomed));
+}
+
+#[test]
+fn connection_that_was_ended_is_read_no_more_than_one_message() {
+    let mut stage = Stage::new();
+    let page = stage.page(None);
+    // Beyond the rate of requests.
+    let pings = 100_000;
+    (0..pings).for_each(|_| Stage::put(&page, 9, &[]));
+    stage.worker.readable(page.id.slot());
+    let before = page.unread();
+    for _ in 0..100 {
+        stage.worker.readable(page.id.slot());
+        stage.turns();
+    }
+    let read = before - page.unread();
+    assert!(
+        read <= (2 + usize::from(CLOSING_READS_MAX)) * READ_BYTES,
+        "{read}"
+    );
+    stage.pass_ms(2_000);
+    assert_eq!(page.end(), Some(End::Closed));
+}
+
+#[test]
+fn close_behind_a_message_on_its_way_is_found() {
+    let mut stage = Stage::new();
+    let page = stage.page(None);
+    stage.worker.drain();
+    stage.turns();
+    Stage::put(&page, 1, &[b'x'; 120_000]);
+    stage.send(&page, 8, &4100_u16.to_be_bytes());
+    assert_eq!(page.received().last(), Some(&Received::Close(4100)));
+    assert_eq!(page.end(), Some(End::Closed));
 }

@@ -182,6 +182,11 @@ impl Page {
         self.received().iter().map(number).collect()
     }
 
+    /// Number of sent bytes that the worker has not read.
+    pub(super) fn unread(&self) -> usize {
+        self.line.borrow().to_worker.len()
+    }
+
     pub(super) fn end(&self) -> Option<End> {
         self.line.borrow().end
     }
