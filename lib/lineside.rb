@@ -9,6 +9,7 @@ require_relative "lineside/session_id"
 require_relative "lineside/json"
 require_relative "lineside/receipt"
 require_relative "lineside/link_monitor"
+require_relative "lineside/execution_state"
 require_relative "lineside/transactions"
 require_relative "lineside/deferred"
 require_relative "lineside/publisher"
@@ -64,6 +65,8 @@ module Lineside
   end
 
   at_exit { @publisher&.close }
+  # Before the first test begins its transaction.
+  ActiveSupport.on_load(:active_record) { Transactions.loaded? } if defined?(ActiveSupport.on_load)
 end
 
 require_relative "lineside/engine" if defined?(Rails::Engine)

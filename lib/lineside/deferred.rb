@@ -6,24 +6,56 @@ module Lineside
   # them. The transaction callbacks of Rails 7.2 do not suffice, because they are skipped if an after_commit of a record
   # raises, although the transaction was committed.
   class Deferred
-    # Thread variable with the deferred publications of a thread, in the order of the calls.
+    # Key of the deferred publications of a thread or fiber ({ExecutionState}).
     PENDING = :lineside_deferred
-    private_constant :PENDING
+
+    # Deferred publications in the order of the calls, as the keys of a Hash by identity. Rails copies the variables of
+    # a thread to the one that streams its response, so the thread is stored too.
+    Pending = Struct.new(:thread, :calls)
+    private_constant :PENDING, :Pending
+
+    # Record that ActiveRecord notifies of the end of a transaction on one connection.
+    class Enrolment
+      def initialize(deferred, connection)
+        @deferred = deferred
+        @connection = connection
+      end
+
+      # Called when the transaction has committed, even if a callback of a record raised. Inside one that is not
+      # joinable, ActiveRecord also calls it for a savepoint. The publications then wait for the outer transaction.
+      def committed!(**)
+        outer = Transactions.innermost(@connection)
+        outer ? outer.add_record(self) : @deferred.committed
+      end
+
+      # Called when the transaction or a savepoint was rolled back.
+      def rolledback!(**) = @deferred.rolled_back
+
+      def before_committed!(*); end
+
+      def trigger_transactional_callbacks? = true
+    end
 
     class << self
-      # Hands over the publications of committed transactions whose callbacks have not run yet. Called when this thread
-      # has no open transaction, so that publications from an after_commit come after those from inside the transaction.
-      # Drops publications whose connection was reset before a commit or rollback.
+      # Hands over the publications of committed transactions whose callbacks have not run yet. Called when no
+      # transaction is open here, so that publications from an after_commit come after those from inside the
+      # transaction. Drops publications whose connection was reset before a commit or rollback.
       def settle
-        pending = Thread.current.thread_variable_get(PENDING)
+        pending = ExecutionState.get(PENDING)
+        return if pending.nil? || pending.calls.empty? || !pending.thread.equal?(Thread.current)
+
         # A copy, because settling removes entries.
-        pending.dup.each_key(&:settle) unless pending.nil? || pending.empty?
+        pending.calls.dup.each_key(&:settle)
       end
 
       # @return [Hash{Deferred => true}] by identity
       def pending
-        Thread.current.thread_variable_get(PENDING) ||
-          {}.compare_by_identity.tap { |pending| Thread.current.thread_variable_set(PENDING, pending) }
+        pending = ExecutionState.get(PENDING)
+        return pending.calls if pending&.thread.equal?(Thread.current)
+
+        calls = {}.compare_by_identity
+        ExecutionState.set(PENDING, Pending.new(Thread.current, calls))
+        calls
       end
     end
 
@@ -37,29 +69,25 @@ module Lineside
       @hand_over = hand_over
       @pending = Deferred.pending
       @pending[self] = true
-      transactions.each { |transaction| transaction.add_record(self) }
+      transactions.each { |transaction| transaction.add_record(Enrolment.new(self, transaction.connection)) }
     end
 
-    # Called by ActiveRecord when an outermost transaction has committed, even if a callback of a record raised.
-    def committed!(**)
+    # One of the transactions has committed.
+    def committed
       @commits -= 1
       Deferred.settle if Transactions.open.empty?
       hand_over if @commits.zero?
     end
 
-    # Called by ActiveRecord when a transaction or a savepoint was rolled back.
-    def rolledback!(**)
+    # One of the transactions was rolled back.
+    def rolled_back
       @pending.delete(self)
       Native.release(@encoded)
     end
 
-    def before_committed!(*); end
-
-    def trigger_transactional_callbacks? = true
-
     # Hands over or drops the publications. Called without an open transaction, so each state is final.
     def settle
-      @states.all?(&:committed?) ? hand_over : rolledback!
+      @states.all?(&:committed?) ? hand_over : rolled_back
     end
 
     private

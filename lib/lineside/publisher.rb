@@ -36,7 +36,7 @@ module Lineside
 
       event = { channels: publications.map(&:first), once:, deferred: !transactions.empty? }
       Instrumentation.measure("publish.lineside", event) do
-        hand_over(publications, once, timeout, transactions) { event[:bytes] = Native.encoded_bytes }
+        hand_over(publications, once, timeout, transactions, event)
       end
     end
 
@@ -54,7 +54,7 @@ module Lineside
 
     # @param timeout [Float] seconds
     # @return [Boolean] whether the sidecar has confirmed everything accepted so far
-    def flush(timeout) = Native.flush(timeout)
+    def flush(timeout) = wait { Native.flush(timeout) }
 
     # @return [String, nil] newest known cursor; nil before the first link
     def cursor = Native.cursor
@@ -81,39 +81,49 @@ module Lineside
 
     private
 
-    # Open transactions whose commit a publication waits for. Excludes those that are not joinable: tests open them, and
-    # they never commit.
+    # Open transactions whose commit a publication waits for.
     def open_transactions
       open = Transactions.open
       Deferred.settle if open.empty?
-      open.empty? ? open : open.select(&:joinable?)
+      open
     end
 
-    # Yields after the data is encoded and before any wait.
-    def hand_over(publications, once, timeout, transactions, &)
+    # @param event [Hash, nil] gets the size of the JSON as `:bytes`
+    def hand_over(publications, once, timeout, transactions, event = nil)
       @monitor.start
-      return hold(publications, once, timeout, transactions, &) unless transactions.empty?
+      return hold(publications, once, timeout, transactions, event) unless transactions.empty?
 
-      accepted = Native.publish(publications, once, !timeout.nil?)
-      yield if block_given?
+      accepted = Native.publish(publications, once, !timeout.nil?, event)
       result(accepted, publications.size, timeout)
     end
 
     # @param accepted [Integer, String] sequence number of the frame, or the reason why it was not accepted
     def result(accepted, count, timeout)
       return accepted?(accepted, count) unless timeout
-      return receipt(Native.wait(accepted, timeout), timeout) if accepted.is_a?(Integer)
+      return receipt(wait { Native.wait(accepted, timeout) }, timeout) if accepted.is_a?(Integer)
 
       raise NotAccepted, "not accepted, #{accepted}: #{last_error}"
     end
 
-    def hold(publications, once, timeout, transactions)
+    # Waits in another thread if this one runs fibers by a scheduler, so that they go on meanwhile.
+    def wait
+      return yield unless Fiber.current_scheduler
+
+      thread = Thread.new do
+        Thread.current.report_on_exception = false
+        yield
+      end
+      thread.value
+    ensure
+      thread&.kill
+    end
+
+    def hold(publications, once, timeout, transactions, event)
       if timeout
         raise InTransaction, "publish! cannot wait inside a transaction, because nothing is sent before the commit: " \
                              "call it after the commit, or give now: true to publish at once"
       end
-      encoded = Native.hold(publications, once)
-      yield if block_given?
+      encoded = Native.hold(publications, once, event)
       return accepted?(encoded, publications.size) if encoded.is_a?(String)
 
       Deferred.new(encoded, transactions) { accepted?(Native.publish_held(encoded), publications.size) }

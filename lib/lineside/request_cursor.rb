@@ -30,20 +30,10 @@ module Lineside
     end
 
     class << self
-      # Rails 7 and later have a store for the state of an execution, by thread or fiber as the app is configured.
-      # Before Rails 7, a thread variable, because a streamed layout is rendered in another fiber.
-      if defined?(ActiveSupport::IsolatedExecutionState)
-        def sampled = ActiveSupport::IsolatedExecutionState[:lineside_request_cursor]
+      def sampled = ExecutionState.get(:lineside_request_cursor)
 
-        def sampled=(cursor)
-          ActiveSupport::IsolatedExecutionState[:lineside_request_cursor] = cursor
-        end
-      else
-        def sampled = Thread.current.thread_variable_get(:lineside_request_cursor)
-
-        def sampled=(cursor)
-          Thread.current.thread_variable_set(:lineside_request_cursor, cursor)
-        end
+      def sampled=(cursor)
+        ExecutionState.set(:lineside_request_cursor, cursor)
       end
     end
   end

@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
+require_relative "test_transactions"
+
 module Lineside
-  # Open transactions of this thread, on all databases. Checks only connections that the thread already uses. Empty if
+  # Open transactions of this thread or fiber, on all databases. Checks only connections that it already uses. Empty if
   # ActiveRecord is not loaded.
   module Transactions
     NONE = [].freeze
@@ -9,28 +11,29 @@ module Lineside
     @changes = 0
 
     class << self
-      # @return [Array] the innermost open transaction of each connection
+      # @return [Array] the innermost open transaction of each connection, except those that a test opens around itself
       def open
         return NONE unless loaded?
 
-        pools.filter_map { |pool| open_in(pool) }
+        pools.filter_map { |pool| pool.active_connection?&.then { |connection| innermost(connection) } }
       end
 
-      private
-
-      def open_in(pool)
-        # Despite its name, the method returns the connection.
-        transaction = pool.active_connection?&.current_transaction
-        transaction if transaction&.open?
+      # @return [Object, nil] the innermost open transaction; nil if there is none, or only those that a test opens
+      #   around itself
+      def innermost(connection)
+        transaction = connection.current_transaction
+        transaction if transaction.open? && !TestTransactions.include?(transaction)
       end
 
-      # Whether ActiveRecord is loaded completely. Does not trigger its autoload.
+      # Whether ActiveRecord is loaded completely. Does not trigger its autoload. Once it is, begins to watch it.
       def loaded?
         return @loaded if @loaded || !defined?(ActiveRecord)
 
         @loaded = !ActiveRecord.autoload?(:Base) && ActiveRecord.const_defined?(:Base) &&
-                  ActiveRecord::Base.respond_to?(:connection_handler) && forget_when_changed
+                  ActiveRecord::Base.respond_to?(:connection_handler) && watch
       end
+
+      private
 
       # Connection pools of all databases. Cached, because building the list costs more than the other steps.
       def pools
@@ -58,10 +61,11 @@ module Lineside
       end
 
       # Clears the cache when a connection is established (the event that ActiveRecord's fixtures use) and after a fork.
-      def forget_when_changed
+      def watch
         forget = ->(*) { @changes += 1 }
         ActiveSupport::Notifications.subscribe("!connection.active_record", forget)
         ActiveSupport::ForkTracker.after_fork(&forget)
+        TestTransactions.watch(pools.filter_map(&:active_connection?))
         true
       end
     end

@@ -186,7 +186,7 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     connection.reset_transaction
     publish("next")
     expect(delivered).to eq(["next"])
-    expect(Thread.current.thread_variable_get(:lineside_deferred)).to be_empty
+    expect(Lineside::Deferred.pending).to be_empty
   end
 
   it "is dropped when one of two connections is reset" do
@@ -197,6 +197,51 @@ RSpec.describe "Publishing inside a transaction", :sidecar, :databases do
     end
     publish("next")
     expect(delivered).to eq(["next"])
+  end
+
+  it "waits for a transaction of the app that is not joinable" do
+    orders.transaction(joinable: false) { publish("dropped") && rollback }
+    orders.transaction(joinable: false) do
+      orders.transaction { publish("released, then rolled back") }
+      rollback
+    end
+    orders.transaction do
+      orders.transaction(joinable: false, requires_new: true) { publish("released by the inner one") }
+      rollback
+    end
+    orders.transaction(joinable: false) do
+      orders.transaction { publish(1) }
+      expect(Lineside.publisher.status[:accepted]).to eq(0)
+      publish(2)
+    end
+    expect(delivered).to eq([1, 2])
+  end
+
+  it "waits for a transaction that is not joinable inside a test's too, and keeps the order of the calls" do
+    model = Class.new(orders) { after_commit { Lineside.publish("orders", "callback of #{name}") } }
+    orders.connection.begin_transaction(joinable: false)
+    orders.transaction(joinable: false) do
+      orders.transaction { publish("released, then rolled back") }
+      rollback
+    end
+    orders.transaction do
+      model.new(name: "first").save!(validate: false)
+      publish(1)
+    end
+    orders.transaction(joinable: false) { orders.transaction { publish(2) } }
+    publish(3)
+    orders.connection.rollback_transaction
+    expect(delivered).to eq([1, "callback of first", 2, 3])
+  end
+
+  it "delivers exactly the committed ones inside the transactions of a test" do
+    random = Random.new(RSpec.configuration.seed)
+    [orders, stocks].each { |database| database.connection.begin_transaction(joinable: false) }
+    model = Nesting.new(random, [orders, stocks]) { |number| publish(number) || raise("not accepted") }
+    500.times { model.transaction }
+    [orders, stocks].each { |database| database.connection.rollback_transaction }
+    expect(Lineside.flush(timeout: 20)).to be(true)
+    expect(delivered).to eq(model.expected)
   end
 
   # Uses RSpec's seed.

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Runs random nested transactions, and keeps a list of the publications that must survive.
+# Runs random nested transactions, some of them not joinable, and keeps a list of the publications that must survive.
 class Nesting
   DEPTH_MAX = 4
 
@@ -24,7 +24,7 @@ class Nesting
   # Runs one transaction, and returns the publications that it keeps.
   def within(database, depth)
     kept = []
-    database.transaction(requires_new: depth > 1) do
+    database.transaction(requires_new: depth > 1, joinable: @random.rand < 0.7) do
       @random.rand(0..3).times { kept.concat(step(database, depth)) }
       outcome(kept)
     end

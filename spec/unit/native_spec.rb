@@ -18,7 +18,7 @@ RSpec.describe Lineside::Native do
   it "frees the spool space of held publications at garbage collection" do
     use(Lineside.config) { |config| config.spool_bytes_max = 10_000 }
     Lineside.publisher
-    hold = -> { described_class.hold([["orders", "x" * 1000]], nil) }
+    hold = -> { described_class.hold([["orders", "x" * 1000]], nil, nil) }
     Array.new(9) { hold.call }
     expect(hold.call).to match(/spool is full/)
     eventually("room") { GC.start || hold.call.is_a?(described_class::Held) }

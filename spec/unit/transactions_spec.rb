@@ -21,6 +21,27 @@ RSpec.describe Lineside::Transactions do
     RUBY
   end
 
+  it "excludes the transaction of a transactional test of Rails, and no other" do
+    expect(output_of(<<~RUBY)).to eq("[0, 1, 1, 0]")
+      require "active_record"
+      require "active_support/test_case"
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      ActiveRecord::Base.connection.execute("SELECT 1")
+      class Example < ActiveSupport::TestCase
+        include ActiveRecord::TestFixtures
+        def test_one; end
+      end
+      look = -> { Lineside::Transactions.open.size }
+      example = Example.new("test_one")
+      example.setup_fixtures
+      seen = [look.call]
+      ActiveRecord::Base.transaction { seen << look.call }
+      ActiveRecord::Base.transaction(joinable: false) { seen << look.call }
+      example.teardown_fixtures
+      print [*seen, look.call].inspect
+    RUBY
+  end
+
   it "includes databases connected after the first call" do
     expect(output_of(<<~RUBY)).to eq("[0, 1, 1, 2]")
       require "active_record"

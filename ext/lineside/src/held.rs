@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use lineside_publisher::{PublishOptions, Publisher};
 use magnus::value::ReprValue;
-use magnus::{Error, IntoValue, RArray, RString, Ruby, Value};
+use magnus::{Error, IntoValue, RArray, RHash, RString, Ruby, Value};
 
 use crate::error::guard;
 use crate::publisher::{self, Publication};
@@ -39,12 +39,17 @@ impl Drop for Reservation {
     }
 }
 
-/// `Native.hold(pairs, once)`: encodes publications and reserves space for them. Returns a `Held`, or a String with the
-/// reason if they were not accepted.
-pub(crate) fn hold(ruby: &Ruby, pairs: RArray, once: Option<RString>) -> Result<Value, Error> {
+/// `Native.hold(pairs, once, event)`: encodes publications and reserves space for them. Returns a `Held`, or a String with
+/// the reason if they were not accepted. Adds the size of the JSON to the event, if there is one.
+pub(crate) fn hold(
+    ruby: &Ruby,
+    pairs: RArray,
+    once: Option<RString>,
+    event: Option<RHash>,
+) -> Result<Value, Error> {
     guard(ruby, || {
         let mut buffer = Vec::new();
-        let publications = publisher::encode_all(ruby, pairs, &mut buffer)?;
+        let publications = publisher::encode_all(ruby, pairs, &mut buffer, event)?;
         let once = once.map(RString::to_string).transpose()?;
         let slices = publisher::slices(ruby, &buffer, &publications)?;
         let publisher = publisher::current(ruby)?;

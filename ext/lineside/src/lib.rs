@@ -31,18 +31,17 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
         .define_module("Native")?;
     native.define_singleton_method("configure", function!(publisher::configure, 1))?;
     native.define_singleton_method("connect", function!(publisher::connect, 0))?;
-    native.define_singleton_method("publish", function!(publisher::publish, 3))?;
+    native.define_singleton_method("publish", function!(publisher::publish, 4))?;
     native
         .define_class("Held", ruby.class_object())?
         .undef_default_alloc_func();
-    native.define_singleton_method("hold", function!(held::hold, 2))?;
+    native.define_singleton_method("hold", function!(held::hold, 3))?;
     native.define_singleton_method("publish_held", function!(held::publish_held, 1))?;
     native.define_singleton_method("release", function!(held::release, 1))?;
     native.define_singleton_method("disconnect", function!(revocation::disconnect, 3))?;
     native.define_singleton_method("wait", function!(publisher::wait, 2))?;
     native.define_singleton_method("flush", function!(publisher::flush, 1))?;
     native.define_singleton_method("cursor", function!(publisher::cursor, 0))?;
-    native.define_singleton_method("encoded_bytes", function!(publisher::encoded_bytes, 0))?;
     native.define_singleton_method("status", function!(publisher::status, 0))?;
     native.define_singleton_method("derive", function!(token::derive, 1))?;
     native.define_singleton_method("check_secrets", function!(token::check_secrets, 1))?;

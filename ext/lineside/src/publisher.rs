@@ -1,6 +1,6 @@
 //! The publisher of this process, for Ruby. Created at the first use; a forked child creates its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::mem;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -38,9 +38,6 @@ struct PublisherSlot {
 thread_local! {
     /// Buffer for JSON. Empty while in use, since the app's callbacks may publish too.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-
-    /// Size of the latest encoded payloads, in bytes.
-    static ENCODED_BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// `pthread_atfork` child handler: drops the parent's publisher without sending its spool.
@@ -115,18 +112,20 @@ pub(crate) fn connect(ruby: &Ruby) -> Result<(), Error> {
     })
 }
 
-/// `Native.publish(pairs, once, wants_receipt)`: publishes pairs of a channel's full name and data. Returns the sequence of
-/// the frame, or a String with the reason if it was not accepted.
+/// `Native.publish(pairs, once, wants_receipt, event)`: publishes pairs of a channel's full name and data. Returns the
+/// sequence of the frame, or a String with the reason if it was not accepted. Adds the size of the JSON to the event, if
+/// there is one.
 pub(crate) fn publish(
     ruby: &Ruby,
     pairs: RArray,
     once: Option<RString>,
     wants_receipt: bool,
+    event: Option<RHash>,
 ) -> Result<Value, Error> {
     guard(ruby, || {
         let mut scratch = SCRATCH.take();
         scratch.clear();
-        let result = encode_all(ruby, pairs, &mut scratch).and_then(|publications| {
+        let result = encode_all(ruby, pairs, &mut scratch, event).and_then(|publications| {
             let once = once.map(RString::to_string).transpose()?;
             let options = PublishOptions {
                 once: once.as_deref(),
@@ -218,11 +217,6 @@ pub(crate) fn cursor(ruby: &Ruby) -> Result<Option<String>, Error> {
     })
 }
 
-/// `Native.encoded_bytes`: returns the size of the JSON that this thread has published or held last, in bytes.
-pub(crate) fn encoded_bytes() -> usize {
-    ENCODED_BYTES.get()
-}
-
 /// `Native.status`: returns the state of the link, and the counters of this process's publisher.
 pub(crate) fn status(ruby: &Ruby) -> Result<RHash, Error> {
     guard(ruby, || {
@@ -288,11 +282,12 @@ pub(crate) fn current(ruby: &Ruby) -> Result<Arc<Publisher>, Error> {
 /// Ranges of a publication's channel and payload in the buffer.
 pub(crate) type Publication = (Range<usize>, Range<usize>);
 
-/// Appends the channel and the JSON of each pair to the buffer.
+/// Appends the channel and the JSON of each pair to the buffer. Adds the size of the JSON to the event, in bytes.
 pub(crate) fn encode_all(
     ruby: &Ruby,
     pairs: RArray,
     buffer: &mut Vec<u8>,
+    event: Option<RHash>,
 ) -> Result<Vec<Publication>, Error> {
     let mut publications = Vec::with_capacity(pairs.len());
     // By index: the app's callbacks may change the array.
@@ -304,8 +299,10 @@ pub(crate) fn encode_all(
         json::encode(ruby, pair.entry(1)?, 0, buffer)?;
         publications.push((start..middle, middle..buffer.len()));
     }
-    let payloads = publications.iter().map(|(_, payload)| payload.len());
-    ENCODED_BYTES.set(payloads.sum());
+    if let Some(event) = event {
+        let payloads = publications.iter().map(|(_, payload)| payload.len());
+        event.aset(ruby.to_symbol("bytes"), payloads.sum::<usize>())?;
+    }
     Ok(publications)
 }
 
