@@ -16,6 +16,7 @@ require_relative "lineside/publisher"
 require_relative "lineside/publishing"
 require_relative "lineside/signing"
 require_relative "lineside/revocation"
+require_relative "lineside/abrupt_exit"
 begin
   # A gem built for one platform contains one extension for each Ruby version.
   require "lineside/#{RUBY_VERSION[/\d+\.\d+/]}/lineside"
@@ -62,9 +63,14 @@ module Lineside
       # Ruby allows no lock inside a signal handler.
       @publisher ||= Publisher.new(config)
     end
+
+    # Sends what is unsent, before this process ends. Waits up to a second, and logs what is unconfirmed then.
+    # @return [void]
+    def send_rest = @publisher&.close
   end
 
-  at_exit { @publisher&.close }
+  at_exit { send_rest }
+  AbruptExit.install
   # Before the first test begins its transaction.
   ActiveSupport.on_load(:active_record) { Transactions.loaded? } if defined?(ActiveSupport.on_load)
 end

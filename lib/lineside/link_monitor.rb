@@ -25,7 +25,7 @@ module Lineside
     def start
       return if @thread&.alive?
 
-      reset unless @pid == Process.pid
+      reset_in_child
       @thread = Thread.new { run }
       @thread.name = "Lineside monitor"
       # Suppresses Puma's warning about threads that exist before a fork.
@@ -46,8 +46,9 @@ module Lineside
       @last_error = Native.status[:last_error] if @last_error.nil?
     end
 
-    # Reports the remaining losses and the unconfirmed publications. Called once at the end of the process.
+    # Reports the remaining losses and the unconfirmed publications. Called at the end of the process.
     def close
+      reset_in_child
       status = Native.status
       report_losses(status)
       unconfirmed = status[:accepted] - status[:acked] - status[:dropped_aged]
@@ -58,6 +59,11 @@ module Lineside
     end
 
     private
+
+    # A forked child does not report the losses of its parent.
+    def reset_in_child
+      reset unless @pid == Process.pid
+    end
 
     def reset
       @pid = Process.pid

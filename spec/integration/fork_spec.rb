@@ -65,6 +65,46 @@ RSpec.describe "Forks", :sidecar do
     expect(received.tally).to eq("parent" => 930, "child" => 150)
   end
 
+  it "that end with exit!, Process.exit!, Kernel.exit! or exec: each child sends its publications" do
+    ends = ["exit!(true)", "Process.exit!(true)", "Kernel.exit!(true)", "exec('true')",
+            "Process.exec({ 'A' => '1' }, 'true', in: :close)", "Thread.new { exit!(true) }.join", "trap(:USR1) { exit!(true) }; Process.kill(:USR1, Process.pid); sleep"]
+    received = publish_in(<<~RUBY)
+      Lineside.publish("orders", "parent")
+      pids = #{ends.inspect}.flat_map do |way|
+        Array.new(5) { fork { Lineside.publish("orders", way); eval(way) } }
+      end
+      exit(pids.map { |pid| Process.wait2(pid).last.success? }.all?)
+    RUBY
+    expect(received.tally).to eq("parent" => 1, **ends.to_h { |way| [way, 5] })
+  end
+
+  it "that end with exit! without a sidecar: wait a second, and log what is unconfirmed" do
+    sidecar.signal(:STOP)
+    output = ruby(<<~RUBY, env: publisher_env)
+      require "lineside"
+      Process.wait(fork { Lineside.publish("orders", 1); exit! })
+      Process.wait(fork { exit! })
+      print BasicObject.private_instance_methods.include?(:exit!), 1.respond_to?(:exit!), 1.respond_to?(:exec)
+    RUBY
+    sidecar.signal(:CONT)
+    expect(output).to match(/\A[^\n]*exiting with 1 unconfirmed publications[^\n]*\nfalsefalsefalse\z/)
+  end
+
+  it "do not report losses of their parent" do
+    output = ruby(<<~RUBY, env: publisher_env.merge("LINESIDE_SPOOL_BYTES_MAX" => "10"))
+      require "lineside"
+      require "stringio"
+      Lineside.config.logger = Logger.new(lines = StringIO.new)
+      Lineside.publish("orders", "too large")
+      Thread.pass until lines.string.include?("dropped")
+      Lineside.publish("orders", "too large")
+      [-> { exit }, -> { exit! }].each do |ends|
+        Process.wait(fork { Lineside.config.logger = Logger.new($stderr); ends.call })
+      end
+    RUBY
+    expect(output).to eq("")
+  end
+
   it "close the parent's link in the child" do
     expect(publish_in(<<~RUBY)).to eq([])
       sockets = -> { Dir.children("/proc/self/fd").count { |fd| File.readlink("/proc/self/fd/\#{fd}").start_with?("socket") rescue false } }
@@ -82,7 +122,7 @@ RSpec.describe "Forks", :sidecar do
     mark = File.join(@folder, "done")
     ruby(<<~RUBY, env: publisher_env)
       require "lineside"
-      Lineside.publish!("orders", "before")
+      Lineside.publish("orders", "before")
       Process.daemon(true)
       Lineside.publish!("orders", "daemon")
       File.write(#{mark.dump}, Process.pid.to_s)

@@ -7,8 +7,6 @@ RSpec.describe Lineside::Transactions do
       require "lineside"
       Lineside.configure { |config| config.logger = Logger.new(IO::NULL) }
       #{script}
-      $stdout.flush
-      exit!(true)
     RUBY
   end
 
