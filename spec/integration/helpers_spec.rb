@@ -47,8 +47,9 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     start_app
     page = visitor("/page?of=board")
     expect(page.meta("lineside-url")).to eq("/lineside")
-    expect(grants(page.meta("lineside-token"))).to eq("channels" => ["board"])
-    expect(grants(page.renew["token"])).to eq("channels" => ["board"])
+    own = { "channels" => ["board"], "allow" => ["of-nobody:*"] }
+    expect(grants(page.meta("lineside-token"))).to eq(own)
+    expect(grants(page.renew["token"])).to eq(own)
     page.post("/lineside/token")
     expect([page.response.code, page.response.body]).to eq(["401", ""])
   end
@@ -70,35 +71,48 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     start_app
     page = visitor("/page?of=rooms", user: "ada")
     page.get("/sign_in/grace")
-    # The new session has a new CSRF token.
-    renewal = page.meta("lineside-token-url")
-    page.visit("/page")
-    page.post(renewal)
-    expect(grants(JSON.parse(page.response.body)["token"])).to eq("sub" => "grace", "allow" => ["of-grace:*"])
+    expect(grants(page.renew["token"])).to eq("sub" => "grace", "allow" => ["of-grace:*"])
     page.get("/sign_out")
-    page.visit("/page")
-    page.post(renewal)
+    expect(page.renew).to be_nil
     expect(page.response.code).to eq("401")
   end
 
-  it "renews an anonymous page as anonymous, and another user's never" do
+  it "renews an anonymous page with the grants of nobody, also for a user who has signed in since" do
     start_app
-    page = visitor("/page?of=nobody", user: "ada")
-    expect(claims(page.renew["token"])).not_to have_key("sub")
+    page = visitor("/page?of=board")
+    nobody = grants(page.meta("lineside-token"))
+    page.get("/sign_in/ada?session=1")
+    ada = page.cookies.dup
+    token = page.renew["token"]
+    expect([grants(token), claims(token)]).to match([nobody, hash_excluding("sub", "sid")])
+    expect(connect(page, token:).welcome).to include("user" => nil, "channels" => ["board"])
+    page.cookies.replace(ada)
+    page.visit("/page?of=nobody")
+    [page.meta("lineside-token"), page.renew["token"]].each do |given|
+      expect(claims(given).keys & %w[sub sid channels allow]).to eq([])
+    end
+    page.get("/sign_out")
+    expect(grants(page.renew["token"])).to eq("allow" => ["of-nobody:*"])
+  end
+
+  it "has no grants and no session of the requester in another user's token" do
+    start_app
+    page = Visitor.new(@app_port)
+    page.get("/sign_in/ada?session=1")
     page.visit("/page?of=other")
-    expect(claims(page.meta("lineside-token"))["sub"]).to eq("another")
+    expect(claims(page.meta("lineside-token")).slice("sub", "sid", "channels", "allow")).to eq("sub" => "another")
     expect(page.meta("lineside-token-url")).to be_nil
   end
 
-  it "gets no token for forged grants, without a CSRF token, or by GET" do
+  it "gets no token for forged grants or by GET, and needs no CSRF token" do
     start_app
     page = visitor("/page?of=rooms", user: "ada")
     url = page.meta("lineside-token-url")
     page.post(url.sub(/page=.../, "page=AAA"))
     expect(page.response.code).to eq("401")
-    [nil, "forged"].each { |csrf| expect(page.post(url, csrf:).code).to eq("422") }
     expect(page.get(url).code).to eq("404")
-    [page.response.body].each { |body| expect(body).not_to include("token\":") }
+    expect(page.response.body).not_to include("token\":")
+    [nil, "forged"].each { |csrf| expect(page.post(url, csrf:).code).to eq("200") }
   end
 
   it "omits the app's default URL options from the WebSocket's URL" do
@@ -186,7 +200,11 @@ RSpec.describe "The user of a page" do
       sub = ->(token) { JSON.parse(token.split(".")[1].tr("-_", "+/").unpack1("m"))["sub"] }
       app = Rack::MockRequest.new(Shop)
       page = app.get("/page").body[/"lineside-token" content="([^"]*)"/, 1]
-      renewed = app.post("/lineside/token")
+      renewed = begin
+        app.post("/lineside/token")
+      rescue StandardError
+        Rack::MockResponse.new(500, {}, [])
+      end
       print JSON.generate([sub.(page), renewed.ok? ? sub.(JSON.parse(renewed.body)["token"]) : renewed.status])
     RUBY
   end
@@ -220,6 +238,38 @@ RSpec.describe "The user of a page" do
           include Visits
         end
       RUBY
+    end
+  end
+
+  # ApplicationController with a user, or without one, and with a callback.
+  def app_with(callback, user: '"ada"')
+    <<~RUBY
+      module Visits
+        def current_user = #{user}
+      end
+      class ApplicationController < ActionController::Base
+        include Visits
+        #{callback}
+      end
+    RUBY
+  end
+
+  it "alone decides on a fresh token, whatever other callbacks answer or raise" do
+    ['after_action { raise "not authorized" }', 'before_action { redirect_to "/terms" }',
+     "before_action { head :not_acceptable }", 'before_action { raise "no policy" }',
+     'before_action { render plain: "no" }'].each do |callback|
+      expect([callback, *users(app_with(callback))]).to eq([callback, "ada", "ada"])
+      status = callback.include?("before_action { raise") ? 500 : 401
+      expect([callback, *users(app_with(callback, user: "nil"))]).to eq([callback, nil, status])
+    end
+    ["rescue_from(IOError) { redirect_to '/login' }\nbefore_action { raise IOError }"].each do |callback|
+      expect(users(app_with(callback, user: "nil"))).to eq([nil, 401])
+    end
+  end
+
+  it "waits for a fresh token while callbacks answer that the app is busy" do
+    { "503" => 503, "429" => 429 }.each do |given, status|
+      expect(users(app_with("before_action { head #{given} }"))).to eq(["ada", status])
     end
   end
 

@@ -16,6 +16,13 @@ module Apps
              workers:, **options)
   end
 
+  # Starts an app of spec/apps, with an empty database.
+  def serve_file(name, env: {})
+    command = [RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0", "-C", "-"]
+    serve_by([*command, File.join(ROOT, "spec/apps/#{name}.ru")],
+             env: { "DATABASE_URL" => "sqlite3:#{@folder}/app.sqlite3", **env })
+  end
+
   # Starts the app with any command.
   def serve_by(command, workers: 0, env: {}, **options)
     @puma = start([publisher_env.merge("RAILS_ENV" => "test", **env), *command], chdir: ROOT, **options)

@@ -22,6 +22,9 @@ class Visitor
   # Sends a POST like the page's script, with the page's CSRF token by default.
   def post(path, csrf: meta("csrf-token")) = request(Net::HTTP::Post.new(path, csrf ? { "X-CSRF-Token" => csrf } : {}))
 
+  # Sends a DELETE like a form of the page.
+  def delete(path) = request(Net::HTTP::Delete.new(path, { "X-CSRF-Token" => meta("csrf-token").to_s }))
+
   # Gets a page and stores it for {#meta}.
   def visit(path)
     @page = get(path).body
@@ -30,7 +33,7 @@ class Visitor
 
   # Content of a `<meta>` tag of the page; nil if there is none with the name.
   def meta(name)
-    tag = @page[/<meta [^>]*name="#{name}"[^>]*>/] or return
+    tag = @page.to_s[/<meta [^>]*name="#{name}"[^>]*>/] or return
     CGI.unescapeHTML(tag[/content="([^"]*)"/, 1])
   end
 

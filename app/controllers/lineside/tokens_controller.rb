@@ -1,24 +1,71 @@
 # frozen_string_literal: true
 
 module Lineside
-  # `POST <path>/token`: issues a fresh token for a page rendered with `lineside_meta_tags`, under the app's own
-  # authentication. Answers `{"token":…,"exp":…}` with `exp` in seconds since 1970, or 401 if nobody is signed in.
-  # Renews the identity cookie of a user.
+  # `POST <path>/token`: issues a fresh token for a page rendered with `lineside_meta_tags`. Answers
+  # `{"token":…,"exp":…}` with `exp` in seconds since 1970, or 401 if nobody is signed in. Renews the identity cookie of
+  # a user.
+  #
+  # Inherits the app's callbacks for their effects, such as setting `Current.session`. Only the user that they leave
+  # decides ({Page.user_of}): a callback that redirects, renders or raises, such as an authorization check, is ignored.
   class TokensController < Page.parent_controller
-    # A parent controller of an API has no sessions, and so no forgery protection.
-    protect_from_forgery with: :exception, prepend: true if respond_to?(:protect_from_forgery)
+    # Statuses from callbacks that mean "later": the page asks again. 5xx too.
+    LATER = [408, 429].freeze
+
+    # A page must get a token after a sign-in in another tab has replaced the CSRF token. No other site can read the
+    # response, and the request changes nothing. A parent controller of an API has no forgery protection.
+    skip_forgery_protection(raise: false) if respond_to?(:skip_forgery_protection)
 
     def create
-      page = Page.renewed(self, params[:page])
-      response.headers["Cache-Control"] = "no-store"
-      return head(:unauthorized) unless page
-
+      page = Page.renewed(self, params[:page]) or return unauthorized
       Identity.new(self).set(page) if Lineside.config.identity_cookie && page.user?
       token = page.token
-      render json: { token:, exp: exp(token) }
+      answer(200, JSON.generate(token:, exp: exp(token)))
     end
 
     private
+
+    # A handler of the app that redirects a signed-out user answers 401 too.
+    def process_action(*)
+      super
+      unauthorized if response.redirect?
+    end
+
+    def run_callbacks(kind, *)
+      return super unless kind == :process_action
+
+      begin
+        super
+      rescue StandardError
+        # Raised before the action: an error of the authentication itself, unless there is a user.
+        raise unless @answered || Page.renewed(self, params[:page])
+      end
+      answer_despite_callbacks unless @answered
+    end
+
+    def answer_despite_callbacks
+      return if performed? && (LATER.include?(status) || status >= 500)
+
+      forget_session
+      create
+    end
+
+    def unauthorized
+      forget_session
+      answer(401)
+    end
+
+    # Keeps what callbacks wrote for a redirect out of the session, such as this address as the one to return to.
+    def forget_session = request.session_options[:skip] = true
+
+    # Replaces what callbacks rendered.
+    def answer(status, body = "")
+      @answered = true
+      response.headers.delete("Location")
+      response.headers["Cache-Control"] = "no-store"
+      self.status = status
+      self.content_type = "application/json"
+      self.response_body = body
+    end
 
     # Expiry of a token that was just signed.
     def exp(token) = JSON.parse(token.split(".")[1].tr("-_", "+/").unpack1("m")).fetch("exp")
