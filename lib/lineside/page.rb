@@ -5,8 +5,9 @@ require "json"
 module Lineside
   # User and grants of a page. Signs the page's first token for the helper, and the later ones for the token endpoint.
   #
-  # Grants of `config.lineside.token` are evaluated for each token. A page's own grants (`channels:` and `allow:` of the
-  # helper) are signed into its token URL, and renewed for up to a day after the page was rendered.
+  # Grants of `config.lineside.token` are evaluated for each token, and belong to the request's user. A page of another
+  # user has none of them, and a page of nobody has those of nobody. A page's own grants (`channels:` and `allow:` of
+  # the helper) are signed into its token URL, and renewed for up to a day after the page was rendered.
   class Page
     # Maximum time for which a page's own grants are renewed, in seconds.
     RENEWAL_SECONDS_MAX = 86_400
@@ -41,7 +42,7 @@ module Lineside
         return (new(controller, user:) if user) unless renewal
 
         page = verify(renewal) or return
-        return new(controller, user: nil, **page.slice(:channels, :allow)) unless page[:sub]
+        return new(controller, user: nil, **page.slice(:channels, :allow, :granted)) unless page[:sub]
         return unless user
 
         # The page was rendered for another user, so its grants do not apply.
@@ -76,11 +77,13 @@ module Lineside
     # @param user [Object, nil] user of the page, identified by {UserId}; nil for an anonymous page
     # @param channels [Array] shared channels of this page, in addition to those of `config.lineside.token`
     # @param allow [Array] grants of this page, in addition to those of `config.lineside.token`
-    def initialize(controller, user: OWN, channels: [], allow: [])
+    # @param granted [Hash] grants of `config.lineside.token` if the request's user is another one
+    def initialize(controller, user: OWN, channels: [], allow: [], granted: {})
       @controller = controller
-      @user = user.equal?(OWN) ? self.class.user_of(controller) : user
+      @user = user.equal?(OWN) ? requester : user
       @channels = channels
       @allow = allow
+      @granted = granted
     end
 
     # @return [Boolean] whether the page has a user
@@ -112,8 +115,11 @@ module Lineside
 
     private
 
-    # Grants of `config.lineside.token`, evaluated once for each request and user.
-    def granted
+    # Grants of `config.lineside.token` for the page's user. The rule knows the request's user only.
+    def granted = own? ? evaluated : @granted
+
+    # Grants of the request's user, evaluated once for each request and user.
+    def evaluated
       rule = Lineside.config.token or return {}
       known = (@controller.request.env["lineside.granted"] ||= {})
       known[sub] ||= self.class.evaluate(@controller, rule).to_h
@@ -121,7 +127,15 @@ module Lineside
 
     def token_path(renewal = nil) = @controller.main_app.lineside_token_path({ page: renewal }.compact)
 
-    def renewable? = @user.nil? || (own = self.class.user_of(@controller) and sub == UserId.of(own, Lineside.config))
+    def renewable? = @user.nil? || own?
+
+    # Whether the page's user is the request's user.
+    def own? = sub == (requester && UserId.of(requester, Lineside.config))
+
+    def requester
+      @requester = self.class.user_of(@controller) unless defined?(@requester)
+      @requester
+    end
 
     def sub = @user.nil? ? nil : UserId.of(@user, Lineside.config)
 
@@ -130,7 +144,14 @@ module Lineside
       return if @user && [*@channels, *@allow].empty?
 
       page = { sub:, channels: names(@channels), allow: names(@allow), exp: Time.now.to_i + RENEWAL_SECONDS_MAX }
+      page[:granted] = granted_to_nobody unless @user
       self.class.verifier.generate(JSON.generate(page))
+    end
+
+    # Grants that nobody has, for a renewal by a user who has signed in since.
+    def granted_to_nobody
+      { channels: names(granted[:channels]), allow: names(granted[:allow]), expires_in: granted[:expires_in]&.to_i }
+        .compact
     end
 
     # Keeps Strings as they are, because they can be prefixes.

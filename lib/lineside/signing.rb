@@ -11,14 +11,14 @@ module Lineside
     # @param allow [Array] channels, or prefixes ending in `:*`, that the browser may subscribe to
     # @param expires_in [Numeric, #to_i] lifetime in seconds, at most a day
     # @param session [Object, nil] session of the user, identified by {SessionId}, so that {Revocation#disconnect} can
-    #   revoke this session alone
+    #   revoke this session alone. Ignored without a user
     # @return [String]
     # @raise [ArgumentError] if a name, a grant or the lifetime is invalid
     # @raise [ConfigurationError] if the secret is missing or invalid
     def token(user, channels: [], allow: [], expires_in: config.token_expires_in, session: nil)
       Native.sign_connection(
         config.secret,
-        sub: sub(user), sid: session&.then { |it| SessionId.of(it) },
+        sub: sub(user), sid: (SessionId.of(session) unless user.nil? || session.nil?),
         channels: list(:channels, channels).map { |channel| ChannelName.of(channel) },
         allow: list(:allow, allow).map { |grant| grant(grant) }, seconds: lifetime(expires_in)
       )

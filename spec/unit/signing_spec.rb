@@ -24,6 +24,7 @@ RSpec.describe Lineside::Signing do
   it "signs the session of a connection token" do
     expect(claims(Lineside.token("42", session: "phone"))["sid"]).to eq("phone")
     expect(claims(Lineside.token("42"))).not_to have_key("sid")
+    expect(claims(Lineside.token(nil, session: "phone"))).not_to have_key("sid")
     expect { Lineside.token("42", session: "") }.to raise_error(ArgumentError, /session/)
   end
 

@@ -14,8 +14,8 @@ class Dummy < Rails::Application
   config.logger = Logger.new($stdout)
   config.hosts.clear
   config.session_store :cookie_store, key: "dummy"
-  # Grants and session of a signed-in user's pages.
-  config.lineside.token = -> { current_user ? { allow: ["of-#{current_user}:*"], session: session[:number] } : {} }
+  # Grants and session of a user's pages, and of an anonymous page.
+  config.lineside.token = -> { { allow: ["of-#{current_user || 'nobody'}:*"], session: session[:number] } }
 
   routes.append do
     get "/page", to: "pages#show"
