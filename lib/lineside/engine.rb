@@ -6,6 +6,7 @@ require_relative "helper"
 require_relative "identity"
 require_relative "log_subscriber"
 require_relative "request_cursor"
+require_relative "request_revocations"
 
 module Lineside
   # Rails engine: settings from `config.lineside.*`, a secret derived from the app's key, the middleware, the helper,
@@ -29,8 +30,8 @@ module Lineside
     # Samples the cursor at the beginning of each request or job and clears it at the end. In nested executions, the
     # sample of the outermost one counts.
     initializer "lineside.request_cursor" do |app|
-      app.executor.to_run { Lineside.sample_request_cursor }
-      app.executor.to_complete { Lineside.forget_request_cursor }
+      app.executor.to_run { [Lineside.sample_request_cursor, Lineside.begin_request] }
+      app.executor.to_complete { [Lineside.forget_request_cursor, Lineside.end_request] }
     end
 
     initializer "lineside.hand_off" do |app|

@@ -7,8 +7,8 @@ module Lineside
   # user's channel without a token.
   #
   # The app's controllers ({Page.parent_controller} and its subclasses) set it with each page for a signed-in user, and
-  # the token endpoint sets it with each token. The first page without a user deletes it, and so does the response to a
-  # request other than GET, such as a sign-out. A response that shared caches may store never sets or deletes it.
+  # the token endpoint sets it with each token. The response to a sign-out deletes it, and so does a page on which the
+  # app has looked for a user and found none. A response that shared caches may store never sets or deletes it.
   class Identity
     # Name of the cookie, and its maximum lifetime in seconds. The sidecar has the same values.
     COOKIE = "lineside"
@@ -49,12 +49,12 @@ module Lineside
     # Sets or deletes the cookie if this response may.
     # @return [void]
     def update
-      return unless (page? || sign_out?) && app_controller? && cookie_allowed?
+      return unless may_change?
 
-      user = Page.user_of(@controller)
-      return @request.cookie_jar.delete(COOKIE, path: PATH) unless user
+      user = RequestUser.of(@controller)
+      return set(Page.new(@controller, user:)) if user && page?
 
-      set(Page.new(@controller, user:)) if page?
+      @request.cookie_jar.delete(COOKIE, path: PATH) if ended?(user)
     end
 
     # Sets the cookie.
@@ -75,8 +75,19 @@ module Lineside
       @response.status == 304
     end
 
-    # Whether this can be a sign-out.
-    def sign_out? = !@request.get? && @request.cookies.key?(COOKIE)
+    def may_change? = (page? || may_end?) && app_controller? && cookie_allowed?
+
+    # Whether this can be a sign-out: a request other than GET, or a redirect.
+    def may_end? = cookie? && (!@request.get? || @response.redirect?)
+
+    def cookie? = @request.cookies.key?(COOKIE)
+
+    # Whether the cookie's user has signed out.
+    def ended?(user)
+      return Lineside.disconnected?(user) if user
+
+      cookie? && (RequestUser.certain?(@controller) || Lineside.disconnected?)
+    end
 
     # Whether the controller authenticates the app's users. Those of engines may not.
     def app_controller? = Lineside.config.secret? && @controller.is_a?(Page.parent_controller)

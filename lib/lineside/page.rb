@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require_relative "request_user"
 
 module Lineside
   # User and grants of a page. Signs the page's first token for the helper, and the later ones for the token endpoint.
@@ -16,16 +17,6 @@ module Lineside
     OWN = Object.new.freeze
 
     class << self
-      # @param controller [ActionController::Metal]
-      # @return [Object, nil] user of the request: by `config.lineside.user` if it is set, else `Current.user`, else the
-      #   controller's `current_user`; nil if nobody is signed in
-      def user_of(controller)
-        rule = Lineside.config.user
-        return evaluate(controller, rule) if rule
-
-        current_user || (controller.send(:current_user) if controller.respond_to?(:current_user, true))
-      end
-
       # @return [Class] controller that authenticates requests: `config.lineside.parent_controller` if it is set, else
       #   `ApplicationController`
       def parent_controller
@@ -38,7 +29,7 @@ module Lineside
       # @param renewal [String, nil] signed grants from {#renewal}, a parameter of the token URL
       # @return [Page, nil] nil if nobody is signed in, or the renewal is forged or expired
       def renewed(controller, renewal)
-        user = user_of(controller)
+        user = RequestUser.of(controller)
         return (new(controller, user:) if user) unless renewal
 
         page = verify(renewal) or return
@@ -50,21 +41,9 @@ module Lineside
         new(controller, user:, **page.slice(:channels, :allow))
       end
 
-      # Evaluates a rule of the app in the controller, with the controller as its argument if it takes one.
-      def evaluate(controller, rule)
-        rule.arity.zero? ? controller.instance_exec(&rule) : controller.instance_exec(controller, &rule)
-      end
-
       def verifier = Rails.application.message_verifier("lineside.page")
 
       private
-
-      def current_user
-        current = "Current".safe_constantize
-        # In Rails 6.1, `respond_to?` of the class ignores the attributes of its instance.
-        current = current.instance if current.respond_to?(:instance)
-        current.user if current.respond_to?(:user)
-      end
 
       def verify(renewal)
         page = JSON.parse(verifier.verify(renewal.to_s), symbolize_names: true)
@@ -122,7 +101,7 @@ module Lineside
     def evaluated
       rule = Lineside.config.token or return {}
       known = (@controller.request.env["lineside.granted"] ||= {})
-      known[sub] ||= self.class.evaluate(@controller, rule).to_h
+      known[sub] ||= RequestUser.evaluate(@controller, rule).to_h
     end
 
     def token_path(renewal = nil) = @controller.main_app.lineside_token_path({ page: renewal }.compact)
@@ -133,7 +112,7 @@ module Lineside
     def own? = sub == (requester && UserId.of(requester, Lineside.config))
 
     def requester
-      @requester = self.class.user_of(@controller) unless defined?(@requester)
+      @requester = RequestUser.of(@controller) unless defined?(@requester)
       @requester
     end
 

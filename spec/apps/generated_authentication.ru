@@ -31,8 +31,8 @@ end
 Shop.initialize!
 ActiveRecord::Schema.verbose = false
 ActiveRecord::Schema.define do
-  create_table(:users) { |table| table.string :name }
-  create_table(:sessions) { |table| table.references :user }
+  create_table(:users, if_not_exists: true) { |table| table.string :name }
+  create_table(:sessions, if_not_exists: true) { |table| table.references :user }
 end
 
 # The rest down to SessionsController is the generated code, without passwords and addresses.

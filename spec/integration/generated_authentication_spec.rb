@@ -2,7 +2,7 @@
 
 require "json"
 
-# The code of `bin/rails generate authentication` in Rails 8, without any setting of Lineside.
+# The code of `bin/rails generate authentication` in Rails 8, without any setting of Lineside by default.
 RSpec.describe "An app with Rails' generated authentication", :app, :sidecar do
   before do
     start_sidecar
@@ -51,5 +51,40 @@ RSpec.describe "An app with Rails' generated authentication", :app, :sidecar do
       tab.cookies.replace(other.cookies)
       expect(sub(tab.renew["token"])).to eq(id.to_s)
     end
+  end
+
+  # Set-Cookie header of the identity cookie in the last response; nil if there is none.
+  def identity(tab) = Array(tab.response.get_fields("Set-Cookie")).grep(/\Alineside/).first
+
+  it "knows the user on a page that needs no sign-in" do
+    tab = tab("ada")
+    tab.visit("/home")
+    expect(sub(tab.meta("lineside-token"))).to eq("1")
+    expect(identity(tab)).to match(/\Alineside\w*=ey/)
+  end
+
+  it "deletes the identity cookie with the response to the sign-out" do
+    ["", "?disconnect=1"].each do |query|
+      tab = tab("ada")
+      expect(identity(tab)).to match(/\Alineside\w*=ey/)
+      tab.delete("/session#{query}")
+      expect([tab.response.code, identity(tab)]).to match(["303", /\Alineside\w*=;/])
+      tab.visit("/home")
+      expect(sub(tab.meta("lineside-token"))).to be_nil
+    end
+  end
+
+  it "closes the connections of the session alone, with the settings of docs/authentication.md" do
+    puma.stop
+    settings = File.read(File.join(ROOT, "docs/authentication.md"))[/^## Rails 8\n.*?```ruby\n(.*?)^```/m, 1]
+    File.write("#{@folder}/lineside.rb", settings)
+    serve_file("generated_authentication", env: { "INITIALIZER" => "#{@folder}/lineside.rb" })
+    ended, kept = Array.new(2) { tab("ada") }
+    gone, open = [ended, kept].map { |tab| Browser.new(@port, token: tab.renew["token"]).tap { |it| browsers << it } }
+    ended.delete("/session?disconnect=1")
+    expect { gone.receive("message") }.to raise_error(/4002/)
+    Lineside.publish_to("1", "last")
+    expect(open.data_until("last")).to eq(["last"])
+    expect(sub(kept.renew["token"])).to eq("1")
   end
 end

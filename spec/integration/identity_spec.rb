@@ -67,6 +67,8 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     ada.visit("/page")
     ada.post("/sign_out")
     expect(set(ada)).to match(/\Alineside=;/)
+    ada.post("/sign_out")
+    expect(set(ada)).to be_nil
     ada.get("/sign_in/ada")
     ada.visit("/page")
     ada.get("/sign_out")
@@ -98,7 +100,7 @@ end
 RSpec.describe "The identity cookie in an app" do
   # Gets a page from an app.
   # @return [Array] status, whether the cookie is set, log, and lifetime of the cookie in seconds
-  def answer(path, controllers, settings: "")
+  def answer(path, controllers, settings: "", cookie: nil)
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
       require "rails"
       require "action_controller/railtie"
@@ -111,11 +113,14 @@ RSpec.describe "The identity cookie in an app" do
         config.hosts.clear
         config.logger = Logger.new($log = StringIO.new)
         #{settings}
-        routes.append { get "/page", to: "pages#show"; get "/engine", to: "engine#show" }
+        routes.append do
+          %w[page open out].each { |name| get "/\#{name}", to: "pages#\#{name}" }
+          get "/engine", to: "engine#show"
+        end
       end
       Shop.initialize!
       #{controllers}
-      answer = Array.new(2) { Rack::MockRequest.new(Shop).get("#{path}") }.last
+      answer = Array.new(2) { Rack::MockRequest.new(Shop).get("#{path}", "HTTP_COOKIE" => #{cookie.to_s.inspect}) }.last
       cookie = answer["Set-Cookie"].to_s
       print JSON.generate([answer.status, cookie.include?("lineside="), $log.string, cookie[/max-age=(\\d+)/i, 1]])
     RUBY
@@ -126,13 +131,35 @@ RSpec.describe "The identity cookie in an app" do
       def current_user = "ada"
     end
     class PagesController < ApplicationController
-      def show = render(html: "a page")
+      def page = render(html: "a page")
     end
     class EngineController < ActionController::Base
       def show = render(html: "a page")
       def current_user = "ada"
     end
   RUBY
+
+  # App whose Current.user is set in one action only.
+  in_one_action = <<~RUBY
+    class Current < ActiveSupport::CurrentAttributes
+      attribute :user
+    end
+    class ApplicationController < ActionController::Base
+      before_action(only: :page) { Current.user = "ada" }
+    end
+    class PagesController < ApplicationController
+      def page = render(html: "a page")
+      def open = render(html: "a page")
+      def out = Lineside.disconnect("ada") && redirect_to("/open")
+    end
+  RUBY
+
+  it "is kept by a page on which nobody looked for a user, and deleted by Lineside.disconnect" do
+    cookie = "lineside=anything"
+    expect(answer("/page", in_one_action, cookie:).take(2)).to eq [200, true]
+    expect(answer("/open", in_one_action, cookie:).take(2)).to eq [200, false]
+    expect(answer("/out", in_one_action, cookie:).values_at(0, 1, 3)).to eq [302, true, "0"]
+  end
 
   it "is not set by controllers of engines, nor if it is disabled" do
     expect(answer("/page", signed_in).take(2)).to eq [200, true]

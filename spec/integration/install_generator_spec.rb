@@ -57,6 +57,37 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     expect(app_digests).to eq before
   end
 
+  it "writes the rule of the user for the app's authentication" do
+    {
+      { "app/controllers/concerns/authentication.rb" => "def authenticated?\nend" } =>
+        ["config.lineside.user = -> { Current.user if authenticated? }",
+         "config.lineside.token = -> { { session: Current.session } if authenticated? }"],
+      { "config/initializers/sorcery.rb" => "# Sorcery" } => ["config.lineside.user = -> { current_user }"],
+      { "config/initializers/devise.rb" => "# Devise", "config/routes.rb" => "  devise_for :members\n" } =>
+        ["config.lineside.user = -> { current_member }", 'config.lineside.user_class = "Member"']
+    }.each do |files, settings|
+      folder = Dir.mktmpdir("app", @apps_folder)
+      files.each do |file, text|
+        FileUtils.mkdir_p(File.dirname("#{folder}/#{file}"))
+        File.write("#{folder}/#{file}", text)
+      end
+      expect(generate(folder)).not_to include("set config.lineside.user")
+      initializer = File.read("#{folder}/config/initializers/lineside.rb")
+      expect(initializer.lines.grep(/^  config/).map(&:strip)).to eq settings
+      RubyVM::InstructionSequence.compile(initializer)
+    end
+  end
+
+  # Runs the generator alone, in a folder that is no app.
+  def generate(folder)
+    ruby(<<~RUBY)
+      require "rails"
+      require "lineside"
+      require "generators/lineside/install/install_generator"
+      Lineside::Generators::InstallGenerator.start([], destination_root: #{folder.inspect})
+    RUBY
+  end
+
   it "adds the sidecar to an existing Procfile.dev and pins the module" do
     write_app_file "Procfile.dev", "web: bin/rails server"
     write_app_file "config/importmap.rb", "pin \"application\"\n"

@@ -50,7 +50,10 @@ class Visitor
     request["Cookie"] = @cookies.map { |pair| pair.join("=") }.join("; ")
     request["Accept"] = "application/json" if request.is_a?(Net::HTTP::Post)
     @response = Net::HTTP.start("127.0.0.1", @port) { |http| http.request(request) }
-    Array(@response.get_fields("Set-Cookie")).each { |cookie| @cookies.store(*cookie[/\A[^;]*/].split("=", 2)) }
+    Array(@response.get_fields("Set-Cookie")).each { |cookie| keep(*cookie[/\A[^;]*/].split("=", 2)) }
     @response
   end
+
+  # Rails deletes a cookie by an empty value.
+  def keep(name, value) = value.empty? ? @cookies.delete(name) : @cookies.store(name, value)
 end

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "active_support"
+require "active_support/core_ext/string/inflections"
 require "active_support/message_verifier"
 require "lineside/page"
 

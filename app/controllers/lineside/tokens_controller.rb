@@ -6,7 +6,7 @@ module Lineside
   # a user.
   #
   # Inherits the app's callbacks for their effects, such as setting `Current.session`. Only the user that they leave
-  # decides ({Page.user_of}): a callback that redirects, renders or raises, such as an authorization check, is ignored.
+  # decides ({RequestUser}): a callback that redirects, renders or raises, such as an authorization check, is ignored.
   class TokensController < Page.parent_controller
     # Statuses from callbacks that mean "later": the page asks again. 5xx too.
     LATER = [408, 429].freeze

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "rails/generators"
+require_relative "authentication"
 
 module Lineside
   module Generators
@@ -32,7 +33,7 @@ module Lineside
       end
 
       def create_initializer
-        copy_file "initializer.rb", INITIALIZER, skip: true
+        template "initializer.rb", INITIALIZER, skip: true
       end
 
       def add_tags_to_layout
@@ -82,6 +83,9 @@ module Lineside
         todo "to keep connections open through deploys, run bundle exec lineside as a process of its own instead of " \
              "plugin :lineside in #{PUMA}, which stops and starts the sidecar with Puma"
       end
+
+      # Settings for the app's authentication, for the template of the initializer.
+      def authentication = (@authentication ||= Authentication.new(destination_root))
 
       def user_set? = exists?(INITIALIZER) && read(INITIALIZER).match?(/^\s*config\.lineside\.user\s*=/)
 
