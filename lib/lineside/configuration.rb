@@ -40,7 +40,7 @@ module Lineside
     }.freeze
 
     # Settings of the gem alone, without an environment variable.
-    RUBY_SETTINGS = %i[secret app_key root user_id logger user token token_expires_in parent_controller
+    RUBY_SETTINGS = %i[secret app_key root app_environment user_id logger user token token_expires_in parent_controller
                        identity_cookie].freeze
 
     # Maximum lifetime of a token, in seconds. The sidecar refuses tokens with a longer one.
@@ -61,6 +61,9 @@ module Lineside
 
     # @!attribute root
     #   @return [String] the app's folder
+    # @!attribute app_environment
+    #   @return [String] name of the app's environment, part of the link's default path. Default: RAILS_ENV, else
+    #     RACK_ENV, else "development", as in Rails
     # @!attribute user_id
     #   @return [#call, nil] replaces the rule of {UserId}: takes the user, returns a String or an Integer
     # @!attribute user
@@ -75,7 +78,7 @@ module Lineside
     # @!attribute identity_cookie
     #   @return [Boolean] whether pages set the cookie that identifies the user of a browser without a token
     #     ({Identity}). Default: true. Read while the app boots
-    attr_accessor :root, :parent_controller, :identity_cookie
+    attr_accessor :root, :app_environment, :parent_controller, :identity_cookie
     attr_reader :user_id, :user, :token
 
     # Setters of the rules.
@@ -91,6 +94,7 @@ module Lineside
     def initialize
       @values = {}
       @root = Dir.pwd
+      @app_environment = ENV.values_at("RAILS_ENV", "RACK_ENV").find { |name| !name.to_s.empty? } || "development"
       @token_expires_in = 3600
       @identity_cookie = true
     end
@@ -113,7 +117,7 @@ module Lineside
     end
 
     # @return [String] the path of the link's socket
-    def link_path = LinkPath.of(link, root.to_s)
+    def link_path = LinkPath.of(link, root.to_s, app_environment)
 
     # @return [String] the secrets, comma-separated
     # @raise [ConfigurationError] if there is none

@@ -22,7 +22,7 @@ module Lineside
 
     # Runs after the app's initializers, which can set config.lineside too.
     initializer "lineside.configure", after: :load_config_initializers do |app|
-      found = { root: app.root.to_s, app_key: Engine.app_key(app) }
+      found = { root: app.root.to_s, app_environment: Rails.env.to_s, app_key: Engine.app_key(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
       LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end

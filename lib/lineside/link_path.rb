@@ -3,13 +3,14 @@
 require "digest"
 
 module Lineside
-  # Path of the Unix socket between publishers and sidecar. The launcher passes it to the sidecar in LINESIDE_LINK.
+  # Path of the Unix socket between publishers and sidecar, by default one for each environment in a folder of its own,
+  # which the sidecar makes. The launcher passes it to the sidecar in LINESIDE_LINK.
   module LinkPath
     # Maximum length of a socket's path, in bytes: `sun_path` (unix(7)) has 108 with the final NUL.
     SOCKET_PATH_BYTES_MAX = 107
 
-    # Default path, relative to the app's stable root.
-    SOCKET = "tmp/sockets/lineside.sock"
+    # Folder of the default path, relative to the app's stable root. The sidecar makes it, for this user alone.
+    FOLDER = "tmp/lineside"
 
     # Release folder of a deploy with Capistrano, such as `/srv/shop/releases/20260102030405`.
     RELEASE = %r{\A(?<app>.+)/releases/\d+\z}
@@ -18,10 +19,11 @@ module Lineside
 
     # @param link [String, nil] `unix:PATH`, relative to `root`; nil for the default path
     # @param root [String] the app's folder
+    # @param environment [String] name of the app's environment, such as "production": each has its own default path
     # @return [String] an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, the same in every process of the app
     # @raise [ConfigurationError] if the link has another form
-    def of(link, root)
-      shorten(link ? File.expand_path(path_in(link), root) : File.join(stable(root), SOCKET))
+    def of(link, root, environment)
+      shorten(link ? File.expand_path(path_in(link), root) : File.join(stable(root), FOLDER, "#{environment}.sock"))
     end
 
     # Folder that stays the same across deploys: `shared` beside the releases if it exists, otherwise the root.

@@ -82,7 +82,7 @@ RSpec.describe "The engine" do
 
   it "puts the link below the app's root, whatever the current folder" do
     run "", "print Lineside.config.link_path"
-    expect(@output).to eq "#{@folder}/tmp/sockets/lineside.sock"
+    expect(@output).to eq "#{@folder}/tmp/lineside/development.sock"
   end
 
   it "derives the same secret from the app's key in every process" do

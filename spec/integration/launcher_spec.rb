@@ -61,7 +61,7 @@ RSpec.describe "The command lineside" do
     write_app %(  config.bind = "127.0.0.1:1"\n  config.allowed_origins = %w[https://a.test https://b.test])
     run
     expect(@lines).to include("LINESIDE_BIND=127.0.0.1:1", "LINESIDE_ALLOWED_ORIGINS=https://a.test,https://b.test",
-                              "LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
+                              "LINESIDE_LINK=unix:#{@folder}/tmp/lineside/development.sock")
     expect(@output).not_to include("LINESIDE_PATH")
   end
 
@@ -88,7 +88,7 @@ RSpec.describe "The command lineside" do
   it "passes the link to publish, and not the secret" do
     write_app %(  config.secret = "#{secret}")
     run "publish", "news", "1"
-    expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
+    expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/lineside/development.sock")
     expect(@output).not_to match(/SECRET|#{secret}/)
   end
 
@@ -101,7 +101,7 @@ RSpec.describe "The command lineside" do
 
   it "passes the link without an app, and no secret" do
     run "serve"
-    expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/sockets/lineside.sock")
+    expect(@lines).to include("LINESIDE_LINK=unix:#{@folder}/tmp/lineside/development.sock")
     expect(@output).not_to include("LINESIDE_SECRET")
   end
 

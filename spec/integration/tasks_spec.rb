@@ -74,7 +74,7 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     initializer "config.lineside.public_channels = %w[news scores:*]"
     output = rails("lineside:env", env: { "LINESIDE_PATH" => "/live" })
     expect(output.lines(chomp: true))
-      .to include("LINESIDE_LINK=unix:#{File.realpath(app_path)}/tmp/sockets/lineside.sock", "LINESIDE_PATH=/live",
+      .to include("LINESIDE_LINK=unix:#{File.realpath(app_path)}/tmp/lineside/development.sock", "LINESIDE_PATH=/live",
                   "LINESIDE_SPOOL_SECONDS_MAX=60", "LINESIDE_PUBLIC_CHANNELS=news,scores:\\*",
                   "LINESIDE_SECRET=[redacted]")
     expect(output).not_to include("LINESIDE_URL")

@@ -53,10 +53,17 @@ RSpec.describe Lineside::Configuration do
     config.allowed_origins = %w[https://a.example https://b.example]
     ENV["LINESIDE_PATH"] = "/live"
     expect(config.environment).to eq(
-      "LINESIDE_LINK" => "unix:/srv/app/tmp/sockets/lineside.sock",
+      "LINESIDE_LINK" => "unix:/srv/app/tmp/lineside/development.sock",
       "LINESIDE_ALLOWED_ORIGINS" => "https://a.example,https://b.example",
       "LINESIDE_PATH" => "/live"
     )
+  end
+
+  it "has a link for each environment, which is named as in Rails" do
+    link = ->(env) { ruby("require 'lineside'; print File.basename(Lineside.config.link_path)", env:) }
+    expect(link.call("RAILS_ENV" => "", "RACK_ENV" => nil)).to eq "development.sock"
+    expect(link.call("RAILS_ENV" => nil, "RACK_ENV" => "staging")).to eq "staging.sock"
+    expect(link.call("RAILS_ENV" => "test", "RACK_ENV" => "staging")).to eq "test.sock"
   end
 
   it "omits secrets from inspect" do

@@ -110,7 +110,10 @@ fn folder_writable_by_other_users_is_refused() {
         std::fs::create_dir(&folder).unwrap();
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(bits)).unwrap();
         let line = refused(&place);
-        assert!(line.contains("chmod"), "{line}");
+        assert!(
+            line.contains("LINESIDE_LINK") && !line.contains("chmod"),
+            "{line}"
+        );
         assert!(!place.link().exists());
     }
 }
@@ -202,12 +205,28 @@ fn folder_of_another_user_is_refused() {
 }
 
 #[test]
-fn default_link_is_below_the_working_directory() {
+fn folder_of_the_default_link_is_made_for_this_user_with_a_login_mask_of_002() {
+    let place = place();
+    let under = ["sh", "-c", "umask 002; exec \"$@\"", "sh"];
+    let mut command = place.command_under(&under, &["serve"]);
+    let _sidecar = place.start_from(command.env_remove("LINESIDE_LINK"));
+    let mode = |path: &str| {
+        let found = std::fs::metadata(place.folder().join(path)).unwrap();
+        found.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("tmp"), 0o775);
+    assert_eq!(mode("tmp/lineside"), 0o700);
+    assert_eq!(mode("tmp/lineside/development.sock"), 0o600);
+}
+
+#[test]
+fn default_link_is_below_the_working_directory_and_names_the_environment() {
     let sidecar = sidecar();
     let place = sidecar.place();
     let mut command = place.command(&["publish", "a", "1"]);
     command
         .env_remove("LINESIDE_LINK")
+        .env("RAILS_ENV", "staging")
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let output = command.output().unwrap();
@@ -217,7 +236,7 @@ fn default_link_is_below_the_working_directory() {
         line.contains(
             place
                 .folder()
-                .join("tmp/sockets/lineside.sock")
+                .join("tmp/lineside/staging.sock")
                 .to_str()
                 .unwrap()
         ),

@@ -339,7 +339,7 @@ impl Limits {
 /// Returns the absolute path of the link, from `LINESIDE_LINK` or the default below the working directory.
 pub(crate) fn link_path(source: &impl Source) -> Result<PathBuf, String> {
     let path = match source.get("LINESIDE_LINK")? {
-        None => PathBuf::from("tmp/sockets/lineside.sock"),
+        None => default_link(source)?,
         Some(text) => text
             .strip_prefix("unix:")
             .filter(|path| !path.is_empty())
@@ -356,6 +356,16 @@ pub(crate) fn link_path(source: &impl Source) -> Result<PathBuf, String> {
             path.display()
         )),
     }
+}
+
+/// Returns the default path of the link for the app's environment, which is named as in Rails.
+fn default_link(source: &impl Source) -> Result<PathBuf, String> {
+    let environment = match source.get("RAILS_ENV")? {
+        Some(name) => Some(name),
+        None => source.get("RACK_ENV")?,
+    };
+    let environment = environment.as_deref().unwrap_or("development");
+    Ok(format!("tmp/lineside/{environment}.sock").into())
 }
 
 fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {

@@ -49,11 +49,7 @@ impl LinkListener {
         let fail = |what: &str, error: io::Error| {
             format!("cannot {what} the link {}: {error}", path.display())
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| fail("make the folder of", error))?;
+        make_folder(folder).map_err(|error| fail("make the folder of", error))?;
         check_folder(folder)?;
         let lock = acquire_lock(path)?;
         remove_stale_socket(path)?;
@@ -170,6 +166,17 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
+/// Makes the folder of the link for this user alone, if it is missing. Its parents are made with the usual mode.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Checks that the folder of the link belongs to this user, and that no other user may write into it.
 ///
 /// # Errors
@@ -187,7 +194,9 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
     }
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(format!(
-            "others may write into the link's folder {shown}; run `chmod go-w {shown}`"
+            "others may write into the link's folder {shown}; set LINESIDE_LINK to a path in a folder of its own, such as \
+             unix:{}/lineside/link.sock, which the sidecar makes",
+            shown.to_string().trim_end_matches('/')
         ));
     }
     Ok(())

@@ -38,7 +38,9 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(settings.admin_bind.address, at("127.0.0.1:8091"));
     assert!(!settings.bind.is_chosen && !settings.admin_bind.is_chosen);
     assert_eq!(settings.path, "/lineside");
-    assert!(settings.link.ends_with("tmp/sockets/lineside.sock") && settings.link.is_absolute());
+    assert!(
+        settings.link.ends_with("tmp/lineside/development.sock") && settings.link.is_absolute()
+    );
     assert!(settings.allowed_origins.is_empty() && settings.public_channels.is_empty());
 }
 
