@@ -4,12 +4,17 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use lineside_protocol::codes::LINK_UNKNOWN_KIND;
+use lineside_protocol::frame::{Description, DescriptionReply, Fault};
+use lineside_token::Keys;
+
 use crate::support::{Place, Sidecar, place};
 
-/// Result of a check: the exit status, and the lines that are not `ok`.
+/// Result of a check: the exit status, the lines that warn or fail, and those about points that were skipped.
 struct Findings {
     status: i32,
     lines: Vec<String>,
+    skipped: Vec<String>,
 }
 
 fn check(command: &mut Command) -> Findings {
@@ -18,15 +23,20 @@ fn check(command: &mut Command) -> Findings {
     let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
     assert!(lines.len() > 1, "{text}");
     for line in &lines {
-        let level = ["ok    ", "warn  ", "fail  "];
+        let level = ["ok    ", "warn  ", "fail  ", "skip  "];
         assert!(level.iter().any(|it| line.starts_with(it)), "{line}");
         assert!(!line.contains(char::is_control), "{line:?}");
     }
     lines.retain(|line| !line.starts_with("ok"));
+    let (skipped, lines): (Vec<_>, _) = lines.into_iter().partition(|it| it.starts_with("skip"));
     let faults = lines.iter().filter(|line| line.starts_with("fail"));
     let status = output.status.code().unwrap();
     assert_eq!(status == 1, faults.count() > 0, "{text}");
-    Findings { status, lines }
+    Findings {
+        status,
+        lines,
+        skipped,
+    }
 }
 
 impl Findings {
@@ -73,6 +83,10 @@ fn valid_settings_have_no_findings() {
     let sidecar = place().start();
     let found = check_beside(&sidecar, &[]);
     assert_eq!((found.status, found.lines), (0, vec![]));
+    assert_eq!(
+        found.skipped,
+        ["skip  secret file: LINESIDE_SECRET_FILE is not set"]
+    );
     let none = check_without_sidecar(&place(), &[]);
     assert_eq!((none.status, none.lines), (0, vec![]));
 }
@@ -160,49 +174,120 @@ fn settings_that_differ_from_the_running_sidecar_are_reported() {
     )
     .expect("fail  key", &["another secret", "LINESIDE_SECRET"]);
     check_beside(&sidecar, &[("LINESIDE_PATH", "/cable")])
-        .expect("fail  port and path", &["/cable", "/lineside"]);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = free.local_addr().unwrap().to_string();
-    drop(free);
-    check_beside(&sidecar, &[("LINESIDE_BIND", &closed)])
-        .expect("warn  port and path", &[&closed, "nothing answers"]);
+        .expect("fail  path", &["/cable", "/lineside"]);
+    let other = "127.0.0.1:9";
+    check_beside(&sidecar, &[("LINESIDE_BIND", other)]).expect(
+        "warn  port",
+        &[other, &format!("127.0.0.1:{}", sidecar.port)],
+    );
+    check_beside(&sidecar, &[("LINESIDE_ADMIN_BIND", other)])
+        .expect("warn  port", &[other, "LINESIDE_ADMIN_BIND"]);
     let none = check_beside(&sidecar, &[("LINESIDE_BIND", "none")]);
     assert!(none.lines.is_empty(), "{:?}", none.lines);
-    let line = sidecar.logged(&["event=listening"]);
-    let admin = line.split_once("admin=").unwrap().1.split(' ').next();
-    let found = check_beside(&sidecar, &[("LINESIDE_ADMIN_BIND", admin.unwrap())]);
-    assert!(
-        found.lines.is_empty(),
-        "the same version: {:?}",
-        found.lines
+}
+
+#[test]
+fn listener_that_does_not_run_is_reported() {
+    let sidecar = place().with("LINESIDE_BIND", "none").spawn();
+    sidecar.logged(&["event=listening"]);
+    let mut command = sidecar.place().command(&["check"]);
+    check(command.env("LINESIDE_BIND", "")).expect(
+        "warn  port",
+        &["does not listen at 127.0.0.1:8090", "LINESIDE_BIND"],
     );
-    // An HTTP server that is not a sidecar.
-    check_beside(&sidecar, &[("LINESIDE_BIND", admin.unwrap())])
-        .expect("warn  port and path", &["404", "no sidecar"]);
+}
+
+#[test]
+fn secret_in_a_pipe_is_compared_with_the_sidecars() {
+    let sidecar = place().start();
+    let place = sidecar.place();
+    let pipe = "printf %s \"$SECRET\" | LINESIDE_SECRET_FD=0 exec \"$0\" check";
+    let check_with = |secret: &str| {
+        let mut command = place.command_under(&["sh", "-c", pipe], &[]);
+        command
+            .env("SECRET", secret)
+            .env("PATH", "/usr/bin:/bin")
+            .env_remove("LINESIDE_SECRET");
+        check(&mut command)
+    };
+    assert_eq!(check_with(crate::support::SECRET).status, 0);
+    check_with("another secret of these tests: 98765").expect("fail  key", &["another secret"]);
+    let none = check(place.command(&["check"]).env("LINESIDE_SECRET", ""));
+    none.expect("fail  secret", &["LINESIDE_SECRET"]);
+    let key = none
+        .skipped
+        .iter()
+        .find(|line| line.starts_with("skip  key: there is no secret"));
+    assert!(key.is_some(), "{:?}", none.skipped);
+}
+
+#[test]
+fn check_writes_nothing_to_the_sidecars_log() {
+    let sidecar = place().with("LINESIDE_LOG_LEVEL", "debug").start();
+    sidecar.publisher().publish("a", 1);
+    sidecar.logged(&["event=publisher_unlinked"]);
+    let before = sidecar.log();
+    assert_eq!(check_beside(&sidecar, &[]).status, 0);
+    sidecar.publisher().publish("a", 2);
+    let log = sidecar.log();
+    let [line, ..] = &log[before.len()..] else {
+        panic!("{log:?}")
+    };
+    assert!(line.contains("event=publisher_linked"), "{line}");
+    assert!(!log.iter().any(|line| line.contains("check[")), "{log:?}");
 }
 
 #[test]
 fn running_sidecar_of_another_version_is_reported() {
-    let sidecar = place().start();
-    let other = page("lineside_build_info{version=\"0.0.9\"} 1\n");
-    check_beside(&sidecar, &[("LINESIDE_ADMIN_BIND", &other)]).expect(
+    let place = place();
+    let reply = DescriptionReply::Described(Description {
+        version: "0.0.9".into(),
+        bind: "127.0.0.1:1".into(),
+        admin: "none".into(),
+        path: "/lineside".into(),
+        fingerprints: vec![Keys::parse(crate::support::SECRET).unwrap().fingerprint()],
+    });
+    answer_once(&place, &reply);
+    check(&mut place.command(&["check"])).expect(
         "warn  version",
         &["0.0.9", env!("CARGO_PKG_VERSION"), "restart"],
     );
+    // A sidecar from before this request.
+    let older = DescriptionReply::Fault(Fault {
+        code: LINK_UNKNOWN_KIND.number,
+        message: "a frame of the unknown kind 18".into(),
+    });
+    answer_once(&place, &older);
+    let found = check(&mut place.command(&["check"]));
+    found.expect("fail  sidecar", &["restart it with this version"]);
+    assert!(
+        found
+            .skipped
+            .contains(&"skip  key, version, path: no sidecar answers".to_owned())
+    );
 }
 
-/// Serves this body to one request; returns the address.
-fn page(body: &'static str) -> String {
+/// Listens on the link and answers one frame.
+fn answer_once(place: &Place, reply: &DescriptionReply) {
     use std::io::{Read as _, Write as _};
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let link = place.link();
+    std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+    std::fs::set_permissions(
+        link.parent().unwrap(),
+        std::fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    if link.exists() {
+        std::fs::remove_file(&link).unwrap();
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&link).unwrap();
+    let mut bytes = Vec::new();
+    reply.encode(&mut bytes);
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 1024];
-        assert_ne!(stream.read(&mut request).unwrap(), 0);
-        write!(stream, "HTTP/1.1 200 OK\r\n\r\n{body}").unwrap();
+        assert_ne!(stream.read(&mut [0; 64]).unwrap(), 0);
+        stream.write_all(&bytes).unwrap();
     });
-    address
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! for each frame that it permanently rejects, and `Moved` when other publishers' entries have advanced the journal.
 
 mod body;
+mod description;
 mod hand_off;
 mod tail;
 
@@ -28,6 +29,7 @@ pub use body::{
     Ack, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead, Receipt,
     Refusal, Revoke, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
 };
+pub use description::{DESCRIPTION, Description, DescriptionReply, DescriptionRequest};
 pub use hand_off::{HAND_OFF, HandOff, Taken};
 pub use tail::{Seen, TAIL, TailReply, TailRequest};
 

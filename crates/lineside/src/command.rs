@@ -1,6 +1,7 @@
 //! Command line: `serve`, `publish`, `token`, `tail` and `check`.
 
 mod check;
+mod link;
 mod publish;
 mod tail;
 mod token;

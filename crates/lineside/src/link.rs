@@ -1,8 +1,9 @@
 //! The link: the Unix socket on which the app's processes reach the sidecar.
 //!
 //! [`socket`] is the listener and its lock. [`ingress`] serves publishers, [`hand_off`] receives browsers' sockets from the
-//! app, and [`tail`] sends publications to `lineside tail`.
+//! app, [`tail`] sends publications to `lineside tail`, and [`description`] answers `lineside check`.
 
+pub(crate) mod description;
 mod first_frame;
 pub(crate) mod hand_off;
 pub mod ingress;

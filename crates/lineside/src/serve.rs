@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use lineside_hub::Hub;
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{HAND_OFF, TAIL};
+use lineside_protocol::frame::{DESCRIPTION, HAND_OFF, TAIL};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::dialects::{self, Rules};
 use crate::http::admin::Admin;
 use crate::http::upgrade::Upgrades;
+use crate::link::description::Descriptions;
 use crate::link::hand_off::HandOffs;
 use crate::link::ingress::Ingress;
 use crate::link::socket::{LinkListener, first_kind};
@@ -87,15 +89,24 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let admin = Arc::new(Admin::new(metrics, Arc::clone(&upgrades), hosts));
     let keys = Arc::clone(&settings.keys);
     let ingress = Arc::new(Ingress::new(Arc::clone(&broker), keys, clock));
-    let hand_offs = Arc::new(HandOffs::new(Arc::clone(&upgrades)));
-    let addresses = listeners.shown()?;
+    let descriptions = Descriptions {
+        bind: listeners.browsers.shown()?,
+        admin: listeners.operators.shown()?,
+        path: settings.path.clone(),
+        keys: Arc::clone(&settings.keys),
+    };
+    let services = Services {
+        ingress: Arc::clone(&ingress),
+        hand_offs: Arc::new(HandOffs::new(Arc::clone(&upgrades))),
+        descriptions: Arc::new(descriptions),
+    };
     // Nothing that follows can fail, and nothing is served yet.
     snapshot.consume();
-    announce(&settings, addresses, &epoch);
+    announce(&settings, &services.descriptions, &epoch);
 
     let mut links = JoinSet::new();
     let signal = tokio::select! {
-        never = accept_links(&mut link, (&ingress, &hand_offs), &mut links) => match never {},
+        never = accept_links(&mut link, &services, &mut links) => match never {},
         never = expire(&broker, clock) => match never {},
         never = listeners.accept(&upgrades, &admin) => match never {},
         signal = stops.next() => signal,
@@ -119,14 +130,14 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     };
     tokio::select! {
         () = stop => {}
-        never = accept_hand_offs(&link, &hand_offs) => match never {},
+        never = accept_hand_offs(&link, &services.hand_offs) => match never {},
         never = listeners.accept(&upgrades, &admin) => match never {},
     }
     Ok(())
 }
 
 /// Logs the addresses in effect, and each setting at the level `debug`.
-fn announce(settings: &Settings, (bind, admin): (String, String), epoch: &Epoch) {
+fn announce(settings: &Settings, effective: &Descriptions, epoch: &Epoch) {
     for name in &settings.unknown {
         event!(Level::Warn, "unknown_setting", name);
     }
@@ -134,20 +145,36 @@ fn announce(settings: &Settings, (bind, admin): (String, String), epoch: &Epoch)
         event!(Level::Debug, "setting", name, value);
     }
     event!(Level::Debug, "epoch", epoch);
-    let (path, link, version) = (
-        &settings.path,
-        settings.link.display(),
-        env!("CARGO_PKG_VERSION"),
-    );
     event!(
         Level::Info,
         "listening",
-        bind,
-        admin,
-        path,
-        link,
-        version
+        bind = effective.bind,
+        admin = effective.admin,
+        path = effective.path,
+        link = settings.link.display(),
+        version = env!("CARGO_PKG_VERSION")
     );
+}
+
+/// Receivers of links, by the kind of their first frame.
+#[derive(Clone)]
+struct Services {
+    ingress: Arc<Ingress>,
+    hand_offs: Arc<HandOffs>,
+    descriptions: Arc<Descriptions>,
+}
+
+impl Services {
+    /// Serves a link until it ends. `number` is its number if it is a publisher's.
+    async fn serve(self, stream: UnixStream, number: u64) {
+        match first_kind(&stream).await {
+            Some(HAND_OFF) => self.hand_offs.serve(stream).await,
+            Some(TAIL) => self.ingress.serve_tail(stream).await,
+            Some(DESCRIPTION) => self.descriptions.serve(stream).await,
+            // A link without a valid first frame gets its error as a publisher.
+            _ => self.ingress.serve(number, stream).await,
+        }
+    }
 }
 
 /// The two listeners. Each may be none.
@@ -164,11 +191,6 @@ impl Listeners {
         })
     }
 
-    /// Addresses for browsers and for operators, for the log.
-    fn shown(&self) -> Result<(String, String), String> {
-        Ok((self.browsers.shown()?, self.operators.shown()?))
-    }
-
     /// Accepts until the sidecar stops.
     async fn accept(&self, upgrades: &Arc<Upgrades>, admin: &Arc<Admin>) -> Infallible {
         tokio::select! {
@@ -178,27 +200,18 @@ impl Listeners {
     }
 }
 
-/// Accepts publishers, tails and hand-offs until the sidecar stops, and restores a lost socket of the link.
+/// Accepts links until the sidecar stops, and restores a lost socket of the link.
 async fn accept_links(
     link: &mut LinkListener,
-    (ingress, hand_offs): (&Arc<Ingress>, &Arc<HandOffs>),
+    services: &Services,
     links: &mut JoinSet<()>,
 ) -> Infallible {
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     loop {
         tokio::select! {
             stream = link.accept() => {
-                let ingress = Arc::clone(ingress);
-                let hand_offs = Arc::clone(hand_offs);
-                let number = ingress.number_link();
-                links.spawn(async move {
-                    match first_kind(&stream).await {
-                        Some(HAND_OFF) => hand_offs.serve(stream).await,
-                        Some(TAIL) => ingress.serve_tail(stream).await,
-                        // A link without a valid first frame gets its error as a publisher.
-                        _ => ingress.serve(number, stream).await,
-                    }
-                });
+                let number = services.ingress.number_link();
+                links.spawn(services.clone().serve(stream, number));
             }
             _ = tick.tick() => {
                 if link.is_lost() {

@@ -6,9 +6,10 @@ mod network;
 mod running;
 
 use lexopt::Parser;
+use lineside_token::Keys;
 
-use super::{Failure, print};
-use crate::settings::{Environment, SECRET_FILE, Settings, Source};
+use super::{Failure, link, print};
+use crate::settings::{Environment, SECRET_FILE, Settings, Source, secret};
 use crate::text::printable;
 
 /// A possible mistake, with its remedy.
@@ -17,6 +18,8 @@ enum Finding {
     Warn(String),
     /// The sidecar does not work with it.
     Fail(String),
+    /// The point was not checked, for this reason.
+    Skip(String),
 }
 
 /// Result of one check.
@@ -30,17 +33,27 @@ fn fail(text: impl Into<String>) -> CheckResult {
     Err(Finding::Fail(text.into()))
 }
 
+fn skip(text: impl Into<String>) -> CheckResult {
+    Err(Finding::Skip(text.into()))
+}
+
 pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     if let Some(argument) = parser.next()? {
         return Err(argument.unexpected().into());
     }
     let mut report = Report::default();
-    report.add("secret", secret(&Environment));
+    // Read once: the launcher passes the secret through a pipe.
+    let keys = secret(&Environment);
+    let missing = keys.as_ref().err().cloned();
+    report.add("secret", missing.map_or(Ok(()), fail));
     report.add("secret file", machine::secret_file(&Environment));
     // With a made-up secret, to check the other settings even if there is none.
     match Settings::read(&WithSecret(&Environment)) {
-        Err(message) => report.add("settings", fail(message)),
-        Ok(settings) => check(&settings, &mut report),
+        Err(message) => {
+            report.add("settings", fail(message));
+            report.add("sidecar", skip("the settings are invalid"));
+        }
+        Ok(settings) => check(&settings, keys.as_ref().ok(), &mut report),
     }
     print(&report.text)?;
     match report.faults {
@@ -50,7 +63,7 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     }
 }
 
-fn check(settings: &Settings, report: &mut Report) {
+fn check(settings: &Settings, keys: Option<&Keys>, report: &mut Report) {
     report.add("settings", unknown(settings));
     report.add("link folder", machine::link_folder(settings));
     report.add("link path", machine::link_path(settings));
@@ -58,14 +71,19 @@ fn check(settings: &Settings, report: &mut Report) {
     report.add("origins", network::origins(settings, &Environment));
     report.add("proxies", network::proxies(settings, &Environment));
     report.add("admin", network::admin(settings));
-    let running = running::find(settings, &Environment);
-    report.add("sidecar", running.link());
-    if running.is_linked() {
-        report.add("key", running.key());
-        report.add("version", running::version(settings));
-        report.add("port and path", running::port_and_path(settings));
-    } else {
-        report.add("port", network::port(settings));
+    match link::describe(&settings.link) {
+        Ok(running) => {
+            report.add("sidecar", Ok(()));
+            report.add("key", running::key(&running, keys));
+            report.add("version", running::version(&running));
+            report.add("path", running::path(&running, settings));
+            report.add("port", running::port(&running, settings));
+        }
+        Err(message) => {
+            report.add("sidecar", fail(message));
+            report.add("key, version, path", skip("no sidecar answers"));
+            report.add("port", network::port(settings));
+        }
     }
 }
 
@@ -81,6 +99,7 @@ impl Report {
         let (level, text) = match result {
             Ok(()) => ("ok", String::new()),
             Err(Finding::Warn(text)) => ("warn", format!(": {text}")),
+            Err(Finding::Skip(text)) => ("skip", format!(": {text}")),
             Err(Finding::Fail(text)) => {
                 self.faults += 1;
                 ("fail", format!(": {text}"))
@@ -89,13 +108,6 @@ impl Report {
         self.text
             .push_str(&format!("{level:<4}  {name}{}\n", printable(&text)));
     }
-}
-
-/// Finds a missing or invalid secret.
-fn secret(source: &impl Source) -> CheckResult {
-    crate::settings::secret(source)
-        .map(drop)
-        .map_err(Finding::Fail)
 }
 
 /// Finds unknown `LINESIDE_*` variables.

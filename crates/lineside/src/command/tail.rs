@@ -7,12 +7,11 @@ use bytes::{Bytes, BytesMut};
 use lexopt::{Arg, Parser, ValueExt as _};
 use lineside_protocol::frame::{Fault, Frame, Seen, TailReply, TailRequest};
 use lineside_protocol::{channel, codes};
-use nix::errno::Errno;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 
+use super::link::{connect, refusal};
 use super::{Failure, print_error};
 use crate::settings::{self, Environment};
 use crate::text::{printable_json, readable_channel};
@@ -69,7 +68,7 @@ async fn tail(path: &Path, request: TailRequest) -> Result<(), Failure> {
                 TailReply::Missed(count) => print_error(&format!(
                     "{count} publications are missing here: they came faster than the output was read"
                 )),
-                TailReply::Fault(Fault { code, message }) => return end(code, message),
+                TailReply::Fault(fault) => return end(fault),
             }
         }
         if link.read_buf(&mut received).await.map_err(broken)? == 0 {
@@ -81,52 +80,13 @@ async fn tail(path: &Path, request: TailRequest) -> Result<(), Failure> {
 }
 
 /// Result of the command after a fault that the sidecar sent. A planned stop is no failure.
-fn end(code: u16, message: String) -> Result<(), Failure> {
-    if code == codes::LINK_DRAIN.number {
-        print_error(&message);
+fn end(fault: Fault) -> Result<(), Failure> {
+    if fault.code == codes::LINK_DRAIN.number {
+        print_error(&fault.message);
         Ok(())
-    } else if code == codes::LINK_UNKNOWN_KIND.number || code == codes::LINK_BAD_FRAME.number {
-        Err(format!(
-            "the sidecar does not support this command ({message}): restart it with this version"
-        )
-        .into())
     } else {
-        Err(message.into())
+        Err(refusal(fault).into())
     }
-}
-
-/// Connects to the sidecar.
-///
-/// # Errors
-/// Returns an error if no sidecar listens, or if the process that listens runs as another user.
-async fn connect(path: &Path) -> Result<UnixStream, Failure> {
-    let shown = path.display();
-    let ours = nix::unistd::geteuid().as_raw();
-    let link = UnixStream::connect(path)
-        .await
-        .map_err(|error| match Errno::try_from(error) {
-            Ok(Errno::EACCES) => format!(
-                "user {ours} may not open {shown}: run this command as the same user as the sidecar"
-            ),
-            Ok(errno) => format!(
-                "no sidecar listens at {shown} ({}): start it with `bundle exec lineside`",
-                errno.desc()
-            ),
-            Err(error) => format!("{shown} cannot be opened: {error}"),
-        })?;
-    let theirs = link
-        .peer_cred()
-        .map_err(|error| {
-            format!("cannot read the user of the process that listens at {shown}: {error}")
-        })?
-        .uid();
-    if theirs != ours {
-        let message = format!(
-            "a process of user {theirs} listens at {shown}, but this command runs as user {ours}: run both as one user"
-        );
-        return Err(message.into());
-    }
-    Ok(link)
 }
 
 /// Encodes a publication as a line. The name of a record's channel is followed by its readable form.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
-use super::{CheckResult, Finding, fail, warn};
+use super::{CheckResult, Finding, fail, skip, warn};
 use crate::link::socket::check_folder;
 use crate::serve::{CONNECTIONS_FEW, DESCRIPTORS_RESERVED};
 use crate::settings::{SECRET_FILE, Settings, Source};
@@ -18,13 +18,16 @@ const READABLE_BY_OTHERS: u32 = 0o044;
 /// Finds a secret file that other users of the machine can read.
 pub(super) fn secret_file(source: &impl Source) -> CheckResult {
     let path = source.get(SECRET_FILE).map_err(Finding::Fail)?;
-    let Some(path) = path else { return Ok(()) };
+    let Some(path) = path else {
+        return skip(format!("{SECRET_FILE} is not set"));
+    };
     match std::fs::metadata(&path) {
         Ok(found) if found.is_file() && found.mode() & READABLE_BY_OTHERS != 0 => {
             warn(format!("others may read {path}; run `chmod 600 {path}`"))
         }
+        Ok(_) => Ok(()),
         // The check of the secret reports a file that cannot be read.
-        _ => Ok(()),
+        Err(error) => skip(format!("{path} cannot be read: {error}")),
     }
 }
 
@@ -72,8 +75,9 @@ pub(super) fn link_path(settings: &Settings) -> CheckResult {
 
 /// Finds a limit of open files that is lower than the connections need.
 pub(super) fn open_files(settings: &Settings) -> CheckResult {
-    let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return Ok(());
+    let most = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, most)) => most,
+        Err(error) => return skip(format!("the limit cannot be read: {}", error.desc())),
     };
     let room = most.saturating_sub(DESCRIPTORS_RESERVED);
     let needed = CONNECTIONS_FEW.min(settings.limits.connections_max);
