@@ -16,19 +16,23 @@ module Lineside
     NEEDS = { "serve" => %i[link secret], "token" => %i[secret], "publish" => %i[link],
               "tail" => %i[link], "check" => %i[link secret] }.freeze
 
+    # Options that make a command print its help, for which it needs nothing.
+    HELP = %w[-h --help].freeze
+
     # Environment variables that provide each of these settings.
     VARIABLES = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze
 
     # @param arguments [Array<String>] arguments of the command line
     def initialize(arguments)
       @arguments = arguments
-      @needs = NEEDS.fetch(arguments.first || "serve", [])
+      @needs = (arguments & HELP).any? ? [] : NEEDS.fetch(arguments.first || "serve", [])
     end
 
     # Replaces this process by the sidecar, so that signals reach it. Never returns: an error is one line on standard
     # error and exit status 1.
     def run
       binary = Binary.path
+      check_arguments(binary) if boot? && !booted
       environment = @needs.empty? ? {} : configuration.environment
       hand_over(secret) do |variables, descriptors|
         exec(environment.merge(variables), [binary, "lineside"], *@arguments, close_others: true, **descriptors)
@@ -38,6 +42,12 @@ module Lineside
     end
 
     private
+
+    # Ends this process after wrong arguments, before the app is booted for nothing. The binary says what is wrong.
+    def check_arguments(binary)
+      valid = system([binary, "lineside"], "--parse-only", *@arguments, out: File::NULL)
+      exit Process.last_status.exitstatus || 1 if valid == false
+    end
 
     def configuration = @configuration ||= booted || (boot? ? boot : Configuration.new)
 

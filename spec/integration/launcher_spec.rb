@@ -2,6 +2,7 @@
 
 require "open3"
 require "tmpdir"
+require "lineside/binary"
 
 # Runs the command `lineside` in a temporary folder, with a script in place of the binary that prints its arguments and
 # environment.
@@ -83,6 +84,25 @@ RSpec.describe "The command lineside" do
     write "config/environment.rb", %(raise "booted")
     run "--version"
     expect(@lines).to include("arguments --version")
+  end
+
+  it "does not boot the app for the help of a command" do
+    write "config/environment.rb", %(raise "booted")
+    [%w[help], %w[help tail], %w[tail --help], %w[publish -h], %w[--help]].each do |arguments|
+      run(*arguments)
+      expect(@lines).to include("arguments #{arguments.join(' ')}")
+    end
+  end
+
+  it "does not boot the app for arguments that are wrong" do
+    write "config/environment.rb", %(raise "booted")
+    binary = Lineside::Binary.path
+    { %w[publish news {bad] => /\Alineside: the payload is not JSON: .*\n\z/,
+      %w[tail a b] => /\Alineside: unexpected argument "b" .see lineside --help.\n\z/ }.each do |arguments, message|
+      run(*arguments, LINESIDE_BINARY: binary)
+      expect(@errors).to match(message)
+      expect(@status).not_to be_success
+    end
   end
 
   it "passes the link to publish, and not the secret" do

@@ -272,6 +272,41 @@ fn version_and_help_are_printed() {
     for word in ["serve", "publish", "token", "tail", "check", "--version"] {
         assert!(help.contains(word), "{help}");
     }
+    for arguments in [&["help"][..], &["-h"], &["help", "help"]] {
+        assert_eq!(printed(&place, arguments, b""), help);
+    }
+    for command in ["serve", "publish", "token", "tail", "check"] {
+        let text = printed(&place, &["help", command], b"");
+        assert!(
+            text.contains(&format!("{command}]"))
+                || text.starts_with(&format!("lineside {command}"))
+        );
+        for option in ["--help", "-h"] {
+            assert_eq!(printed(&place, &[command, option], b""), text);
+        }
+    }
+    assert_eq!(
+        printed(&place, &["publish", "a", "--help"], b""),
+        printed(&place, &["help", "publish"], b"")
+    );
+}
+
+#[test]
+fn parse_only_checks_the_arguments_and_does_nothing() {
+    let place = place();
+    for arguments in [
+        &["publish", "a", "1"][..],
+        &["serve"],
+        &["tail"],
+        &["token"],
+        &["--help"],
+    ] {
+        let arguments = [&["--parse-only"], arguments].concat();
+        assert_eq!(printed(&place, &arguments, b""), "");
+    }
+    let line = failed(&place, &["--parse-only", "publish", "a", "{x"], b"", 1);
+    assert!(line.contains("not JSON"), "{line}");
+    failed(&place, &["--parse-only", "tail", "--all"], b"", 64);
 }
 
 #[test]
@@ -287,6 +322,8 @@ fn unknown_arguments_end_with_status_64() {
         &["tail", "a", "b"],
         &["tail", "--all"],
         &["check", "now"],
+        &["help", "dance"],
+        &["help", "tail", "x"],
     ] {
         let line = failed(&place, arguments, b"", 64);
         assert!(line.contains("--help"), "{line}");

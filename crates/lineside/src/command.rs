@@ -1,6 +1,7 @@
 //! Command line: `serve`, `publish`, `token`, `tail` and `check`.
 
 mod check;
+mod help;
 mod link;
 mod publish;
 mod tail;
@@ -11,6 +12,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt as _};
+use lineside_token::ConnectionDraft;
 
 use crate::serve::serve;
 use crate::settings::{Environment, Settings};
@@ -18,21 +20,6 @@ use crate::text::printable;
 
 /// Exit status after wrong arguments (`EX_USAGE` of sysexits(3)).
 const USAGE: u8 = 64;
-
-const HELP: &str = "\
-lineside: realtime for Rails
-
-  lineside [serve]                  serve browsers and publishers until SIGTERM
-  lineside publish CHANNEL JSON     publish, and wait for the sidecar's confirmation
-  lineside publish -                the same for each line of {\"channel\":…,\"data\":…} on standard input
-  lineside token [--sub USER] [--channel NAME]… [--allow GRANT]… [--ttl 1h]
-                                    print a connection token
-  lineside tail [CHANNEL]           print each publication as a line of JSON; CHANNEL may end in *
-  lineside check                    check the settings and the running sidecar
-  lineside --version
-
-Settings are LINESIDE_* variables of the environment. `bundle exec lineside` adds the settings of the app.
-";
 
 /// Failure of a command: a message of one line, and the exit status.
 #[derive(Debug)]
@@ -66,7 +53,12 @@ impl From<lexopt::Error> for Failure {
 ///
 /// After a failure the exit status is not 0, and standard error has one line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    match dispatch(Parser::from_args(arguments)) {
+    let mut arguments = arguments.peekable();
+    // The gem has the arguments parsed before it boots an app for its settings.
+    let is_parse_only = arguments.next_if(|it| it == "--parse-only").is_some();
+    let command = Command::parse(Parser::from_args(arguments));
+    let done = command.and_then(|command| if is_parse_only { Ok(()) } else { command.run() });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, message }) => {
             print_error(&message);
@@ -75,24 +67,62 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(mut parser: Parser) -> Result<(), Failure> {
-    match parser.next()? {
-        None => Ok(serve(Settings::read(&Environment)?)?),
-        Some(Arg::Long("version") | Arg::Short('V')) => {
-            print(&format!("lineside {}\n", env!("CARGO_PKG_VERSION")))
+/// A command with its valid arguments.
+enum Command {
+    Serve,
+    Publish(publish::Input),
+    Token(ConnectionDraft),
+    Tail(String),
+    Check,
+    /// Prints a text.
+    Print(String),
+}
+
+impl Command {
+    fn parse(mut parser: Parser) -> Result<Self, Failure> {
+        let name = match parser.next()? {
+            None => return Ok(Self::Serve),
+            Some(Arg::Long("version") | Arg::Short('V')) => {
+                let version = env!("CARGO_PKG_VERSION");
+                return Ok(Self::Print(format!("lineside {version}\n")));
+            }
+            Some(Arg::Long("help") | Arg::Short('h')) => "help".to_owned(),
+            Some(Arg::Value(command)) => command.string()?,
+            Some(argument) => return Err(argument.unexpected().into()),
+        };
+        let arguments: Vec<OsString> = parser.raw_args()?.collect();
+        let asks_for_help = arguments.iter().any(|it| it == "--help" || it == "-h");
+        if let Some(text) = help::of(&name).filter(|_| asks_for_help) {
+            return Ok(Self::Print(text));
         }
-        Some(Arg::Long("help") | Arg::Short('h')) => print(HELP),
-        Some(Arg::Value(command)) => match command.string()?.as_str() {
-            "serve" => match parser.next()? {
-                None => Ok(serve(Settings::read(&Environment)?)?),
-                Some(argument) => Err(argument.unexpected().into()),
-            },
-            "publish" => publish::run(parser),
-            "token" => token::run(parser),
-            "tail" => tail::run(parser),
-            "check" => check::run(parser),
-            other => Err(Failure::usage(format!("unknown command {other:?}"))),
-        },
+        let mut parser = Parser::from_args(arguments.iter().cloned());
+        match name.as_str() {
+            "help" => help::parse(parser).map(Self::Print),
+            "serve" => nothing(&mut parser).map(|()| Self::Serve),
+            "check" => nothing(&mut parser).map(|()| Self::Check),
+            "publish" => publish::Input::parse(arguments).map(Self::Publish),
+            "token" => token::parse(parser).map(Self::Token),
+            "tail" => tail::parse(parser).map(Self::Tail),
+            other => Err(help::unknown(other)),
+        }
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve => Ok(serve(Settings::read(&Environment)?)?),
+            Self::Publish(input) => publish::run(&input),
+            Self::Token(draft) => token::run(draft),
+            Self::Tail(wanted) => tail::run(wanted),
+            Self::Check => check::run(),
+            Self::Print(text) => print(&text),
+        }
+    }
+}
+
+/// Expects the end of the arguments.
+fn nothing(parser: &mut Parser) -> Result<(), Failure> {
+    match parser.next()? {
+        None => Ok(()),
         Some(argument) => Err(argument.unexpected().into()),
     }
 }

@@ -5,7 +5,6 @@ mod machine;
 mod network;
 mod running;
 
-use lexopt::Parser;
 use lineside_token::Keys;
 
 use super::{Failure, link, print};
@@ -37,10 +36,7 @@ fn skip(text: impl Into<String>) -> CheckResult {
     Err(Finding::Skip(text.into()))
 }
 
-pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
-    if let Some(argument) = parser.next()? {
-        return Err(argument.unexpected().into());
-    }
+pub(super) fn run() -> Result<(), Failure> {
     let mut report = Report::default();
     // Read once: the launcher passes the secret through a pipe.
     let keys = secret(&Environment);

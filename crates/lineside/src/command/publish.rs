@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io::{BufRead, Read as _};
 use std::time::{Duration, Instant};
 
-use lexopt::Parser;
-use lineside_protocol::PAYLOAD_BYTES_MAX;
+use lineside_protocol::{PAYLOAD_BYTES_MAX, channel};
 use lineside_publisher::{
     Flushed, NotAccepted, Outcome, PublishOptions, Publisher, Settings, Waiter,
 };
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{Failure, print, print_error};
@@ -30,14 +30,43 @@ struct Line {
     data: Box<RawValue>,
 }
 
-pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
-    // Raw, because a payload such as -1 is no option.
-    let arguments = parser
-        .raw_args()?
-        .map(OsString::into_string)
-        .collect::<Result<Vec<_>, _>>();
-    let arguments =
-        arguments.map_err(|argument| Failure::usage(format!("{argument:?} is not UTF-8")))?;
+/// Publications to send.
+pub(super) enum Input {
+    /// A channel and its payload.
+    One(String, String),
+    /// Each line of standard input.
+    Lines,
+}
+
+impl Input {
+    /// Parses the arguments, none of which is an option: a payload may be -1.
+    pub(super) fn parse(arguments: Vec<OsString>) -> Result<Self, Failure> {
+        let arguments = arguments
+            .into_iter()
+            .map(OsString::into_string)
+            .collect::<Result<Vec<_>, _>>();
+        let arguments =
+            arguments.map_err(|argument| Failure::usage(format!("{argument:?} is not UTF-8")))?;
+        match &arguments[..] {
+            [dash] if dash == "-" => Ok(Self::Lines),
+            [channel, json] => {
+                channel::check(channel)
+                    .map_err(|error| format!("the channel {channel:?} is refused: {error}"))?;
+                serde_json::from_str::<IgnoredAny>(json).map_err(|error| {
+                    format!(
+                        "the payload is not JSON: {error}; a text needs quotes, such as '\"hello\"'"
+                    )
+                })?;
+                Ok(Self::One(channel.clone(), json.clone()))
+            }
+            _ => Err(Failure::usage(
+                "publish takes a channel and its data as JSON, or - for lines on standard input",
+            )),
+        }
+    }
+}
+
+pub(super) fn run(input: &Input) -> Result<(), Failure> {
     let link = settings::link_path(&Environment)?;
     let mut settings = Settings::new(link, format!("lineside publish[{}]", std::process::id()));
     // Publishing needs no secret. One that is set is compared with the sidecar's.
@@ -49,12 +78,9 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
         waiter: Waiter::new()
             .map_err(|error| format!("cannot open a file descriptor to wait for acks: {error}"))?,
     };
-    let published = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["-"] => call.publish_lines(std::io::stdin().lock()),
-        [channel, json] => call.publish_one(channel, json),
-        _ => Err(Failure::usage(
-            "publish takes a channel and its data as JSON, or - for lines on standard input",
-        )),
+    let published = match input {
+        Input::Lines => call.publish_lines(std::io::stdin().lock()),
+        Input::One(channel, json) => call.publish_one(channel, json),
     };
     if call.publisher.status().mismatch {
         print_error(

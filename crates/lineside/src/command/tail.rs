@@ -27,7 +27,8 @@ struct Message<'a> {
     data: &'a RawValue,
 }
 
-pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
+/// Parses the name or the prefix of the channels.
+pub(super) fn parse(mut parser: Parser) -> Result<String, Failure> {
     let mut wanted = None;
     while let Some(argument) = parser.next()? {
         match argument {
@@ -40,6 +41,10 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
     if name.is_none() {
         channel::check(&wanted).map_err(|error| error.to_string())?;
     }
+    Ok(wanted)
+}
+
+pub(super) fn run(wanted: String) -> Result<(), Failure> {
     let link = settings::link_path(&Environment)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

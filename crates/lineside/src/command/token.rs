@@ -11,7 +11,8 @@ use crate::settings::{Environment, secret};
 /// Default lifetime of a token, in seconds.
 const TTL_SECONDS: u64 = 3600;
 
-pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
+/// Parses the claims of the token.
+pub(super) fn parse(mut parser: Parser) -> Result<ConnectionDraft, Failure> {
     let mut draft = ConnectionDraft {
         sub: None,
         sid: None,
@@ -28,6 +29,10 @@ pub(super) fn run(mut parser: Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
+    Ok(draft)
+}
+
+pub(super) fn run(draft: ConnectionDraft) -> Result<(), Failure> {
     let keys = secret(&Environment)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
