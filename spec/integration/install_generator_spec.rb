@@ -88,6 +88,32 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     RUBY
   end
 
+  it "removes everything that it added when it is destroyed" do
+    write_app_file "config/importmap.rb", "pin \"application\"\n"
+    [nil, "web: bin/rails server\n"].each do |procfile|
+      write_app_file "Procfile.dev", procfile if procfile
+      before = app_digests
+      install
+      expect(app_digests).not_to eq before
+      output = rails("destroy", "lineside:install")
+      expect(output).to match(/is removed from these files.*remove gem "lineside" from the Gemfile/m)
+      expect(output).not_to include("Lineside is installed")
+      expect(app_digests).to eq before
+      rails("destroy", "lineside:install")
+      expect(app_digests).to eq before
+    end
+  end
+
+  it "removes tags and lines that the user has changed or moved" do
+    install
+    write_app_file layout, app_file(layout).sub("lineside_meta_tags", 'lineside_meta_tags channels: ["orders"]')
+    write_app_file "config/puma.rb", app_file("config/puma.rb").sub("\n# Runs", "# Runs").concat("# end\n")
+    rails("destroy", "lineside:install")
+    [layout, "config/puma.rb"].each { |file| expect(app_file(file)).not_to include("lineside") }
+    write_app_file layout, "<head><%= content_for(:lineside) || lineside_meta_tags %></head>\n"
+    expect(rails("destroy", "lineside:install")).to include("* remove lineside_meta_tags from #{layout}")
+  end
+
   it "adds the sidecar to an existing Procfile.dev and pins the module" do
     write_app_file "Procfile.dev", "web: bin/rails server"
     write_app_file "config/importmap.rb", "pin \"application\"\n"

@@ -2,12 +2,16 @@
 
 require "rails/generators"
 require_relative "authentication"
+require_relative "removal"
 
 module Lineside
   module Generators
     # `bin/rails generate lineside:install`: adds the sidecar to Procfile.dev or config/puma.rb, an initializer, the
     # tags in the layout and the pin of the browser module. Skips existing entries, so it can be run again.
+    # `bin/rails destroy lineside:install` removes what it added.
     class InstallGenerator < ::Rails::Generators::Base
+      include Removal
+
       source_root File.expand_path("templates", __dir__)
 
       PROCFILE = "Procfile.dev"
@@ -29,7 +33,7 @@ module Lineside
         return add(PROCFILE, /^lineside:/, "lineside: bundle exec lineside\n") if exists?(PROCFILE)
         return add_plugin if exists?(PUMA)
 
-        todo "start the sidecar together with the app: bundle exec lineside"
+        todo "start the sidecar together with the app: bundle exec lineside" unless revoking?
       end
 
       def create_initializer
@@ -38,6 +42,7 @@ module Lineside
 
       def add_tags_to_layout
         return todo("call lineside_meta_tags in the head of the layout") unless exists?(LAYOUT)
+        return remove_tags if revoking?
         return say_status(:identical, LAYOUT, :blue) if read(LAYOUT).include?("lineside_meta_tags")
 
         line = ANCHORS.find { |pattern| read(LAYOUT).match?(pattern) }
@@ -52,6 +57,8 @@ module Lineside
       end
 
       def print_next_steps
+        return print_removal if revoking?
+
         unless user_set?
           todo "set config.lineside.user in #{INITIALIZER}, unless Current.user or current_user is the signed-in " \
                "user, or the app has no users"
@@ -72,7 +79,9 @@ module Lineside
 
       private
 
+      # Appends a text. When revoking, removes it, also if the user has moved it within the file.
       def add(file, present, text)
+        return remove(file, text) if revoking?
         return say_status(:identical, file, :blue) if read(file).match?(present)
 
         append_to_file file, read(file).end_with?("\n") || read(file).empty? ? text : "\n#{text}"
@@ -80,6 +89,8 @@ module Lineside
 
       def add_plugin
         add(PUMA, /^\s*plugin :lineside/, "\n# Runs the sidecar.\nplugin :lineside\n")
+        return if revoking?
+
         todo "to keep connections open through deploys, run bundle exec lineside as a process of its own instead of " \
              "plugin :lineside in #{PUMA}, which stops and starts the sidecar with Puma"
       end
