@@ -27,6 +27,7 @@ module Lineside
       path: Setting.new("LINESIDE_PATH", :text, "/lineside"),
       url: Setting.new("LINESIDE_URL", :text),
       allowed_origins: Setting.new("LINESIDE_ALLOWED_ORIGINS", :list, [].freeze),
+      hosts: Setting.new("LINESIDE_HOSTS", :list, [].freeze),
       trusted_proxies: Setting.new("LINESIDE_TRUSTED_PROXIES", :list, %w[127.0.0.0/8 ::1/128].freeze),
       public_channels: Setting.new("LINESIDE_PUBLIC_CHANNELS", :list, [].freeze),
       # 8 MiB: about 40,000 publications of 200 bytes, one minute of a busy process.

@@ -12,6 +12,9 @@ module Lineside
   # Rails engine: settings from `config.lineside.*`, a secret derived from the app's key, the middleware, the helper,
   # the token endpoint and the identity cookie. Web processes open the link at boot. Prints nothing.
   class Engine < ::Rails::Engine
+    # String of `config.hosts`: a name, with a dot before it for all names below, and an optional port.
+    HOST = /\A\.?[a-z0-9][a-z0-9._-]*(:\d+)?\z/i
+
     # Settings of {Configuration}. Environment variables override them. An unknown name aborts the boot.
     config.lineside = ActiveSupport::OrderedOptions.new
 
@@ -22,7 +25,8 @@ module Lineside
 
     # Runs after the app's initializers, which can set config.lineside too.
     initializer "lineside.configure", after: :load_config_initializers do |app|
-      found = { root: app.root.to_s, app_environment: Rails.env.to_s, app_key: Engine.app_key(app) }
+      found = { root: app.root.to_s, app_environment: Rails.env.to_s, app_key: Engine.app_key(app),
+                hosts: Engine.hosts(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
       LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end
@@ -68,6 +72,18 @@ module Lineside
       open_link = -> { Lineside.publisher.connect }
       ActiveSupport::ForkTracker.after_fork(&open_link)
       open_link.call
+    end
+
+    # @return [Array<String>, nil] the app's `config.hosts` as a setting of the sidecar; nil if there are none, or if
+    #   only Ruby can compare them
+    def self.hosts(app)
+      hosts = app.config.hosts.map do |host|
+        case host
+        when HOST then host.sub(/:\d+\z/, "")
+        when IPAddr then "#{host}/#{host.prefix}"
+        end
+      end
+      hosts unless hosts.empty? || hosts.include?(nil)
     end
 
     # @return [String, nil] nil if the app has no key, as during assets:precompile. Signing then raises an error

@@ -11,7 +11,8 @@ module Lineside
   #
   # The engine inserts it before `ActionDispatch::Executor`: host authorization and `force_ssl` apply; sessions, routes
   # and the lock of the code reloader are not used. It passes on all requests other than WebSocket requests for
-  # `config.lineside.path`, and answers 426 if a proxy removed the Upgrade header.
+  # `config.lineside.path`, and answers 426 if a proxy removed the Upgrade header. A later middleware of the app can
+  # remove a prefix from the path, such as a tenant's: a route takes these requests.
   class HandOff
     # Value of the Retry-After header, in seconds.
     RETRY_AFTER_SECONDS = 5
@@ -22,7 +23,7 @@ module Lineside
     # Response status for a hijacked socket; servers ignore it.
     HIJACKED = -1
 
-    REASONS = { 400 => "Bad Request", 501 => "Not Implemented", 503 => "Service Unavailable" }.freeze
+    REASONS = { 501 => "Not Implemented", 503 => "Service Unavailable" }.freeze
 
     NO_HIJACK = "this server does not support rack.hijack: use Puma, or let a proxy route this path to the sidecar's " \
                 "own port"
@@ -51,22 +52,24 @@ module Lineside
     def call(env)
       return @app.call(env) unless Request.ours?(env)
 
-      Request.upgrade?(env) ? answer(env) : refuse(426, NO_UPGRADE)
+      answer(env)
     end
 
-    private
-
+    # Hands over the socket of a WebSocket request, whatever its path.
+    # @param env [Hash] Rack environment
+    # @return [Array] Rack response
     def answer(env)
+      return refuse(426, NO_UPGRADE) unless Request.upgrade?(env)
       return refuse(501, NO_HIJACK) unless env["rack.hijack"].respond_to?(:call)
       # Refused before the hijack if the server exposes the socket.
       return refuse(501, TLS) unless plain?(env.fetch("puma.socket") { return hand_off(env) })
 
       hand_off(env)
-    rescue ActionDispatch::RemoteIp::IpSpoofAttackError => e
-      refuse(400, e.message)
     rescue Client::Unavailable => e
       refuse(503, e.message)
     end
+
+    private
 
     # Connects to the sidecar first: without one, the server still answers the request normally.
     def hand_off(env)
@@ -98,7 +101,7 @@ module Lineside
     def refuse(status, message)
       log(status == 503 ? "#{message} (the link is #{Lineside.config.link_path})" : message)
       headers = { "content-type" => "text/plain; charset=utf-8" }
-      headers["upgrade"] = "websocket" if status == 426
+      headers.merge!("upgrade" => "websocket", "sec-websocket-version" => "13") if status == 426
       headers["retry-after"] = RETRY_AFTER_SECONDS.to_s if status == 503
       [status, headers, ["#{message}\n"]]
     end

@@ -47,6 +47,20 @@ RSpec.describe "The engine" do
     expect(@output).to eq "/env"
   end
 
+  it "gives the sidecar the app's hosts, unless only Ruby can compare them" do
+    code = "print Lineside.config.environment['LINESIDE_HOSTS'].inspect"
+    run 'config.hosts = ["shop.example:3000", ".shop.example", IPAddr.new("10.0.0.0/8")]', code
+    expect(@output).to eq '"shop.example,.shop.example,10.0.0.0/8"'
+    run 'config.hosts = ["shop.example", /x/]', code
+    expect(@output).to eq "nil"
+    run 'config.hosts = ["a b"]', code
+    expect(@output).to eq "nil"
+    run 'config.hosts = ["shop.example"]; config.lineside.hosts = "other.example"', code
+    expect(@output).to eq '"other.example"'
+    run "config.hosts.clear", code
+    expect(@output).to eq "nil"
+  end
+
   it "aborts the boot on an unknown setting, and lists the known ones" do
     run 'config.lineside.pth = "/live"'
     expect(@status).not_to be_success

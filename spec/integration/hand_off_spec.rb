@@ -21,6 +21,9 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
     browse(channels: [], headers: { "Origin" => "http://127.0.0.1:#{@port}" })
     proxied = { "X-Forwarded-Proto" => "https", "X-Forwarded-Host" => "shop.example" }
     browse(channels: [], headers: { "Origin" => "https://shop.example", **proxied })
+    # Two proxies in a row, one of which writes the scheme of the WebSocket.
+    twice = { "X-Forwarded-Proto" => "wss,http", "X-Forwarded-Host" => "shop.example, shop.example" }
+    browse(channels: [], headers: { "Origin" => "https://shop.example", **twice })
     expect(status(Origin: "http://127.0.0.1:#{@port}", **proxied)).to eq "403"
     expect(status(Origin: "https://evil.example")).to eq "403"
   end
@@ -30,7 +33,9 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
     serve
     expect(status(Origin: "https://evil.example", "X-Forwarded-For": "203.0.113.7, 10.0.0.1")).to eq "403"
     sidecar.written(/event=request_refused peer=203\.0\.113\.7/)
-    expect(status("X-Forwarded-For": "203.0.113.7", "Client-Ip": "203.0.113.8")).to eq "400"
+    # Addresses decide nothing.
+    contradiction = { "X-Forwarded-For" => "fe80::1%eth0, 203.0.113.7", "Client-Ip" => "203.0.113.8" }
+    browse(channels: [], headers: contradiction)
   end
 
   it "passes on bytes that the server has read after the request" do
@@ -39,6 +44,15 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
     browser = browse(channels: ["orders"], at_once: true)
     Lineside.publish!("orders", 1)
     expect(browser.data_until(1)).to eq [1]
+  end
+
+  it "passes on the identity cookie beside cookies of any bytes" do
+    start_sidecar
+    serve
+    identity = Lineside::Native.sign_identity(Lineside.config.secret, sub: "7", sid: nil, seconds: 60)
+    fields = { "Origin" => "http://127.0.0.1:#{@port}", "Cookie" => "name=J\xFCrgen; lineside=#{identity}".b }
+    browsers << Browser.new(@port, headers: fields)
+    expect(browsers.last.welcome["user"]).to eq "7"
   end
 
   it "keeps the sockets open when every process of the app is killed" do

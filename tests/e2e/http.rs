@@ -48,13 +48,6 @@ fn invalid_upgrade_request_is_refused_with_400() {
     let request = sidecar.request();
     for (case, request) in [
         (
-            "version 8",
-            request
-                .clone()
-                .without("Sec-WebSocket-Version")
-                .header("Sec-WebSocket-Version", "8"),
-        ),
-        (
             "no version",
             request.clone().without("Sec-WebSocket-Version"),
         ),
@@ -68,6 +61,66 @@ fn invalid_upgrade_request_is_refused_with_400() {
         assert_eq!(answer.status, 400, "{case} {answer:?}");
         assert!(answer.body.len() > 10, "{case} {answer:?}");
     }
+}
+
+#[test]
+fn other_version_of_the_protocol_is_told_the_supported_one() {
+    let sidecar = sidecar();
+    let request = sidecar.request().without("Sec-WebSocket-Version");
+    let answer = request.header("Sec-WebSocket-Version", "8").response();
+    assert_eq!(answer.status, 426, "{answer:?}");
+    assert_eq!(
+        answer.header("sec-websocket-version").as_deref(),
+        Some("13")
+    );
+}
+
+#[test]
+fn fields_that_come_twice_are_read_as_lists() {
+    let sidecar = sidecar();
+    let request = sidecar.request().without("Connection");
+    let request = request
+        .header("Connection", "keep-alive")
+        .header("Connection", "Upgrade");
+    assert_eq!(request.send().1.status, 101);
+    let request = request
+        .header("Origin", "https://a.example")
+        .header("X-Forwarded-Proto", "https")
+        .header("X-Forwarded-Proto", "http")
+        .header("X-Forwarded-Host", "a.example, a.example");
+    assert_eq!(request.send().1.status, 101);
+}
+
+#[test]
+fn proxy_is_trusted_by_its_ipv4_address_on_a_listener_for_both() {
+    for proxies in ["127.0.0.0/8,::1/128", "127.0.0.1", "::ffff:127.0.0.1"] {
+        let place = place()
+            .with("LINESIDE_BIND", "[::]:0")
+            .with("LINESIDE_TRUSTED_PROXIES", proxies);
+        let mut sidecar = place.spawn();
+        let listening = sidecar.logged(&["event=listening"]);
+        let port = listening.split_once("bind=[::]:").map(|(_, rest)| rest);
+        let port = port.and_then(|rest| rest.split(' ').next()).unwrap();
+        sidecar.port = port.parse().unwrap();
+        let request = sidecar
+            .request()
+            .header("Origin", "https://a.example")
+            .header("X-Forwarded-Proto", "wss")
+            .header("X-Forwarded-Host", "a.example");
+        assert_eq!(request.send().1.status, 101, "{proxies}");
+    }
+}
+
+#[test]
+fn page_of_a_foreign_host_name_is_refused_if_the_hosts_are_known() {
+    let sidecar = place().with("LINESIDE_HOSTS", "shop.example").start();
+    let status = |host: &str| {
+        let request = sidecar.request().without("Host").header("Host", host);
+        let request = request.header("Origin", format!("http://{host}"));
+        request.send().1.status
+    };
+    assert_eq!(status("shop.example"), 101);
+    assert_eq!(status("rebound.example"), 403);
 }
 
 #[test]
@@ -192,6 +245,25 @@ fn allowed_origins_match_exactly_and_a_star_matches_one_label() {
         ("https://ashop.example:8443", 403),
         ("https://evil.example/.shop.example:8443", 403),
         ("https://*.shop.example:8443", 403),
+    ] {
+        assert_eq!(status_of(&sidecar, origin), status, "{origin}");
+    }
+}
+
+#[test]
+fn origins_of_apps_are_allowed_exactly() {
+    let sidecar = place()
+        .with(
+            "LINESIDE_ALLOWED_ORIGINS",
+            "capacitor://localhost, https://example.org/",
+        )
+        .start();
+    for (origin, status) in [
+        ("capacitor://localhost", 101),
+        ("https://example.org", 101),
+        ("capacitor://localhost.evil.example", 403),
+        ("ionic://localhost", 403),
+        ("null", 403),
     ] {
         assert_eq!(status_of(&sidecar, origin), status, "{origin}");
     }

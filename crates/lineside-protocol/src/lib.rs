@@ -1,5 +1,5 @@
 //! Wire formats: frames of the link between publishers and the sidecar, envelopes between the sidecar and browsers, and
-//! the values both share (positions, cursors, channel names, codes).
+//! the values both share (positions, cursors, channel names, codes, origins).
 //!
 //! Pure functions over bytes: no IO, no async, no clock. `docs/protocol.md` documents the same bytes.
 
@@ -9,8 +9,10 @@ pub mod channel;
 pub mod codes;
 mod cursor;
 pub mod envelope;
+pub mod forwarded;
 pub mod frame;
 mod json;
+pub mod origin;
 pub mod request;
 
 pub use cursor::{After, Cursor, Epoch, EpochError, POSITION_MAX, Position};

@@ -2,8 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{
+    CONNECTION, COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderValue, Request as HttpRequest};
+use lineside_protocol::forwarded::Forwarded;
 use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 
 use crate::origin::Origin;
@@ -16,8 +20,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Maximum number of header fields. Browsers and proxies send about 30.
 const HEADERS_MAX: usize = 100;
 
-/// Header to which each proxy appends the client address.
-const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Version of the WebSocket protocol.
+const VERSION: &str = "13";
 
 /// A complete request head.
 #[derive(Debug)]
@@ -33,8 +37,8 @@ pub struct Head {
 pub enum ServerOrigin {
     /// The request's `Host`, and the X-Forwarded fields if the peer at this address is a trusted proxy.
     OfRequest(IpAddr),
-    /// The app, which handed the socket over and knows its own proxies.
-    OfApp(Origin),
+    /// The app, which handed the socket over and knows its own proxies. `None` if the request has no valid host.
+    OfApp(Option<Origin>),
 }
 
 /// Reason for refusing a request.
@@ -99,27 +103,30 @@ impl Head {
 
     /// Whether the request asks for an upgrade to WebSocket.
     pub(crate) fn is_upgrade(&self) -> bool {
-        let upgrade = self.request.headers().get(http::header::UPGRADE);
-        upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        self.lists(&UPGRADE, "websocket")
     }
 
-    /// Address of the client behind `peer`, for the log: the nearest address in X-Forwarded-For that is not a trusted
-    /// proxy's. Its port is zero if it comes from the header. No decision depends on it.
+    /// Address of the client behind `peer`: the nearest address in X-Forwarded-For that is not a trusted proxy's. Its port is
+    /// zero if it comes from the header.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, settings: &Settings) -> SocketAddr {
-        let fields = self.request.headers().get_all(FORWARDED_FOR).iter();
-        let told: Vec<&str> = fields
-            .filter_map(|field| field.to_str().ok())
-            .flat_map(|field| field.split(',').map(str::trim))
-            .collect();
-        let mut client = peer;
-        for hop in told.iter().rev() {
-            match hop.parse() {
-                Ok(address) if settings.trusts(client.ip()) => client = SocketAddr::new(address, 0),
-                _ => break,
-            }
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        match self
+            .forwarded()
+            .client(peer.ip(), |proxy| settings.trusts(proxy))
+        {
+            Some(address) => SocketAddr::new(address, 0),
+            None => peer,
         }
-        client
+    }
+
+    /// Fields of the proxies, each with all its values.
+    fn forwarded(&self) -> Forwarded {
+        Forwarded::read(|name| {
+            let values = self.request.headers().get_all(name).iter();
+            let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+            values.join(",")
+        })
     }
 
     /// Origin of the page that sent the request, as text. `None` if the client is not a browser.
@@ -130,37 +137,43 @@ impl Head {
         self.only(&ORIGIN)
     }
 
-    /// Origin of this server.
+    /// Origin of this server. `None` if it cannot be determined, or if `LINESIDE_HOSTS` does not have its host.
     ///
     /// # Errors
-    /// 400 if a field that decides it comes twice or is not text.
+    /// 400 if `Host` comes twice or is not text.
     pub(crate) fn server_origin(
         &self,
         source: &ServerOrigin,
         settings: &Settings,
     ) -> Result<Option<Origin>, HeadError> {
         let peer = match source {
-            ServerOrigin::OfApp(origin) => return Ok(Some(origin.clone())),
+            ServerOrigin::OfApp(origin) => return Ok(origin.clone()),
             ServerOrigin::OfRequest(peer) => *peer,
         };
-        let trusted = settings.trusts(peer);
-        let forwarded = |name: &'static str| {
-            let name = HeaderName::from_static(name);
-            if trusted { self.only(&name) } else { Ok(None) }
+        let host = self.only(&HOST)?.unwrap_or_default();
+        let origin = if settings.trusts(peer) {
+            let forwarded = self.forwarded();
+            let client = forwarded.client(peer, |proxy| settings.trusts(proxy));
+            forwarded.server_origin("http", host, client)
+        } else {
+            Origin::of("http", host)
         };
-        let host = forwarded("x-forwarded-host")?
-            .or(self.only(&HOST)?)
-            .unwrap_or_default();
-        let scheme = forwarded("x-forwarded-proto")?.unwrap_or("http");
-        Ok(Origin::of(scheme, host))
+        Ok(origin.filter(|origin| settings.knows_host(origin.host())))
     }
 
     /// Answer that upgrades the connection to a WebSocket. It names `subprotocol` if the client offered it.
     ///
     /// # Errors
-    /// 400 if a field is missing that RFC 6455 §4.2.1 requires.
+    /// 426 if the client asks for another version of the protocol, 400 if a field is missing that RFC 6455 §4.2.1 requires.
     pub fn upgrade(&self, subprotocol: &'static str) -> Result<Vec<u8>, HeadError> {
-        let mut response = create_response(&self.request).map_err(|error| {
+        let headers = self.request.headers();
+        if headers.contains_key(SEC_WEBSOCKET_VERSION)
+            && !self.lists(&SEC_WEBSOCKET_VERSION, VERSION)
+        {
+            let message = format!("only version {VERSION} of the WebSocket protocol is supported");
+            return Err(HeadError::new(426, message));
+        }
+        let mut response = create_response(&self.canonical()).map_err(|error| {
             HeadError::new(400, format!("not an upgrade to WebSocket: {error}"))
         })?;
         if self.subprotocols().any(|offered| offered == subprotocol) {
@@ -175,6 +188,27 @@ impl Head {
         Ok(answer)
     }
 
+    /// The request with one value in each field of the upgrade. These fields are lists, which proxies extend and split.
+    fn canonical(&self) -> HttpRequest<()> {
+        let mut request = HttpRequest::new(());
+        *request.method_mut() = self.request.method().clone();
+        *request.version_mut() = self.request.version();
+        for (name, value) in [
+            (CONNECTION, "Upgrade"),
+            (UPGRADE, "websocket"),
+            (SEC_WEBSOCKET_VERSION, VERSION),
+        ] {
+            if self.lists(&name, value) {
+                let value = HeaderValue::from_static(value);
+                request.headers_mut().insert(name, value);
+            }
+        }
+        if let Some(key) = self.request.headers().get(SEC_WEBSOCKET_KEY) {
+            request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
+        }
+        request
+    }
+
     /// Names and raw values of the query. [`percent_decode`] decodes a value.
     pub(crate) fn query(&self) -> impl Iterator<Item = (&str, &str)> {
         let query = self.request.uri().query().unwrap_or_default();
@@ -184,27 +218,39 @@ impl Head {
     }
 
     /// Value of a cookie. `None` if it comes more than once, because another site of the domain may have set one of them.
+    /// Other cookies may hold any bytes.
     pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
-        let fields = self.request.headers().get_all(COOKIE);
-        let pairs = fields
-            .iter()
-            .filter_map(|field| field.to_str().ok())
-            .flat_map(|field| field.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='));
-        let mut found = pairs.filter(|(found, _)| *found == name);
+        let fields = self.request.headers().get_all(COOKIE).iter();
+        let mut found = fields
+            .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(|pair| {
+                let value = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+                value.strip_prefix(b"=")
+            });
         match (found.next(), found.next()) {
-            (Some((_, value)), None) => Some(value),
+            (Some(value), None) => str::from_utf8(value).ok(),
             _ => None,
         }
     }
 
     /// Subprotocols that the client offers.
     pub(crate) fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        let fields = self.request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+        self.tokens(&SEC_WEBSOCKET_PROTOCOL)
+    }
+
+    /// Tokens of a field that is a list. The field may come several times (RFC 9110 §5.3).
+    fn tokens(&self, name: &HeaderName) -> impl Iterator<Item = &str> {
+        let fields = self.request.headers().get_all(name).iter();
         fields
-            .iter()
-            .filter_map(|field| field.to_str().ok())
-            .flat_map(|field| field.split(',').map(str::trim))
+            .flat_map(|field| field.as_bytes().split(|byte| b", \t".contains(byte)))
+            .filter(|token| !token.is_empty())
+            .filter_map(|token| str::from_utf8(token).ok())
+    }
+
+    /// Whether a field that is a list has this token. The comparison ignores case.
+    fn lists(&self, name: &HeaderName, token: &str) -> bool {
+        self.tokens(name)
+            .any(|listed| listed.eq_ignore_ascii_case(token))
     }
 
     /// Value of a field that must not come twice.

@@ -16,7 +16,7 @@ use lineside_token::{Grant, Keys};
 use crate::keyring::Keyring;
 use crate::listener::Bind;
 use crate::log::{Format, Level};
-use crate::origin::{Origin, OriginRule};
+use crate::origin::{HostRule, OriginRule};
 
 /// Maximum length of a Unix socket's path, in bytes: `sun_path` of unix(7) has 108, with the final NUL.
 const LINK_PATH_BYTES_MAX: usize = 107;
@@ -67,6 +67,8 @@ pub struct Settings {
     pub(crate) keys: Arc<Keyring>,
     /// `LINESIDE_ALLOWED_ORIGINS`: allowed origins besides the sidecar's own.
     pub(crate) allowed_origins: Vec<OriginRule>,
+    /// `LINESIDE_HOSTS`: hosts of the sidecar's own origin. Empty means any.
+    pub(crate) hosts: Vec<HostRule>,
     /// `LINESIDE_TRUSTED_PROXIES`: proxies whose X-Forwarded-* headers are used.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// `LINESIDE_PUBLIC_CHANNELS`: names or prefixes of channels that need no token.
@@ -224,13 +226,19 @@ impl<S: Source> Parser<'_, S> {
 }
 
 impl Settings {
-    /// Returns whether `LINESIDE_ALLOWED_ORIGINS` allows this origin.
-    pub(crate) fn allows_origin(&self, origin: &Origin) -> bool {
+    /// Returns whether `LINESIDE_ALLOWED_ORIGINS` allows this value of `Origin`.
+    pub(crate) fn allows_origin(&self, origin: &str) -> bool {
         self.allowed_origins.iter().any(|rule| rule.allows(origin))
     }
 
-    /// Returns whether the proxy at this address is trusted.
+    /// Returns whether this host of the sidecar's own origin is known.
+    pub(crate) fn knows_host(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|rule| rule.matches(host))
+    }
+
+    /// Returns whether the proxy at this address is trusted. An IPv4 address that is mapped to IPv6 counts as IPv4.
     pub(crate) fn trusts(&self, proxy: IpAddr) -> bool {
+        let proxy = proxy.to_canonical();
         self.trusted_proxies
             .iter()
             .any(|network| network.contains(&proxy))
@@ -259,20 +267,18 @@ impl Settings {
             admin_hosts: parser.list("LINESIDE_ADMIN_HOSTS", "", host)?,
             path: path(parser.text("LINESIDE_PATH", "/lineside")?)?,
             allowed_origins: parser.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
-                let hint = "give scheme://host[:port] or https://*.host";
+                let hint = "give scheme://host[:port], https://*.host or null";
                 OriginRule::parse(entry).ok_or_else(|| hint.to_owned())
+            })?,
+            hosts: parser.list("LINESIDE_HOSTS", "", |entry| {
+                let hint = "give a host name, .name for it and all names below, or a network";
+                HostRule::parse(entry).ok_or_else(|| hint.to_owned())
             })?,
             // By default, proxies on this machine. A page cannot set these headers on a WebSocket request.
             trusted_proxies: parser.list(
                 "LINESIDE_TRUSTED_PROXIES",
                 "127.0.0.0/8,::1/128",
-                |entry| {
-                    let address = entry.parse().map(IpNet::from as fn(IpAddr) -> IpNet);
-                    entry
-                        .parse()
-                        .or(address)
-                        .map_err(|_| "give an IP address or a network".to_owned())
-                },
+                network,
             )?,
             public_channels: parser.list("LINESIDE_PUBLIC_CHANNELS", "", public_channel)?,
             parent_pid: parent_pid(source)?,
@@ -366,6 +372,25 @@ fn default_link(source: &impl Source) -> Result<PathBuf, String> {
     };
     let environment = environment.as_deref().unwrap_or("development");
     Ok(format!("tmp/lineside/{environment}.sock").into())
+}
+
+/// Parses a network or an address. An IPv4 network that is mapped to IPv6 is returned as IPv4.
+fn network(entry: &str) -> Result<IpNet, String> {
+    let address = entry.parse().map(IpNet::from as fn(IpAddr) -> IpNet);
+    let network: IpNet = entry
+        .parse()
+        .or(address)
+        .map_err(|_| "give an IP address or a network".to_owned())?;
+    let IpAddr::V4(v4) = network.addr().to_canonical() else {
+        return Ok(network);
+    };
+    let prefix = match network {
+        IpNet::V4(_) => Some(network.prefix_len()),
+        IpNet::V6(_) => network.prefix_len().checked_sub(96),
+    };
+    Ok(prefix
+        .and_then(|prefix| IpNet::new(v4.into(), prefix).ok())
+        .unwrap_or(network))
 }
 
 fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {

@@ -13,12 +13,14 @@ mod gvl;
 mod held;
 mod json;
 mod name;
+mod origin;
 mod publisher;
 mod revocation;
 mod token;
 mod utf8;
 
 use lineside_publisher::channel::SESSION_ID_BYTES_MAX;
+use lineside_publisher::forwarded::FIELDS;
 use magnus::{Class, Error, Module, Object, RModule, RString, Ruby, Value, function};
 
 #[magnus::init(name = "lineside")]
@@ -51,6 +53,11 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("channel_problem", function!(name::channel_problem, 1))?;
     native.define_singleton_method("user_id_problem", function!(name::user_id_problem, 1))?;
     native.const_set("SESSION_ID_BYTES_MAX", SESSION_ID_BYTES_MAX)?;
+    native.define_singleton_method("server_origin", function!(origin::server_origin, 4))?;
+    native.const_set(
+        "FORWARDED_FIELDS",
+        ruby.ary_from_iter(FIELDS.map(|name| ruby.str_new(name))),
+    )?;
     native.define_singleton_method("encode", function!(encode, 2))?;
     native.define_singleton_method("provoke_panic", function!(error::provoke_panic, 1))?;
     Ok(())

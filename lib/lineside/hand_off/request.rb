@@ -18,19 +18,31 @@ module Lineside
       # Placeholder if the browser's IP address is unknown, such as behind a Unix socket. Only logged.
       NO_ADDRESS = "0.0.0.0"
 
-      # @param env [Hash] Rack environment
-      # @return [Boolean] whether this is a WebSocket request for our path, with or without the relative URL root. Also
-      #   true if a proxy removed the Upgrade header and left Sec-WebSocket-Key.
-      def self.ours?(env)
-        return false unless (upgrade?(env) || env["HTTP_SEC_WEBSOCKET_KEY"]) && env["REQUEST_METHOD"] == "GET"
+      # Fields in which proxies report the request that they received, as keys of the Rack environment.
+      FORWARDED = Native::FORWARDED_FIELDS.map { |name| "HTTP_#{name.upcase.tr('-', '_')}" }.freeze
 
-        root = ::Rails.application&.config&.relative_url_root
-        env["PATH_INFO"].delete_prefix(root.to_s) == Lineside.config.path
+      class << self
+        # @param env [Hash] Rack environment
+        # @return [Boolean] whether this is a WebSocket request for our path, with or without the relative URL root
+        def ours?(env)
+          return false unless web_socket?(env)
+
+          path = Lineside.config.path
+          root = ::Rails.application&.config&.relative_url_root
+          [path, "#{root}#{path}"].include?(env["PATH_INFO"])
+        end
+
+        # @param env [Hash] Rack environment
+        # @return [Boolean] whether this is a WebSocket request, also if a proxy removed the Upgrade header and left
+        #   Sec-WebSocket-Key
+        def web_socket?(env)
+          env["REQUEST_METHOD"] == "GET" && (upgrade?(env) || env.key?("HTTP_SEC_WEBSOCKET_KEY"))
+        end
+
+        # @param env [Hash] Rack environment
+        # @return [Boolean] whether the request has the Upgrade header, which is a list
+        def upgrade?(env) = env["HTTP_UPGRADE"].to_s.b.split(/[,\s]+/).any? { |it| it.casecmp?("websocket") }
       end
-
-      # @param env [Hash] Rack environment
-      # @return [Boolean] whether the request has the Upgrade header
-      def self.upgrade?(env) = env["HTTP_UPGRADE"]&.casecmp?("websocket") || false
 
       # @param env [Hash] Rack environment, after `ActionDispatch::RemoteIp`
       def initialize(env)
@@ -38,12 +50,20 @@ module Lineside
         @request = ActionDispatch::Request.new(env)
       end
 
-      # @return [String] IP address of the browser, according to the app's trusted proxies
-      # @raise [ActionDispatch::RemoteIp::IpSpoofAttackError] if the header fields contradict each other
-      def peer = @request.remote_ip || NO_ADDRESS
+      # @return [String] IP address of the browser, according to the app's trusted proxies. Only logged, so header
+      #   fields that contradict each other refuse no browser.
+      def peer
+        @request.remote_ip || NO_ADDRESS
+      rescue ActionDispatch::RemoteIp::IpSpoofAttackError
+        NO_ADDRESS
+      end
 
-      # @return [String] the app's origin, as in Rails' forgery protection
-      def origin = @request.base_url
+      # @return [String] the app's origin, by the rule of the sidecar's own port; empty if the host is none. Like Rails'
+      #   forgery protection, it believes the forwarded fields of any peer.
+      def origin
+        host = @env["HTTP_HOST"] || "#{@env['SERVER_NAME']}:#{@env['SERVER_PORT']}"
+        Native.server_origin(@request.scheme.to_s, host, peer, @env.values_at(*FORWARDED).map(&:to_s)).to_s
+      end
 
       # @return [String] head of the request, and the bytes that the server has read after it
       def bytes
@@ -53,25 +73,35 @@ module Lineside
           value = @env["HTTP_#{name.upcase.tr('-', '_')}"]
           "#{name}: #{value}" if value
         end
-        ["GET #{target} HTTP/1.1", *fields, *cookie, "", ""].join("\r\n").b << read_ahead
+        ["GET #{target} HTTP/1.1", *fields, *cookie, "", ""].map(&:b).join("\r\n") << read_ahead
       end
 
       private
 
+      # Other cookies may hold any bytes.
       def cookie
-        found = @env["HTTP_COOKIE"].to_s.scan(IDENTITY)
+        found = @env["HTTP_COOKIE"].to_s.b.scan(IDENTITY)
         "Cookie: #{found.join('; ')}" unless found.empty?
       end
 
-      # Bytes that Puma has read beyond the head, such as the browser's first frame. They are in a buffer of its client,
-      # which is the value of rack.hijack (Puma 5), or the receiver of that method (Puma 6 and later). Other servers
-      # read the head only.
+      # Bytes that Puma has read beyond the head, such as the browser's first frame. They are in a buffer of its client.
+      # Other servers read the head only.
       def read_ahead
-        hijack = @env["rack.hijack"]
-        client = hijack.is_a?(Method) ? hijack.receiver : hijack
-        return "" unless defined?(::Puma::Client) && client.is_a?(::Puma::Client)
+        client = [@env["rack.hijack"], receiver(@env["rack.hijack"])].find { |it| puma_client?(it) }
+        client ? client.instance_variable_get(:@buffer).to_s : ""
+      end
 
-        client.instance_variable_get(:@buffer).to_s
+      def puma_client?(object) = defined?(::Puma::Client) && object.is_a?(::Puma::Client)
+
+      # Object behind rack.hijack: in Puma 5 and 6 the client itself, in Puma 7 one of its methods, in Puma 8 such a
+      # method as a Proc.
+      def receiver(hijack)
+        case hijack
+        when Method then hijack.receiver
+        when Proc then hijack.binding.receiver
+        end
+      rescue ArgumentError
+        # A Proc of a method in C.
       end
     end
   end

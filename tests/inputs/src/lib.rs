@@ -220,7 +220,7 @@ fn upgrades(bytes: &[u8]) {
     }
     // With this origin the request passes the check, and the rest of the head is read.
     if let Some(own) = head.origin().ok().flatten().and_then(Origin::parse) {
-        let _opening = Opening::of_request(&head, &ServerOrigin::OfApp(own), settings);
+        let _opening = Opening::of_request(&head, &ServerOrigin::OfApp(Some(own)), settings);
     }
     if let Ok(answer) = head.upgrade("lineside-v1") {
         // No part of the request begins a line of the answer.

@@ -89,6 +89,54 @@ fn upgrade_names_the_offered_subprotocol_and_never_a_token() {
 }
 
 #[test]
+fn fields_of_an_upgrade_are_lists() {
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (fields, expected) in [
+        ("Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
+        (
+            "Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n",
+            true,
+        ),
+        (
+            "Connection: upgrade\r\nConnection: close\r\nUpgrade: h2c, websocket\r\n",
+            true,
+        ),
+        (
+            "Connection: keep-alive,\tUPGRADE ,\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
+            true,
+        ),
+        (
+            "Connection: \u{fc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+            true,
+        ),
+        ("Connection: keep-alive\r\nUpgrade: websocket\r\n", false),
+        ("Connection: Upgraded\r\nUpgrade: websocket\r\n", false),
+        ("Connection: Upgrade\r\nUpgrade: websockets\r\n", false),
+    ] {
+        let answer = get("/lineside", &format!("{key}{fields}")).upgrade("lineside-v1");
+        assert_eq!(answer.is_ok(), expected, "{fields}");
+    }
+    let head = get("/lineside", "Upgrade: h2c\r\nUpgrade: websocket\r\n");
+    assert!(head.is_upgrade());
+}
+
+#[test]
+fn other_version_of_the_protocol_is_answered_with_426() {
+    let upgrade = |version: &str| {
+        let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let answer = get("/lineside", &format!("{fields}{version}")).upgrade("lineside-v1");
+        answer.map_or_else(|error| error.status, |_| 101)
+    };
+    assert_eq!(upgrade("Sec-WebSocket-Version: 13\r\n"), 101);
+    assert_eq!(upgrade("Sec-WebSocket-Version: 8, 13\r\n"), 101);
+    for other in ["8", "0", "14", "x", ""] {
+        let field = format!("Sec-WebSocket-Version: {other}\r\n");
+        assert_eq!(upgrade(&field), 426, "{other}");
+    }
+    assert_eq!(upgrade(""), 400, "without a version");
+}
+
+#[test]
 fn client_is_the_nearest_address_that_is_not_a_trusted_proxy() {
     let settings = read(&[("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8")]).unwrap();
     let client = |peer: &str, fields: &str| {
@@ -104,6 +152,10 @@ fn client_is_the_nearest_address_that_is_not_a_trusted_proxy() {
     assert_eq!(client("10.0.0.1", two), "198.51.100.1:0");
     let nonsense = "X-Forwarded-For: 198.51.100.1, unknown, 10.0.0.3\r\n";
     assert_eq!(client("10.0.0.1", nonsense), "10.0.0.3:0");
+    let odd = "X-Forwarded-For: [2001:db8::1]:4711, 10.0.0.3:80, ::ffff:10.0.0.2\r\n";
+    assert_eq!(client("10.0.0.1", odd), "[2001:db8::1]:0");
+    assert_eq!(client("[::ffff:10.0.0.1]", told), "203.0.113.7:0");
+    assert_eq!(client("[::ffff:192.0.2.1]", told), "192.0.2.1:5000");
     let all_ours = "X-Forwarded-For: 10.0.0.9, 10.0.0.3\r\n";
     assert_eq!(client("10.0.0.1", all_ours), "10.0.0.9:0");
 }

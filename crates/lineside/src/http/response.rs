@@ -74,7 +74,7 @@ impl Response {
             .unwrap_or_default();
         let more = match status {
             405 => "Allow: GET, HEAD\r\n".to_owned(),
-            426 => "Upgrade: websocket\r\n".to_owned(),
+            426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".to_owned(),
             503 => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
             _ => String::new(),
         };

@@ -4,12 +4,13 @@
 //! ([`crate::link::socket::first_kind`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lineside_protocol::codes;
+use lineside_protocol::forwarded::parse_address;
 use lineside_protocol::frame::{Fault, HandOff, Taken, ToPublisher};
 use rustix::net::{SocketType, sockopt};
 use tokio::net::{TcpStream, UnixStream};
@@ -88,11 +89,15 @@ async fn receive(link: &UnixStream) -> Result<HandedOff, LinkRefusal> {
             "the hand-off came with {count} descriptors; send exactly one, with its first byte"
         )));
     };
-    let address: IpAddr = hand_off.peer.parse().map_err(|_| {
-        LinkRefusal::bad_frame(format!("the peer {:?} is no IP address", hand_off.peer))
-    })?;
-    let origin = Origin::parse(&hand_off.origin)
-        .ok_or_else(|| LinkRefusal::bad_frame(format!("{:?} is no origin", hand_off.origin)))?;
+    // The address is only logged, so an unknown one refuses no browser.
+    let address = parse_address(&hand_off.peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let origin = match &*hand_off.origin {
+        "" => None,
+        text => Some(
+            Origin::parse(text)
+                .ok_or_else(|| LinkRefusal::bad_frame(format!("{text:?} is no origin")))?,
+        ),
+    };
     let socket = browser_socket(descriptor).map_err(|error| {
         LinkRefusal::bad_frame(format!("the descriptor cannot be used: {error}"))
     })?;

@@ -54,13 +54,14 @@ fn check_origin(head: &Head, server: &ServerOrigin, settings: &Settings) -> Resu
     };
     let own = head.server_origin(server, settings)?;
     let origin = Origin::parse(text);
-    if origin.is_some() && origin == own {
+    if (origin.is_some() && origin == own) || settings.allows_origin(text) {
         return Ok(());
     }
-    if origin.is_some_and(|origin| settings.allows_origin(&origin)) {
-        return Ok(());
-    }
-    let own = own.map_or_else(|| "unknown".to_owned(), |own| own.to_string());
+    let own = match own {
+        Some(own) => own.to_string(),
+        None if settings.hosts.is_empty() => "unknown".to_owned(),
+        None => "unknown, because LINESIDE_HOSTS (config.hosts) does not have its host".to_owned(),
+    };
     Err(HeadError::new(
         403,
         format!(

@@ -61,6 +61,81 @@ fn forwarded_host_counts_only_from_a_trusted_proxy() {
 }
 
 #[test]
+fn origin_behind_proxies_is_that_of_the_outermost_trusted_one() {
+    let settings = settings("");
+    let chain = "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\n";
+    for (fields, expected) in [
+        (
+            "X-Forwarded-Proto: wss\r\nX-Forwarded-Host: shop.example\r\n",
+            101,
+        ),
+        (
+            "X-Forwarded-Proto: https,http\r\nX-Forwarded-Host: shop.example, b\r\n",
+            101,
+        ),
+        (
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n\
+             X-Forwarded-Host: shop.example\r\nX-Forwarded-Host: b\r\n",
+            101,
+        ),
+        (
+            "X-Forwarded-Proto: ws\r\nX-Forwarded-Host: shop.example\r\n",
+            403,
+        ),
+        (
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example, b, c\r\n",
+            403,
+        ),
+    ] {
+        let head = get(
+            "/lineside",
+            &format!("Origin: https://shop.example\r\n{chain}{fields}"),
+        );
+        assert_eq!(status(&head, "10.1.2.3", &settings), expected, "{fields}");
+        assert_eq!(
+            status(&head, "::ffff:10.1.2.3", &settings),
+            expected,
+            "{fields}"
+        );
+        assert_eq!(status(&head, "192.0.2.1", &settings), 403, "{fields}");
+    }
+}
+
+#[test]
+fn own_origin_counts_only_with_a_known_host() {
+    let settings = read(&[
+        ("LINESIDE_HOSTS", ".app.example, 127.0.0.0/8"),
+        ("LINESIDE_ALLOWED_ORIGINS", "https://shop.example"),
+        ("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8"),
+    ])
+    .unwrap();
+    let request = |host: &str, origin: &str| {
+        let text = format!("GET /lineside HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n");
+        Head::parse(text.as_bytes()).unwrap().unwrap()
+    };
+    for (host, origin, expected) in [
+        ("app.example", "http://app.example", 101),
+        ("www.app.example:8090", "http://www.app.example:8090", 101),
+        ("127.0.0.1:8090", "http://127.0.0.1:8090", 101),
+        ("evil.example", "http://evil.example", 403),
+        ("evil.example", "https://shop.example", 101),
+    ] {
+        assert_eq!(
+            status(&request(host, origin), "192.0.2.1", &settings),
+            expected,
+            "{host} {origin}"
+        );
+    }
+    let source = ServerOrigin::OfRequest("192.0.2.1".parse().unwrap());
+    let refused = check_origin(
+        &request("evil.example", "http://evil.example"),
+        &source,
+        &settings,
+    );
+    assert!(refused.unwrap_err().message.contains("LINESIDE_HOSTS"));
+}
+
+#[test]
 fn refusal_of_an_origin_names_the_remedy() {
     let head = get("/lineside", "Origin: https://other.example\r\n");
     let error = check_origin(
@@ -115,5 +190,32 @@ fn malformed_url_is_refused() {
             400,
             "{query}"
         );
+    }
+}
+
+#[test]
+fn identity_is_read_beside_cookies_of_any_bytes() {
+    let head = |cookies: &[u8]| {
+        let request = [
+            b"GET /lineside HTTP/1.1\r\nOrigin: http://a\r\n",
+            cookies,
+            b"\r\n",
+        ];
+        Head::parse(&request.concat()).unwrap().unwrap()
+    };
+    let latin1 = b"Cookie: name=J\xFCrgen; lineside=a.b.c; other=\xFF\r\n";
+    assert_eq!(identity(&head(latin1)), Some("a.b.c"));
+    let utf8 = "Cookie: lineside=a.b.c; name=Jürgen; x\r\n";
+    assert_eq!(identity(&head(utf8.as_bytes())), Some("a.b.c"));
+    let split = b"Cookie: \xFF\r\nCookie: lineside=a.b.c\r\n";
+    assert_eq!(identity(&head(split)), Some("a.b.c"));
+    let twice = b"Cookie: lineside=a.b.c; lineside=\xFF\r\n";
+    assert_eq!(identity(&head(twice)), None);
+    for other in [
+        &b"Cookie: xlineside=a.b.c\r\n"[..],
+        b"Cookie: lineside\r\n",
+        b"Cookie: lineside=\xFF\r\n",
+    ] {
+        assert_eq!(identity(&head(other)), None);
     }
 }
