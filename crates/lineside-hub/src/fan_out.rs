@@ -71,6 +71,8 @@ pub struct FanOut {
     written: Option<Queued>,
     /// Connections with a waiting resume, by the position that completes it.
     pending: BTreeSet<(Position, ConnectionId)>,
+    /// Number of channels that were resumed.
+    resumed: u64,
 }
 
 impl FanOut {
@@ -89,6 +91,7 @@ impl FanOut {
             flush: Flush::new(outbox_bytes_max),
             written: None,
             pending: BTreeSet::new(),
+            resumed: 0,
         }
     }
 
@@ -240,6 +243,13 @@ impl FanOut {
         subscriptions
             .iter()
             .map(|subscription| self.channels.name(subscription.channel))
+    }
+
+    /// Number of channels in all resumes so far, with and without a cursor. Each costs a subscription and a look-up in the
+    /// journal.
+    #[must_use]
+    pub fn resumed_count(&self) -> u64 {
+        self.resumed
     }
 
     /// Number of subscriptions of all connections.

@@ -52,6 +52,7 @@ use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
 use crate::settings::Limits;
 use peer::Peer;
+use reading::Cost;
 use revoking::Users;
 
 pub(crate) use arrivals::Arrivals;
@@ -92,6 +93,8 @@ pub struct Worker<S> {
     entries: VecDeque<InboxEntry>,
     /// Connections to read, each once, the longest waiting first. Closed ones may be among them.
     unread: VecDeque<ConnectionId>,
+    /// Cost of the requests of this turn.
+    cost: Cost,
     /// Buffer of one read.
     scratch: Box<[u8]>,
     drain: bool,
@@ -120,6 +123,7 @@ impl<S: Socket> Worker<S> {
             timers: BinaryHeap::new(),
             entries: VecDeque::new(),
             unread: VecDeque::new(),
+            cost: Cost::default(),
             scratch: vec![0; reading::READ_BYTES].into(),
             drain: false,
             draining: false,
@@ -218,6 +222,8 @@ impl<S: Socket> Worker<S> {
     /// Does one round of work: reads, dispatches, writes one slice, and runs timers. Report every socket that
     /// became ready before [now](Self::set_time) first, or connections may seem silent that are not.
     pub fn turn(&mut self) {
+        self.cost = Cost::from(self.fan_out.resumed_count());
+        self.resume_ready();
         self.read_queued();
         self.dispatch();
         self.flush();
@@ -230,7 +236,11 @@ impl<S: Socket> Worker<S> {
     /// Latest time of the next turn, in milliseconds: zero if there is work left, `u64::MAX` if there is no timer.
     #[must_use]
     pub fn due_ms(&self) -> u64 {
-        if !self.entries.is_empty() || !self.unread.is_empty() || self.fan_out.has_flush() {
+        let has_work = !self.entries.is_empty()
+            || !self.unread.is_empty()
+            || self.fan_out.has_flush()
+            || self.fan_out.has_ready();
+        if has_work {
             return 0;
         }
         let next = self.timers.peek();
@@ -283,7 +293,13 @@ impl<S: Socket> Worker<S> {
                 }
             }
         }
-        while let Some((id, request)) = self.fan_out.next_ready() {
+    }
+
+    /// Completes resumes that waited for a position, while the turn has room for them.
+    fn resume_ready(&mut self) {
+        while self.has_room_for_requests()
+            && let Some((id, request)) = self.fan_out.next_ready()
+        {
             let answer = self.plan.broker.replay(&request);
             let resumed = self.fan_out.complete(id, request, answer);
             self.act(id, |connection, turn| {

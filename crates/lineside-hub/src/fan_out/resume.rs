@@ -96,11 +96,17 @@ impl FanOut {
         Resume::Waiting
     }
 
-    /// The next waiting resume whose position this shard has dispatched. Call it after dispatching, until it returns
-    /// `None`, and treat each request as [`Resume::Ready`].
+    /// Whether this shard has dispatched the position of a waiting resume.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        let next = self.pending.first();
+        next.is_some_and(|(until, _)| *until <= self.dispatched)
+    }
+
+    /// The next waiting resume whose position this shard has dispatched. Call it after dispatching, and treat each request
+    /// as [`Resume::Ready`].
     pub fn next_ready(&mut self) -> Option<(ConnectionId, ReplayRequest)> {
-        let (until, _) = self.pending.first()?;
-        if *until > self.dispatched {
+        if !self.has_ready() {
             return None;
         }
         let (_, id) = self.pending.pop_first()?;
@@ -119,6 +125,7 @@ impl FanOut {
     ) -> Resumed {
         let seam = request.through;
         debug_assert_eq!(seam, self.dispatched, "nothing was dispatched in between");
+        self.resumed += request.wants.len() as u64;
         let mut verdicts = Vec::with_capacity(request.wants.len());
         for (Want { channel, .. }, verdict) in request.wants.into_iter().zip(answer.verdicts) {
             self.subscribe(id, &channel);

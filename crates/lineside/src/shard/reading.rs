@@ -11,12 +11,39 @@ use super::{Socket, Worker, peer};
 /// Size of one read, in bytes. Browsers send little.
 pub(super) const READ_BYTES: usize = 4 * 1024;
 
-/// Maximum number of reads per turn, one per connection: less than 30 ms if every one brings 682 pings, each of 6 bytes.
+/// Maximum number of reads per turn, one per connection.
 pub(super) const READS_MAX: usize = 256;
+
+/// Cost of the requests in one turn, in bytes, beyond which requests wait for the next turn: about two connects of 256
+/// channels. The last request may exceed it.
+pub(super) const COST_BYTES_MAX: usize = 128 * 1024;
+
+/// Cost of a message beside its text, in bytes.
+const MESSAGE_COST_BYTES: usize = 16;
+
+/// Cost of a channel that is resumed, in bytes: its subscription, its replay and its part of the reply.
+pub(super) const CHANNEL_COST_BYTES: usize = 256;
 
 /// Maximum number of reads of a connection that was told to close: more than a message of maximum size, which may be on its
 /// way. Behind it the browser's close is not found, and the connection is closed at its deadline.
 pub(super) const CLOSING_READS_MAX: u8 = 64;
+
+/// Cost of the requests of one turn.
+#[derive(Debug, Default)]
+pub(super) struct Cost {
+    message_bytes: usize,
+    /// Number of resumed channels before the turn.
+    resumed_before: u64,
+}
+
+impl From<u64> for Cost {
+    fn from(resumed_before: u64) -> Self {
+        Self {
+            message_bytes: 0,
+            resumed_before,
+        }
+    }
+}
 
 impl<S: Socket> Worker<S> {
     /// Marks a connection as readable, and queues it for a read.
@@ -27,20 +54,28 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Queues a connection for a read, once, if it may have more received bytes. A connection that sends without a pause is
-    /// read as often as any other.
+    /// Queues a connection for a read, once. A connection that sends without a pause is read as often as any other.
     pub(super) fn queue_read(&mut self, id: ConnectionId) {
-        if let Some(peer) =
-            peer(&mut self.peers, id).filter(|peer| peer.is_readable && !peer.is_queued)
-        {
+        if let Some(peer) = peer(&mut self.peers, id).filter(|peer| !peer.is_queued) {
             peer.is_queued = true;
             self.unread.push_back(id);
         }
     }
 
-    /// Reads connections of the queue, each once, and at most [`READS_MAX`] of them.
+    /// Whether requests may cost more in this turn. Otherwise they wait, so that publications, writes and timers do not.
+    pub(super) fn has_room_for_requests(&self) -> bool {
+        let channels = self.fan_out.resumed_count() - self.cost.resumed_before;
+        let channels = usize::try_from(channels).unwrap_or(usize::MAX);
+        let bytes = channels.saturating_mul(CHANNEL_COST_BYTES);
+        self.cost.message_bytes.saturating_add(bytes) < COST_BYTES_MAX
+    }
+
+    /// Reads connections of the queue, each once and in its order, until the turn has no room for more.
     pub(super) fn read_queued(&mut self) {
         for _ in 0..self.unread.len().min(READS_MAX) {
+            if !self.has_room_for_requests() {
+                return;
+            }
             let Some(id) = self.unread.pop_front() else {
                 return;
             };
@@ -51,12 +86,14 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Reads once, unless the connection must wait, and queues it again if the kernel may have more.
+    /// Handles requests that waited, and reads once, unless the connection must wait. Queues it again if the kernel may have
+    /// more.
     fn read(&mut self, id: ConnectionId) {
+        self.receive(id);
         if self.must_wait(id) {
             return;
         }
-        let Some(peer) = peer(&mut self.peers, id) else {
+        let Some(peer) = peer(&mut self.peers, id).filter(|peer| peer.is_readable) else {
             return;
         };
         if peer.closing_until_ms.is_some() {
@@ -71,7 +108,10 @@ impl<S: Socket> Worker<S> {
                     self.receive(id);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => peer.is_readable = false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                peer.is_readable = false;
+                return;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return self.close(id),
         }
@@ -91,6 +131,7 @@ impl<S: Socket> Worker<S> {
                     fan_out.push_frame(id, reply);
                 }
             });
+            self.cost.message_bytes += MESSAGE_COST_BYTES;
             match inbound {
                 Inbound::Empty => return,
                 Inbound::Broken(code) => return self.reject(id, code),
@@ -102,6 +143,7 @@ impl<S: Socket> Worker<S> {
                     self.count_message(id);
                 }
                 Inbound::Text(text) => {
+                    self.cost.message_bytes += text.len();
                     if self.count_message(id) {
                         self.act(id, |connection, turn| connection.receive(&text, turn));
                     }

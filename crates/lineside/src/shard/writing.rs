@@ -46,7 +46,6 @@ impl<S: Socket> Worker<S> {
                 }
                 // Requests that waited for the outbox may continue.
                 if !peer.reader.is_idle() || peer.is_readable {
-                    self.receive(id);
                     self.queue_read(id);
                 }
             }

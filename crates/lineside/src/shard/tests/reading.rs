@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::super::reading::{CLOSING_READS_MAX, READ_BYTES, READS_MAX};
+use super::super::reading::{
+    CHANNEL_COST_BYTES, CLOSING_READS_MAX, COST_BYTES_MAX, READ_BYTES, READS_MAX,
+};
 use super::stage::{ENDLESS, End, Page, Received, Stage, connect};
 
 /// Puts a request of several reads before the worker, and reports it.
@@ -72,6 +74,62 @@ fn connections_that_send_much_leave_a_turn_to_others() {
     assert_eq!(page.received().len(), 1);
     stage.turns();
     assert!(greedy.iter().all(|page| page.unread() == 0));
+}
+
+const CHANNELS: usize = 200;
+
+/// Maximum number of channels that are resumed in one turn.
+const RESUMED_MAX: u64 = (COST_BYTES_MAX / CHANNEL_COST_BYTES + CHANNELS) as u64;
+
+/// Puts a connect to many channels before the worker, and reports it.
+fn connect_to_many(stage: &mut Stage, page: &Page, after: &str) {
+    let entry = |number| json!({"channel": format!("channel {number}"), "after": after});
+    let entries: Vec<_> = (0..CHANNELS).map(entry).collect();
+    let request = json!({"type": "connect", "subscribe": entries});
+    Stage::put(page, 1, request.to_string().as_bytes());
+    stage.worker.readable(page.id.slot());
+}
+
+/// Runs turns until the channels of so many connects are resumed, and asserts that each turn resumes few.
+fn assert_resumed_in_turns(stage: &mut Stage, connects: usize) {
+    let mut before = stage.worker.fan_out.resumed_count();
+    while before < (connects * CHANNELS) as u64 {
+        assert_eq!(stage.worker.due_ms(), 0, "the rest waits");
+        stage.worker.turn();
+        let resumed = stage.worker.fan_out.resumed_count();
+        assert!(resumed - before <= RESUMED_MAX, "{}", resumed - before);
+        before = resumed;
+    }
+}
+
+#[test]
+fn connects_to_many_channels_leave_a_turn_to_publications_and_others() {
+    let mut stage = Stage::new();
+    let reader = stage.page(None);
+    reader.received();
+    let start = stage.broker.cursor().to_string();
+    let greedy: Vec<_> = (0..20).map(|_| stage.open()).collect();
+    for page in &greedy {
+        connect_to_many(&mut stage, page, &start);
+    }
+    stage.land("a", 1, 0);
+    stage.enqueue_all();
+    assert_resumed_in_turns(&mut stage, 2);
+    assert_eq!(reader.messages(), [1]);
+    assert_resumed_in_turns(&mut stage, 20);
+}
+
+#[test]
+fn waiting_resumes_are_completed_in_several_turns() {
+    let mut stage = Stage::new();
+    let ahead = stage.land("a", 1, 0);
+    let greedy: Vec<_> = (0..20).map(|_| stage.open()).collect();
+    for page in &greedy {
+        connect_to_many(&mut stage, page, &ahead);
+    }
+    stage.turns();
+    stage.enqueue_all();
+    assert_resumed_in_turns(&mut stage, 20);
 }
 
 #[test]
