@@ -39,9 +39,12 @@ function add(list, message) {
   while (list.children.length > ITEMS_MAX) list.lastElementChild.remove();
 }
 
+const showPost = (post) => add(lists.board, post);
+const showNotice = (notice) => add(lists.user, notice);
+
 function show({ posts, notices }) {
-  posts.forEach((post) => add(lists.board, post));
-  notices.forEach((notice) => add(lists.user, notice));
+  posts.forEach(showPost);
+  notices.forEach(showNotice);
 }
 
 // Refetches the page's data, and retries until there is an answer. Reloads the page if the user has signed out.
@@ -90,16 +93,25 @@ function report(ms) {
     element.dataset.isZero = count === 0;
   }
   const name = document.getElementById("me").textContent;
-  if (parent !== globalThis) parent.postMessage({ name, status: lineside.status, through: tally.through, losses, ms, ...counts }, location.origin);
+  tellWindow({ name, status: lineside.status, through: tally.through, losses, ms, ...counts });
+}
+
+function tellWindow(data) {
+  if (parent !== globalThis) parent.postMessage(data, location.origin);
+}
+
+// The window makes the frame as high as the page, so that nothing is cut.
+new ResizeObserver(() => tellWindow({ height: document.body.offsetHeight })).observe(document.body);
+
+function countTick({ id, sent_at: sentAt }, { resent }) {
+  tally.see(id, resent);
+  report(delayMs(sentAt));
 }
 
 const lineside = connect();
-lineside.subscribe("board", (post) => add(lists.board, post));
-lineside.user((notice) => add(lists.user, notice));
-lineside.subscribe("ticks", ({ id, sent_at: sentAt }, { resent }) => {
-  tally.see(id, resent);
-  report(delayMs(sentAt));
-});
+lineside.subscribe("board", showPost);
+lineside.user(showNotice);
+lineside.subscribe("ticks", countTick);
 
 lineside.addEventListener("lost", async () => {
   losses++;

@@ -13,6 +13,7 @@ const chart = new Chart(document.getElementById("chart"));
 const steady = document.getElementById("steady");
 const seats = new Map();
 const switches = document.querySelectorAll("[data-switch]");
+const buttons = document.querySelectorAll("[data-switch] button");
 // Number of the newest message that the app has accepted, and the switch whose promise is being measured.
 let newest = 0;
 let trial;
@@ -41,51 +42,60 @@ async function sendTicks() {
 addEventListener("message", ({ origin, source, data }) => {
   const frame = [...document.querySelectorAll("iframe")].find((it) => it.contentWindow === source);
   if (origin !== location.origin || !frame) return;
+  if ("height" in data) return fit(frame, data.height);
   seats.set(frame.name, data);
   const key = document.querySelector(`.key[data-seat="${frame.name}"]`);
   if (data.ms !== undefined) chart.dot(data.ms, frame.name);
-  key.querySelector("span").textContent = data.name;
   const median = chart.median(frame.name);
-  key.querySelector("b").textContent = median === undefined ? "" : shown(median);
+  key.hidden = median === undefined;
+  key.querySelector("span").textContent = `${data.name}: median`;
+  key.querySelector("b").textContent = key.hidden ? "" : shown(median);
   judge();
 });
+
+// Makes a frame as high as its page and the frame's border.
+function fit(frame, height) {
+  frame.style.minHeight = `${height + frame.offsetHeight - frame.clientHeight}px`;
+}
 
 // Switches
 
 const sum = (count) => [...seats.values()].reduce((total, seat) => total + seat[count], 0);
 
-for (const button of switches) {
+for (const card of switches) {
+  const button = card.querySelector("button");
   button.addEventListener("click", async () => {
     steady.checked = true;
-    const { switch: name, promise } = button.dataset;
-    for (const each of switches) each.disabled = true;
-    trial = { button, promise, begin: newest, losses: sum("losses"), twice: sum("twice") };
-    say("under way", "Starting");
-    chart.mark(button.querySelector("strong").textContent.toLowerCase());
+    const { switch: name, promise } = card.dataset;
+    for (const each of buttons) each.disabled = true;
+    trial = { card, promise, begin: newest, losses: sum("losses"), twice: sum("twice") };
+    say("under way", "starting");
+    chart.mark(button.textContent.toLowerCase());
     if (name === "offline") return goOffline();
     const response = await post("/switches", { switch: name });
     if (response?.ok) return;
-    end("failed", response?.status === 503 ? await response.text() : "The app did not run the switch; see its log.");
+    end("failed", response?.status === 503 ? await response.text() : "the app did not run the switch; see its log");
   });
 }
 
 async function goOffline() {
   for (const { contentWindow } of document.querySelectorAll("iframe")) contentWindow.postMessage({ network: false }, location.origin);
   trial.isHeld = true;
+  say("under way", "offline for five seconds");
   await pause(OFFLINE_MS);
   for (const { contentWindow } of document.querySelectorAll("iframe")) contentWindow.postMessage({ network: true }, location.origin);
   trial.isHeld = false;
 }
 
 function say(state, text) {
-  trial.button.dataset.state = state;
-  trial.button.querySelector("output").textContent = text;
+  trial.card.dataset.state = state;
+  trial.card.querySelector("output").textContent = text;
 }
 
 function end(state, text) {
   say(state, text);
   trial = undefined;
-  for (const each of switches) each.disabled = false;
+  for (const each of buttons) each.disabled = false;
 }
 
 // Judges the promise once enough messages were sent and both pages have received all of them.
@@ -93,7 +103,7 @@ function judge() {
   if (!trial || trial.isHeld) return;
   const sent = newest - trial.begin;
   const here = Math.min(...[...seats.values()].map(({ through }) => through)) - trial.begin;
-  say("under way", `Measuring: ${sent} sent, ${Math.max(0, here)} received by both`);
+  say("under way", `${sent} sent, ${Math.max(0, here)} received by both so far`);
   if (sent >= MESSAGES_TO_JUDGE) trial.end ??= newest;
   const isSettled = [...seats.values()].every(({ status, through }) => status === "open" && through >= trial.end);
   if (!isSettled) return;
@@ -103,7 +113,7 @@ function judge() {
   const isKept = twice === 0 && wasTold === (trial.promise !== "nothing lost");
   const duplicates = twice === 0 ? "no duplicates" : `${twice} duplicates`;
   const losses = wasTold ? "loss reported and refetched" : "none lost";
-  end(isKept ? "kept" : "broken", `Measured: ${sent} sent, ${losses}, ${duplicates}`);
+  end(isKept ? "kept" : "broken", `${sent} sent, ${losses}, ${duplicates}`);
 }
 
 sendTicks();

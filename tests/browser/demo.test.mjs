@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { Demo } from "./demo.mjs";
 import { Visitor, launchBrowser } from "./visitor.mjs";
 
+const DEMO = new URL("../../demo/", import.meta.url).pathname;
 const PICTURES = new URL("../../tmp/screenshots/", import.meta.url).pathname;
 
 // Time-out of a switch: the restart, the reconnect of both pages and the messages that are counted.
@@ -14,6 +15,21 @@ const DESK = { width: 1280, height: 940 };
 const PHONE = { width: 390, height: 844 };
 
 let demo, browser, ada, grace;
+
+// Opacity of an element on the screen: its own times that of each element around it.
+function opacity(element) {
+  let product = 1;
+  for (let each = element; each; each = each.parentElement) product *= getComputedStyle(each).opacity;
+  return product;
+}
+
+// Pixels of the window that are cut off on the right, and of each frame below.
+function hiddenPixels() {
+  const below = [...document.querySelectorAll("iframe")].map(
+    ({ contentDocument: { documentElement: root } }) => root.scrollHeight - root.clientHeight,
+  );
+  return [document.documentElement.scrollWidth - innerWidth, ...below];
+}
 
 before(async () => {
   mkdirSync(PICTURES, { recursive: true });
@@ -113,17 +129,20 @@ test("each switch keeps its promise on both pages", async () => {
   for (const seat of seats) await seat.locator('#line[data-state="open"]').waitFor();
 
   const promises = {
-    app: /^Measured: \d+ sent, none lost, no duplicates$/,
-    sidecar: /^Measured: \d+ sent, none lost, no duplicates$/,
-    crash: /^Measured: \d+ sent, loss reported and refetched, no duplicates$/,
-    offline: /^Measured: \d+ sent, none lost, no duplicates$/,
+    app: /^\d+ sent, none lost, no duplicates$/,
+    sidecar: /^\d+ sent, none lost, no duplicates$/,
+    crash: /^\d+ sent, loss reported and refetched, no duplicates$/,
+    offline: /^\d+ sent, none lost, no duplicates$/,
   };
   for (const [name, promise] of Object.entries(promises)) {
-    const button = page.locator(`[data-switch="${name}"]`);
-    await button.click();
+    const card = page.locator(`[data-switch="${name}"]`);
+    await card.getByRole("button").click();
+    await page.locator(`[data-switch="${name}"][data-state="under way"]`).waitFor();
+    // Results of the other switches stay readable.
+    for (const output of await page.locator("output").all()) assert.equal(await output.evaluate(opacity), 1);
     await page.locator(`[data-switch="${name}"]:is([data-state="kept"], [data-state="broken"], [data-state="failed"])`)
       .waitFor({ timeout: SWITCH_MS_MAX });
-    assert.match(await button.locator("output").textContent(), promise);
+    assert.match(await card.locator("output").textContent(), promise);
     // A restart of the app closes no socket, because the sidecar has them.
     if (name === "app") assert.equal(closed, 0);
   }
@@ -133,6 +152,24 @@ test("each switch keeps its promise on both pages", async () => {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await page.screenshot({ path: `${PICTURES}/switches-${colorScheme}.png`, animations: "disabled" });
+  }
+  await context.close();
+});
+
+test("each panel shows lines of code that the demo contains", async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(demo.url);
+  const left = page.frameLocator('iframe[name="left"]');
+  await left.locator("#notices").waitFor();
+  const sources = readdirSync(DEMO, { recursive: true }).filter((path) => /^(app\/(models|controllers)|public)\/.*\.(rb|js)$/.test(path));
+  const text = sources.map((path) => readFileSync(DEMO + path, "utf8")).join();
+  for (const [panels, lineCount] of [[page.locator("#switches article"), 1], [page.locator("#traffic"), 2], [left.locator("section"), 2]]) {
+    for (const panel of await panels.all()) {
+      const lines = await panel.locator("code").allTextContents();
+      assert.equal(lines.length, lineCount);
+      for (const line of lines) assert.ok(text.includes(line), line);
+    }
   }
   await context.close();
 });
@@ -163,8 +200,10 @@ test("the window fits desktop and phone, in light and dark mode", async () => {
       // Waits for some dots in the chart.
       await visitor.page.waitForFunction((count) => Number(frames[0].document.querySelector("[data-count=seen]").textContent) >= count, 20);
       await visitor.page.screenshot({ path: `${PICTURES}/${name}-${colorScheme}.png`, animations: "disabled" });
-      const width = await visitor.page.evaluate(() => document.documentElement.scrollWidth);
-      assert.equal(width, viewport.width);
+      assert.deepEqual(await visitor.page.evaluate(hiddenPixels), [0, 0, 0]);
+      // The second user's page begins on the first screen.
+      const { y } = await visitor.page.locator('iframe[name="right"]').boundingBox();
+      assert.ok(y + (await visitor.page.evaluate(() => scrollY)) < viewport.height, `${y}`);
       assert.deepEqual(visitor.faults, []);
       await context.close();
     }

@@ -14,8 +14,8 @@ class BoardsController < ApplicationController
 
   def state
     {
-      posts: Post.newest.map(&:payload),
-      notices: current_user.notices.newest.map(&:payload),
+      posts: Post.newest.map(&:content),
+      notices: current_user.notices.newest.map(&:content),
       ticks: Tick.newest_ids
     }
   end

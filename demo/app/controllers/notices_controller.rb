@@ -4,7 +4,7 @@ class NoticesController < ApplicationController
   def create
     user = User.named(params[:to]) || current_user
     notice = user.notices.create(author: current_user, body: params[:body])
-    Lineside.publish_to(user, notice.payload_sent_now) if notice.persisted?
+    Lineside.publish_to(user, notice.payload) if notice.persisted?
     answer notice
   end
 end

@@ -3,7 +3,7 @@
 class PostsController < ApplicationController
   def create
     post = current_user.posts.create(body: params[:body])
-    Lineside.publish("board", post.payload_sent_now) if post.persisted?
+    Lineside.publish("board", post.payload) if post.persisted?
     answer post
   end
 end

@@ -4,19 +4,17 @@
 class SwitchesController < ApplicationController
   skip_before_action :require_user
 
-  # Signal and process of each switch. USR2 makes Puma's master restart in place, as a deploy does. Puma's plugin
-  # restarts a sidecar that has ended.
+  # USR2 makes Puma's master restart in place, as a deploy does. Puma's plugin restarts a sidecar that has ended.
   SWITCHES = {
-    "app" => ["USR2", -> { Process.ppid }],
-    "sidecar" => ["TERM", -> { Sidecar.pid }],
-    "crash" => ["KILL", -> { Sidecar.pid }]
+    "app" => -> { Process.kill("USR2", Process.ppid) },
+    "sidecar" => -> { Process.kill("TERM", Sidecar.pid) },
+    "crash" => -> { Process.kill("KILL", Sidecar.pid) }
   }.freeze
 
   def create
-    signal, pid = SWITCHES.fetch(params.require(:switch))
-    Process.kill(signal, pid.call)
+    SWITCHES.fetch(params.require(:switch)).call
     head :no_content
   rescue SystemCallError => e
-    render plain: "No process to signal: #{e.message}", status: :service_unavailable
+    render plain: "no process to signal: #{e.message}", status: :service_unavailable
   end
 end

@@ -14,12 +14,12 @@ module Message
     scope :newest, -> { includes(:author).order(id: :desc).limit(NEWEST_COUNT) }
   end
 
-  def payload
+  def content
     { id:, author: author.name, body: }
   end
 
-  # Payload with the current time in milliseconds since 1970, from which the page computes the delay.
-  def payload_sent_now
-    payload.merge(sent_at: Process.clock_gettime(Process::CLOCK_REALTIME, :float_millisecond))
+  # Content with the current time in milliseconds since 1970, from which the page computes the delay.
+  def payload
+    content.merge(sent_at: Process.clock_gettime(Process::CLOCK_REALTIME, :float_millisecond))
   end
 end
