@@ -13,6 +13,7 @@ require_relative "lineside/execution_state"
 require_relative "lineside/transactions"
 require_relative "lineside/deferred"
 require_relative "lineside/publisher"
+require_relative "lineside/recorder"
 require_relative "lineside/publishing"
 require_relative "lineside/signing"
 require_relative "lineside/revocation"
@@ -35,6 +36,8 @@ module Lineside
   extend Signing
   extend Revocation
 
+  autoload :TestHelper, File.expand_path("lineside/test_helper", __dir__)
+
   @config = Configuration.new
   @starting = Mutex.new
 
@@ -51,22 +54,26 @@ module Lineside
       config.chosen_secret&.then { |secrets| Native.check_secrets(secrets) }
       @starting.synchronize do
         @publisher&.retire
-        @publisher &&= Publisher.new(config)
+        @publisher &&= new_publisher
       end
     end
 
     # @return [Publisher] the publisher of this process, created on first use
     # @raise [ConfigurationError] if a setting is invalid
     def publisher
-      @publisher || @starting.synchronize { @publisher ||= Publisher.new(config) }
+      @publisher || @starting.synchronize { @publisher ||= new_publisher }
     rescue ThreadError
       # Ruby allows no lock inside a signal handler.
-      @publisher ||= Publisher.new(config)
+      @publisher ||= new_publisher
     end
 
     # Sends what is unsent, before this process ends. Waits up to a second, and logs what is unconfirmed then.
     # @return [void]
     def send_rest = @publisher&.close
+
+    private
+
+    def new_publisher = (config.record? ? Recorder : Publisher).new(config)
   end
 
   at_exit { send_rest }

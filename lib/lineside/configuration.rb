@@ -41,8 +41,8 @@ module Lineside
     }.freeze
 
     # Settings of the gem alone, without an environment variable.
-    RUBY_SETTINGS = %i[secret app_key root app_environment user_id logger user token token_expires_in parent_controller
-                       identity_cookie].freeze
+    RUBY_SETTINGS = %i[secret app_key root app_environment record user_id logger user token token_expires_in
+                       parent_controller identity_cookie].freeze
 
     # Maximum lifetime of a token, in seconds. The sidecar refuses tokens with a longer one.
     TOKEN_SECONDS_MAX = 86_400
@@ -65,6 +65,9 @@ module Lineside
     # @!attribute app_environment
     #   @return [String] name of the app's environment, part of the link's default path. Default: RAILS_ENV, else
     #     RACK_ENV, else "development", as in Rails
+    # @!attribute record
+    #   @return [Boolean, nil] whether publications are recorded for tests instead of sent. Default: true in the
+    #     environment "test"
     # @!attribute user_id
     #   @return [#call, nil] replaces the rule of {UserId}: takes the user, returns a String or an Integer
     # @!attribute user
@@ -79,7 +82,7 @@ module Lineside
     # @!attribute identity_cookie
     #   @return [Boolean] whether pages set the cookie that identifies the user of a browser without a token
     #     ({Identity}). Default: true. Read while the app boots
-    attr_accessor :root, :app_environment, :parent_controller, :identity_cookie
+    attr_accessor :root, :app_environment, :record, :parent_controller, :identity_cookie
     attr_reader :user_id, :user, :token
 
     # Setters of the rules.
@@ -119,6 +122,9 @@ module Lineside
 
     # @return [String] the path of the link's socket
     def link_path = LinkPath.of(link, root.to_s, app_environment)
+
+    # @return [Boolean] whether publications are recorded instead of sent
+    def record? = record.nil? ? app_environment == "test" : record
 
     # @return [String] the secrets, comma-separated
     # @raise [ConfigurationError] if there is none

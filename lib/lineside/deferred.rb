@@ -59,7 +59,7 @@ module Lineside
       end
     end
 
-    # @param encoded [Native::Held] the encoded publications
+    # @param encoded [Native::Held, nil] the encoded publications; nil if they hold no room in the spool
     # @param transactions [Array] transactions that all must commit
     # @yieldparam encoded [Native::Held] called after the last commit
     def initialize(encoded, transactions, &hand_over)
@@ -82,7 +82,7 @@ module Lineside
     # One of the transactions was rolled back.
     def rolled_back
       @pending.delete(self)
-      Native.release(@encoded)
+      Native.release(@encoded) if @encoded
     end
 
     # Hands over or drops the publications. Called without an open transaction, so each state is final.

@@ -117,6 +117,15 @@ RSpec.describe "The engine" do
     expect(@output).to include("LINESIDE_SECRET")
   end
 
+  it "records publications in the environment test, and opens no link there" do
+    run "", <<~RUBY, RAILS_ENV: "test"
+      print Lineside.publish("orders", 1), Lineside::Recorder.current.publications.map(&:to_s)
+      Rails.application.load_server
+      print Dir["/proc/self/task/*/comm"].count { |file| File.read(file).start_with?("lineside") }
+    RUBY
+    expect([@output, @errors]).to eq ['true["orders: 1"]0', ""]
+  end
+
   it "opens the link in servers and forked workers only" do
     run "", <<~RUBY
       threads = -> { Dir["/proc/self/task/*/comm"].count { |file| File.read(file).start_with?("lineside") } }

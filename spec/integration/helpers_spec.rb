@@ -6,7 +6,8 @@ require "json"
 RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
   # Starts the app in Puma, and waits until it knows the newest cursor.
   def start_app(root: "", **variables)
-    env = publisher_env.merge("RAILS_ENV" => "test", "RAILS_RELATIVE_URL_ROOT" => root.empty? ? nil : root, **variables)
+    env = publisher_env.merge("RAILS_ENV" => "development", "RAILS_RELATIVE_URL_ROOT" => root.empty? ? nil : root,
+                              **variables)
     puma = start([env, RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0",
                   "-C", "-", File.join(ROOT, "spec/dummy/config.ru")], chdir: ROOT)
     @app_port = Integer(puma.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])

@@ -17,7 +17,7 @@ RSpec.describe "A Puma cluster with preload_app!", :sidecar do
     start_sidecar
     browser = browse(channels: ["orders"])
     config = File.join(ROOT, "spec/dummy/config/puma.rb")
-    env = publisher_env.merge("RAILS_ENV" => "test")
+    env = publisher_env.merge("RAILS_ENV" => "development")
     puma = start([env, RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-C", config], chdir: ROOT)
     port = Integer(puma.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
     2.times { |worker| puma.written(/Worker #{worker}.*booted/) }

@@ -25,7 +25,7 @@ module Apps
 
   # Starts the app with any command.
   def serve_by(command, workers: 0, env: {}, **options)
-    @puma = start([publisher_env.merge("RAILS_ENV" => "test", **env), *command], chdir: ROOT, **options)
+    @puma = start([publisher_env.merge("RAILS_ENV" => "development", **env), *command], chdir: ROOT, **options)
     workers.times { |worker| puma.written(/Worker #{worker}.*booted/) }
     @port = Integer(puma.written(%r{Listening on (?:http|ssl)://127\.0\.0\.1:(\d+)})[1])
   end

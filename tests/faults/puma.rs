@@ -79,7 +79,7 @@ impl Puma {
                 "LINESIDE_LINK",
                 format!("unix:{}", load.place.link().display()),
             )
-            .env("RAILS_ENV", "test")
+            .env("RAILS_ENV", "development")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

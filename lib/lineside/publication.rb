@@ -1,0 +1,28 @@
+# frozen_string_literal: true
+
+require "json"
+
+module Lineside
+  # Publication that a {Recorder} recorded: full name of the channel, data as a browser receives it, and `once:` id.
+  Publication = Struct.new(:channel, :data, :once) do
+    # @param expected [Object] data as it is given to publish, or anything that matches it with `===`
+    # @return [Boolean] whether this is the data. The keys of a Hash may be Symbols
+    def data?(expected)
+      expected === data || Publication.received(expected) == data # rubocop:disable Style/CaseEquality -- a Class, a Regexp or a Proc
+    rescue ArgumentError
+      # It cannot be encoded, so it was not published.
+      false
+    end
+
+    # @return [Object] the data with keys that are Symbols
+    def symbolized = JSON.parse(JSON.generate(data), symbolize_names: true)
+
+    def to_s = "#{channel}: #{JSON.generate(data)}"
+
+    class << self
+      # @return [Object] the data as a browser receives it
+      # @raise [ArgumentError] if it cannot be published
+      def received(data) = JSON.parse(Native.encode(data, 0), max_nesting: false)
+    end
+  end
+end

@@ -1,0 +1,114 @@
+# frozen_string_literal: true
+
+require_relative "publication"
+
+module Lineside
+  # Publisher of the test environment: records publications instead of sending them, and opens no link. Checks the data,
+  # and defers publications inside transactions, as {Publisher} does.
+  class Recorder < Publisher
+    # Maximum number of recorded publications. The oldest are dropped.
+    PUBLICATIONS_MAX = 10_000
+
+    # Maximum number of publications in a message.
+    LISTED_MAX = 20
+
+    # Cursor in receipts.
+    CURSOR = "recorded.0"
+
+    # @return [Recorder] of this process
+    # @raise [Error] if publications are sent
+    def self.current
+      publisher = Lineside.publisher
+      return publisher if publisher.is_a?(Recorder)
+
+      raise Error, "publications are sent, not recorded, in the environment #{Lineside.config.app_environment}: " \
+                   "set config.lineside.record = true"
+    end
+
+    # @return [String] the publications, for the message of a failed expectation
+    def self.list(publications)
+      return "Nothing was published" if publications.empty?
+
+      rest = publications.size - LISTED_MAX
+      "Published: #{publications.first(LISTED_MAX).join('; ')}#{"; and #{rest} more" if rest.positive?}"
+    end
+
+    # @return [Array<Publication>] recorded publications in their order
+    attr_reader :publications
+
+    def initialize(config) # rubocop:disable Lint/MissingSuper -- that configures a link
+      @config = config
+      @publications = []
+      @captures = {}.compare_by_identity
+    end
+
+    # Forgets the recorded publications.
+    # @return [void]
+    def clear = @publications.clear
+
+    # @return [Array<Publication>] publications recorded while the block runs
+    def capture
+      captured = []
+      @captures[captured] = true
+      yield
+      captured
+    ensure
+      @captures.delete(captured)
+    end
+
+    def disconnect(_user, _session, timeout: nil) = timeout ? Receipt.new(CURSOR, false) : true
+
+    def flush(_timeout) = true
+
+    def cursor = nil
+
+    def connect; end
+
+    def retire; end
+
+    def close; end
+
+    def status = { linked: false, last_error: "publications are recorded" }
+
+    private
+
+    def hand_over(publications, once, timeout, transactions, event = nil)
+      recorded = publications.map { |channel, data| Publication.new(channel, received(data), once) }
+      event[:bytes] = publications.sum { |_, data| Native.encode(data, 0).bytesize } if event
+      return defer(recorded, timeout, transactions) unless transactions.empty?
+
+      is_new = recorded.map { |publication| record(publication) }
+      timeout ? Receipt.new(CURSOR, !is_new.first) : true
+    end
+
+    def defer(recorded, timeout, transactions)
+      # Raises.
+      hold([], nil, timeout, transactions, nil) if timeout
+      Deferred.new(nil, transactions) { recorded.each { |publication| record(publication) } }
+      true
+    end
+
+    def received(data)
+      bytes = Native.encode(data, 0).bytesize
+      return Publication.received(data) if bytes <= @config.payload_bytes_max
+
+      raise PayloadTooLarge, "the data has #{bytes} bytes, more than the #{@config.payload_bytes_max} of " \
+                             "payload_bytes_max: publish what the page needs to fetch the rest"
+    end
+
+    # @return [Boolean] false for a duplicate by `once:`, which is not recorded
+    def record(publication)
+      return false if duplicate?(publication)
+
+      @publications.shift if @publications.size >= PUBLICATIONS_MAX
+      [@publications, *@captures.keys].each { |list| list << publication }
+      true
+    end
+
+    def duplicate?(publication)
+      publication.once && @publications.any? do |earlier|
+        [earlier.channel, earlier.once] == [publication.channel, publication.once]
+      end
+    end
+  end
+end
