@@ -7,6 +7,7 @@ require_relative "identity"
 require_relative "log_subscriber"
 require_relative "request_cursor"
 require_relative "request_revocations"
+require_relative "sandbox"
 
 module Lineside
   # Rails engine: settings from `config.lineside.*`, a secret derived from the app's key, the middleware, the helper,
@@ -72,6 +73,10 @@ module Lineside
       open_link = -> { Lineside.publisher.connect }
       ActiveSupport::ForkTracker.after_fork(&open_link)
       open_link.call
+    end
+
+    console do |app|
+      Publisher.prepend(Sandbox) if app.sandbox?
     end
 
     # @return [Array<String>, nil] the app's `config.hosts` as a setting of the sidecar; nil if there are none, or if

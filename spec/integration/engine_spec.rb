@@ -126,6 +126,24 @@ RSpec.describe "The engine" do
     expect([@output, @errors]).to eq ['true["orders: 1"]0', ""]
   end
 
+  it "drops publications of a console's sandbox, except with now: true" do
+    run "config.logger = Logger.new($stdout); config.log_level = :info", <<~RUBY
+      Lineside.publisher
+      Rails.application.sandbox = true
+      Rails.application.load_console
+      print [Lineside.publish("orders", 1), Lineside.publish_to(7, 1), Lineside.publisher.status[:accepted]].inspect
+      [-> { Lineside.publish!("orders", 1) }, -> { Lineside.publish("orders", "x" * 70_000) }].each do |call|
+        call.call
+      rescue Lineside::Error => e
+        print e.class
+      end
+      print [Lineside.publish("orders", 1, now: true), Lineside.publisher.status[:accepted]].inspect
+    RUBY
+    expect(@errors).to eq ""
+    expect(@output).to include("[true, true, 0]Lineside::InTransactionLineside::PayloadTooLarge[true, 1]")
+    expect(@output.scan("the sandbox sends no publications").size).to eq 1
+  end
+
   it "opens the link in servers and forked workers only" do
     run "", <<~RUBY
       threads = -> { Dir["/proc/self/task/*/comm"].count { |file| File.read(file).start_with?("lineside") } }

@@ -67,7 +67,8 @@ RSpec.describe "Forks", :sidecar do
 
   it "that end with exit!, Process.exit!, Kernel.exit! or exec: each child sends its publications" do
     ends = ["exit!(true)", "Process.exit!(true)", "Kernel.exit!(true)", "exec('true')",
-            "Process.exec({ 'A' => '1' }, 'true', in: :close)", "Thread.new { exit!(true) }.join", "trap(:USR1) { exit!(true) }; Process.kill(:USR1, Process.pid); sleep"]
+            "Process.exec({ 'A' => '1' }, 'true', in: :close)", "Thread.new { exit!(true) }.join",
+            "trap(:USR1) { exit!(true) }; Process.kill(:USR1, Process.pid); sleep"]
     received = publish_in(<<~RUBY)
       Lineside.publish("orders", "parent")
       pids = #{ends.inspect}.flat_map do |way|
