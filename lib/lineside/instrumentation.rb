@@ -11,11 +11,20 @@ module Lineside
   # publication of a publish_all counts, and a revocation counts as one.
   # `link.lineside`, at most once a second: `state`, `:up` or `:down`, and `remedy` if it is down.
   module Instrumentation
+    # Cannot be locked in a signal handler.
+    PROBE = Mutex.new
+    private_constant :PROBE
+
     module_function
 
-    # @return [Boolean] whether the event has a subscriber
+    # @return [Boolean] whether the event has a subscriber; false in a signal handler, where neither ActiveSupport nor a
+    #   logger can take its locks
     def listening?(event)
-      defined?(ActiveSupport::Notifications) && ActiveSupport::Notifications.notifier.listening?(event)
+      return false unless defined?(ActiveSupport::Notifications)
+
+      ActiveSupport::Notifications.notifier.listening?(event) && PROBE.synchronize { true }
+    rescue ThreadError
+      false
     end
 
     def notify(event, payload)

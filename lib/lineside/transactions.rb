@@ -11,11 +11,14 @@ module Lineside
     @changes = 0
 
     class << self
-      # @return [Array] the innermost open transaction of each connection, except those that a test opens around itself
+      # @return [Array] the innermost open transaction of each connection, except those that a test opens around itself.
+      #   Empty in a signal handler if ActiveRecord needs a lock to answer
       def open
         return NONE unless loaded?
 
         pools.filter_map { |pool| pool.active_connection?&.then { |connection| innermost(connection) } }
+      rescue ThreadError
+        NONE
       end
 
       # @return [Object, nil] the innermost open transaction; nil if there is none, or only those that a test opens

@@ -108,6 +108,32 @@ RSpec.describe Lineside::Publishing do
     expect(output).to eq("true")
   end
 
+  it "publishes from a signal handler of an app with a database and a debug log" do
+    output = ruby(<<~RUBY, env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
+      require "active_record"
+      require "lineside"
+      require "lineside/log_subscriber"
+      Lineside.configure { |config| config.logger = Logger.new(IO::NULL) }
+      ActiveRecord::Base.logger = ActiveSupport::LogSubscriber.logger = Logger.new($stdout)
+      Lineside::LogSubscriber.attach_to(:lineside)
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      ActiveRecord::Base.connection.select_value("SELECT 1")
+      answers = []
+      trap(:USR1) { answers << Lineside.publish("orders", 1) << Lineside.publish_to(7, [1]) }
+      2.times do |number|
+        Process.kill(:USR1, Process.pid)
+        Thread.pass until answers.size == 2 * (number + 1)
+      end
+      ActiveRecord::Base.transaction do
+        Process.kill(:USR1, Process.pid)
+        Thread.pass until answers.size == 6
+      end
+      print answers.inspect, Lineside.publisher.status[:accepted]
+    RUBY
+    expect(output).to end_with("[true, true, true, true, true, true]6")
+    expect(output).not_to match(/log writing failed|orders/)
+  end
+
   it "allows as_json of the data to publish" do
     nested = Class.new { def as_json(*) = Lineside.publish("inner", "x" * 1000) }.new
     expect(Lineside.publish("outer", [nested])).to be(true)
