@@ -23,6 +23,7 @@ module Lineside
       [:warn, Users, :user_class],
       [:fail, Users, :parent_controller],
       [:fail, Address, :url],
+      [:fail, Address, :path],
       [:fail, Address, :content_security_policy],
       [:warn, Address, :https]
     ].freeze

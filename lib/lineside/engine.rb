@@ -60,8 +60,12 @@ module Lineside
     end
 
     # Token endpoint below the WebSocket's path. Prepended, so that no catch-all route of the app matches first.
+    # The other route takes WebSocket requests whose path begins with a prefix until a middleware of the app removes it.
     initializer "lineside.routes", after: "lineside.configure" do |app|
+      hand_off = HandOff.new(nil)
       app.routes.prepend do
+        get Lineside.config.path, to: ->(env) { hand_off.answer(env) }, as: nil, format: false,
+                                  constraints: ->(request) { HandOff::Request.web_socket?(request.env) }
         post "#{Lineside.config.path}/token", to: "lineside/tokens#create", as: :lineside_token,
                                               defaults: { format: :json }
       end

@@ -20,6 +20,10 @@ module Lineside
     # Interval of the log lines about failed hand-offs, in seconds.
     LOG_SECONDS = 1
 
+    # Key of the environment of a request that only asks whether it arrives here, and header field of the answer.
+    CHECK = "lineside.check"
+    REACHED = "x-lineside"
+
     # Response status for a hijacked socket; servers ignore it.
     HIJACKED = -1
 
@@ -59,6 +63,7 @@ module Lineside
     # @param env [Hash] Rack environment
     # @return [Array] Rack response
     def answer(env)
+      return [204, { REACHED => "reached" }, []] if env[CHECK]
       return refuse(426, NO_UPGRADE) unless Request.upgrade?(env)
       return refuse(501, NO_HIJACK) unless env["rack.hijack"].respond_to?(:call)
       # Refused before the hijack if the server exposes the socket.

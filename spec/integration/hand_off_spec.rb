@@ -15,6 +15,21 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
     expect_app_unharmed
   end
 
+  it "opens the WebSocket at the path that the page names, below any root" do
+    start_sidecar
+    ["", "/line", "/lineside"].each do |root|
+      serve(env: { "RAILS_RELATIVE_URL_ROOT" => root.empty? ? nil : root })
+      ["", "/1234567"].each do |tenant|
+        visitor = Visitor.new(@port)
+        visitor.visit("#{root}#{tenant}/page")
+        path = visitor.meta("lineside-url")
+        expect(path).to eq "#{root}#{tenant}/lineside"
+        browse(channels: [], path:)
+      end
+      stop_app
+    end
+  end
+
   it "accepts the app's own origin only" do
     start_sidecar
     serve

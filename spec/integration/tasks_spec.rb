@@ -21,7 +21,8 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
       "browser module" => ["ok"],
       "user" => ["warn", /every page is anonymous; set config.lineside.user/],
       "user class" => ["warn", /no class User; set config.lineside.user_class/],
-      "parent controller" => ["ok"], "url" => ["ok"], "content security policy" => ["ok"],
+      "parent controller" => ["ok"], "url" => ["ok"], "path" => ["ok"],
+      "content security policy" => ["ok"],
       "https" => ["ok"]
     )
   end
@@ -36,6 +37,19 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     output = rails("lineside:check", env: publisher_env.merge("LINESIDE_BIND" => "none"))
     expect(found(output)).to include("tags" => ["ok"], "sidecar" => ["ok"], "key" => ["ok"])
     expect(output).not_to match(/^(warn|fail)|booted the app/)
+  end
+
+  it "lineside:check asks the app for the path of the WebSocket" do
+    write_app_file "config/initializers/own.rb", <<~RUBY
+      Rails.application.config.middleware.insert_before 0, (Class.new do
+        def initialize(app) = @app = app
+        def call(env) = env["PATH_INFO"] == "/lineside" ? [404, {}, []] : @app.call(env)
+      end)
+    RUBY
+    output = rails("lineside:check", env: publisher_env, exits: 1)
+    expect(found(output)["path"]).to match(["fail", %r{answers 404 to a WebSocket request for /lineside; check}])
+    output = rails("lineside:check", env: publisher_env.merge("LINESIDE_PATH" => "/live"), exits: 1)
+    expect(found(output)["path"]).to eq ["ok"]
   end
 
   it "lineside:check warns about production without https" do

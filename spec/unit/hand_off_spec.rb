@@ -147,6 +147,16 @@ RSpec.describe Lineside::HandOff do
       expect(described_class.ours?(request("/other/lineside"))).to be false
     end
 
+    it "recognizes the path below a root that begins like it" do
+      %w[/line /lineside].each do |root|
+        settings = instance_double(Rails::Application::Configuration, relative_url_root: root)
+        allow(Rails).to receive(:application).and_return(instance_double(Rails::Application, config: settings))
+        expect(described_class.ours?(request("/lineside", "SCRIPT_NAME" => root))).to be true
+        expect(described_class.ours?(request("#{root}/lineside"))).to be true
+        expect(described_class.ours?(request(root))).to be(root == "/lineside")
+      end
+    end
+
     it "sends the origin that browsers see behind proxies" do
       origin = ->(**fields) { described_class.new(request("HTTP_HOST" => "a", **fields.transform_keys(&:to_s))).origin }
       expect(origin.call).to eq "http://a"

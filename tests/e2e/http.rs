@@ -15,6 +15,10 @@ fn unknown_path_or_method_is_refused_with_the_right_path() {
         "/Lineside",
         "/lineside2",
         "//lineside",
+        "/shop//lineside",
+        "/shop/lineside/",
+        "/shoplineside",
+        "lineside",
         "/cable",
         "/metrics",
         "/up/",
@@ -31,6 +35,15 @@ fn unknown_path_or_method_is_refused_with_the_right_path() {
     assert_eq!(answer.header("upgrade").as_deref(), Some("websocket"));
     let answer = sidecar.request().method("POST").response();
     assert_eq!(answer.status, 400);
+}
+
+#[test]
+fn path_below_the_root_of_an_app_or_tenant_is_answered() {
+    let sidecar = sidecar();
+    for path in ["/shop/lineside", "/lineside/lineside", "/1234567/shop/lineside?x=/y"] {
+        let (_, answer) = sidecar.request().path(path).send();
+        assert_eq!(answer.status, 101, "{path}");
+    }
 }
 
 #[test]

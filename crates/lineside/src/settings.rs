@@ -226,6 +226,17 @@ impl<S: Source> Parser<'_, S> {
 }
 
 impl Settings {
+    /// Returns whether this path is the WebSocket's: `LINESIDE_PATH`, also below the root of an app or of its tenant.
+    pub(crate) fn is_websocket(&self, path: &str) -> bool {
+        let Some(prefix) = path.strip_suffix(self.path.as_str()) else {
+            return false;
+        };
+        prefix.is_empty()
+            || prefix.strip_prefix('/').is_some_and(|segments| {
+                segments.split('/').all(|segment| !segment.is_empty())
+            })
+    }
+
     /// Returns whether `LINESIDE_ALLOWED_ORIGINS` allows this value of `Origin`.
     pub(crate) fn allows_origin(&self, origin: &str) -> bool {
         self.allowed_origins.iter().any(|rule| rule.allows(origin))

@@ -7,8 +7,12 @@ module Lineside
       # An absolute WebSocket URL and its origin.
       ABSOLUTE = %r{\A(?<origin>wss?://[^/]+)}
 
+      # Status of requests that the app refuses for other reasons than their path.
+      BLOCKED = [301, 302, 307, 308, 401, 403].freeze
+
       def initialize(app, config)
         @app = app
+        @config = config
         @url = config.url
         @cookie = config.identity_cookie
       end
@@ -19,6 +23,18 @@ module Lineside
 
         "config.lineside.url is #{@url}, which pages under https cannot open; give wss://" if
           @app.config.force_ssl && origin.start_with?("ws://")
+      end
+
+      # Asks the app for the path that the tags give, as a browser does.
+      def path
+        return if origin
+
+        path = "#{root}#{@config.path}"
+        status, headers, = @app.call(request(path))
+        return if headers.key?(HandOff::REACHED) || BLOCKED.include?(status)
+
+        "the app answers #{status} to a WebSocket request for #{path}; check whether a middleware or a route takes " \
+          "this path, or set config.lineside.path"
       end
 
       def content_security_policy
@@ -39,6 +55,15 @@ module Lineside
       end
 
       private
+
+      def root = @app.config.relative_url_root.to_s
+
+      def request(path)
+        { "REQUEST_METHOD" => "GET", "SCRIPT_NAME" => root, "PATH_INFO" => path.delete_prefix(root),
+          "QUERY_STRING" => "", "SERVER_NAME" => "localhost", "SERVER_PORT" => "80", "HTTP_HOST" => "localhost",
+          "REMOTE_ADDR" => "127.0.0.1", "HTTPS" => "on", "rack.url_scheme" => "https", "rack.input" => StringIO.new,
+          "rack.errors" => $stderr, "HTTP_UPGRADE" => "websocket", HandOff::CHECK => true }
+      end
 
       # Whether a source of the policy allows the address. Sources computed for each request count as allowed.
       def opens?(source)

@@ -5,6 +5,20 @@ require "action_controller/railtie"
 require "action_view/railtie"
 require "lineside"
 
+# Middleware that moves a tenant's number from the path to SCRIPT_NAME, as apps with several tenants do.
+class TenantPrefix
+  def initialize(app)
+    @app = app
+  end
+
+  def call(env)
+    prefix = env["PATH_INFO"][%r{\A/\d{7}(?=/)}] or return @app.call(env)
+
+    @app.call(env.merge("SCRIPT_NAME" => env["SCRIPT_NAME"] + prefix,
+                        "PATH_INFO" => env["PATH_INFO"].delete_prefix(prefix)))
+  end
+end
+
 # Minimal Rails app that publishes and renders a page.
 class Dummy < Rails::Application
   config.root = File.expand_path("..", __dir__)
@@ -13,6 +27,7 @@ class Dummy < Rails::Application
   config.secret_key_base = "the key of the smallest app there is, long enough to derive a secret from"
   config.logger = Logger.new($stdout)
   config.hosts.clear
+  config.middleware.use TenantPrefix
   config.session_store :cookie_store, key: "dummy"
   # Grants and session of a user's pages, and of an anonymous page.
   config.lineside.token = -> { { allow: ["of-#{current_user || 'nobody'}:*"], session: session[:number] } }

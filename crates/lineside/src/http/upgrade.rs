@@ -161,7 +161,7 @@ impl Upgrades {
         if path == HEALTH_PATH && matches!(*head.request.method(), Method::GET | Method::HEAD) {
             return Ok(Decision::Health(head.request.method().clone()));
         }
-        if path != self.settings.path {
+        if !self.settings.is_websocket(path) {
             return Err(HeadError::new(
                 404,
                 format!(
