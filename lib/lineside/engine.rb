@@ -44,8 +44,8 @@ module Lineside
     end
 
     # Sprockets compiles only listed files for production. Propshaft compiles the whole folder.
-    initializer "lineside.assets" do |app|
-      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets)
+    initializer "lineside.assets", after: :load_config_initializers do |app|
+      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets) && Engine.compiles_module?(app)
     end
 
     initializer "lineside.helper" do
@@ -95,10 +95,31 @@ module Lineside
       hosts unless hosts.empty? || hosts.include?(nil)
     end
 
-    # @return [String, nil] nil if the app has no key, as during assets:precompile. Signing then raises an error
+    # Compressors that read no ES modules, and so fail with the browser module.
+    OLD_COMPRESSORS = /uglif|yui|closure/i
+    private_constant :OLD_COMPRESSORS
+
+    # @return [Boolean] whether Sprockets compiles the browser module: unless the app's compressor cannot read it, or if
+    #   the app pins it
+    def self.compiles_module?(app)
+      compressor = app.config.assets.js_compressor
+      compressor = compressor.class unless compressor.is_a?(Symbol) || compressor.is_a?(Module)
+      return true unless compressor.to_s.match?(OLD_COMPRESSORS)
+
+      map = app.root.join("config/importmap.rb")
+      map.file? && map.read.match?(/^\s*pin ["']lineside["']/)
+    end
+
+    # @return [String, nil] nil if the app has no key, as during assets:precompile, or if its credentials cannot be
+    #   read, which is a line in the log. Signing then raises an error
     def self.app_key(app)
       app.secret_key_base
     rescue ArgumentError
+      nil
+    rescue StandardError => e
+      Lineside.config.logger.warn("Lineside: the app's credentials cannot be read (#{e.class}), so there is no " \
+                                  "secret to sign tokens: correct RAILS_MASTER_KEY or config/master.key, or set " \
+                                  "SECRET_KEY_BASE")
       nil
     end
   end

@@ -144,6 +144,18 @@ RSpec.describe "The engine" do
     expect(@output.scan("the sandbox sends no publications").size).to eq 1
   end
 
+  it "boots an app whose credentials are encrypted with another key, and logs one line" do
+    FileUtils.mkdir_p("#{@folder}/config")
+    File.write("#{@folder}/config/credentials.yml.enc", "bm8=--bm8=--bm8=")
+    settings = "config.instance_variable_set(:@secret_key_base, nil); config.logger = Logger.new($stdout); " \
+               "config.credentials.content_path = root.join('config/credentials.yml.enc')"
+    run settings, "puts Lineside.config.secret?",
+        RAILS_ENV: "production", RAILS_MASTER_KEY: "0" * 32, SECRET_KEY_BASE: nil
+    expect(@errors).to eq ""
+    expect(@output.lines).to match [/Lineside: the app's credentials cannot be read .*InvalidMessage.*RAILS_MASTER_KEY/,
+                                    "false\n"]
+  end
+
   it "opens the link in servers and forked workers only" do
     run "", <<~RUBY
       threads = -> { Dir["/proc/self/task/*/comm"].count { |file| File.read(file).start_with?("lineside") } }
