@@ -1,9 +1,14 @@
 # frozen_string_literal: true
 
+require_relative "kind"
+
 module Lineside
   # Names of channels, for publishing and for tokens. Follows the stream names of Turbo: a String is the name itself, a
-  # record is named by its global id (`to_gid_param`, else `to_param`), an array by its parts joined with `:`. The
-  # extension checks the name, with the same rule as the sidecar.
+  # record is named by its global id (`to_gid_param`), an array by its parts joined with `:`. A record without a global
+  # id is named by its {Kind} and `to_param`, such as `order-7`, and another object by the `to_param` that it defines.
+  #
+  # Two lists of parts never have the same name, and neither have two records. The extension checks the name, with the
+  # same rule as the sidecar.
   module ChannelName
     module_function
 
@@ -30,17 +35,37 @@ module Lineside
     def part(object)
       case object
       when String, Symbol, Integer then present(object, object.to_s)
-      when Array then present(object, object.map { |item| part(item) }.join(":"))
+      when Array then present(object, join(parts(object)))
       else present(object, param(object))
       end
+    end
+
+    # Parts of an array, which may contain arrays.
+    def parts(array)
+      present(array, "") if array.empty?
+      array.flat_map { |item| item.is_a?(Array) ? parts(item) : [part(item)] }
+    end
+
+    def join(parts)
+      ambiguous = parts.find { |part| utf8?(part) && part.include?(":") } if parts.size > 1
+      return parts.join(":") unless ambiguous
+
+      raise ArgumentError, "the part #{ambiguous[0, 64].inspect} of a channel contains the separator \":\", so other " \
+                           "parts could give the same name: give its parts one by one, or the whole name as a String"
     end
 
     def param(object)
       raise ArgumentError, "#{describe(object)} is not saved yet, so it names no channel" if unsaved?(object)
       return object.to_gid_param if object.respond_to?(:to_gid_param)
-      return object.to_param.to_s if named?(object)
+      return object_param(object) if named?(object)
 
       raise ArgumentError, "#{describe(object)} names no channel: give a String, a record or an array of them"
+    end
+
+    def object_param(object)
+      param = present(object, object.to_param.to_s)
+      record = Kind.class_name(object)
+      record ? "#{Kind.of(record)}-#{param}" : param
     end
 
     # ActiveSupport defines `to_param` on every object. Only an override is a name.
@@ -60,6 +85,6 @@ module Lineside
       raise ArgumentError, "#{describe(object)} gives a blank name for a channel"
     end
 
-    private_class_method :remedy, :part, :param, :named?, :unsaved?, :present
+    private_class_method :remedy, :part, :parts, :join, :param, :object_param, :named?, :unsaved?, :present
   end
 end

@@ -1,15 +1,18 @@
 # frozen_string_literal: true
 
+require_relative "kind"
+
 module Lineside
   # Ids of users, in publish_to, in tokens and in disconnect. A String or an Integer is the id itself. A record of
-  # `config.user_class` has its `id`, and any other record its model name and `id`, such as `admin-7`. `config.user_id`
-  # replaces this rule.
+  # `config.user_class` has its `id`, and any other record its {Kind} and `id`, such as `admin-7`. `config.user_id`
+  # replaces this rule. Two records never have the same id.
   module UserId
     module_function
 
     # @param user [String, Integer, #id]
     # @return [String] the id
-    # @raise [ArgumentError] if the user is nil or unsaved, or if the id is blank or invalid in a channel's name
+    # @raise [ArgumentError] if the user is nil or unsaved, or if the id is blank, invalid in a channel's name, or also
+    #   that of another record
     def of(user, config)
       raise ArgumentError, "there is no user: give a String, an Integer or a record, not nil" if user.nil?
 
@@ -39,28 +42,33 @@ module Lineside
         raise ArgumentError, "this #{user.class} is not saved yet, so it has no channel"
       end
 
-      kind = base(user.class)
       # The common case first, without a lookup of the class.
-      kind.name == user_class || kind.name == base_name(user_class) ? id : "#{singular(kind)}-#{id}"
+      kind = user.class
+      kind = kind.base_class if kind.respond_to?(:base_class)
+      kind.name == user_class ? plain(id, user_class) : other(user, id, user_class)
     end
 
-    def singular(kind)
-      return kind.model_name.singular if kind.respond_to?(:model_name)
+    def other(user, id, user_class)
+      name = Kind.class_name(user) || user.class.name
+      return plain(id, user_class) if name == Kind.base_name(user_class)
+      return "#{Kind.of(name)}-#{id}" if Kind.class_name(user)
 
-      raise ArgumentError, "a #{kind} is neither a config.user_class nor another kind of record: set config.user_id"
+      raise ArgumentError, "a #{user.class} is neither a config.user_class nor a record of another kind: " \
+                           "set config.user_id"
     end
 
-    # Classes of one table share its ids, so the base class names the kind.
-    def base(kind) = kind.respond_to?(:base_class) ? kind.base_class : kind
+    # Refuses a key such as `admin-7`, which is the id of the record 7 of the class Admin.
+    def plain(id, user_class)
+      kind = id[/\A[[:alpha:]][^-]*(?=-)/] if id.is_a?(String) && ChannelName.utf8?(id)
+      taken = Kind.restore(kind) if kind
+      return id if taken.nil? || taken == Kind.base_name(user_class)
 
-    def base_name(user_class)
-      return user_class unless user_class.match?(/\A[A-Z]/) && Object.const_defined?(user_class)
-
-      base(Object.const_get(user_class)).name
+      raise ArgumentError, "the id #{id[0, 64].inspect} of this #{user_class} can be that of a #{taken} too: " \
+                           "set config.lineside.user_id to a lambda that gives different ids"
     end
 
     def blank?(id) = ChannelName.utf8?(id) && id.match?(/\A[[:space:]]*\z/)
 
-    private_class_method :default, :record, :singular, :base, :base_name, :blank?
+    private_class_method :default, :record, :other, :plain, :blank?
   end
 end

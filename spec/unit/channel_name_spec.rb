@@ -21,6 +21,23 @@ RSpec.describe Lineside::ChannelName do
     expect(name([global, :comments, ["new", order]])).to eq("Z2lkOi8v:comments:new:7")
   end
 
+  it "names records of two classes without global ids differently" do
+    record = Class.new(Struct.new(:to_param)) { def self.model_name = Struct.new(:name).new(self::NAME) }
+    posts = %w[Post PostComment Post::Comment].map do |name|
+      Class.new(record) { const_set(:NAME, name) }.new("7-title")
+    end
+    expect(posts.map { |post| name(post) }).to eq(%w[post-7-title post_comment-7-title post/comment-7-title])
+    expect(name([posts[0], :likes])).to eq("post-7-title:likes")
+  end
+
+  it "refuses a part that contains the separator beside other parts" do
+    part = Struct.new(:to_param).new("1:secret")
+    [%w[room 1:secret], %w[room:1 secret], [["room", ["1:2"]]], [:"a:b", 1], ["room", part]].each do |channel|
+      expect { name(channel) }.to raise_error(ArgumentError, /contains the separator ":".*one by one/)
+    end
+    expect([name(["room:1"]), name([["room"], [[1, :secret]]])]).to eq(%w[room:1 room:1:secret])
+  end
+
   it "refuses objects without a name" do
     [nil, Object.new, { a: 1 }, ["orders", nil]].each do |channel|
       expect { name(channel) }.to raise_error(ArgumentError, /names no channel/)
@@ -28,7 +45,7 @@ RSpec.describe Lineside::ChannelName do
   end
 
   it "refuses a blank name or part" do
-    ["", " ", "\u00A0\u3000", [], ["a", " "], [[]], Struct.new(:to_param).new(nil)].each do |channel|
+    ["", " ", "\u00A0\u3000", [], ["a", " "], [[]], ["a", []], Struct.new(:to_param).new(nil)].each do |channel|
       expect { name(channel) }.to raise_error(ArgumentError, /blank/)
     end
   end

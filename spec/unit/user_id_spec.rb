@@ -1,15 +1,34 @@
 # frozen_string_literal: true
 
+require "delegate"
+
 # Records with the interface of Active Record.
 class Person < Struct.new(:id, :new_record?) # rubocop:disable Style/StructInheritance -- subclasses need a name
   def self.base_class = Person
-  def self.model_name = Struct.new(:singular).new("person")
+  def self.model_name = Struct.new(:name).new(name)
+  def to_model = self
 end
 
 class Employee < Person; end
 
 class Gadget < Struct.new(:id) # rubocop:disable Style/StructInheritance -- the same
-  def self.model_name = Struct.new(:singular).new("gadget")
+  def self.model_name = Struct.new(:name).new(name)
+end
+
+class PersonGadget < Gadget; end
+class APIGadget < Gadget; end
+class ApiGadget < Gadget; end
+
+module Nested
+  class Person < Gadget; end
+end
+
+class NestedPerson < Gadget; end
+
+# Decorator whose class has the name of its model.
+class PersonCard < SimpleDelegator
+  def self.model_name = Person.model_name
+  def to_model = self
 end
 
 RSpec.describe Lineside::UserId do
@@ -31,6 +50,28 @@ RSpec.describe Lineside::UserId do
     expect(id(Gadget.new(42))).to eq("gadget-42")
     config.user_class = "Gadget"
     expect([id(Gadget.new(42)), id(Employee.new(42))]).to eq(%w[42 person-42])
+  end
+
+  it "is different for classes with similar names" do
+    classes = [Gadget, PersonGadget, Nested::Person, NestedPerson, APIGadget, ApiGadget]
+    ids = %w[gadget-7 person_gadget-7 nested/person-7 nested_person-7 APIGadget-7 api_gadget-7]
+    expect(classes.map { |kind| id(kind.new(7)) }).to eq(ids)
+  end
+
+  it "is that of the record in a SimpleDelegator, and in a decorator with its model_name" do
+    expect([SimpleDelegator, PersonCard].map { |wrapper| id(wrapper.new(Employee.new(42))) }).to eq(%w[42 42])
+    config.user_class = "Gadget"
+    expect([SimpleDelegator, PersonCard].map { |wrapper| id(wrapper.new(Employee.new(42))) })
+      .to eq(%w[person-42 person-42])
+  end
+
+  it "refuses the key of a user that is the id of another record" do
+    ["gadget-7", "gadget-", "nested/person-x", "APIGadget-7"].each do |key|
+      expect { id(Person.new(key)) }.to raise_error(ArgumentError, /can be that of a .*config\.lineside\.user_id/)
+    end
+    ["person-7", "string-7", "gadget7", "abcdef12-3b21-4f0e-9a50-1c2d3e4f5a6b", "Object-7", "-7", "nowhere/person-7",
+     "gadget_-7", "été-7", "A B-7", "a//b-7", "_-7"]
+      .each { |key| expect(id(Person.new(key))).to eq(key) }
   end
 
   it "is replaced by config.user_id" do
