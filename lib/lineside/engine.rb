@@ -39,6 +39,9 @@ module Lineside
       app.executor.to_complete { [Lineside.forget_request_cursor, Lineside.end_request] }
     end
 
+    # The permit of a page opens its channels, so it is not logged.
+    initializer("lineside.parameters") { |app| app.config.filter_parameters << :lineside_permit }
+
     initializer "lineside.hand_off" do |app|
       app.middleware.insert_before ActionDispatch::Executor, HandOff
     end

@@ -5,8 +5,8 @@ require_relative "page"
 module Lineside
   # View helpers. Do not cache their output for other users: it contains a token.
   module Helper
-    # Renders the `<meta>` tags that the browser module reads: `lineside-url`, `lineside-token`, `lineside-cursor` and
-    # `lineside-token-url`.
+    # Renders the `<meta>` tags that the browser module reads: `lineside-url`, `lineside-token`, `lineside-cursor`,
+    # `lineside-token-url` and `lineside-permit`.
     #
     #   <%= lineside_meta_tags channels: ["orders"] %>
     #
@@ -20,7 +20,8 @@ module Lineside
     # @raise [ArgumentError, ConfigurationError] as {Signing#token} does
     def lineside_meta_tags(user: Page::OWN, channels: [], allow: [])
       page = Page.new(controller, user:, channels:, allow:)
-      contents = { url: page.url, token: page.token, cursor: Lineside.request_cursor, "token-url": page.token_url }
+      contents = { url: page.url, token: page.token, cursor: Lineside.request_cursor, "token-url": page.token_url,
+                   permit: page.permit }
       safe_join(contents.compact.map { |name, content| tag.meta(name: "lineside-#{name}", content:) }, "\n")
     end
   end

@@ -8,7 +8,7 @@ module Lineside
   #
   # Grants of `config.lineside.token` are evaluated for each token, and belong to the request's user. A page of another
   # user has none of them, and a page of nobody has those of nobody. A page's own grants (`channels:` and `allow:` of
-  # the helper) are signed into its token URL, and renewed for up to a day after the page was rendered.
+  # the helper) are signed into its permit, and renewed for up to a day after the page was rendered.
   class Page
     # Maximum time for which a page's own grants are renewed, in seconds.
     RENEWAL_SECONDS_MAX = 86_400
@@ -26,13 +26,13 @@ module Lineside
 
       # Page of a request for a fresh token.
       #
-      # @param renewal [String, nil] signed grants from {#renewal}, a parameter of the token URL
-      # @return [Page, nil] nil if nobody is signed in, or the renewal is forged or expired
-      def renewed(controller, renewal)
+      # @param permit [String, nil] signed grants from {#permit}
+      # @return [Page, nil] nil if nobody is signed in, or the permit is forged or expired
+      def renewed(controller, permit)
         user = RequestUser.of(controller)
-        return (new(controller, user:) if user) unless renewal
+        return (new(controller, user:) if user) unless permit
 
-        page = verify(renewal) or return
+        page = verify(permit) or return
         return new(controller, user: nil, **page.slice(:channels, :allow, :granted)) unless page[:sub]
         return unless user
 
@@ -45,8 +45,8 @@ module Lineside
 
       private
 
-      def verify(renewal)
-        page = JSON.parse(verifier.verify(renewal.to_s), symbolize_names: true)
+      def verify(permit)
+        page = JSON.parse(verifier.verify(permit.to_s), symbolize_names: true)
         page if page[:exp] > Time.now.to_i
       rescue ActiveSupport::MessageVerifier::InvalidSignature
         nil
@@ -90,7 +90,17 @@ module Lineside
 
     # @return [String, nil] URL of the token endpoint; nil if the page's user is not the request's user, because the
     #   endpoint cannot renew that token
-    def token_url = renewable? ? token_path(renewal) : nil
+    def token_url = renewable? ? token_path : nil
+
+    # @return [String, nil] signed grants of the page, for the token endpoint; nil if the app's rules alone give the same
+    #   token again
+    def permit
+      return if @user && (!own? || [*@channels, *@allow].empty?)
+
+      page = { sub:, channels: names(@channels), allow: names(@allow), exp: Time.now.to_i + RENEWAL_SECONDS_MAX }
+      page[:granted] = granted_to_nobody unless @user
+      self.class.verifier.generate(JSON.generate(page))
+    end
 
     private
 
@@ -104,7 +114,7 @@ module Lineside
       known[sub] ||= RequestUser.evaluate(@controller, rule).to_h
     end
 
-    def token_path(renewal = nil) = @controller.main_app.lineside_token_path({ page: renewal }.compact)
+    def token_path = @controller.main_app.lineside_token_path
 
     def renewable? = @user.nil? || own?
 
@@ -117,15 +127,6 @@ module Lineside
     end
 
     def sub = @user.nil? ? nil : UserId.of(@user, Lineside.config)
-
-    # Signed grants of the page; nil if the app's rules alone give the same token again.
-    def renewal
-      return if @user && [*@channels, *@allow].empty?
-
-      page = { sub:, channels: names(@channels), allow: names(@allow), exp: Time.now.to_i + RENEWAL_SECONDS_MAX }
-      page[:granted] = granted_to_nobody unless @user
-      self.class.verifier.generate(JSON.generate(page))
-    end
 
     # Grants that nobody has, for a renewal by a user who has signed in since.
     def granted_to_nobody

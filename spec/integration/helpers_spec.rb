@@ -8,9 +8,9 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
   def start_app(root: "", **variables)
     env = publisher_env.merge("RAILS_ENV" => "development", "RAILS_RELATIVE_URL_ROOT" => root.empty? ? nil : root,
                               **variables)
-    puma = start([env, RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0",
+    @puma = start([env, RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0",
                   "-C", "-", File.join(ROOT, "spec/dummy/config.ru")], chdir: ROOT)
-    @app_port = Integer(puma.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
+    @app_port = Integer(@puma.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
     eventually("a cursor") { visitor("#{root}/page").meta("lineside-cursor") != "unknown" }
   end
 
@@ -102,25 +102,36 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     page.get("/sign_in/ada?session=1")
     page.visit("/page?of=other")
     expect(claims(page.meta("lineside-token")).slice("sub", "sid", "channels", "allow")).to eq("sub" => "another")
-    expect(page.meta("lineside-token-url")).to be_nil
+    expect([page.meta("lineside-token-url"), page.meta("lineside-permit")]).to eq([nil, nil])
   end
 
   it "gets no token for forged grants or by GET, and needs no CSRF token" do
     start_app
     page = visitor("/page?of=rooms", user: "ada")
     url = page.meta("lineside-token-url")
-    page.post(url.sub(/page=.../, "page=AAA"))
-    expect(page.response.code).to eq("401")
+    permit = page.meta("lineside-permit")
+    expect(page.post(url, lineside_permit: permit.sub(/\A.../, "AAA")).code).to eq("401")
     expect(page.get(url).code).to eq("404")
     expect(page.response.body).not_to include("token\":")
     [nil, "forged"].each { |csrf| expect(page.post(url, csrf:).code).to eq("200") }
+  end
+
+  it "keeps the page's grants out of URLs and out of the app's log" do
+    start_app
+    page = visitor("/page?of=rooms", user: "ada")
+    permit = page.meta("lineside-permit")
+    expect(page.renew).to include("token")
+    expect(@puma.output).to include("POST \"/lineside/token\"", "lineside_permit")
+    expect(@puma.output).not_to include(permit[0, 60])
+    page.post("/lineside/token?lineside_permit=#{CGI.escape(permit)}")
+    expect(grants(JSON.parse(page.response.body)["token"])).to eq("sub" => "ada", "allow" => ["of-ada:*"])
   end
 
   it "omits the app's default URL options from the WebSocket's URL" do
     start_app
     page = visitor("/page?locale=de")
     expect(page.meta("lineside-url")).to eq("/lineside")
-    expect(page.meta("lineside-token-url")).to start_with("/lineside/token?locale=de&page=")
+    expect(page.meta("lineside-token-url")).to eq("/lineside/token?locale=de")
     expect(page.renew).to include("token", "exp")
   end
 
@@ -128,7 +139,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     start_app(root: "/shop", "LINESIDE_PATH" => "/live")
     page = visitor("/shop/page")
     expect(page.meta("lineside-url")).to eq("/shop/live")
-    expect(page.meta("lineside-token-url")).to start_with("/shop/live/token?page=")
+    expect(page.meta("lineside-token-url")).to eq("/shop/live/token")
     expect(page.renew).to include("token", "exp")
   end
 end

@@ -20,7 +20,11 @@ class Visitor
   def get(path, headers = {}) = request(Net::HTTP::Get.new(path, headers))
 
   # Sends a POST like the page's script, with the page's CSRF token by default.
-  def post(path, csrf: meta("csrf-token")) = request(Net::HTTP::Post.new(path, csrf ? { "X-CSRF-Token" => csrf } : {}))
+  def post(path, csrf: meta("csrf-token"), **form)
+    post = Net::HTTP::Post.new(path, csrf ? { "X-CSRF-Token" => csrf } : {})
+    post.set_form_data(form) unless form.empty?
+    request(post)
+  end
 
   # Sends a DELETE like a form of the page.
   def delete(path) = request(Net::HTTP::Delete.new(path, { "X-CSRF-Token" => meta("csrf-token").to_s }))
@@ -40,7 +44,7 @@ class Visitor
   # Requests a fresh token like the page's script.
   # @return [Hash, nil] nil if there is none
   def renew
-    post(meta("lineside-token-url"))
+    post(meta("lineside-token-url"), **{ lineside_permit: meta("lineside-permit") }.compact)
     JSON.parse(response.body) if response.is_a?(Net::HTTPOK)
   end
 

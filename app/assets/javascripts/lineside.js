@@ -472,10 +472,14 @@ class Lineside extends EventTarget {
 
   // Fetches a token from the app. Returns null if nobody is signed in, undefined if the request should be retried.
   async #fetchToken() {
+    const headers = { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") ?? "" };
+    const permit = this.#givenTokenUrl ? undefined : meta("lineside-permit");
+    if (permit) headers["Content-Type"] = "application/x-www-form-urlencoded";
     try {
       const response = await fetch(this.#tokenUrl, {
         method: "POST",
-        headers: { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") ?? "" },
+        headers,
+        body: permit && `lineside_permit=${encodeURIComponent(permit)}`,
         // A redirect to a sign-in form means that nobody is signed in.
         redirect: "manual",
         signal: AbortSignal.timeout(TOKEN_MS_MAX),

@@ -8,6 +8,9 @@ module Lineside
   # Inherits the app's callbacks for their effects, such as setting `Current.session`. Only the user that they leave
   # decides ({RequestUser}): a callback that redirects, renders or raises, such as an authorization check, is ignored.
   class TokensController < Page.parent_controller
+    # Parameter with the page's permit.
+    PERMIT = "lineside_permit"
+
     # Statuses from callbacks that mean "later": the page asks again. 5xx too.
     LATER = [408, 429].freeze
 
@@ -16,7 +19,7 @@ module Lineside
     skip_forgery_protection(raise: false) if respond_to?(:skip_forgery_protection)
 
     def create
-      page = Page.renewed(self, params[:page]) or return unauthorized
+      page = renewed_page or return unauthorized
       Identity.new(self).set(page) if Lineside.config.identity_cookie && page.user?
       token = page.token
       answer(200, JSON.generate(token:, exp: exp(token)))
@@ -37,10 +40,13 @@ module Lineside
         super
       rescue StandardError
         # Raised before the action: an error of the authentication itself, unless there is a user.
-        raise unless @answered || Page.renewed(self, params[:page])
+        raise unless @answered || renewed_page
       end
       answer_despite_callbacks unless @answered
     end
+
+    # The permit is in the body, because URLs are logged.
+    def renewed_page = Page.renewed(self, request.request_parameters[PERMIT])
 
     def answer_despite_callbacks
       return if performed? && (LATER.include?(status) || status >= 500)
