@@ -1,10 +1,12 @@
 //! HTTP on the port for browsers: paths, origins, invalid requests, and the limit of connections.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Sidecar, place, read_response, sidecar, within};
+use crate::support::{Request, Sidecar, place, read_response, sidecar, within};
 
 #[test]
 fn unknown_path_or_method_is_refused_with_the_right_path() {
@@ -40,7 +42,11 @@ fn unknown_path_or_method_is_refused_with_the_right_path() {
 #[test]
 fn path_below_the_root_of_an_app_or_tenant_is_answered() {
     let sidecar = sidecar();
-    for path in ["/shop/lineside", "/lineside/lineside", "/1234567/shop/lineside?x=/y"] {
+    for path in [
+        "/shop/lineside",
+        "/lineside/lineside",
+        "/1234567/shop/lineside?x=/y",
+    ] {
         let (_, answer) = sidecar.request().path(path).send();
         assert_eq!(answer.status, 101, "{path}");
     }
@@ -343,6 +349,50 @@ fn connection_above_the_limit_is_refused_with_503() {
     let fourth = within("a connection is accepted", accepted);
     assert_eq!(sidecar.request().response().status, 503);
     drop(fourth);
+}
+
+#[test]
+fn clients_that_send_nothing_keep_nobody_out() {
+    // Enough descriptors for 144 browsers, and for 64 requests beside them.
+    let few = ["sh", "-c", "ulimit -n 400; exec \"$0\""];
+    let place = place().with("LINESIDE_ADMIN_BIND", "127.0.0.1:0");
+    let sidecar = place.start_from(&mut place.command_under(&few, &[]));
+    let line = sidecar.logged(&["event=listening"]);
+    let (_, admin) = line.split_once("admin=127.0.0.1:").unwrap();
+    let admin: u16 = admin.split(' ').next().unwrap().parse().unwrap();
+    let up = |port| {
+        let began = Instant::now();
+        let answer = Request::get(port, "/up").response();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "up\n"));
+        // Far below the time for a request.
+        assert!(began.elapsed() < Duration::from_secs(4));
+    };
+    let silent = |port: u16| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"GET /lineside HTTP/1.1\r\n").unwrap();
+        stream
+    };
+    let mut held: Vec<TcpStream> = (0..900).map(|_| silent(sidecar.port)).collect();
+    held.extend((0..50).map(|_| silent(admin)));
+    up(sidecar.port);
+    up(admin);
+    let browsers: Vec<_> = (0..144).map(|_| sidecar.browser(json!({}))).collect();
+    assert_eq!(sidecar.request().response().status, 503);
+    held.extend((0..300).map(|_| silent(sidecar.port)));
+    // Publishers, and operators, have their own descriptors.
+    for _ in 0..20 {
+        sidecar.publisher().publish("a", 1);
+    }
+    up(sidecar.port);
+    up(admin);
+    assert!(
+        sidecar
+            .log()
+            .iter()
+            .all(|line| !line.contains("accept_failed"))
+    );
+    assert!(sidecar.log().len() < 400, "{} lines", sidecar.log().len());
+    drop((held, browsers));
 }
 
 #[test]

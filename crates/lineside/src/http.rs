@@ -2,4 +2,5 @@
 
 pub(crate) mod admin;
 mod response;
+mod slots;
 pub(crate) mod upgrade;

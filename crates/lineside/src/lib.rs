@@ -16,6 +16,7 @@
 pub mod broker;
 pub mod clock;
 pub mod command;
+mod descriptors;
 pub mod dialects;
 pub mod head;
 mod http;

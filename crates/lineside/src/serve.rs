@@ -13,13 +13,13 @@ use std::time::Duration;
 use lineside_hub::Hub;
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{DESCRIPTION, HAND_OFF, TAIL};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::broker::{Broker, Inbox};
 use crate::clock::Clock;
+use crate::descriptors::Budget;
 use crate::dialects::{self, Rules};
 use crate::http::admin::Admin;
 use crate::http::upgrade::Upgrades;
@@ -34,12 +34,6 @@ use crate::settings::Settings;
 use crate::shard::{Arrivals, Plan, Random, Reactor};
 use reload::reload_secrets;
 use signals::StopSignals;
-
-/// File descriptors reserved for links, listeners, shards and the log.
-pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
-
-/// Fewer connections than a small site needs.
-pub(crate) const CONNECTIONS_FEW: usize = 1000;
 
 /// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
@@ -66,7 +60,8 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let in_terminal = std::io::stdin().is_terminal();
     let mut stops = StopSignals::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
     let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
-    let connections_max = connections_max(&settings);
+    let limits = &settings.limits;
+    let budget = Budget::of_the_process(limits.connections_max, limits.shards);
     let mut link = LinkListener::open(&settings.link)?;
     let listeners = Listeners::open(&settings)?;
     let (hub, clock, snapshot) = snapshot::restore(&settings.link, settings.limits.history)?;
@@ -76,13 +71,13 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let upgrades = Arc::new(Upgrades::new(
         Arc::clone(&settings),
         shards.arrivals.clone(),
-        connections_max,
+        budget,
     ));
     let metrics = Metrics {
         broker: Arc::clone(&broker),
         shards: shards.counts.clone(),
         requests: upgrades.counts(),
-        connections_max,
+        connections_max: budget.connections_max,
         started_ms: clock.now().wall_ms,
     };
     let hosts = settings.admin_hosts.clone();
@@ -313,34 +308,4 @@ impl Shards {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-/// Maximum number of connections by the settings and the limit of file descriptors.
-fn connections_max(settings: &Settings) -> usize {
-    let wanted = settings.limits.connections_max;
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        Ok(hard)
-    });
-    let Ok(descriptors) = raised else {
-        return wanted;
-    };
-    let most = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED))
-        .unwrap_or(usize::MAX)
-        .max(1);
-    if most < wanted {
-        // A developer has few browsers, and needs no remedy.
-        let level = if most < CONNECTIONS_FEW {
-            Level::Warn
-        } else {
-            Level::Debug
-        };
-        event!(
-            level,
-            "connections_limited",
-            connections_max = most,
-            remedy = "raise the limit of open files (ulimit -n, LimitNOFILE) or lower LINESIDE_CONNECTIONS_MAX"
-        );
-    }
-    wanted.min(most)
 }

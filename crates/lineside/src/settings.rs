@@ -232,9 +232,9 @@ impl Settings {
             return false;
         };
         prefix.is_empty()
-            || prefix.strip_prefix('/').is_some_and(|segments| {
-                segments.split('/').all(|segment| !segment.is_empty())
-            })
+            || prefix
+                .strip_prefix('/')
+                .is_some_and(|segments| segments.split('/').all(|segment| !segment.is_empty()))
     }
 
     /// Returns whether `LINESIDE_ALLOWED_ORIGINS` allows this value of `Origin`.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use http::header::HOST;
 use http::{Method, uri::Authority};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use super::response::{Response, read_head};
+use super::slots::Slots;
 use super::upgrade::Upgrades;
 use crate::head::{Head, HeadError};
 use crate::listener::Listener;
@@ -17,7 +17,7 @@ use crate::log::{Level, event};
 use crate::metrics::{Metrics, exposition};
 use crate::settings::HEALTH_PATH;
 
-/// Maximum number of requests under way. Further ones wait.
+/// Maximum number of requests under way. A further one ends the oldest.
 const REQUESTS_MAX: usize = 16;
 
 /// Path of the metrics.
@@ -29,7 +29,7 @@ pub(crate) struct Admin {
     metrics: Arc<Metrics>,
     upgrades: Arc<Upgrades>,
     hosts: Vec<String>,
-    under_way: Arc<Semaphore>,
+    under_way: Arc<Slots>,
 }
 
 impl Admin {
@@ -39,24 +39,17 @@ impl Admin {
             metrics: Arc::new(metrics),
             upgrades,
             hosts,
-            under_way: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            under_way: Arc::default(),
         }
     }
 
     /// Serves requests until the sidecar stops.
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
-            let under_way = Arc::clone(&self.under_way);
-            let permit = under_way
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
             let (stream, _) = listener.accept().await;
+            let (slot, _) = self.under_way.take(REQUESTS_MAX).await;
             let admin = Arc::clone(self);
-            tokio::spawn(async move {
-                admin.serve(stream).await;
-                drop(permit);
-            });
+            tokio::spawn(slot.run(async move { admin.serve(stream).await }));
         }
     }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use super::response::{RESPONSE_MS_MAX, Response, TRUNCATED, read_head};
+use super::slots::Slots;
+use crate::descriptors::Budget;
 use crate::dialects::Opening;
 use crate::head::{Head, HeadError, ServerOrigin};
 use crate::listener::Listener;
@@ -21,7 +22,7 @@ use crate::metrics::RequestCounts;
 use crate::settings::{HEALTH_PATH, Settings};
 use crate::shard::{Arrival, Arrivals, Place};
 
-/// Maximum number of upgrades under way. Each holds at most one head.
+/// Maximum number of requests under way. Each holds at most one head. A further one ends the oldest.
 const HANDSHAKES_MAX: usize = 4096;
 
 /// Upgrades of browsers, and the health check.
@@ -29,10 +30,10 @@ const HANDSHAKES_MAX: usize = 4096;
 pub(crate) struct Upgrades {
     settings: Arc<Settings>,
     shards: Vec<Arc<Arrivals>>,
-    connections_max: usize,
+    budget: Budget,
     connections: Arc<AtomicUsize>,
     next_shard: AtomicUsize,
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Slots>,
     draining: AtomicBool,
     counts: Arc<RequestCounts>,
 }
@@ -52,18 +53,14 @@ struct Upgrade {
 }
 
 impl Upgrades {
-    pub(crate) fn new(
-        settings: Arc<Settings>,
-        shards: Vec<Arc<Arrivals>>,
-        connections_max: usize,
-    ) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, shards: Vec<Arc<Arrivals>>, budget: Budget) -> Self {
         Self {
             settings,
             shards,
-            connections_max,
+            budget,
             connections: Arc::default(),
             next_shard: AtomicUsize::new(0),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            handshakes: Arc::default(),
             draining: AtomicBool::new(false),
             counts: Arc::default(),
         }
@@ -72,18 +69,22 @@ impl Upgrades {
     /// Accepts browsers until the sidecar stops.
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         loop {
-            let handshakes = Arc::clone(&self.handshakes);
-            let permit = handshakes
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
             let (stream, peer) = listener.accept().await;
+            let (slot, ended) = self.handshakes.take(self.requests_max()).await;
+            if ended > 0 {
+                let message = "too many requests are under way: the oldest, which is not complete, was closed";
+                event!(Level::Warn, "request_ended", message, ended);
+                self.counts.refuse(408);
+            }
             let upgrades = Arc::clone(self);
-            tokio::spawn(async move {
-                upgrades.read_request(stream, peer).await;
-                drop(permit);
-            });
+            tokio::spawn(slot.run(async move { upgrades.read_request(stream, peer).await }));
         }
+    }
+
+    /// Maximum number of requests under way, beside the connections that are open.
+    pub(crate) fn requests_max(&self) -> usize {
+        let connections = self.connections.load(Ordering::Relaxed);
+        self.budget.requests_max(connections, HANDSHAKES_MAX)
     }
 
     /// Refuses further browsers, and reports it at `/up`, so that load balancers choose another server.
@@ -184,8 +185,8 @@ impl Upgrades {
         }
         let opening = Opening::of_request(head, server, &self.settings)?;
         let answer = head.upgrade(opening.subprotocol())?;
-        let place = Place::take(&self.connections, self.connections_max).ok_or_else(|| {
-            let most = self.connections_max;
+        let place = Place::take(&self.connections, self.budget.connections_max).ok_or_else(|| {
+            let most = self.budget.connections_max;
             HeadError::new(
                 503,
                 format!(

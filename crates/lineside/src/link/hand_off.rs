@@ -14,7 +14,7 @@ use lineside_protocol::forwarded::parse_address;
 use lineside_protocol::frame::{Fault, HandOff, Taken, ToPublisher};
 use rustix::net::{SocketType, sockopt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::EXCHANGE_MS_MAX;
 use super::first_frame::{LinkRefusal, read_first_frame};
@@ -53,9 +53,16 @@ impl HandOffs {
         }
     }
 
+    /// Permit for a hand-off, unless too many are under way. Each holds up to two of the file descriptors for requests.
+    fn admit(&self) -> Option<SemaphorePermit<'_>> {
+        let under_way = HAND_OFFS_MAX - self.under_way.available_permits();
+        let has_room = under_way < self.upgrades.requests_max().div_ceil(2);
+        self.under_way.try_acquire().ok().filter(|_| has_room)
+    }
+
     /// Serves a link that brings a browser's socket.
     pub(crate) async fn serve(&self, link: UnixStream) {
-        let Ok(permit) = self.under_way.try_acquire() else {
+        let Some(permit) = self.admit() else {
             return refuse(&link, LinkRefusal::of(codes::LINK_HAND_OFFS_FULL)).await;
         };
         let HandedOff {

@@ -8,8 +8,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
 use super::{CheckResult, Finding, fail, skip, warn};
+use crate::descriptors::{CONNECTIONS_FEW, DESCRIPTORS_RESERVED};
 use crate::link::socket::check_folder;
-use crate::serve::{CONNECTIONS_FEW, DESCRIPTORS_RESERVED};
 use crate::settings::{SECRET_FILE, Settings, Source};
 
 /// Permission bits by which others could read a file.
