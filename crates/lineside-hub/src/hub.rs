@@ -164,16 +164,13 @@ impl Hub {
                 };
                 self.land(&publications, once.as_ref(), (first, at_ms), encode)
             }
-            Change::Revoke(revocation) => match self.revocations.add(&revocation) {
-                Ok(()) => {
-                    self.journal.pass(first);
-                    Outcome::Revoked {
-                        position: first,
-                        revocation,
-                    }
+            Change::Revoke(revocation) => {
+                self.journal.pass(first);
+                Outcome::Revoked {
+                    position: first,
+                    revocation: self.revocations.add(revocation),
                 }
-                Err(rejection) => Outcome::Rejected(rejection),
-            },
+            }
             Change::Skip => Outcome::Skipped,
             Change::Reject(rejection) => Outcome::Rejected(rejection),
         };
@@ -200,6 +197,13 @@ impl Hub {
     #[must_use]
     pub fn is_revoked(&self, user: &str, session: Option<&str>, issued_ms: u64) -> bool {
         self.revocations.is_revoked(user, session, issued_ms)
+    }
+
+    /// Issue time, in milliseconds since the Unix epoch, up to which the tokens of all users are revoked, because there were
+    /// more than [`REVOCATIONS_MAX`](crate::REVOCATIONS_MAX) revocations.
+    #[must_use]
+    pub fn all_users_revoked_ms(&self) -> Option<u64> {
+        self.revocations.all_users_ms()
     }
 
     /// Collects the publications that a resume needs. See [`Journal::replay`].

@@ -12,7 +12,7 @@ mod inbox;
 mod tails;
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lineside_hub::{
@@ -38,6 +38,7 @@ pub struct Broker {
     newest: watch::Sender<Position>,
     encode: Encode,
     reported_gaps: AtomicU64,
+    reported_all_users: AtomicBool,
 }
 
 impl Broker {
@@ -51,6 +52,7 @@ impl Broker {
             newest: watch::Sender::new(Position::default()),
             encode,
             reported_gaps: AtomicU64::new(0),
+            reported_all_users: AtomicBool::new(false),
         }
     }
 
@@ -168,18 +170,26 @@ impl Broker {
         self.newest.subscribe()
     }
 
-    /// Removes history and revocations that are too old, and logs new gaps in the sequences of publishers. Call it every
-    /// second or so.
+    /// Removes history and revocations that are too old, and logs new gaps in the sequences of publishers and a full table of
+    /// revocations. Call it every second or so.
     pub fn expire(&self, now: Now) {
-        let gaps = {
+        let (gaps, all_users_ms) = {
             let mut hub = self.hub();
             hub.expire(now.ms, now.wall_ms);
-            hub.gaps()
+            (hub.gaps(), hub.all_users_revoked_ms())
         };
         if self.reported_gaps.swap(gaps, Ordering::Relaxed) != gaps {
             let meaning =
                 "the sequence of a publisher jumped: frames were lost on the way to this sidecar";
             event!(Level::Error, "sequence_gap", gaps, meaning);
+        }
+        let was_reported = self
+            .reported_all_users
+            .swap(all_users_ms.is_some(), Ordering::Relaxed);
+        if let Some(until_ms) = all_users_ms.filter(|_| !was_reported) {
+            let meaning = "more users and sessions were signed out within a day than the table holds: tokens of all users that \
+                           were issued up to this time are refused";
+            event!(Level::Warn, "revocations_full", until_ms, meaning);
         }
     }
 

@@ -346,17 +346,21 @@ fn retransmitted_revocation_lands_once_and_gets_its_first_answer() {
 }
 
 #[test]
-fn rejected_revocation_takes_no_position() {
+fn revocation_reaches_shards_however_many_there_are() {
     let mut hub = hub();
-    hub.revocations = Revocations::new(1);
-    submit(&mut hub, 1, revocation(1, "7"));
-    for _ in 0..2 {
-        let Outcome::Rejected(rejection) = submit(&mut hub, 1, revocation(2, "8")) else {
-            panic!("the table has no room")
+    hub.revocations = Revocations::new(2);
+    for number in 1..=5 {
+        let user = number.to_string();
+        let Outcome::Revoked {
+            position,
+            revocation,
+        } = submit(&mut hub, 1, revocation(number, &user))
+        else {
+            panic!("it is applied")
         };
-        assert_eq!(rejection.code.name, "too_many_revocations");
+        assert_eq!((position, &revocation.user), (Position(number), &user));
     }
-    assert_eq!(hub.journal.newest(), Position(1));
+    assert!(hub.all_users_revoked_ms().is_some());
 }
 
 #[test]

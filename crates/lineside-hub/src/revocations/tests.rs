@@ -2,18 +2,19 @@ use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_TOO_LARGE, LinkCode};
 use lineside_protocol::frame::Revoke;
 
 use super::*;
+use crate::rejection::Rejection;
 use crate::validation::{Change, Proposal};
 
-fn revocation(user: &str, session: Option<&str>, until_ms: u64) -> Revocation {
-    Revocation {
+fn revocation(user: &str, session: Option<&str>, until_ms: u64) -> Arc<Revocation> {
+    Arc::new(Revocation {
         user: user.to_owned(),
         session: session.map(str::to_owned),
         until_ms,
-    }
+    })
 }
 
 /// Revocation of a revoke frame that arrives at time 1,000.
-fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkCode> {
+fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Arc<Revocation>, LinkCode> {
     let frame = Revoke {
         sequence: 1,
         wants_receipt: false,
@@ -22,7 +23,7 @@ fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkC
         sid: sid.to_vec().into(),
     };
     match Proposal::revoke(&frame, 1000).change {
-        Change::Revoke(revocation) => Ok(Revocation::clone(&revocation)),
+        Change::Revoke(revocation) => Ok(revocation),
         Change::Reject(Rejection { code, message }) => {
             assert!(!message.contains('\n'), "{message}");
             Err(code)
@@ -35,7 +36,7 @@ fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Revocation, LinkC
 fn tokens_issued_up_to_the_time_are_revoked() {
     let mut revocations = Revocations::default();
     assert!(!revocations.is_revoked("1", None, 0));
-    revocations.add(&revocation("1", None, 500)).unwrap();
+    revocations.add(revocation("1", None, 500));
     assert!(revocations.is_revoked("1", None, 500));
     assert!(!revocations.is_revoked("1", None, 501));
     assert!(revocations.is_revoked("1", Some("phone"), 500));
@@ -45,17 +46,13 @@ fn tokens_issued_up_to_the_time_are_revoked() {
 #[test]
 fn session_is_revoked_without_the_rest_of_the_user() {
     let mut revocations = Revocations::default();
-    revocations
-        .add(&revocation("1", Some("phone"), 500))
-        .unwrap();
+    revocations.add(revocation("1", Some("phone"), 500));
     assert!(revocations.is_revoked("1", Some("phone"), 500));
     for (user, session) in [("1", None), ("1", Some("tab")), ("2", Some("phone"))] {
         assert!(!revocations.is_revoked(user, session, 500));
     }
     // User ids hold no control character, so the first separator ends the user id. Sessions may hold the separator.
-    revocations
-        .add(&revocation("1", Some("a\0b"), 500))
-        .unwrap();
+    revocations.add(revocation("1", Some("a\0b"), 500));
     assert!(!revocations.is_revoked("1", Some("a"), 500));
 }
 
@@ -63,25 +60,66 @@ fn session_is_revoked_without_the_rest_of_the_user() {
 fn earlier_time_does_not_weaken_a_revocation() {
     let mut revocations = Revocations::new(1);
     for until_ms in [500, 400, 600, 100] {
-        revocations.add(&revocation("1", None, until_ms)).unwrap();
+        revocations.add(revocation("1", None, until_ms));
     }
     assert!(revocations.is_revoked("1", None, 600));
     assert!(!revocations.is_revoked("1", None, 601));
 }
 
 #[test]
-fn full_table_rejects_revocations_and_evicts_none() {
-    let mut revocations = Revocations::new(2);
-    revocations.add(&revocation("1", None, 500)).unwrap();
-    revocations.add(&revocation("2", None, 500)).unwrap();
-    let rejection = revocations.add(&revocation("3", None, 501)).unwrap_err();
-    assert_eq!(rejection.code, LINK_TOO_MANY_REVOCATIONS);
-    assert!(revocations.is_revoked("1", None, 500) && revocations.is_revoked("2", None, 500));
-    revocations.expire(500 + REVOCATION_MS);
-    assert!(revocations.add(&revocation("3", None, 501)).is_err());
-    revocations.expire(501 + REVOCATION_MS);
-    assert!(!revocations.is_revoked("1", None, 500));
-    revocations.add(&revocation("3", None, 501)).unwrap();
+fn oldest_revocation_of_a_full_table_counts_for_all_users() {
+    let mut revocations = Revocations::new(3);
+    for (user, until_ms) in [("1", 500), ("2", 510), ("3", 520)] {
+        revocations.add(revocation(user, None, until_ms));
+    }
+    assert_eq!(revocations.all_users_ms(), None);
+    for (user, until_ms, all_ms) in [("4", 530, 510), ("5", 540, 520), ("5", 550, 520)] {
+        revocations.add(revocation(user, None, until_ms));
+        assert_eq!(revocations.all_users_ms(), Some(all_ms));
+        assert_eq!(revocations.until_ms.len(), 3);
+    }
+    for (user, until_ms) in [("1", 500), ("2", 510), ("3", 520), ("4", 530), ("5", 550)] {
+        assert!(revocations.is_revoked(user, None, until_ms), "{user}");
+    }
+    assert!(revocations.is_revoked("6", Some("phone"), 520));
+    assert!(!revocations.is_revoked("6", None, 521));
+    revocations.expire(520 + REVOCATION_MS);
+    assert!(revocations.is_revoked("6", None, 520));
+    revocations.expire(521 + REVOCATION_MS);
+    assert_eq!(revocations.all_users_ms(), None);
+}
+
+#[test]
+fn many_revoked_sessions_of_a_user_become_all_of_its_sessions() {
+    let mut revocations = Revocations::default();
+    let session = |number: usize| format!("session {number}");
+    for number in 0..REVOKED_SESSIONS_MAX {
+        let one = revocation("1", Some(&session(number)), 500 + number as u64);
+        assert_eq!(revocations.add(Arc::clone(&one)), one);
+        // Again, and of another user with a similar id.
+        revocations.add(one);
+        revocations.add(revocation("11", Some(&session(number)), 500));
+    }
+    assert!(!revocations.is_revoked("1", None, 0));
+    let last = revocation("1", Some("last"), 400);
+    let newest_ms = 499 + REVOKED_SESSIONS_MAX as u64;
+    assert_eq!(revocations.add(last), revocation("1", None, newest_ms));
+    assert!(revocations.is_revoked("1", None, newest_ms));
+    assert!(revocations.is_revoked("1", Some("any other"), newest_ms));
+    assert!(!revocations.is_revoked("1", None, newest_ms + 1));
+    assert!(!revocations.is_revoked("11", None, 0));
+    assert_eq!(revocations.until_ms.len(), 1 + REVOKED_SESSIONS_MAX);
+}
+
+#[test]
+fn revocation_of_all_sessions_removes_the_older_ones_of_single_sessions() {
+    let mut revocations = Revocations::default();
+    revocations.add(revocation("1", Some("old"), 500));
+    revocations.add(revocation("1", Some("new"), 501));
+    revocations.add(revocation("1", None, 500));
+    assert_eq!(revocations.until_ms.len(), 2);
+    assert!(revocations.is_revoked("1", Some("new"), 501));
+    assert!(!revocations.is_revoked("1", Some("old"), 501));
 }
 
 #[test]
@@ -123,7 +161,7 @@ fn table_agrees_with_a_list_of_all_revocations() {
         };
         const SESSIONS: [Option<&str>; 3] = [None, Some("a"), Some("b")];
         let mut revocations = Revocations::default();
-        let mut all: Vec<Revocation> = Vec::new();
+        let mut all: Vec<Arc<Revocation>> = Vec::new();
         let mut now_ms = REVOCATION_MS;
         for _ in 0..100 {
             now_ms += below(3) * (REVOCATION_MS / 4);
@@ -135,7 +173,7 @@ fn table_agrees_with_a_list_of_all_revocations() {
             match below(3) {
                 0 => {
                     let it = revocation(&user, session, at_ms);
-                    revocations.add(&it).unwrap();
+                    revocations.add(Arc::clone(&it));
                     all.push(it);
                 }
                 1 => revocations.expire(now_ms),

@@ -13,7 +13,7 @@ use crate::journal::{ReplayRequest, Unencoded, Verdict, Want};
 use crate::outcome::Outcome;
 use crate::publishers::Origin;
 use crate::rejection::Rejection;
-use crate::revocations::Revocation;
+use crate::revocations::{Revocation, Revocations};
 use crate::validation::{Change, Proposal, ValidPublication};
 
 const CHANNELS: [&str; 6] = ["a", "b", "c", "user:1", "cable:x", "without publications"];
@@ -530,4 +530,20 @@ fn restored_once_ids_keep_their_age() {
         panic!("the sequence is new")
     };
     assert!(!duplicate, "the id has expired");
+}
+
+#[test]
+fn revocation_of_all_users_is_restored() {
+    let mut hub = Hub::new(Epoch::new("ours").unwrap(), SMALL, 2);
+    hub.revocations = Revocations::new(1);
+    for (user, until_ms) in [("1", 10), ("2", 20)] {
+        hub.revocations.add(Arc::new(Revocation {
+            user: user.into(),
+            session: None,
+            until_ms,
+        }));
+    }
+    let (restored, _) = Hub::restore(&*save(&hub), SMALL, 2).unwrap();
+    assert_eq!(restored.all_users_revoked_ms(), Some(20));
+    assert!(restored.is_revoked("3", None, 20) && !restored.is_revoked("3", None, 21));
 }
