@@ -17,6 +17,27 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+/// Time at which a right ends, by both clocks. It is over when one of them has passed it: a step of the wall clock back extends
+/// no right, and a suspension of the machine, which the monotonic clock does not count, neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline(Now);
+
+impl Deadline {
+    /// Deadline at a time of the wall clock, in milliseconds since the Unix epoch.
+    pub(crate) fn at_wall(wall_ms: u64, now: Now) -> Self {
+        Self(Now {
+            ms: now.ms.saturating_add(wall_ms.saturating_sub(now.wall_ms)),
+            wall_ms,
+        })
+    }
+
+    /// Time left, in milliseconds. Zero when it is over.
+    pub(crate) fn left_ms(self, now: Now) -> u64 {
+        let left_ms = self.0.ms.saturating_sub(now.ms);
+        left_ms.min(self.0.wall_ms.saturating_sub(now.wall_ms))
+    }
+}
+
 /// Monotonic clock. Starts at zero, or continues the clock of the previous sidecar.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {

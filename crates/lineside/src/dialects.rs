@@ -14,6 +14,7 @@ use lineside_protocol::codes::CloseCode;
 use lineside_token::Grant;
 
 use crate::broker::Broker;
+use crate::clock::Now;
 use crate::head::{Head, HeadError, ServerOrigin};
 use crate::keyring::Keyring;
 use crate::metrics::ShardCounts;
@@ -60,8 +61,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) broker: &'a Broker,
     /// Rules for all connections.
     pub(crate) rules: &'a Rules,
-    /// Time, in milliseconds since the Unix epoch.
-    pub(crate) wall_ms: u64,
+    /// Time of this turn.
+    pub(crate) now: Now,
     /// Counters of the shard.
     pub(crate) counts: &'a ShardCounts,
 }
@@ -240,10 +241,10 @@ impl Connection {
         }
     }
 
-    /// Time of the next [`expire`](Self::expire), in milliseconds since the Unix epoch.
-    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
+    /// Time until the next [`expire`](Self::expire), in milliseconds.
+    pub(crate) fn expires_in_ms(&self, now: Now) -> Option<u64> {
         match self {
-            Self::LinesideV1(connection) => connection.expires_at_ms(),
+            Self::LinesideV1(connection) => connection.expires_in_ms(now),
         }
     }
 }

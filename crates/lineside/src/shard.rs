@@ -353,7 +353,7 @@ impl<S: Socket> Worker<S> {
                 fan_out: &mut worker.fan_out,
                 broker: &worker.plan.broker,
                 rules: &worker.plan.rules,
-                wall_ms: worker.now.wall_ms,
+                now: worker.now,
                 counts: &worker.counts,
             };
             if let Err(ending) = act(&mut peer.connection, &mut turn) {

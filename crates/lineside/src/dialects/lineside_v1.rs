@@ -19,6 +19,7 @@ use lineside_protocol::envelope::{
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
 
 use super::{Ending, Turn};
+use crate::clock::Now;
 
 pub use opening::Opening;
 pub(super) use opening::SUBPROTOCOL;
@@ -370,10 +371,10 @@ impl Connection {
         let Some(rights) = &mut self.rights else {
             return Ok(());
         };
-        if rights.is_expired(turn.wall_ms) {
+        if rights.is_expired(turn.now) {
             return Err(codes::CLOSE_TOKEN_EXPIRED.into());
         }
-        for channel in rights.expire(turn.wall_ms) {
+        for channel in rights.expire(turn.now) {
             if !rights.covers(&channel, turn.rules) {
                 end_subscription(&channel, turn);
             }
@@ -400,8 +401,8 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn expires_at_ms(&self) -> Option<u64> {
-        self.rights.as_ref()?.expires_at_ms()
+    pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
+        self.rights.as_ref()?.expires_in_ms(now)
     }
 
     pub(super) fn ping(&self, turn: &mut Turn<'_>) {

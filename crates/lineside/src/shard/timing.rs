@@ -6,7 +6,6 @@ use lineside_hub::ConnectionId;
 use lineside_protocol::codes;
 
 use super::{Socket, Worker, peer};
-use crate::clock::Now;
 use crate::dialects::Connection;
 
 /// Deadline for the browser's close after it was told to close, in milliseconds.
@@ -47,9 +46,9 @@ impl<S: Socket> Worker<S> {
         else {
             return;
         };
-        let Now { ms, wall_ms } = self.now;
-        let expires_ms = peer.connection.expires_at_ms();
-        let over_ms = expires_ms.map_or(u64::MAX, |it| ms + it.saturating_sub(wall_ms));
+        let ms = self.now.ms;
+        let expires_in_ms = peer.connection.expires_in_ms(self.now);
+        let over_ms = expires_in_ms.map_or(u64::MAX, |it| ms.saturating_add(it));
         // A ping that is due is sent in this turn.
         let ping_at_ms = Some(peer.ping_at_ms).filter(|it| *it > ms);
         self.set_timer(id, over_ms.min(ping_at_ms.unwrap_or(u64::MAX)));

@@ -10,6 +10,7 @@ use lineside_token::{
     verify_connection, verify_identity,
 };
 
+use crate::clock::{Deadline, Now};
 use crate::dialects::{Rules, Turn};
 
 // A revocation lives as long as every token that it covers.
@@ -63,6 +64,8 @@ impl From<TokenError> for Refusal {
 pub(super) struct Rights {
     /// `None` for an anonymous connection, which only public rules and channel tokens give rights.
     claims: Option<ConnectionClaims>,
+    /// End of the token, if there is one.
+    deadline: Option<Deadline>,
     /// Rights from channel tokens.
     channel_tokens: Vec<ChannelRight>,
 }
@@ -71,8 +74,7 @@ pub(super) struct Rights {
 #[derive(Debug)]
 struct ChannelRight {
     channel: Box<str>,
-    /// Expiry, in seconds since the Unix epoch.
-    exp: u64,
+    deadline: Deadline,
     /// Issue time of a token for one user, in milliseconds since the Unix epoch.
     issued_ms: Option<u64>,
 }
@@ -90,6 +92,7 @@ impl Rights {
             (None, None) => None,
         };
         Ok(Self {
+            deadline: claims.as_ref().map(|claims| deadline(claims.exp, turn)),
             claims,
             channel_tokens: Vec::new(),
         })
@@ -172,7 +175,7 @@ impl Rights {
         self.forget(channel);
         self.channel_tokens.push(ChannelRight {
             channel: channel.into(),
-            exp: claims.exp,
+            deadline: deadline(claims.exp, turn),
             issued_ms: claims.sub.map(|_| claims.iat_ms),
         });
         Ok(())
@@ -184,7 +187,7 @@ impl Rights {
         token: &str,
         turn: &Turn<'_>,
     ) -> Result<ChannelClaims, Refusal> {
-        let claims = verify_channel(token, &turn.rules.keys.current(), turn.wall_ms)?;
+        let claims = verify_channel(token, &turn.rules.keys.current(), turn.now.wall_ms)?;
         if claims.channel != channel {
             return Err(Refusal::new(
                 codes::FORBIDDEN,
@@ -211,6 +214,7 @@ impl Rights {
         if claims.sub.as_deref() != self.user() {
             return Err(Refusal::new(codes::OTHER_USER, codes::OTHER_USER.meaning));
         }
+        self.deadline = Some(deadline(claims.exp, turn));
         self.claims = Some(claims);
         Ok(())
     }
@@ -221,13 +225,13 @@ impl Rights {
     }
 
     /// Whether the connection's token has expired.
-    pub(super) fn is_expired(&self, wall_ms: u64) -> bool {
-        self.exp().is_some_and(|exp| end_ms(exp) <= wall_ms)
+    pub(super) fn is_expired(&self, now: Now) -> bool {
+        self.deadline.is_some_and(|it| it.left_ms(now) == 0)
     }
 
     /// Removes expired channel tokens, and returns their channels.
-    pub(super) fn expire(&mut self, wall_ms: u64) -> Vec<Box<str>> {
-        self.drop_channel_tokens(|held| end_ms(held.exp) <= wall_ms)
+    pub(super) fn expire(&mut self, now: Now) -> Vec<Box<str>> {
+        self.drop_channel_tokens(|held| held.deadline.left_ms(now) == 0)
     }
 
     /// Whether a revocation of this connection's user covers its token.
@@ -249,10 +253,11 @@ impl Rights {
         over.map(|held| held.channel).collect()
     }
 
-    /// Time of the next expiry, in milliseconds since the Unix epoch.
-    pub(super) fn expires_at_ms(&self) -> Option<u64> {
-        let channels = self.channel_tokens.iter().map(|held| held.exp);
-        self.exp().into_iter().chain(channels).min().map(end_ms)
+    /// Time until the next expiry, in milliseconds.
+    pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
+        let channels = self.channel_tokens.iter().map(|held| held.deadline);
+        let all = self.deadline.into_iter().chain(channels);
+        all.map(|it| it.left_ms(now)).min()
     }
 }
 
@@ -262,7 +267,7 @@ fn verify_unrevoked(
     token: &str,
     turn: &Turn<'_>,
 ) -> Result<ConnectionClaims, Refusal> {
-    let claims = verify(token, &turn.rules.keys.current(), turn.wall_ms)?;
+    let claims = verify(token, &turn.rules.keys.current(), turn.now.wall_ms)?;
     let is_revoked = |sub: &str| {
         turn.broker
             .is_revoked(sub, claims.sid.as_deref(), claims.iat_ms)
@@ -273,7 +278,8 @@ fn verify_unrevoked(
     Ok(claims)
 }
 
-/// Expiry with the leeway that also applies to the issue time, in milliseconds since the Unix epoch.
-fn end_ms(exp: u64) -> u64 {
-    exp.saturating_mul(1000).saturating_add(LEEWAY_MS)
+/// Deadline of a token, with the leeway that also applies to the issue time.
+fn deadline(exp: u64, turn: &Turn<'_>) -> Deadline {
+    let end_ms = exp.saturating_mul(1000).saturating_add(LEEWAY_MS);
+    Deadline::at_wall(end_ms, turn.now)
 }

@@ -28,6 +28,8 @@ struct Stage {
     id: ConnectionId,
     connection: Connection,
     wall_ms: u64,
+    /// Time by which the wall clock was set back.
+    behind_ms: u64,
     counts: ShardCounts,
 }
 
@@ -51,6 +53,7 @@ impl Stage {
             id,
             connection: Connection::new(Opening::default(), [7; 8]),
             wall_ms: START_MS,
+            behind_ms: 0,
             counts: ShardCounts::default(),
         }
     }
@@ -63,6 +66,7 @@ impl Stage {
             id,
             connection,
             wall_ms,
+            behind_ms,
             counts,
             ..
         } = self;
@@ -73,10 +77,24 @@ impl Stage {
                 fan_out,
                 broker,
                 rules,
-                wall_ms: *wall_ms,
+                now: Now {
+                    // The tests begin an hour after the start of the sidecar.
+                    ms: 3_600_000 + *wall_ms + *behind_ms - START_MS,
+                    wall_ms: *wall_ms,
+                },
                 counts,
             },
         )
+    }
+
+    fn expires_in_ms(&mut self) -> Option<u64> {
+        self.act(|connection, turn| connection.expires_in_ms(turn.now))
+    }
+
+    /// Sets the wall clock back.
+    fn set_back(&mut self, ms: u64) {
+        self.wall_ms -= ms;
+        self.behind_ms += ms;
     }
 
     /// Sends a request, and returns every text frame that it leads to.
@@ -337,7 +355,7 @@ fn channel_token_opens_its_channel_for_its_user_until_it_expires() {
     );
     stage.wall_ms += 14_999;
     assert_eq!(stage.act(Connection::expire), Ok(()));
-    assert_eq!(stage.connection.expires_at_ms(), Some(START_MS + 15_000));
+    assert_eq!(stage.expires_in_ms(), Some(1));
     stage.deliver("orders");
     stage.wall_ms += 1;
     assert_eq!(stage.act(Connection::expire), Ok(()));
@@ -361,8 +379,8 @@ fn unsubscribe_drops_the_channel_token() {
         .unwrap();
     assert_eq!(stage.request(&again).unwrap()[0]["code"], "forbidden");
     assert_eq!(
-        stage.connection.expires_at_ms(),
-        Some(START_MS + 65_000),
+        stage.expires_in_ms(),
+        Some(65_000),
         "expiry of the connection's own token"
     );
 }
@@ -378,6 +396,53 @@ fn expired_connection_token_closes_the_connection() {
         stage.act(Connection::expire),
         Err(codes::CLOSE_TOKEN_EXPIRED.into())
     );
+}
+
+#[test]
+fn tokens_expire_on_time_after_the_wall_clock_is_set_back() {
+    for back_ms in [2_000, 3_600_000] {
+        let mut stage = Stage::new();
+        stage.connect();
+        let token = stage.channel_token("orders", None, 10);
+        let subscribe = json!({"type": "subscribe", "channel": "orders", "token": token});
+        stage.request(&subscribe).unwrap();
+        stage.set_back(back_ms);
+        assert_eq!(stage.expires_in_ms(), Some(15_000));
+        stage.wall_ms += 15_000;
+        assert_eq!(stage.act(Connection::expire), Ok(()));
+        assert_eq!(stage.sent()[0]["code"], "expired");
+        assert_eq!(stage.expires_in_ms(), Some(50_000));
+        stage.wall_ms += 50_000;
+        assert_eq!(
+            stage.act(Connection::expire),
+            Err(codes::CLOSE_TOKEN_EXPIRED.into())
+        );
+    }
+}
+
+#[test]
+fn refreshed_token_expires_on_time_after_the_wall_clock_is_set_back() {
+    let mut stage = Stage::new();
+    stage.connect();
+    stage.wall_ms += 30_000;
+    let token = stage.token(Some("42"), &[], 60);
+    stage
+        .request(&json!({"type": "refresh", "token": token}))
+        .unwrap();
+    stage.set_back(3_600_000);
+    assert_eq!(stage.expires_in_ms(), Some(65_000));
+}
+
+#[test]
+fn token_that_the_wall_clock_has_passed_is_expired() {
+    let mut stage = Stage::new();
+    stage.connect();
+    // The monotonic clock does not count a suspension of the machine.
+    let passed = Now {
+        ms: 3_600_000,
+        wall_ms: START_MS + 65_000,
+    };
+    assert_eq!(stage.connection.expires_in_ms(passed), Some(0));
 }
 
 #[test]

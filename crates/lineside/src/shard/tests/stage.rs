@@ -200,6 +200,8 @@ pub(super) struct Stage {
     /// Applied entries that the worker has not enqueued.
     pub(super) inbox: Arc<Inbox>,
     now_ms: u64,
+    /// Time by which the wall clock was set back.
+    behind_ms: u64,
     places: Arc<AtomicUsize>,
 }
 
@@ -232,6 +234,7 @@ impl Stage {
             broker,
             inbox,
             now_ms: 0,
+            behind_ms: 0,
             places: Arc::default(),
         };
         stage.pass_ms(0);
@@ -381,6 +384,11 @@ impl Stage {
         self.turns();
     }
 
+    /// Sets the wall clock back.
+    pub(super) fn set_back(&mut self, ms: u64) {
+        self.behind_ms += ms;
+    }
+
     /// Lets time pass without a turn, as when the process is suspended.
     pub(super) fn suspend_ms(&mut self, ms: u64) {
         self.now_ms += ms;
@@ -390,7 +398,7 @@ impl Stage {
     pub(super) fn turns(&mut self) {
         self.worker.set_time(Now {
             ms: self.now_ms,
-            wall_ms: START_MS + self.now_ms,
+            wall_ms: START_MS + self.now_ms - self.behind_ms,
         });
         self.worker.turn();
         while self.worker.due_ms() <= self.now_ms {

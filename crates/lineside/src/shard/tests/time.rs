@@ -1,7 +1,7 @@
 //! Timers, to the millisecond.
 
 use super::super::Limits;
-use super::stage::{ENDLESS, End, LIMITS, Received, Stage, connect};
+use super::stage::{ENDLESS, End, LIMITS, Received, Stage, connect, connect_for};
 
 #[test]
 fn page_that_does_not_connect_is_closed_after_5_s() {
@@ -138,4 +138,18 @@ fn page_with_a_full_kernel_buffer_is_slow_and_not_silent() {
     stage.pass_ms(10_000);
     stage.widen(&page, ENDLESS);
     assert_eq!(page.received().last(), Some(&Received::Close(4101)));
+}
+
+#[test]
+fn page_is_closed_when_its_token_ends_although_the_wall_clock_was_set_back() {
+    let mut stage = Stage::new();
+    let page = stage.open();
+    stage.request(&page, &connect_for(20, "e.0"));
+    stage.set_back(3_600_000);
+    // The lifetime of the token, and then five seconds of leeway.
+    stage.pass_ms(24_999);
+    let received = page.received();
+    assert!(received.iter().all(|it| *it != Received::Close(4003)));
+    stage.pass_ms(1);
+    assert_eq!(page.received().last(), Some(&Received::Close(4003)));
 }
