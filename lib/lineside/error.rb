@@ -17,7 +17,8 @@ module Lineside
   # `publish!` was called inside a transaction without `now: true`.
   class InTransaction < Error; end
 
-  # `publish!` or `disconnect!` timed out, so its outcome is unknown. Retry it, a publication with the same `once:`.
+  # `publish!` or `disconnect!` timed out, or could not wait, so its outcome is unknown. Retry it, a publication with
+  # the same `once:`.
   class Unconfirmed < Error; end
 
   # The sidecar refused a publication or revocation for good. It would refuse a retry too.

@@ -15,7 +15,7 @@ module Lineside
     # @raise [ArgumentError] if the value contains itself, or text that is not UTF-8
     def generate(value, levels)
       defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value, levels)
-    rescue SystemStackError
+    rescue SystemStackError, JSON::NestingError
       raise ArgumentError, "a #{value.class} cannot be encoded as JSON: it holds itself, or is nested too deeply"
     rescue JSON::GeneratorError, EncodingError => e
       raise ArgumentError, "a #{value.class} cannot be encoded as JSON, its text may not be UTF-8: #{e.message}"

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "printable"
+
 module Lineside
   # Publisher of this process. Every publication goes through {#publish} to the extension, which keeps the spool and a
   # writer thread. A forked child creates its own.
@@ -11,7 +13,7 @@ module Lineside
       @monitor = LinkMonitor.new(config)
       Native.configure(
         link: config.link_path,
-        name: File.basename($PROGRAM_NAME),
+        name: Printable.of(File.basename($PROGRAM_NAME)),
         secret: (config.secret if config.secret?),
         spool_bytes_max: config.spool_bytes_max,
         spool_seconds_max: config.spool_seconds_max,
@@ -75,11 +77,18 @@ module Lineside
     # afterwards.
     def close
       @monitor.stop
-      Native.flush(1.0)
+      flush_at_end
       @monitor.close
     end
 
     private
+
+    def flush_at_end
+      Native.flush(1.0)
+    rescue Unconfirmed
+      # Without a file descriptor to wait with, the writer thread gets its time all the same.
+      sleep(1)
+    end
 
     # Open transactions whose commit a publication waits for.
     def open_transactions

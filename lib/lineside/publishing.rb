@@ -66,6 +66,7 @@ module Lineside
     #
     # @param timeout [Numeric] seconds
     # @return [Boolean] false if the time-out elapsed
+    # @raise [Unconfirmed] if this process has no file descriptor to wait with
     def flush(timeout: 1) = publisher.flush(seconds(timeout))
 
     # @return [String, nil] newest cursor known to this process, without a round trip; nil before the first link

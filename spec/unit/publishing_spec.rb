@@ -134,6 +134,54 @@ RSpec.describe Lineside::Publishing do
     expect(output).not_to match(/log writing failed|orders/)
   end
 
+  it "accepts a process title that is not UTF-8, in any locale" do
+    ["C", "C.UTF-8"].each do |locale|
+      output = ruby(<<~'RUBY', env: { "LINESIDE_LINK" => "unix:/nowhere/m\xFCsli.sock".b, "LC_ALL" => locale })
+        $0 = "sidekiq m\xFCsli [1 of 5 busy]\n"
+        require "lineside"
+        Lineside.config.logger = Logger.new(IO::NULL)
+        print Lineside.publish("orders", 1)
+        Thread.pass until (error = Lineside.publisher.status[:last_error])
+        print error.encoding, error.valid_encoding?
+      RUBY
+      expect(output).to eq("trueUTF-8true")
+    end
+  end
+
+  it "raises documented errors without file descriptors, and names the limit" do
+    output = ruby(<<~'RUBY', env: { "LINESIDE_LINK" => "unix:/nowhere/lineside.sock" })
+      require "lineside"
+      Lineside.config.logger = Logger.new($stdout)
+      Process.setrlimit(:NOFILE, 64)
+      files = []
+      fill = lambda do
+        loop { files << File.open(IO::NULL) }
+      rescue Errno::EMFILE
+        nil
+      end
+      attempt = lambda do |call|
+        puts call.call.inspect
+      rescue StandardError => e
+        puts "#{e.class} #{e.message}"
+      end
+      calls = [-> { Lineside.publish("orders", 1) }, -> { Lineside.publish!("orders", 1) }, -> { Lineside.disconnect!(7) }]
+      Lineside.publisher.then { fill.call }
+      Lineside.publisher.connect
+      calls.each(&attempt)
+      files.pop(8).each(&:close)
+      attempt.call(calls[0])
+      Thread.pass until Lineside.publisher.status[:last_error]
+      fill.call
+      [*calls, -> { Lineside.flush }].each(&attempt)
+    RUBY
+    lines = output.lines
+    expect(lines[0]).to eq("false\n")
+    expect(lines[1..2]).to all(match(/\ALineside::NotAccepted not accepted, cannot start the thread.*ulimit -n/))
+    expect(lines[3..4]).to eq(%W[true\n true\n])
+    expect(lines[5..7]).to all(match(/\ALineside::Unconfirmed cannot wait .*ulimit -n/))
+    expect(lines[8..]).to all(match(/were not accepted|exiting with \d unconfirmed/))
+  end
+
   it "allows as_json of the data to publish" do
     nested = Class.new { def as_json(*) = Lineside.publish("inner", "x" * 1000) }.new
     expect(Lineside.publish("outer", [nested])).to be(true)

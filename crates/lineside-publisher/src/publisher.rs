@@ -64,7 +64,7 @@ impl Publisher {
         let state = self.spool.accepting()?;
         if !self.thread.is_started() {
             writer::start(&self.spool, &self.thread)
-                .map_err(|error| NotAccepted::ThreadFailed(error.to_string()))?;
+                .map_err(|error| NotAccepted::NoThread(error.to_string()))?;
         }
         drop(state);
         Ok(())

@@ -41,6 +41,11 @@ pub(crate) enum Broken {
         theirs: u32,
         ours: u32,
     },
+    #[error(
+        "cannot open a socket ({}): raise the limit of open files (`ulimit -n`), or close files that are not in use",
+        .0.desc()
+    )]
+    Exhausted(Errno),
     #[error("the sidecar closed the link: is it still running?")]
     Closed,
     #[error("the link failed ({}): is the sidecar still running?", .0.desc())]
@@ -69,6 +74,7 @@ impl<'a> Socket<'a> {
             let path = path.to_owned();
             match errno {
                 Errno::EACCES => Broken::Barred { path, ours },
+                Errno::EMFILE | Errno::ENFILE => Broken::Exhausted(errno),
                 _ => Broken::Absent { path, errno },
             }
         };

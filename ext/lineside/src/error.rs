@@ -8,6 +8,7 @@ use magnus::{Error, ExceptionClass, Module, RModule, Ruby};
 
 static ERROR: Lazy<ExceptionClass> = Lazy::new(|ruby| class(ruby, "Error"));
 static CONFIGURATION: Lazy<ExceptionClass> = Lazy::new(|ruby| class(ruby, "ConfigurationError"));
+static UNCONFIRMED: Lazy<ExceptionClass> = Lazy::new(|ruby| class(ruby, "Unconfirmed"));
 static TOO_LARGE: Lazy<ExceptionClass> = Lazy::new(|ruby| class(ruby, "PayloadTooLarge"));
 
 /// Returns an exception class of lib/lineside/error.rb, which is loaded before the extension.
@@ -26,6 +27,11 @@ pub(crate) fn general(ruby: &Ruby, message: impl Into<String>) -> Error {
 /// Creates a `Lineside::ConfigurationError`.
 pub(crate) fn configuration(ruby: &Ruby, message: impl Into<String>) -> Error {
     Error::new(ruby.get_inner(&CONFIGURATION), message.into())
+}
+
+/// Creates a `Lineside::Unconfirmed`.
+pub(crate) fn unconfirmed(ruby: &Ruby, message: impl Into<String>) -> Error {
+    Error::new(ruby.get_inner(&UNCONFIRMED), message.into())
 }
 
 /// Creates a `Lineside::PayloadTooLarge`.

@@ -1,5 +1,5 @@
-//! JSON encoder for Ruby values, with the same bytes as ActiveSupport. Encodes core classes natively and all other values
-//! through `Lineside::Json`.
+//! JSON encoder for Ruby values, with the same bytes as ActiveSupport, except that floats may be written in another
+//! notation of the same number. Encodes core classes natively and all other values through `Lineside::Json`.
 
 mod text;
 
@@ -8,7 +8,7 @@ use std::io::Write;
 use lineside_publisher::{NESTING_LEVELS_MAX, nesting_levels};
 use magnus::r_hash::ForEach;
 use magnus::rb_sys::AsRawValue;
-use magnus::value::{Lazy, ReprValue};
+use magnus::value::{Lazy, LazyId, ReprValue};
 use magnus::{
     Error, Float, Integer, Module, RArray, RClass, RHash, RModule, RString, Ruby, Symbol, Value,
 };
@@ -45,6 +45,8 @@ pub(crate) fn encode(
     }
     .value(value)
 }
+
+static COMPARES_BY_IDENTITY: LazyId = LazyId::new("compare_by_identity?");
 
 struct Encoder<'a> {
     ruby: &'a Ruby,
@@ -93,10 +95,14 @@ impl Encoder<'_> {
         let start = self.out.len();
         let mut kind = None;
         let mut mixed = false;
+        let mut keys = 0;
         self.open(b'{')?;
         hash.foreach(|key: Value, value: Value| {
             let found = key_kind(self.ruby, key);
-            mixed = found.is_none() || (kind.is_some() && found != kind);
+            keys += 1;
+            mixed = found.is_none()
+                || (kind.is_some() && found != kind)
+                || (keys == 2 && found != Some(KeyKind::Symbol) && self.by_identity(hash)?);
             if mixed {
                 return Ok(ForEach::Stop);
             }
@@ -111,11 +117,16 @@ impl Encoder<'_> {
         })?;
         self.close(b'}');
         if mixed {
-            // Keys of several kinds may be equal as JSON. ActiveSupport decides which of them remains.
+            // Keys of several kinds, or compared by identity, may be equal as JSON. ActiveSupport decides which of them
+            // remains.
             self.out.truncate(start);
             return self.other(hash.as_value());
         }
         Ok(())
+    }
+
+    fn by_identity(&self, hash: RHash) -> Result<bool, Error> {
+        hash.funcall(LazyId::get_inner_with(&COMPARES_BY_IDENTITY, self.ruby), ())
     }
 
     fn key(&mut self, key: Value) -> Result<(), Error> {

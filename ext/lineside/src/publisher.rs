@@ -103,12 +103,11 @@ pub(crate) fn configure(ruby: &Ruby, settings: RHash) -> Result<(), Error> {
     })
 }
 
-/// `Native.connect`: starts to open the link in the background.
+/// `Native.connect`: starts to open the link in the background. Without a thread the next publication tries again.
 pub(crate) fn connect(ruby: &Ruby) -> Result<(), Error> {
     guard(ruby, || {
-        current(ruby)?
-            .connect()
-            .map_err(|problem| error::general(ruby, problem.to_string()))
+        current(ruby)?.connect().unwrap_or_default();
+        Ok(())
     })
 }
 
@@ -245,10 +244,15 @@ pub(crate) fn status(ruby: &Ruby) -> Result<RHash, Error> {
     })
 }
 
-/// Creates a waiter, which another thread can interrupt.
+/// Creates a waiter, which another thread can interrupt. Raises `Lineside::Unconfirmed` without file descriptors.
 pub(crate) fn waiter(ruby: &Ruby) -> Result<Waiter, Error> {
-    Waiter::new()
-        .map_err(|problem| error::general(ruby, format!("cannot wait for the sidecar: {problem}")))
+    Waiter::new().map_err(|problem| {
+        let message = format!(
+            "cannot wait for the sidecar ({problem}), which may still get what was accepted: raise the limit of open files \
+             (`ulimit -n`), or close files that are not in use"
+        );
+        error::unconfirmed(ruby, message)
+    })
 }
 
 fn lock() -> MutexGuard<'static, PublisherSlot> {

@@ -42,7 +42,13 @@ pub enum NotAccepted {
         /// Limit, in bytes.
         max: usize,
     },
-    /// The writer thread could not be started or has panicked.
+    /// The writer thread could not be started. The next publication tries again.
+    #[error(
+        "cannot start the thread that writes to the sidecar ({0}): raise the limits of open files (`ulimit -n`) and threads, \
+         or close files that are not in use"
+    )]
+    NoThread(String),
+    /// The writer thread has panicked.
     #[error("the thread that writes to the sidecar failed: {0}; restart this process")]
     ThreadFailed(String),
     /// [`Publisher::stop`](crate::Publisher::stop) was called.
