@@ -126,6 +126,9 @@ module Lineside
     # @return [Boolean] whether publications are recorded instead of sent
     def record? = record.nil? ? app_environment == "test" : record
 
+    # @return [Boolean] whether likely mistakes raise or are logged ({Mistakes})
+    def mistakes? = %w[development test].include?(app_environment)
+
     # @return [String] the secrets, comma-separated
     # @raise [ConfigurationError] if there is none
     def secret = Secret.of(@secret, @app_key)

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require_relative "mistakes"
 
 module Lineside
   # JSON of values that the extension does not encode itself. The extension encodes nil, true, false, and instances of
@@ -12,9 +13,11 @@ module Lineside
 
     # @param levels [Integer] nesting depth of the value in the data
     # @return [String] JSON of the value, by ActiveSupport if it is loaded
-    # @raise [ArgumentError] if the value contains itself, or text that is not UTF-8
+    # @raise [ArgumentError] if the value contains itself, or text that is not UTF-8, or by {Mistakes}
     def generate(value, levels)
-      defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value, levels)
+      json = defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value, levels)
+      Mistakes.check_data(value, json)
+      json
     rescue SystemStackError, JSON::NestingError
       raise ArgumentError, "a #{value.class} cannot be encoded as JSON: it holds itself, or is nested too deeply"
     rescue JSON::GeneratorError, EncodingError => e

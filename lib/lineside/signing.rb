@@ -48,9 +48,13 @@ module Lineside
     # A String can be a prefix instead of a channel name. The extension validates it.
     def grant(grant)
       return ChannelName.of(grant) unless grant.is_a?(String)
-      return grant if ChannelName.utf8?(grant)
 
-      raise ArgumentError, "the grant #{grant.inspect} is #{grant.encoding}, not valid UTF-8"
+      ChannelName.utf8?(grant) or
+        raise ArgumentError, "the grant #{grant.inspect} is #{grant.encoding}, not valid UTF-8"
+      grant.start_with?("user:", "cable:") and
+        raise ArgumentError, "the grant #{grant[0, 64].inspect} gives nothing: no grant opens user: or cable:. The " \
+                             "channel of the token's user is granted anyway"
+      grant
     end
 
     # Seconds of a number or an ActiveSupport::Duration, rounded down.

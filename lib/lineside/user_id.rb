@@ -16,7 +16,7 @@ module Lineside
     def of(user, config)
       raise ArgumentError, "there is no user: give a String, an Integer or a record, not nil" if user.nil?
 
-      id = (config.user_id ? config.user_id.call(user) : default(user, config.user_class)).to_s
+      id = (config.user_id ? config.user_id.call(user) : default(user, config)).to_s
       raise ArgumentError, "the id of a #{user.class} is blank, so it has no channel" if blank?(id)
 
       problem = Native.user_id_problem(id)
@@ -25,14 +25,14 @@ module Lineside
       raise ArgumentError, "cannot use #{id[0, 64].inspect} as the id of a user in user:<id>: #{problem}"
     end
 
-    def default(user, user_class)
+    def default(user, config)
       case user
       when String, Integer then user
-      else record(user, user_class)
+      else record(user, config)
       end
     end
 
-    def record(user, user_class)
+    def record(user, config)
       unless user.respond_to?(:id)
         raise ArgumentError, "a #{user.class} is no user: give a String, an Integer or a record"
       end
@@ -45,16 +45,23 @@ module Lineside
       # The common case first, without a lookup of the class.
       kind = user.class
       kind = kind.base_class if kind.respond_to?(:base_class)
-      kind.name == user_class ? plain(id, user_class) : other(user, id, user_class)
+      user_class = config.user_class
+      kind.name == user_class ? plain(id, user_class) : other(user, id, config)
     end
 
-    def other(user, id, user_class)
+    def other(user, id, config)
       name = Kind.class_name(user) || user.class.name
-      return plain(id, user_class) if name == Kind.base_name(user_class)
-      return "#{Kind.of(name)}-#{id}" if Kind.class_name(user)
+      return plain(id, config.user_class) if name == Kind.base_name(config.user_class)
+      return of_kind(user, name, id, config) if Kind.class_name(user)
 
       raise ArgumentError, "a #{user.class} is neither a config.user_class nor a record of another kind: " \
                            "set config.user_id"
+    end
+
+    def of_kind(user, class_name, id, config)
+      id = "#{Kind.of(class_name)}-#{id}"
+      Mistakes.check_user(user, class_name, id, config)
+      id
     end
 
     # Refuses a key such as `admin-7`, which is the id of the record 7 of the class Admin.
@@ -69,6 +76,6 @@ module Lineside
 
     def blank?(id) = ChannelName.utf8?(id) && id.match?(/\A[[:space:]]*\z/)
 
-    private_class_method :default, :record, :other, :plain, :blank?
+    private_class_method :default, :record, :other, :of_kind, :plain, :blank?
   end
 end

@@ -151,6 +151,17 @@ RSpec.describe Lineside::Json do
     expect { encode([object]) }.to raise_error(ArgumentError, /holds itself, or is nested too deeply/)
   end
 
+  it "refuses a record with the digest of a password, except in production" do
+    user = Class.new { def as_json(*) = { "id" => 7, "password_digest" => "$2a$12$K0" } }.new
+    unset = Class.new { def as_json(*) = { "id" => 7, "password_digest" => nil } }.new
+    [user, { user: }, [[user]]].each do |data|
+      expect { encode(data) }.to raise_error(ArgumentError, /contains password_digest.*slice\(:id, :name\)/)
+    end
+    expect(encode(unset)).to eq('{"id":7,"password_digest":null}')
+    use(Lineside.config) { |config| config.app_environment = "production" }
+    expect(encode(user)).to include("password_digest")
+  end
+
   it "allows as_json to raise, throw and encode" do
     raising = Class.new { def as_json(*) = raise(IOError, "the app's own") }.new
     throwing = Class.new { def as_json(*) = throw(:out, :thrown) }.new

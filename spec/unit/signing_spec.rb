@@ -51,6 +51,14 @@ RSpec.describe Lineside::Signing do
       .each { |sign| expect(&sign).to raise_error(ArgumentError) }
   end
 
+  it "refuses grants that open nothing" do
+    %w[user:* user:7 cable:* cable:x].each do |grant|
+      expect { Lineside.token("42", allow: ["news", grant]) }
+        .to raise_error(ArgumentError, /"#{Regexp.escape(grant)}" gives nothing/)
+    end
+    expect(Lineside.token("42", allow: %w[users:* user *])).to be_a(String)
+  end
+
   it "refuses a single name instead of a list, with a remedy" do
     ["news", nil, :news, { "news" => 1 }].each do |single|
       expect { Lineside.token("1", channels: single) }.to raise_error(ArgumentError, /channels:.*\["news"\]/)

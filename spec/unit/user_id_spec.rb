@@ -32,7 +32,9 @@ class PersonCard < SimpleDelegator
 end
 
 RSpec.describe Lineside::UserId do
-  let(:config) { Lineside::Configuration.new.tap { |config| config.user_class = "Person" } }
+  let(:config) do
+    Lineside::Configuration.new.tap { |config| config.assign(user_class: "Person", logger: Logger.new(log)) }
+  end
 
   def id(user) = described_class.of(user, config)
 
@@ -72,6 +74,18 @@ RSpec.describe Lineside::UserId do
     ["person-7", "string-7", "gadget7", "abcdef12-3b21-4f0e-9a50-1c2d3e4f5a6b", "Object-7", "-7", "nowhere/person-7",
      "gadget_-7", "été-7", "A B-7", "a//b-7", "_-7"]
       .each { |key| expect(id(Person.new(key))).to eq(key) }
+  end
+
+  it "logs once that a record of a class that does not sign in is taken for a user, except in production" do
+    member = Class.new(Gadget) { def self.name = "Member#{object_id}" }
+    admin = Class.new(member) { def authenticate(_password) = true }
+    config.app_environment = "production"
+    id(member.new(7))
+    config.app_environment = "development"
+    id(admin.new(7))
+    expect(log.string).to eq("")
+    3.times { id(member.new(7)) }
+    expect(log.string.scan(/as the user "member\d+-7", beside the records of Person.*call publish/).size).to eq(1)
   end
 
   it "is replaced by config.user_id" do
