@@ -54,11 +54,19 @@ module Lineside
       unconfirmed = status[:accepted] - status[:acked] - status[:dropped_aged]
       return unless unconfirmed.positive?
 
-      @config.logger.error("Lineside: exiting with #{unconfirmed} unconfirmed publications, which may not have " \
-                           "arrived: #{status[:last_error] || 'the sidecar did not answer in time'}")
+      line = "Lineside: exiting with #{unconfirmed} unconfirmed publications, which may not have arrived: " \
+             "#{status[:last_error] || 'the sidecar did not answer in time'}"
+      @config.logger.error(line)
+      warn(line) if unseen_log?
     end
 
     private
+
+    # Whether the process has a terminal that does not show the log, like a rake task and `rails runner` in an app.
+    def unseen_log?
+      $stderr.tty? && defined?(Rails.logger) && @config.logger.equal?(Rails.logger) &&
+        [defined?(Rails::Server), defined?(Rails::Console)].none?
+    end
 
     # A forked child does not report the losses of its parent.
     def reset_in_child

@@ -22,8 +22,14 @@ module Lineside
 
     def outcome(payload)
       return "not accepted" unless payload[:accepted]
+      return "waits for the commit" if payload[:deferred]
 
-      payload[:deferred] ? "waits for the commit" : "accepted"
+      Lineside.config.record? ? "recorded" : (queued(Lineside.publisher.status) || "accepted")
+    end
+
+    # Why the publication is not sent yet; nil if the link is open.
+    def queued(status)
+      "queued, #{status[:last_error] || 'the link is being opened'}" unless status[:linked]
     end
   end
 end

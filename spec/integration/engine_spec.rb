@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "open3"
+require "pty"
 require "rails/version"
 require "tmpdir"
 
@@ -26,6 +27,7 @@ RSpec.describe "The engine" do
       Rails.application.initialize!
       #{code}
     RUBY
+    @program = program
     environment = ENV.keys.grep(/\ALINESIDE_/).to_h { |name| [name, nil] }.merge(variables.transform_keys(&:to_s))
     @output, @errors, @status = Open3.capture3(environment, RbConfig.ruby, "-I#{root}/lib", "-e", program)
   end
@@ -77,11 +79,27 @@ RSpec.describe "The engine" do
 
   it "logs publications at level debug, and has no subscriber otherwise" do
     publish = 'Lineside.publish("orders", 1)'
-    run "config.logger = Logger.new($stdout); config.log_level = :debug", publish
-    expect(@output).to match(/Lineside.* orders: accepted \(1 bytes, [\d.]+ms\)/)
+    queued = "#{publish}; Thread.pass until Lineside.publisher.status[:last_error]; #{publish}"
+    run "config.logger = Logger.new($stdout); config.log_level = :debug", queued
+    expect(@output).to match(/Lineside.* orders: queued, .* \(1 bytes, [\d.]+ms\)\n/)
+    expect(@output).to match(/Lineside.* orders: queued, no sidecar listens at .*development\.sock .* \(1 bytes, /)
+    run "config.logger = Logger.new($stdout); config.log_level = :debug", publish, RAILS_ENV: "test"
+    expect(@output).to match(/Lineside.* orders: recorded \(1 bytes, [\d.]+ms\)/)
     run "config.logger = Logger.new($stdout); config.log_level = :info",
         "#{publish}; p ActiveSupport::Notifications.notifier.listening?('publish.lineside')"
     expect(@output).to start_with "false\n"
+  end
+
+  it "names unsent publications at exit on a terminal that does not show the log" do
+    run
+    program = "#{@program}; print Lineside.publish('orders', 1)"
+    output = +""
+    PTY.spawn(RbConfig.ruby, "-I#{root}/lib", "-e", program) do |terminal, _, pid|
+      loop { output << terminal.readpartial(1000) }
+    rescue Errno::EIO
+      Process.wait(pid)
+    end
+    expect(output).to match(/\Atrue.*exiting with 1 unconfirmed publications.*no sidecar listens.*start it/)
   end
 
   it "reports dropped publications to Rails.error in Rails 7.0 and later" do
