@@ -155,7 +155,7 @@ module Lineside
       return if @mismatch_reported
 
       @mismatch_reported = true
-      line = "Lineside: sidecar and app have different secrets, so the sidecar refuses every token. " \
+      line = "Lineside: sidecar and app have different secrets, so the sidecar refuses publications and tokens. " \
              "Give both the same LINESIDE_SECRET, or start the sidecar with `bundle exec lineside`"
       @config.logger.error(line)
       report_error(ConfigurationError.new(line))

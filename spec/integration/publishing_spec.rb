@@ -89,12 +89,15 @@ RSpec.describe "Publishing", :sidecar do
     eventually("a line in the log") { Lineside.publish("orders", 1) && log.string.include?("refused by the sidecar") }
   end
 
-  it "logs that sidecar and app have different secrets" do
+  it "are refused, with a line in the log, if sidecar and app have different secrets" do
+    browser = browse(channels: ["orders"])
     use(Lineside::Configuration.new) do |config|
       config.link = "unix:#{link}"
       config.secret = "another secret of the specs: 32 bytes"
     end
-    Lineside.publish!("orders", 1)
+    expect { Lineside.publish!("orders", "refused", timeout: 0.5) }.to raise_error(Lineside::Unconfirmed)
     eventually("a line in the log") { log.string.match?(/different secrets.*LINESIDE_SECRET/) }
+    ruby('require "lineside"; Lineside.publish!("orders", "accepted")', env: publisher_env)
+    expect(browser.data_until("accepted")).to eq ["accepted"]
   end
 end

@@ -2,7 +2,7 @@
 
 use lineside_protocol::codes::{LINK_REPLACED, LINK_UNSUPPORTED_VERSION};
 use lineside_protocol::frame::{PROTOCOL_VERSION, Skip, ToPublisher, ToSidecar};
-use lineside_publisher::Settings;
+use lineside_publisher::{PublishOptions, Settings};
 use lineside_token::Keys;
 use serde_json::json;
 
@@ -135,31 +135,25 @@ fn idle_publisher_receives_the_newest_position() {
 }
 
 #[test]
-fn publisher_with_another_key_is_warned_and_may_publish() {
+fn publisher_with_another_key_is_refused() {
     let sidecar = sidecar();
     let mut browser = sidecar.subscriber();
     let other_key = Keys::parse("another secret of these tests: 98765").unwrap();
     let mut settings = Settings::new(sidecar.place().link(), "other app");
     settings.fingerprint = other_key.fingerprint();
-    let publisher = Publisher::new(settings);
-    publisher.publish("a", 1);
-    browser.expect_message("a", json!(1));
+    let publisher = lineside_publisher::Publisher::new(settings);
+    let options = PublishOptions::default();
+    publisher.publish("a", b"1", options).unwrap();
     sidecar.logged(&[
         "level=error",
-        "event=key_mismatch",
+        "event=link_fault",
+        "code=key_mismatch",
         "publisher=\"other app\"",
     ]);
-    let status = publisher.inner.status();
-    assert!(status.linked && status.mismatch);
-    assert!(status.last_error.unwrap().contains("LINESIDE_SECRET"));
-    // A publisher with the same key, or without one, logs nothing.
+    within("the refusal", || publisher.status().mismatch.then_some(()));
+    let status = publisher.status();
+    assert!(!status.linked && status.last_error.unwrap().contains("different secrets"));
+    // A publisher with the same key, or without one, is accepted.
     sidecar.publisher().publish("a", 2);
-    assert_eq!(
-        sidecar
-            .log()
-            .iter()
-            .filter(|line| line.contains("key_mismatch"))
-            .count(),
-        1
-    );
+    browser.expect_message("a", json!(2));
 }

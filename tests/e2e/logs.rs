@@ -138,7 +138,6 @@ fn foreign_values_cannot_forge_log_lines_or_control_a_terminal() {
     let mut link = sidecar.raw_link();
     let mut forged = hello(1);
     forged.name = FORGED.into();
-    forged.fingerprint = [7; 8];
     link.handshake(forged);
     link.send(&publish(1, FORGED, "1"));
     link.send(&publish(2, "a", FORGED));

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use lineside_protocol::codes::LINK_KEY_MISMATCH;
+use lineside_protocol::frame::ToSidecar;
 use lineside_token::{ChannelDraft, ConnectionDraft, Keys, sign_channel};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
@@ -177,10 +179,13 @@ fn publisher_handshake_uses_the_reloaded_keys() {
     assert_eq!(answer_to(4, [0; 8]), fingerprint(1));
     fs::write(&path, key(1)).unwrap();
     reload(&sidecar, "event=secret_reloaded");
-    let mismatch = |line: &String| line.contains("event=key_mismatch");
-    assert!(!sidecar.log().iter().any(mismatch));
-    assert_eq!(answer_to(5, fingerprint(0)), fingerprint(1));
-    sidecar.logged(&["level=error", "event=key_mismatch", "raw[5]"]);
+    let mut retired = hello(5);
+    retired.fingerprint = fingerprint(0);
+    let mut link = sidecar.raw_link();
+    let mut bytes = Vec::new();
+    ToSidecar::Hello(retired).encode(&mut bytes);
+    link.send(&bytes);
+    assert_eq!(link.expect_fault().0, LINK_KEY_MISMATCH.number);
 }
 
 #[test]

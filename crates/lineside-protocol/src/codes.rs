@@ -99,6 +99,7 @@ numbered_codes! {
     LINK_FULL 106 "full" "The sidecar has `publishers_max` publishers already, the most possible."
     LINK_HAND_OFFS_FULL 107 "hand_offs_full" "The sidecar has `HAND_OFFS_MAX` hand-offs in progress, the most possible; the browser may retry."
     LINK_TAILS_FULL 108 "tails_full" "16 links of `lineside tail` are open, the maximum; end one of them."
+    LINK_KEY_MISMATCH 109 "key_mismatch" "Publisher and sidecar have different secrets; give both the same, or start the sidecar with `bundle exec lineside` inside the app."
 }
 
 #[cfg(test)]

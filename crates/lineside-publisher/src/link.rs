@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::BytesMut;
+use lineside_protocol::codes;
 use lineside_protocol::frame::{
     Ack, Frame, Hello, PROTOCOL_VERSION, Receipt, Refusal, ToPublisher, ToSidecar, Welcome,
 };
@@ -211,7 +212,11 @@ impl LinkClient {
     fn expect_welcome(&mut self, frame: ToPublisher) -> Result<(), Ended> {
         match frame {
             ToPublisher::Welcome(welcome) => self.welcome(welcome),
-            ToPublisher::Fault(fault) => Err(Ended::fault(fault.code, &fault.message)),
+            ToPublisher::Fault(fault) => {
+                let is_mismatch = fault.code == codes::LINK_KEY_MISMATCH.number;
+                self.spool.state().status.mismatch = is_mismatch;
+                Err(Ended::fault(fault.code, &fault.message))
+            }
             _ => Err(Ended::Protocol("the first frame is not a welcome".into())),
         }
     }
@@ -227,19 +232,13 @@ impl LinkClient {
             .is_some_and(|epoch| *epoch != welcome.epoch);
         let unanswered = self.spool.state().unanswered();
         let resumed = self.backlog.resume(welcome.last, &unanswered, is_new_epoch);
-        let ours = self.spool.settings().fingerprint;
 
         let mut state = self.spool.state();
         state.backlog_bytes = self.backlog.bytes();
         state.welcomed(&welcome);
         let status = &mut state.status;
-        status.mismatch =
-            ours != [0; 8] && welcome.fingerprint != [0; 8] && ours != welcome.fingerprint;
-        status.last_error = status.mismatch.then(|| {
-            "this process and the sidecar sign with different keys, so tokens of this app will be refused: give both the \
-             same LINESIDE_SECRET, or start the sidecar with `bundle exec lineside`"
-                .to_owned()
-        });
+        status.mismatch = false;
+        status.last_error = None;
         status.linked = true;
         status.reconnects += u64::from(self.epoch.is_some());
         status.resent += resumed.resent;

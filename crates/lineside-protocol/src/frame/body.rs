@@ -98,7 +98,7 @@ pub struct Welcome {
     pub last: u64,
     /// Newest position of the journal.
     pub position: Position,
-    /// The publisher's fingerprint if the sidecar verifies with that key, otherwise that of the sidecar's first key.
+    /// The publisher's fingerprint, or that of the sidecar's first key for a publisher without a key.
     pub fingerprint: [u8; 8],
     /// Epoch of the journal. Constant on one link.
     pub epoch: Epoch,

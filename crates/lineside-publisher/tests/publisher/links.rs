@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use lineside_protocol::codes::{LINK_DRAIN, LINK_REPLACED, LINK_UNSUPPORTED_VERSION};
+use lineside_protocol::codes::{
+    LINK_DRAIN, LINK_KEY_MISMATCH, LINK_REPLACED, LINK_UNSUPPORTED_VERSION,
+};
 use lineside_protocol::frame::{Fault, Moved, Skip, ToPublisher, ToSidecar, Welcome};
 use lineside_protocol::{POSITION_MAX, Position};
 use lineside_publisher::{PublishOptions, Publisher};
@@ -154,7 +156,7 @@ fn other_version_is_reported() {
 }
 
 #[test]
-fn other_key_is_reported_and_the_link_stays_open() {
+fn link_refused_for_another_key_is_reported_and_retried() {
     let (folder, _publisher, sidecar) = pair();
     let mut settings = folder.settings();
     settings.fingerprint = [1; 8];
@@ -162,11 +164,15 @@ fn other_key_is_reported_and_the_link_stays_open() {
     publish(&publisher, 1..=1);
     let mut line = sidecar.accept();
     line.hello();
-    line.send(&welcome(1, [2; 8]));
-    assert_eq!(line.numbers(1), [1]);
+    let code = LINK_KEY_MISMATCH;
+    line.send(&ToPublisher::Fault(Fault {
+        code: code.number,
+        message: code.meaning.into(),
+    }));
+    eventually("the fault", || publisher.status().mismatch);
     let status = publisher.status();
-    assert!(status.mismatch && status.linked);
-    assert!(status.last_error.unwrap().contains("different keys"));
+    assert!(!status.linked && status.acked == 0);
+    assert!(status.last_error.unwrap().contains("different secrets"));
     drop(line);
     let mut line = sidecar.accept();
     line.hello();

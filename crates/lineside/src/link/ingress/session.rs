@@ -24,10 +24,6 @@ const HELLO_MS_MAX: u64 = 5000;
 /// Maximum delay before a publisher is told a new position, in milliseconds. The cursors of its pages are at most this old.
 const MOVED_MS_MAX: u64 = 20;
 
-/// Remedy for a publisher whose tokens this sidecar will reject.
-const KEY_REMEDY: &str = "publisher and sidecar sign with different keys: start the sidecar with `bundle exec lineside` \
-                          inside the app, or give both the same LINESIDE_SECRET";
-
 /// Session of one link: splits and validates frames, proposes them to the [`Broker`], and encodes the answers.
 ///
 /// It does no IO and reads no clock. The [module](super) shows how to drive it.
@@ -199,13 +195,13 @@ impl Session {
         }
         self.publisher = hello.publisher;
         self.name.clone_from(&hello.name);
+        let fingerprint = self.agree_on_key(&hello)?;
         let (greeting, cursor) = broker
             .greet(self.origin(), hello.done, now_ms)
             .map_err(|_| End::Fault(codes::LINK_FULL, codes::LINK_FULL.meaning.into()))?;
         self.hello_by_ms = None;
         self.replaces = greeting.replaces;
         self.told = cursor.position;
-        let fingerprint = self.agree_on_key(&hello);
         event!(
             Level::Info,
             "publisher_linked",
@@ -223,19 +219,17 @@ impl Session {
     }
 
     /// Fingerprint for the welcome: the publisher's own if it is one of ours, because during a rotation several keys are
-    /// valid.
-    fn agree_on_key(&self, hello: &Hello) -> [u8; 8] {
+    /// valid. A publisher without a key signs no tokens, and gets that of our first key.
+    fn agree_on_key(&self, hello: &Hello) -> Result<[u8; 8], End> {
         let fingerprints = self.keys.current().fingerprints();
-        let shared = fingerprints.iter().find(|it| **it == hello.fingerprint);
-        if shared.is_none() && hello.fingerprint != [0; 8] {
-            event!(
-                Level::Error,
-                "key_mismatch",
-                publisher = self.name,
-                remedy = KEY_REMEDY
-            );
+        if hello.fingerprint == [0; 8] {
+            return Ok(fingerprints.first().copied().unwrap_or_default());
         }
-        shared.or(fingerprints.first()).copied().unwrap_or_default()
+        if fingerprints.contains(&hello.fingerprint) {
+            return Ok(hello.fingerprint);
+        }
+        let code = codes::LINK_KEY_MISMATCH;
+        Err(End::Fault(code, code.meaning.into()))
     }
 
     /// Validates a frame, proposes it, and answers it once its outcome is known.
