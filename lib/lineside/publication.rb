@@ -8,7 +8,7 @@ module Lineside
     # @param expected [Object] data as it is given to publish, or anything that matches it with `===`
     # @return [Boolean] whether this is the data. The keys of a Hash may be Symbols
     def data?(expected)
-      expected === data || Publication.received(expected) == data # rubocop:disable Style/CaseEquality -- a Class, a Regexp or a Proc
+      expected === data || Publication.of(channel, Native.encode(expected, 0), once) == self # rubocop:disable Style/CaseEquality -- a Class, a Regexp or a Proc
     rescue ArgumentError
       # It cannot be encoded, so it was not published.
       false
@@ -20,9 +20,8 @@ module Lineside
     def to_s = "#{channel}: #{JSON.generate(data)}"
 
     class << self
-      # @return [Object] the data as a browser receives it
-      # @raise [ArgumentError] if it cannot be published
-      def received(data) = JSON.parse(Native.encode(data, 0), max_nesting: false)
+      # @param text [String] the data as JSON
+      def of(channel, text, once) = new(channel, JSON.parse(text, max_nesting: false), once)
     end
   end
 end

@@ -73,8 +73,7 @@ module Lineside
     private
 
     def hand_over(publications, once, timeout, transactions, event = nil)
-      recorded = publications.map { |channel, data| Publication.new(channel, received(data), once) }
-      event[:bytes] = publications.sum { |_, data| Native.encode(data, 0).bytesize } if event
+      recorded = encode_all(publications, once, event)
       return defer(recorded, timeout, transactions) unless transactions.empty?
 
       is_new = recorded.map { |publication| record(publication) }
@@ -88,11 +87,17 @@ module Lineside
       true
     end
 
-    def received(data)
-      bytes = Native.encode(data, 0).bytesize
-      return Publication.received(data) if bytes <= @config.payload_bytes_max
+    def encode_all(publications, once, event)
+      encoded = publications.map { |channel, data| [channel, encode(data)] }
+      event[:bytes] = encoded.sum { |_, text| text.bytesize } if event
+      encoded.map { |channel, text| Publication.of(channel, text, once) }
+    end
 
-      raise PayloadTooLarge, "the data has #{bytes} bytes, more than the #{@config.payload_bytes_max} of " \
+    def encode(data)
+      text = Native.encode(data, 0)
+      return text if text.bytesize <= @config.payload_bytes_max
+
+      raise PayloadTooLarge, "the data has #{text.bytesize} bytes, more than the #{@config.payload_bytes_max} of " \
                              "payload_bytes_max: publish what the page needs to fetch the rest"
     end
 
