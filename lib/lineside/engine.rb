@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "active_support/fork_tracker"
+require_relative "freshness"
 require_relative "hand_off"
 require_relative "helper"
 require_relative "identity"
@@ -53,6 +54,10 @@ module Lineside
 
     initializer "lineside.helper" do
       ActiveSupport.on_load(:action_view) { include Helper }
+    end
+
+    initializer "lineside.freshness" do
+      ActiveSupport.on_load(:action_controller_base) { include Freshness }
     end
 
     # Added to every controller, because the app's own are not loaded yet. {Identity} skips the others.

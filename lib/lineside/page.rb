@@ -92,8 +92,8 @@ module Lineside
     #   endpoint cannot renew that token
     def token_url = renewable? ? token_path : nil
 
-    # @return [String, nil] signed grants of the page, for the token endpoint; nil if the app's rules alone give the same
-    #   token again
+    # @return [String, nil] signed grants of the page, for the token endpoint; nil if the app's rules alone give the
+    #   same token again
     def permit
       return if @user && (!own? || [*@channels, *@allow].empty?)
 

@@ -9,7 +9,7 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     env = publisher_env.merge("RAILS_ENV" => "development", "RAILS_RELATIVE_URL_ROOT" => root.empty? ? nil : root,
                               **variables)
     @puma = start([env, RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0",
-                  "-C", "-", File.join(ROOT, "spec/dummy/config.ru")], chdir: ROOT)
+                   "-C", "-", File.join(ROOT, "spec/dummy/config.ru")], chdir: ROOT)
     @app_port = Integer(@puma.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
     eventually("a cursor") { visitor("#{root}/page").meta("lineside-cursor") != "unknown" }
   end
@@ -114,6 +114,18 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(page.get(url).code).to eq("404")
     expect(page.response.body).not_to include("token\":")
     [nil, "forged"].each { |csrf| expect(page.post(url, csrf:).code).to eq("200") }
+  end
+
+  it "is rendered anew after a publication, also if its action calls it fresh" do
+    start_app
+    page = Visitor.new(@app_port)
+    %w[tagged dated].each do |kind|
+      first = page.get("/answers/#{kind}")
+      headers = { "If-None-Match" => first["ETag"], "If-Modified-Since" => first["Last-Modified"] }.compact
+      expect([kind, page.get("/answers/#{kind}", headers).code]).to eq([kind, "304"])
+      Lineside.publish!("board", 1)
+      eventually("#{kind} with the new cursor") { page.get("/answers/#{kind}", headers).code == "200" }
+    end
   end
 
   it "keeps the page's grants out of URLs and out of the app's log" do

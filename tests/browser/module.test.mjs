@@ -11,7 +11,7 @@ import { Page, Server, tokenOf } from "./scripted.mjs";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const MODULE = `${ROOT}app/assets/javascripts/lineside.js`;
-const MINIFIED_BYTES_MAX = 4096;
+const MINIFIED_BYTES_MAX = 4608;
 
 // Result of Math.random: zero, for the shortest delays, unless a test sets it.
 let random = 0;
@@ -31,9 +31,9 @@ function clientTest(name, body) {
       opened.push(lineside);
       return lineside;
     };
-    t.after(() => {
+    t.after(async () => {
       opened.forEach((lineside) => lineside.close());
-      server.stop();
+      await server.stop();
       page.leave();
     });
     await body({ t, page, server, open });
@@ -232,6 +232,21 @@ clientTest("two replays of one channel end separately", async ({ server, open })
   const connect = await (await server.connection()).receive();
   assert.deepEqual([connect.after, connect.subscribe], ["e.100", [{ channel: "orders", after: "e.45" }]]);
   assert.deepEqual([first, second], [[60], [45]]);
+});
+
+clientTest("the end of the connect's replay does not end that of a later subscribe", async ({ server, open }) => {
+  const lineside = open();
+  lineside.subscribe("news", () => {});
+  const connection = await server.connection();
+  await connection.welcome({ cursor: "e.200", recovered: true, lost: [] });
+  lineside.subscribe("orders", () => {}, { after: "e.50" });
+  connection.send(subscribed(await connection.receive()));
+  connection.publish("orders", 60);
+  connection.send({ type: "caught_up", cursor: "e.200" });
+  await connection.flush();
+  await connection.end();
+  const { after, subscribe } = await (await server.connection()).receive();
+  assert.deepEqual([after, subscribe], ["e.200", [{ channel: "news", after: "e.200" }, { channel: "orders", after: "e.60" }]]);
 });
 
 clientTest("listeners added together share one request with the lowest cursor", async ({ server, open }) => {
@@ -512,6 +527,147 @@ for (const status of [204, 302, 401, 403, 422])
     assert.equal(server.unusedCount, 0);
   });
 
+const stopped = (lineside) => until(lineside, "status", "stopped");
+
+clientTest("a page whose user has signed out is reloaded once", async ({ t, server, page, open }) => {
+  const warnings = t.mock.method(console, "warn", () => {});
+  page.makeReloadable();
+  const load = async (token, status) => {
+    page.tags = { "lineside-token": token };
+    server.answers.push(status);
+    const lineside = open({ cursor: undefined });
+    await (await server.connection()).end(4002);
+    await stopped(lineside);
+    assert.equal(server.unusedCount, 0);
+    return page.reloadCount;
+  };
+  const first = tokenOf({ sub: "1", iat: 1, exp: 4e9 });
+  assert.equal(await load(`${first}-first`, [401]), 1);
+  assert.equal(await load(`${first}-second`, [401]), 2);
+  assert.equal(warnings.mock.callCount(), 0);
+  // A cache returns the page again.
+  assert.equal(await load(`${first}-second`, [401]), 2);
+  assert.match(warnings.mock.calls[0].arguments[0], /a reload returned the same page/);
+});
+
+clientTest("a page is reloaded when another user has signed in", async ({ server, page, open }) => {
+  page.makeReloadable();
+  const [ada, grace] = ["1", "2"].map((sub) => tokenOf({ sub, iat: 1, exp: 4e9 }));
+  page.tags = { "lineside-token": ada };
+  server.answers.push([200, { token: grace }]);
+  const lineside = open({ cursor: undefined });
+  await (await server.connection()).end(4002);
+  await stopped(lineside);
+  assert.deepEqual([page.reloadCount, server.unusedCount], [1, 0]);
+});
+
+clientTest("a listener of status can prevent the reload", async ({ server, page, open }) => {
+  page.makeReloadable();
+  server.answers.push([401]);
+  const lineside = open();
+  lineside.addEventListener("status", (event) => event.preventDefault());
+  await (await server.connection()).end(4002);
+  await stopped(lineside);
+  assert.equal(page.reloadCount, 0);
+});
+
+clientTest("reload loads a page again once for its cursor", async ({ t, page, open }) => {
+  t.mock.method(console, "warn", () => {});
+  page.makeReloadable();
+  page.tags = { "lineside-cursor": "e.5" };
+  const lineside = open({ cursor: undefined });
+  for (const [cursor, path, count] of [
+    ["e.5", "/orders", 1], ["e.5", "/orders", 1], ["e.5", "/stock", 2], ["e.6", "/orders", 3], ["unknown", "/orders", 4],
+    ["unknown", "/orders", 4],
+  ]) {
+    page.tags["lineside-cursor"] = cursor;
+    location.pathname = path;
+    lineside.reload();
+    assert.deepEqual([cursor, path, page.reloadCount], [cursor, path, count]);
+  }
+  delete globalThis.sessionStorage;
+  lineside.reload();
+  assert.equal(page.reloadCount, 4);
+});
+
+clientTest("a page's permit is sent in the body, and to its own token URL only", async ({ server, page, open }) => {
+  server.answers.push([200, { token: "a" }], [200, { token: "b" }]);
+  page.tags = { "lineside-token-url": server.tokenUrl, "lineside-permit": "p+/=" };
+  for (const tokenUrl of [undefined, server.tokenUrl]) {
+    open({ token: "old", tokenUrl });
+    await (await server.connection()).end(4003);
+    await server.connection();
+  }
+  assert.deepEqual(server.requests.map(({ url, form }) => [url, form?.get("lineside_permit")]), [
+    ["/lineside/token", "p+/="],
+    ["/lineside/token", undefined],
+  ]);
+});
+
+clientTest("the console names what went wrong, with the remedy", async ({ t, server, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  const warnings = () => {
+    const texts = warn.mock.calls.map((call) => call.arguments[0]);
+    warn.mock.resetCalls();
+    return texts;
+  };
+  const lineside = open({ token: "same" });
+  lineside.subscribe("orders");
+  assert.match(warnings().join(), /^lineside: subscribe\("orders"\) has no function/);
+  const connection = await server.connection();
+  await connection.welcome({ refused: [{ channel: "orders", code: "forbidden" }] });
+  await connection.flush();
+  assert.deepEqual(warnings(), ['lineside: "orders" is refused (forbidden); add it to lineside_meta_tags channels:']);
+  lineside.addEventListener("refused", (event) => event.preventDefault());
+  lineside.subscribe("stock", () => {});
+  const { ref } = await connection.receive();
+  connection.send({ type: "error", code: "forbidden", ref, channel: "stock" });
+  await connection.flush();
+  assert.deepEqual(events(lineside, "refused").map(({ channel }) => channel), ["orders", "stock"]);
+  connection.end(4500);
+  await stopped(lineside);
+  assert.deepEqual(warnings(), ["lineside: stopped with code 4500 (docs/codes.md)"]);
+});
+
+clientTest("the console names a connection that never opened, once", async ({ t, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  const lineside = open({ url: "ws://127.0.0.1:1/lineside" });
+  for (let round = 0; round < 2; round++) await until(lineside, "status", "waiting");
+  assert.deepEqual(warn.mock.calls.map((call) => call.arguments[0]), [
+    "lineside: cannot connect to ws://127.0.0.1:1/lineside: open http://127.0.0.1:1/lineside or the app's log for the reason",
+  ]);
+});
+
+clientTest("a WebSocket that the browser forbids stops, with the remedy", async ({ t, server, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  t.mock.method(globalThis, "WebSocket", function () {
+    throw new Error("An insecure WebSocket connection may not be initiated from a page loaded over HTTPS.");
+  });
+  const lineside = open();
+  assert.deepEqual([lineside.status, server.unusedCount], ["stopped", 0]);
+  assert.match(warn.mock.calls[0].arguments[0], /insecure WebSocket.*needs wss:\/\/: set config\.lineside\.url/);
+});
+
+clientTest("the user of a Turbo visit's page starts at that page's cursor", async ({ server, page, open }) => {
+  const token = (iat, sub) => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
+  page.tags = { "lineside-token": token(10), "lineside-cursor": "e.100" };
+  const received = [];
+  const lineside = open({ cursor: undefined });
+  lineside.user((data) => received.push(data));
+  const first = await server.connection();
+  await first.welcome();
+  await first.flush("e.150");
+  page.tags = { "lineside-token": token(11, "1"), "lineside-cursor": "e.140" };
+  server.answers.push([200, { token: token(12, "1") }]);
+  page.dispatch("turbo:load");
+  const second = await server.connection();
+  const { subscribe } = await second.welcome({ user: "1", recovered: true, lost: [] });
+  assert.deepEqual(subscribe, [{ channel: "user:1", after: "e.140" }]);
+  second.publish("user:1", 145);
+  await second.flush();
+  assert.deepEqual([received, events(lineside, "lost")], [[145], []]);
+});
+
 clientTest("a failed request for a token is retried", async ({ server, open }) => {
   server.answers.push([500], [503], [429], [200, { token: "fresh" }]);
   open();
@@ -759,7 +915,7 @@ clientTest("after close, no message arrives and no reconnect happens", async ({ 
   assert.deepEqual([lineside.status, received, server.unusedCount], ["closed", [], 0]);
 });
 
-test("the module has no imports and at most 4 KB, minified and gzipped", async () => {
+test("the module has no imports and at most 4.5 KB, minified and gzipped", async () => {
   const source = readFileSync(MODULE, "utf8");
   assert.doesNotMatch(source, /^\s*import\b|\bimport\(|\bfrom "|sourceMappingURL/m);
   const { code } = await transform(source, { minify: true, format: "esm" });

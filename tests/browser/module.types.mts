@@ -24,4 +24,5 @@ lineside.addEventListener("refused", ({ detail }) => console.log(detail.channel,
 lineside.addEventListener("found", () => {});
 // @ts-expect-error: read only
 lineside.status = "open";
+lineside.reload();
 lineside.close();

@@ -4,9 +4,12 @@ import { createServer } from "node:http";
 import { WebSocket, WebSocketServer } from "ws";
 
 // WebSocket as in a browser: a failure only emits `close`.
+const clients = new Set();
 globalThis.WebSocket = class extends WebSocket {
   constructor(...given) {
     super(...given).on("error", () => {});
+    clients.add(this);
+    this.on("close", () => clients.delete(this));
   }
 };
 
@@ -102,7 +105,8 @@ export class Server {
   constructor() {
     this.http = createServer(async (request, response) => {
       const { method, headers, url } = request;
-      this.requests.push({ method, url, csrf: headers["x-csrf-token"] });
+      const form = Buffer.concat(await request.toArray()).toString();
+      this.requests.push({ method, url, csrf: headers["x-csrf-token"], ...(form && { form: new URLSearchParams(form) }) });
       const [status, body] = (await this.answers.shift()) ?? [500, {}];
       // A client that reuses a connection fails when this server ends it as idle.
       response.writeHead(status, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body));
@@ -119,10 +123,13 @@ export class Server {
     return this.#connections.count;
   }
 
-  stop() {
+  // Waits for the end of the clients' sockets too. Otherwise each would clear its timer in the next test, and remove another
+  // timer from the mocked clock of that test.
+  async stop() {
     for (const socket of this.sockets.clients) socket.terminate();
     this.http.close();
     this.http.closeAllConnections();
+    await Promise.all([...clients].map((socket) => new Promise((resolve) => socket.on("close", resolve))));
   }
 }
 
@@ -141,6 +148,13 @@ export class Page {
     globalThis.addEventListener = this.window.addEventListener.bind(this.window);
   }
 
+  // Gives the page an address and a store, and counts its reloads.
+  makeReloadable() {
+    this.reloadCount = 0;
+    globalThis.sessionStorage = {};
+    globalThis.location = { pathname: "/orders", search: "", reload: () => this.reloadCount++ };
+  }
+
   dispatch(type) {
     this.window.dispatchEvent(new Event(type));
     this.document.dispatchEvent(new Event(type));
@@ -149,6 +163,8 @@ export class Page {
   leave() {
     delete globalThis.document;
     delete globalThis.addEventListener;
+    delete globalThis.location;
+    delete globalThis.sessionStorage;
   }
 }
 

@@ -6,7 +6,8 @@ export type Cursor = string;
  * - `connecting`: the socket is being opened, or a token is being fetched
  * - `open`: publications arrive
  * - `waiting`, `offline`: disconnected, reconnects by itself
- * - `stopped`: does not reconnect, because the server refused for good or nobody is signed in
+ * - `stopped`: does not reconnect, because the server refused for good, or because the page's user has signed out: then
+ *   there is no `code`, and the page loads again unless a listener calls `preventDefault()`
  * - `closed`: closed by `close()`
  */
 export type Status = "connecting" | "open" | "waiting" | "offline" | "stopped" | "closed";
@@ -54,7 +55,7 @@ export interface EventMap {
   status: CustomEvent<{ status: Status; code?: number; waitMs?: number }>;
   /** Messages of these channels were lost: refetch their data. Later messages arrive as usual. */
   lost: CustomEvent<{ channels: string[] }>;
-  /** The page may not, or may no longer, read this channel. */
+  /** The page may not, or may no longer, read this channel. Warns in the console, unless `preventDefault()` is called. */
   refused: CustomEvent<{ channel: string; code: string; message?: string }>;
 }
 
@@ -64,6 +65,11 @@ export interface Lineside extends Omit<EventTarget, "addEventListener" | "remove
   subscribe<Data = unknown>(channel: string, listener: Listener<Data>, options?: SubscribeOptions): Subscription;
   /** Subscribes to the channel of the user that the connection token names. */
   user<Data = unknown>(listener: Listener<Data>, options?: UserOptions): Subscription;
+  /**
+   * Loads the page again, for a page that is told `lost`. Does so once for each page that the app renders: if a cache or
+   * a service worker returns the same page, it warns in the console instead.
+   */
+  reload(): void;
   /** Closes the connection and ends every subscription. It does not reconnect. */
   close(): void;
   addEventListener<Type extends keyof EventMap>(

@@ -23,6 +23,8 @@ const TOKEN_MS_MAX = 10_000;
 const RENEW_MS_MIN = 1_000;
 // Maximum delay of a browser's timer.
 const TIMER_MS_MAX = 2 ** 31 - 1;
+// Close code of a socket that could not be opened, or broke.
+const ABNORMAL = 1006;
 // Maximum number of channels in one `connect`. The others are subscribed right after it.
 const CONNECT_CHANNELS_MAX = 128;
 
@@ -38,6 +40,8 @@ const REFUSED = null;
 
 const isFinal = (code) => code >= 4500 || [1002, 1003, 1007, 1009].includes(code);
 const wantsToken = (code) => code >= 4000 && code < 4100;
+
+const warn = (text) => globalThis.console?.warn(`lineside: ${text}`);
 
 const meta = (name) => globalThis.document?.querySelector(`meta[name="${name}"]`)?.content;
 
@@ -86,6 +90,20 @@ function lostDelay() {
   return lostDelayMs;
 }
 
+// Loads the page again, unless this very page has been loaded again for the same reason. A cache or a service worker that
+// returns the same page would otherwise cause a loop.
+function reloadOnce(reason, page) {
+  try {
+    const key = `lineside.${reason} ${location.pathname}${location.search}`;
+    if (sessionStorage[key] === page) return warn("a reload returned the same page, from a cache or a service worker");
+    sessionStorage[key] = page;
+    location.reload();
+  } catch {
+    // No sessionStorage: no reload.
+    warn("this page is out of date: load it again");
+  }
+}
+
 class Lineside extends EventTarget {
   #url;
   #givenTokenUrl;
@@ -105,6 +123,8 @@ class Lineside extends EventTarget {
   // Number of the current connection attempt. An attempt that waits for a token gives up if the number has changed.
   #attempt = 0;
   #isPaused = false;
+  // Whether a socket was open, or its failure was reported.
+  #wasOpen = false;
   #life = new AbortController();
   #failures = 0;
   #notBefore = 0;
@@ -134,11 +154,16 @@ class Lineside extends EventTarget {
   }
 
   subscribe(channel, fn, { token, after = this.#pageCursor() } = {}) {
+    if (typeof fn !== "function") warn(`subscribe("${channel}") has no function: subscribe("${channel}", (data) => …)`);
     return this.#add({ channel, fn, token, cursor: after ?? this.#cursor });
   }
 
   user(fn, { after = this.#pageCursor() } = {}) {
     return this.#add({ fn, cursor: after ?? this.#cursor });
+  }
+
+  reload() {
+    reloadOnce("lost", this.#pageCursor());
   }
 
   close() {
@@ -168,7 +193,7 @@ class Lineside extends EventTarget {
 
   #add(listener) {
     const isLive = this.#of(this.#channel(listener)).some(({ state }) => state === LIVE);
-    const needsReplay = !listener.cursor || isNew(this.#cursor ?? "", listener.cursor);
+    const needsReplay = isNew(this.#cursor ?? "", listener.cursor);
     listener.state = isLive && !needsReplay ? LIVE : REQUESTED;
     this.#listeners.add(listener);
     this.#requestSubscriptions();
@@ -246,7 +271,8 @@ class Lineside extends EventTarget {
   // missed.
   #refuse(listeners, channel, code, message) {
     for (const listener of listeners) Object.assign(listener, { state: REQUESTED, ref: REFUSED });
-    this.#emit("refused", { channel, code, message });
+    const cure = code === "forbidden" ? "; add it to lineside_meta_tags channels:" : "";
+    if (this.#emit("refused", { channel, code, message })) warn(`"${channel}" is refused (${message ?? code})${cure}`);
   }
 
   // Emits `lost` for the channels that have a listener, delayed if necessary.
@@ -347,13 +373,21 @@ class Lineside extends EventTarget {
     if (this.#tokenUrl && Date.now() >= this.#renewAt) {
       const token = await this.#fetchToken();
       if (attempt !== this.#attempt) return;
-      if (token === undefined) return this.#disconnected(1006);
-      if (token === null) return this.#stop("stopped");
+      if (token === undefined) return this.#disconnected(ABNORMAL);
+      if (this.#isEnded(token)) return this.#leave();
       this.#setToken(token, true);
     }
-    const socket = new WebSocket(this.#url, "lineside-v1");
+    let socket;
+    try {
+      socket = new WebSocket(this.#url, "lineside-v1");
+    } catch ({ message }) {
+      return this.#stop("stopped", ABNORMAL, `${message} A page on https needs wss://: set config.lineside.url`);
+    }
     this.#socket = socket;
-    socket.onopen = () => this.#connect();
+    socket.onopen = () => {
+      this.#wasOpen = true;
+      this.#connect();
+    };
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
     socket.onclose = ({ code }) => this.#disconnected(code);
     this.#restartWatchdog();
@@ -381,7 +415,12 @@ class Lineside extends EventTarget {
     if (this.#isFinished()) return;
     this.#drop();
     // Without a token URL, the same token would be refused again.
-    if (isFinal(code) || (wantsToken(code) && !this.#tokenUrl)) return this.#stop("stopped", code);
+    if (isFinal(code) || (wantsToken(code) && !this.#tokenUrl))
+      return this.#stop("stopped", code, `stopped with code ${code} (docs/codes.md)`);
+    if (!this.#wasOpen && globalThis.navigator?.onLine !== false) {
+      this.#wasOpen = true;
+      warn(`cannot connect to ${this.#url}: open ${this.#url.replace(/^ws/, "http")} or the app's log for the reason`);
+    }
     if (wantsToken(code)) this.#renewAt = 0;
     this.#retry(Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures++), code);
   }
@@ -393,10 +432,24 @@ class Lineside extends EventTarget {
     this.#setStatus(globalThis.navigator?.onLine === false ? "offline" : "waiting", { code, waitMs });
   }
 
-  #stop(status, code) {
+  // Returns whether no listener has prevented the default.
+  #stop(status, code, reason) {
     this.#drop();
     clearTimeout(this.#renewTimer);
-    this.#setStatus(status, { code });
+    const isDefault = this.#setStatus(status, { code });
+    if (isDefault && reason) warn(reason);
+    return isDefault;
+  }
+
+  // Whether the page's user is no longer signed in. A token that the app itself passed can be followed by one of another
+  // user.
+  #isEnded(token) {
+    return token === null || (this.#pageToken && claims(token).sub !== claims(this.#token).sub);
+  }
+
+  // Loads the page again, because it shows the data of a user who has signed out.
+  #leave() {
+    if (this.#stop("stopped")) reloadOnce("user", (this.#pageToken ?? this.#token ?? "").slice(-43));
   }
 
   #send(frame) {
@@ -406,17 +459,18 @@ class Lineside extends EventTarget {
   #restartWatchdog() {
     this.#receivedAt = Date.now();
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#disconnected(1006), this.#heartbeatMs + SILENCE_MS_MAX);
+    this.#watchdog = setTimeout(() => this.#disconnected(ABNORMAL), this.#heartbeatMs + SILENCE_MS_MAX);
   }
 
   #setStatus(status, detail) {
     if (status === this.#status && !detail) return;
     this.#status = status;
-    this.#emit("status", { status, ...detail });
+    return this.#emit("status", { status, ...detail });
   }
 
+  // Returns whether no listener has prevented the default.
   #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    return this.dispatchEvent(new CustomEvent(type, { detail, cancelable: true }));
   }
 
   // Tokens
@@ -426,7 +480,8 @@ class Lineside extends EventTarget {
   #setToken(token, isFresh = false) {
     const { sub = null, iat, exp } = claims(token);
     this.#token = token || undefined;
-    this.#setUser(exp && sub);
+    // The token of a page comes with the page's data, up to the page's cursor.
+    this.#setUser(exp && sub, isFresh ? "unknown" : this.#pageCursor());
     clearTimeout(this.#renewTimer);
     this.#renewAt = Infinity;
     if (!this.#tokenUrl || !exp) return;
@@ -437,14 +492,14 @@ class Lineside extends EventTarget {
     this.#renewTimer = setTimeout(() => this.#renew(), waitMs);
   }
 
-  // Sets the user. If the user changes, listeners of the user's channel resume as lost, because their data is of
-  // another user.
-  #setUser(user) {
+  // Sets the user. If the user changes, listeners of the user's channel continue after the cursor. By default they resume
+  // as lost, because their data is of another user.
+  #setUser(user, cursor = "unknown") {
     const before = this.#user;
     this.#user = user;
     if (before === undefined || before === user) return;
     for (const listener of this.#listeners)
-      if (listener.channel === undefined) Object.assign(listener, { state: REQUESTED, ref: undefined, cursor: "unknown" });
+      if (listener.channel === undefined) Object.assign(listener, { state: REQUESTED, ref: undefined, cursor });
   }
 
   async #renew() {
@@ -453,7 +508,7 @@ class Lineside extends EventTarget {
     const attempt = this.#attempt;
     const token = await this.#fetchToken();
     if (attempt !== this.#attempt) return;
-    if (token === null) return this.#stop("stopped");
+    if (token !== undefined && this.#isEnded(token)) return this.#leave();
     if (token) return this.#replaceToken(token, true);
     this.#renewTimer = setTimeout(() => this.#renew(), RETRY_MS_MAX * (0.5 + Math.random() / 2));
   }
@@ -498,7 +553,7 @@ class Lineside extends EventTarget {
     const { signal } = this.#life;
     const on = (target, type, act) => target?.addEventListener?.(type, act, { signal });
     on(globalThis, "online", () => this.#reconnectSoon());
-    on(globalThis, "offline", () => this.#socket && this.#disconnected(1006));
+    on(globalThis, "offline", () => this.#socket && this.#disconnected(ABNORMAL));
     on(document, "visibilitychange", () => document.visibilityState === "visible" && this.#reconnectSoon());
     on(document, "resume", () => this.#reconnectSoon());
     on(globalThis, "pagehide", () => this.#pause());
@@ -514,7 +569,7 @@ class Lineside extends EventTarget {
   #reconnectSoon() {
     if (this.#isFinished() || this.#isPaused) return;
     if (this.#retryTimer) this.#retry(RETRY_MS_MIN);
-    else if (this.#socket && Date.now() - this.#receivedAt > this.#heartbeatMs + SILENCE_MS_MAX) this.#disconnected(1006);
+    else if (this.#socket && Date.now() - this.#receivedAt > this.#heartbeatMs + SILENCE_MS_MAX) this.#disconnected(ABNORMAL);
   }
 
   // Closes the socket when the page is hidden: browsers keep no page with an open socket in their back/forward cache.

@@ -36,6 +36,7 @@ class Dummy < Rails::Application
     get "/page", to: "pages#show"
     get "/sign_in/:user", to: "pages#sign_in"
     match "/sign_out", to: "pages#sign_out", via: %i[get post]
+    %w[tagged dated].each { |kind| get "/answers/#{kind}", to: "answers##{kind}" }
     get "/answers/:kind", to: "answers#show"
     get "/publish/:number", to: (lambda do |env|
       number = env["action_dispatch.request.path_parameters"][:number]

@@ -133,7 +133,7 @@ fn visit_after_sign_in_connects_as_that_user() {
 }
 
 #[test]
-fn visit_reports_lost_when_the_app_has_changed_the_user() {
+fn visit_stops_when_the_app_has_changed_the_user() {
     let tags_of = |sub| Tags {
         token: Some(token(sub)),
         token_url: Some("/lineside/token".into()),
@@ -149,8 +149,7 @@ fn visit_reports_lost_when_the_app_has_changed_the_user() {
     };
     let request = page.actions().into_iter().find_map(request);
     page.give_token(request.expect("a token request"), &token("1"));
-    page.opened(2);
-    let connect = &sent(&mut page)[0];
-    let entry = json!({"channel": "user:1", "after": "unknown"});
-    assert_eq!(connect["subscribe"], json!([entry]));
+    assert_eq!(page.status(), "stopped");
+    let opens = |action: &Action| matches!(action, Action::Open { .. });
+    assert!(!page.actions().iter().any(opens));
 }

@@ -15,4 +15,9 @@ class AnswersController < ApplicationController
     end
     render html: "an answer"
   end
+
+  # Pages that Rails compares with that in the browser's cache. Their data never changes.
+  def tagged = stale?(etag: "data") && render(html: "an answer")
+
+  def dated = stale?(last_modified: Time.at(0)) && render(html: "an answer")
 end
