@@ -20,7 +20,7 @@ fn expect_drained(browser: &mut Browser) -> Vec<Value> {
 
 #[test]
 fn drain_notifies_browsers_and_publishers_and_removes_the_link() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let place = place();
         let mut sidecar = place.start();
         let mut browsers: Vec<Browser> = (0..5).map(|_| sidecar.subscriber()).collect();
@@ -46,6 +46,25 @@ fn drain_notifies_browsers_and_publishers_and_removes_the_link() {
         ]);
         sidecar.logged(&["event=drained"]);
     }
+}
+
+#[test]
+fn signals_for_other_processes_are_ignored() {
+    let mut sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        sidecar.signal(signal);
+        let name = signal.as_str().strip_prefix("SIG").unwrap();
+        sidecar.logged(&["event=signal_ignored", name]);
+    }
+    sidecar.publisher().publish("a", 1);
+    browser.expect_message("a", json!(1));
+    sidecar.signal(Signal::SIGTERM);
+    // During the stop they do not cut it either.
+    sidecar.signal(Signal::SIGUSR1);
+    expect_drained(&mut browser);
+    assert_eq!(sidecar.ended().code(), Some(0));
+    sidecar.logged(&["event=drained"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use lineside_protocol::codes::LINK_BAD_FRAME;
@@ -300,6 +301,60 @@ fn hand_offs_leak_no_file_descriptors() {
     within("all descriptors are closed", || {
         (sidecar.open_descriptors() == before).then_some(())
     });
+}
+
+/// Hands browsers over until there is no link; returns the status of each that the sidecar took.
+fn hand_off_until_the_end(link: &Path) -> Vec<u16> {
+    let mut answers = Vec::new();
+    while let Ok(mut stream) = UnixStream::connect(link) {
+        let (mut browser, socket) = connection();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [socket.as_fd()];
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let frame = bytes_of(&hand_off());
+        let _sent = sendmsg(
+            &stream,
+            &[IoSlice::new(&frame)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        );
+        drop(socket);
+        let mut answer = Vec::new();
+        let _ended = stream.read_to_end(&mut answer);
+        let answer = Frame::split(&mut BytesMut::from(&answer[..])).unwrap();
+        if answer.is_some_and(|answer| Taken::is(&answer)) {
+            answers.push(read_response(&mut browser).status);
+        }
+    }
+    answers
+}
+
+#[test]
+fn every_browser_that_was_taken_is_answered_at_the_end_of_a_stop() {
+    for _ in 0..5 {
+        let mut sidecar = sidecar();
+        let link = sidecar.place().link();
+        let apps: Vec<_> = (0..4)
+            .map(|_| {
+                let link = link.clone();
+                std::thread::spawn(move || hand_off_until_the_end(&link))
+            })
+            .collect();
+        within("a hand-off", || {
+            (sidecar.open_descriptors() > 20).then_some(())
+        });
+        sidecar.signal(Signal::SIGTERM);
+        for app in apps {
+            let answers = app.join().expect("each browser has an answer");
+            assert!(
+                answers.iter().all(|status| [101, 503].contains(status)),
+                "{answers:?}"
+            );
+        }
+        assert_eq!(sidecar.ended().code(), Some(0));
+    }
 }
 
 #[test]

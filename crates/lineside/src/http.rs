@@ -4,3 +4,5 @@ pub(crate) mod admin;
 mod response;
 mod slots;
 pub(crate) mod upgrade;
+
+pub(crate) use response::RESPONSE_MS_MAX;

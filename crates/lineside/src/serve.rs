@@ -33,12 +33,12 @@ use crate::metrics::{Metrics, ShardCounts};
 use crate::settings::Settings;
 use crate::shard::{Arrivals, Plan, Random, Reactor};
 use reload::reload_secrets;
-use signals::StopSignals;
+use signals::{IgnoredSignals, StopSignals};
 
 /// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
 
-/// Serves until SIGTERM, SIGINT or the end of the parent process, then drains and writes a snapshot. A second signal cuts the
+/// Serves until SIGTERM, SIGINT, SIGQUIT or the end of the parent process, then drains and writes a snapshot. A second signal cuts the
 /// drain.
 ///
 /// # Errors
@@ -60,6 +60,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let in_terminal = std::io::stdin().is_terminal();
     let mut stops = StopSignals::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
     let hangups = signal(SignalKind::hangup()).map_err(unwatched)?;
+    tokio::spawn(IgnoredSignals::new().map_err(unwatched)?.log());
     let limits = &settings.limits;
     let budget = Budget::of_the_process(limits.connections_max, limits.shards);
     let mut link = LinkListener::open(&settings.link)?;
@@ -128,6 +129,9 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         never = accept_hand_offs(&link, &services.hand_offs) => match never {},
         never = listeners.accept(&upgrades, &admin) => match never {},
     }
+    // A further hand-off finds no link, and the app answers it. Those that were taken are answered here.
+    drop(link);
+    services.hand_offs.finish().await;
     Ok(())
 }
 
@@ -163,7 +167,10 @@ impl Services {
     /// Serves a link until it ends. `number` is its number if it is a publisher's.
     async fn serve(self, stream: UnixStream, number: u64) {
         match first_kind(&stream).await {
-            Some(HAND_OFF) => self.hand_offs.serve(stream).await,
+            Some(HAND_OFF) => {
+                // In a task of its own, because a stop that is cut ends the links.
+                tokio::spawn(async move { self.hand_offs.serve(stream).await });
+            }
             Some(TAIL) => self.ingress.serve_tail(stream).await,
             Some(DESCRIPTION) => self.descriptions.serve(stream).await,
             // A link without a valid first frame gets its error as a publisher.

@@ -20,6 +20,7 @@ use super::EXCHANGE_MS_MAX;
 use super::first_frame::{LinkRefusal, read_first_frame};
 use crate::dialects::MESSAGE_BYTES_MAX;
 use crate::head::{HEAD_BYTES_MAX, ServerOrigin};
+use crate::http::RESPONSE_MS_MAX;
 use crate::http::upgrade::Upgrades;
 use crate::log::{Level, event};
 use crate::origin::Origin;
@@ -58,6 +59,13 @@ impl HandOffs {
         let under_way = HAND_OFFS_MAX - self.under_way.available_permits();
         let has_room = under_way < self.upgrades.requests_max().div_ceil(2);
         self.under_way.try_acquire().ok().filter(|_| has_room)
+    }
+
+    /// Waits until all browsers that were taken have their answer, for at most [`RESPONSE_MS_MAX`].
+    pub(crate) async fn finish(&self) {
+        let all = u32::try_from(HAND_OFFS_MAX).unwrap_or(u32::MAX);
+        let deadline = Duration::from_millis(RESPONSE_MS_MAX);
+        let _late = tokio::time::timeout(deadline, self.under_way.acquire_many(all)).await;
     }
 
     /// Serves a link that brings a browser's socket.

@@ -1,10 +1,12 @@
-//! Reasons to stop: signals, and the end of the parent process.
+//! Reasons to stop: signals, and the end of the parent process. Signals that are for other processes are ignored.
 
 use std::io;
 use std::os::unix::process::parent_id;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::log::{Level, event};
 
 /// Interval of checking the parent process, in milliseconds.
 const PARENT_MS: u64 = 500;
@@ -13,6 +15,7 @@ const PARENT_MS: u64 = 500;
 pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     hangup: Signal,
     /// A closing terminal sends SIGHUP to stop its processes. Elsewhere SIGHUP reloads the secret.
     in_terminal: bool,
@@ -25,6 +28,7 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
             in_terminal,
             parent,
@@ -36,8 +40,39 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => "TERM",
             _ = self.interrupt.recv() => "INT",
+            _ = self.quit.recv() => "QUIT",
             _ = self.hangup.recv(), if self.in_terminal => "HUP",
             () = parent_ended(&mut self.parent) => "parent ended",
+        }
+    }
+}
+
+/// Signals that do nothing. Process managers send them to all their children, some of which reopen logs or restart then.
+pub(super) struct IgnoredSignals {
+    first: Signal,
+    second: Signal,
+}
+
+impl IgnoredSignals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            first: signal(SignalKind::user_defined1())?,
+            second: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Logs each signal, until the sidecar has stopped.
+    pub(super) async fn log(mut self) {
+        loop {
+            let (received, signal) = tokio::select! {
+                received = self.first.recv() => (received, "USR1"),
+                received = self.second.recv() => (received, "USR2"),
+            };
+            if received.is_none() {
+                return;
+            }
+            let message = "this signal does nothing; send TERM to stop, or HUP to read the secret's file again";
+            event!(Level::Info, "signal_ignored", signal, message);
         }
     }
 }
