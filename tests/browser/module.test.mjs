@@ -718,6 +718,28 @@ clientTest("the back-off doubles to its maximum, and a welcome resets it", async
   assert.deepEqual(waits, [500, 999, 1998, 3996, 7992, 14985, 500, 999]);
 });
 
+clientTest("pages whose lasting connections break at once return over seconds", async ({ t, server, open }) => {
+  random = 0.999;
+  const lineside = open();
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  const waits = [];
+  for (const openMs of [10_000, 9_999, 60_000]) {
+    const connection = await server.connection();
+    await connection.welcome();
+    await connection.flush();
+    for (let ms = openMs; ms > 0; ms -= 20_000) {
+      t.mock.timers.tick(Math.min(ms, 20_000));
+      await connection.flush();
+    }
+    const waiting = until(lineside, "status", "waiting");
+    await connection.end();
+    const { waitMs } = await waiting;
+    waits.push(Math.round(waitMs));
+    t.mock.timers.tick(Math.ceil(waitMs));
+  }
+  assert.deepEqual(waits, [2997, 500, 2997]);
+});
+
 clientTest("a token is renewed before it expires, on the same connection", async ({ t, server, open }) => {
   const now = Math.floor(Date.now() / 1000);
   const fresh = tokenOf({ sub: "42", iat: now, exp: now + 7200 });

@@ -5,6 +5,10 @@
 // reconnect spread out.
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
+// First span after a connection broke that was open for LASTING_MS. A restart of a proxy breaks those of all pages at
+// once, and gives no `after_ms`.
+const BROKEN_MS_MAX = 3_000;
+const LASTING_MS = 10_000;
 // Maximum `after_ms` accepted from the server.
 const AFTER_MS_MAX = 60_000;
 // A page that reloads on `lost` can receive `lost` again at once, for example while the app has no link to the sidecar.
@@ -127,6 +131,7 @@ class Lineside extends EventTarget {
   #wasOpen = false;
   #life = new AbortController();
   #failures = 0;
+  #openedAt = 0;
   #notBefore = 0;
   #heartbeatMs = HEARTBEAT_SECONDS * 1000;
   #receivedAt;
@@ -326,6 +331,7 @@ class Lineside extends EventTarget {
 
   #welcome(it) {
     this.#failures = 0;
+    this.#openedAt = Date.now();
     this.#heartbeatMs = it.heartbeat * 1000;
     this.#advance(it.cursor);
     this.#setUser(it.user);
@@ -413,6 +419,7 @@ class Lineside extends EventTarget {
 
   #disconnected(code) {
     if (this.#isFinished()) return;
+    const isBroken = code === 1006 && this.#status === "open" && Date.now() - this.#openedAt >= LASTING_MS;
     this.#drop();
     // Without a token URL, the same token would be refused again.
     if (isFinal(code) || (wantsToken(code) && !this.#tokenUrl))
@@ -422,7 +429,8 @@ class Lineside extends EventTarget {
       warn(`cannot connect to ${this.#url}: open ${this.#url.replace(/^ws/, "http")} or the app's log for the reason`);
     }
     if (wantsToken(code)) this.#renewAt = 0;
-    this.#retry(Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures++), code);
+    const backOffMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures++);
+    this.#retry(isBroken ? BROKEN_MS_MAX : backOffMs, code);
   }
 
   #retry(spanMs, code) {
