@@ -168,7 +168,7 @@ impl Hub {
                 self.journal.pass(first);
                 Outcome::Revoked {
                     position: first,
-                    revocation: self.revocations.add(revocation),
+                    revocation: self.revocations.add(revocation, at_ms),
                 }
             }
             Change::Skip => Outcome::Skipped,
@@ -212,10 +212,18 @@ impl Hub {
         self.journal.replay(request)
     }
 
-    /// Removes history and revocations that are too old.
+    /// Latest issue time of tokens from before the wall clock was set back, if it was set back and has not caught up. Both
+    /// times are in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn set_back_from_ms(&self, wall_ms: u64) -> Option<u64> {
+        self.revocations.set_back_from_ms(wall_ms)
+    }
+
+    /// Removes history and revocations that are too old, and notes the reading of the wall clock. Call it every second.
     pub fn expire(&mut self, now_ms: u64, wall_ms: u64) {
         self.journal.expire(now_ms);
-        self.revocations.expire(wall_ms);
+        self.revocations.expire(now_ms);
+        self.revocations.note_wall(wall_ms);
     }
 
     /// Number of jumps in the sequences of publishers. Each one is a fault of a publisher.

@@ -43,6 +43,8 @@ pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 pub use outcome::Outcome;
 pub use publishers::{ANSWERS_MAX, Greeting, Origin, PUBLISHERS_MAX, PublisherId, PublishersFull};
 pub use rejection::Rejection;
-pub use revocations::{REVOCATION_MS, REVOCATIONS_MAX, REVOKED_SESSIONS_MAX, Revocation};
+pub use revocations::{
+    REVOCATION_MS, REVOCATIONS_MAX, REVOKED_SESSIONS_MAX, Revocation, SET_BACK_MS_MAX,
+};
 pub use snapshot::SavedAt;
 pub use validation::{ONCE_ID_BYTES_MAX, Proposal};

@@ -9,7 +9,7 @@
 //!  publishers:   count u32, then for each: id 16 bytes | last u64 | unlinked_ms u64 | count u16, then for each answer:
 //!                sequence u64 | 0, receipt u64, duplicate u8; or 1, code u16, message
 //!  once ids:     count u32, then for each, oldest first: at_ms u64 | channel | id | position u64
-//!  revocations:  count u32, then for each, oldest first: until_ms u64 | key
+//!  revocations:  count u32, then for each, oldest first: until_ms u64 | added_ms u64 | key
 //! ```
 //!
 //! Numbers are big-endian. Names, ids and messages have their bytes counted in a u16 before them, bodies in a u32. The
@@ -28,7 +28,7 @@ use crate::revocations::Revocations;
 const MAGIC: [u8; 8] = *b"LNSSTATE";
 
 /// Maximum size of a snapshot beside its history, in bytes. The `once` ids take at most 130 MB, the revocations at most
-/// 103 MB, and the receipts of 4,096 publishers 79 MB.
+/// 105 MB, and the receipts of 4,096 publishers 79 MB.
 const BESIDE_HISTORY_BYTES_MAX: u64 = 320 * 1024 * 1024;
 
 /// Latest valid time, in milliseconds. Sums of times cannot overflow below it.
@@ -94,7 +94,7 @@ impl Hub {
         if at.now_ms.max(at.wall_ms) > TIME_MS_MAX {
             return Err(SnapshotError::Impossible("that time"));
         }
-        let hub = Self {
+        let mut hub = Self {
             journal: Journal::restore(&mut input, history)?,
             publishers: Publishers::restore(&mut input, publishers_max)?,
             once: OnceIds::restore(&mut input)?,
@@ -102,6 +102,7 @@ impl Hub {
             counts: Counts::default(),
         };
         input.finish()?;
+        hub.revocations.note_wall(at.wall_ms);
         Ok((hub, at))
     }
 }

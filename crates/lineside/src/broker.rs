@@ -142,6 +142,11 @@ impl Broker {
         self.hub().is_revoked(user, session, issued_ms)
     }
 
+    /// Latest issue time of tokens from before the wall clock was set back. See [`Hub::set_back_from_ms`].
+    pub(crate) fn set_back_from_ms(&self, wall_ms: u64) -> Option<u64> {
+        self.hub().set_back_from_ms(wall_ms)
+    }
+
     /// Cursor of the newest entry.
     #[must_use]
     pub fn cursor(&self) -> Cursor {

@@ -22,7 +22,7 @@ fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Arc<Revocation>, 
         sub: sub.to_vec().into(),
         sid: sid.to_vec().into(),
     };
-    match Proposal::revoke(&frame, 1000).change {
+    match Proposal::revoke(&frame, 1000, None).change {
         Change::Revoke(revocation) => Ok(revocation),
         Change::Reject(Rejection { code, message }) => {
             assert!(!message.contains('\n'), "{message}");
@@ -36,7 +36,7 @@ fn validate(sub: &[u8], sid: &[u8], revoked_ms: u64) -> Result<Arc<Revocation>, 
 fn tokens_issued_up_to_the_time_are_revoked() {
     let mut revocations = Revocations::default();
     assert!(!revocations.is_revoked("1", None, 0));
-    revocations.add(revocation("1", None, 500));
+    revocations.add(revocation("1", None, 500), 0);
     assert!(revocations.is_revoked("1", None, 500));
     assert!(!revocations.is_revoked("1", None, 501));
     assert!(revocations.is_revoked("1", Some("phone"), 500));
@@ -46,13 +46,13 @@ fn tokens_issued_up_to_the_time_are_revoked() {
 #[test]
 fn session_is_revoked_without_the_rest_of_the_user() {
     let mut revocations = Revocations::default();
-    revocations.add(revocation("1", Some("phone"), 500));
+    revocations.add(revocation("1", Some("phone"), 500), 0);
     assert!(revocations.is_revoked("1", Some("phone"), 500));
     for (user, session) in [("1", None), ("1", Some("tab")), ("2", Some("phone"))] {
         assert!(!revocations.is_revoked(user, session, 500));
     }
     // User ids hold no control character, so the first separator ends the user id. Sessions may hold the separator.
-    revocations.add(revocation("1", Some("a\0b"), 500));
+    revocations.add(revocation("1", Some("a\0b"), 500), 0);
     assert!(!revocations.is_revoked("1", Some("a"), 500));
 }
 
@@ -60,7 +60,7 @@ fn session_is_revoked_without_the_rest_of_the_user() {
 fn earlier_time_does_not_weaken_a_revocation() {
     let mut revocations = Revocations::new(1);
     for until_ms in [500, 400, 600, 100] {
-        revocations.add(revocation("1", None, until_ms));
+        revocations.add(revocation("1", None, until_ms), 0);
     }
     assert!(revocations.is_revoked("1", None, 600));
     assert!(!revocations.is_revoked("1", None, 601));
@@ -70,22 +70,22 @@ fn earlier_time_does_not_weaken_a_revocation() {
 fn oldest_revocation_of_a_full_table_counts_for_all_users() {
     let mut revocations = Revocations::new(3);
     for (user, until_ms) in [("1", 500), ("2", 510), ("3", 520)] {
-        revocations.add(revocation(user, None, until_ms));
+        revocations.add(revocation(user, None, until_ms), 0);
     }
     assert_eq!(revocations.all_users_ms(), None);
     for (user, until_ms, all_ms) in [("4", 530, 510), ("5", 540, 520), ("5", 550, 520)] {
-        revocations.add(revocation(user, None, until_ms));
+        revocations.add(revocation(user, None, until_ms), 100);
         assert_eq!(revocations.all_users_ms(), Some(all_ms));
-        assert_eq!(revocations.until_ms.len(), 3);
+        assert_eq!(revocations.revoked.len(), 3);
     }
     for (user, until_ms) in [("1", 500), ("2", 510), ("3", 520), ("4", 530), ("5", 550)] {
         assert!(revocations.is_revoked(user, None, until_ms), "{user}");
     }
     assert!(revocations.is_revoked("6", Some("phone"), 520));
     assert!(!revocations.is_revoked("6", None, 521));
-    revocations.expire(520 + REVOCATION_MS);
+    revocations.expire(100 + REVOCATION_MS);
     assert!(revocations.is_revoked("6", None, 520));
-    revocations.expire(521 + REVOCATION_MS);
+    revocations.expire(101 + REVOCATION_MS);
     assert_eq!(revocations.all_users_ms(), None);
 }
 
@@ -95,29 +95,29 @@ fn many_revoked_sessions_of_a_user_become_all_of_its_sessions() {
     let session = |number: usize| format!("session {number}");
     for number in 0..REVOKED_SESSIONS_MAX {
         let one = revocation("1", Some(&session(number)), 500 + number as u64);
-        assert_eq!(revocations.add(Arc::clone(&one)), one);
+        assert_eq!(revocations.add(Arc::clone(&one), 0), one);
         // Again, and of another user with a similar id.
-        revocations.add(one);
-        revocations.add(revocation("11", Some(&session(number)), 500));
+        revocations.add(one, 0);
+        revocations.add(revocation("11", Some(&session(number)), 500), 0);
     }
     assert!(!revocations.is_revoked("1", None, 0));
     let last = revocation("1", Some("last"), 400);
     let newest_ms = 499 + REVOKED_SESSIONS_MAX as u64;
-    assert_eq!(revocations.add(last), revocation("1", None, newest_ms));
+    assert_eq!(revocations.add(last, 0), revocation("1", None, newest_ms));
     assert!(revocations.is_revoked("1", None, newest_ms));
     assert!(revocations.is_revoked("1", Some("any other"), newest_ms));
     assert!(!revocations.is_revoked("1", None, newest_ms + 1));
     assert!(!revocations.is_revoked("11", None, 0));
-    assert_eq!(revocations.until_ms.len(), 1 + REVOKED_SESSIONS_MAX);
+    assert_eq!(revocations.revoked.len(), 1 + REVOKED_SESSIONS_MAX);
 }
 
 #[test]
 fn revocation_of_all_sessions_removes_the_older_ones_of_single_sessions() {
     let mut revocations = Revocations::default();
-    revocations.add(revocation("1", Some("old"), 500));
-    revocations.add(revocation("1", Some("new"), 501));
-    revocations.add(revocation("1", None, 500));
-    assert_eq!(revocations.until_ms.len(), 2);
+    revocations.add(revocation("1", Some("old"), 500), 0);
+    revocations.add(revocation("1", Some("new"), 501), 0);
+    revocations.add(revocation("1", None, 500), 0);
+    assert_eq!(revocations.revoked.len(), 2);
     assert!(revocations.is_revoked("1", Some("new"), 501));
     assert!(!revocations.is_revoked("1", Some("old"), 501));
 }
@@ -147,6 +147,40 @@ fn revocation_time_is_limited_to_the_latest_issue_time() {
     );
 }
 
+#[test]
+fn revocation_lives_by_the_monotonic_clock() {
+    let mut revocations = Revocations::default();
+    revocations.add(revocation("1", None, 500), 1_000);
+    revocations.note_wall(u64::MAX);
+    revocations.expire(1_000 + REVOCATION_MS);
+    assert!(revocations.is_revoked("1", None, 500));
+    revocations.expire(1_001 + REVOCATION_MS);
+    assert!(!revocations.is_revoked("1", None, 500));
+}
+
+#[test]
+fn newest_reading_counts_until_a_clock_that_was_set_back_has_caught_up() {
+    const WALL_MS: u64 = 1_800_000_000_000;
+    let mut revocations = Revocations::default();
+    revocations.note_wall(WALL_MS);
+    assert_eq!(revocations.set_back_from_ms(WALL_MS), None);
+    for back_ms in [1, 2_000, SET_BACK_MS_MAX] {
+        revocations.note_wall(WALL_MS - back_ms);
+        let from_ms = Some(WALL_MS + READING_MS);
+        assert_eq!(revocations.set_back_from_ms(WALL_MS - back_ms), from_ms);
+        assert_eq!(revocations.set_back_from_ms(WALL_MS - 1), from_ms);
+        assert_eq!(revocations.set_back_from_ms(WALL_MS), None);
+    }
+    // A reading that is further ahead was wrong.
+    let far_ms = WALL_MS - SET_BACK_MS_MAX - 1;
+    assert_eq!(revocations.set_back_from_ms(far_ms), None);
+    revocations.note_wall(far_ms);
+    assert_eq!(
+        revocations.set_back_from_ms(far_ms - 1),
+        Some(far_ms + READING_MS)
+    );
+}
+
 /// Compares the table with a list of all revocations, in seeded runs with few users, sessions and times.
 #[test]
 fn table_agrees_with_a_list_of_all_revocations() {
@@ -173,7 +207,7 @@ fn table_agrees_with_a_list_of_all_revocations() {
             match below(3) {
                 0 => {
                     let it = revocation(&user, session, at_ms);
-                    revocations.add(Arc::clone(&it));
+                    revocations.add(Arc::clone(&it), now_ms);
                     all.push(it);
                 }
                 1 => revocations.expire(now_ms),
@@ -188,7 +222,7 @@ fn table_agrees_with_a_list_of_all_revocations() {
                     );
                 }
             }
-            assert_eq!(revocations.until_ms.len(), revocations.order.len());
+            assert_eq!(revocations.revoked.len(), revocations.order.len());
         }
     }
 }

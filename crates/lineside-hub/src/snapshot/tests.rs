@@ -417,7 +417,8 @@ fn snapshot_error_names_the_problem() {
         Hub::restore(&*changed, SMALL, 10).unwrap_err().to_string()
     };
     assert!(changed(0).contains("not a snapshot"), "{}", changed(0));
-    assert!(changed(9).contains("version 0"), "{}", changed(9));
+    let other = format!("version {}", VERSION ^ 1);
+    assert!(changed(9).contains(&other), "{}", changed(9));
     let last = saved.len() - 1;
     assert!(changed(last).contains("checksum"), "{}", changed(last));
 }
@@ -537,11 +538,14 @@ fn revocation_of_all_users_is_restored() {
     let mut hub = Hub::new(Epoch::new("ours").unwrap(), SMALL, 2);
     hub.revocations = Revocations::new(1);
     for (user, until_ms) in [("1", 10), ("2", 20)] {
-        hub.revocations.add(Arc::new(Revocation {
-            user: user.into(),
-            session: None,
-            until_ms,
-        }));
+        hub.revocations.add(
+            Arc::new(Revocation {
+                user: user.into(),
+                session: None,
+                until_ms,
+            }),
+            0,
+        );
     }
     let (restored, _) = Hub::restore(&*save(&hub), SMALL, 2).unwrap();
     assert_eq!(restored.all_users_revoked_ms(), Some(20));

@@ -71,7 +71,7 @@ impl TestPublisher {
             sub: user.to_owned().into(),
             sid: session.to_owned().into(),
         };
-        let proposal = Proposal::revoke(&frame, u64::MAX);
+        let proposal = Proposal::revoke(&frame, u64::MAX, None);
         match broker.propose(self.origin, proposal, 0) {
             Outcome::Revoked { revocation, .. } => revocation,
             other => panic!("{other:?}"),

@@ -390,10 +390,10 @@ impl Connection {
         let Some(rights) = &mut self.rights else {
             return Ok(());
         };
-        if rights.is_ended_by(revocation) {
+        if rights.is_ended_by(revocation, turn.now.wall_ms) {
             return Err(codes::CLOSE_TOKEN_REVOKED.into());
         }
-        for channel in rights.revoke(revocation) {
+        for channel in rights.revoke(revocation, turn.now.wall_ms) {
             if !rights.covers(&channel, turn.rules) {
                 end_subscription(&channel, turn);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lineside_hub::{REVOCATION_MS, Revocation};
+use lineside_hub::{REVOCATION_MS, Revocation, SET_BACK_MS_MAX};
 use lineside_protocol::channel::{self, CABLE_PREFIX, USER_PREFIX};
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
 use lineside_token::{
@@ -14,7 +14,7 @@ use crate::clock::{Deadline, Now};
 use crate::dialects::{Rules, Turn};
 
 // A revocation lives as long as every token that it covers.
-const _: () = assert!(REVOCATION_MS == TTL_SECONDS_MAX * 1000 + LEEWAY_MS);
+const _: () = assert!(REVOCATION_MS > TTL_SECONDS_MAX * 1000 + 2 * LEEWAY_MS + SET_BACK_MS_MAX);
 
 /// Reason for refusing a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -235,16 +235,18 @@ impl Rights {
     }
 
     /// Whether a revocation of this connection's user covers its token.
-    pub(super) fn is_ended_by(&self, revocation: &Revocation) -> bool {
-        self.claims
-            .as_ref()
-            .is_some_and(|claims| revocation.covers(claims.sid.as_deref(), claims.iat_ms))
+    pub(super) fn is_ended_by(&self, revocation: &Revocation, wall_ms: u64) -> bool {
+        self.claims.as_ref().is_some_and(|claims| {
+            let issued_ms = issue_time_ms(claims.iat_ms, wall_ms);
+            revocation.covers(claims.sid.as_deref(), issued_ms)
+        })
     }
 
     /// Removes the channel tokens that a revocation of this connection's user covers, and returns their channels.
-    pub(super) fn revoke(&mut self, revocation: &Revocation) -> Vec<Box<str>> {
+    pub(super) fn revoke(&mut self, revocation: &Revocation, wall_ms: u64) -> Vec<Box<str>> {
         self.drop_channel_tokens(|held| {
-            held.issued_ms.is_some_and(|it| revocation.covers(None, it))
+            let issued_ms = held.issued_ms.map(|it| issue_time_ms(it, wall_ms));
+            issued_ms.is_some_and(|it| revocation.covers(None, it))
         })
     }
 
@@ -276,6 +278,16 @@ fn verify_unrevoked(
         return Err(Refusal::revoked());
     }
     Ok(claims)
+}
+
+/// Issue time of an accepted token. One from the future is from before the wall clock was set back, and so is older than any
+/// revocation that arrives now.
+fn issue_time_ms(iat_ms: u64, wall_ms: u64) -> u64 {
+    if iat_ms > wall_ms.saturating_add(LEEWAY_MS) {
+        0
+    } else {
+        iat_ms
+    }
 }
 
 /// Deadline of a token, with the leeway that also applies to the issue time.

@@ -723,6 +723,31 @@ fn revocation_closes_the_connections_of_its_session_only() {
 }
 
 #[test]
+fn revocation_ends_tokens_from_before_the_wall_clock_was_set_back() {
+    for back_ms in [6_000, 86_400_000] {
+        let mut stage = Stage::new();
+        stage.connect();
+        let token = stage.channel_token("orders", Some("42"), 60);
+        stage
+            .request(&json!({"type": "subscribe", "channel": "orders", "token": token}))
+            .unwrap();
+        stage.set_back(back_ms);
+        let of_session = stage.revoke("42", "phone");
+        assert_eq!(stage.dispatch(&of_session), Ok(vec![]));
+        let everywhere = stage.revoke("42", "");
+        assert_eq!(stage.dispatch(&everywhere), Err(codes::CLOSE_TOKEN_REVOKED));
+        // The channel token of a connection with a fresh token.
+        stage.wall_ms += 1;
+        let fresh = stage.token(Some("42"), &["news"], 60);
+        stage
+            .request(&json!({"type": "refresh", "token": fresh}))
+            .unwrap();
+        let ended = json!({"type": "unsubscribed", "channel": "orders", "code": "expired"});
+        assert_eq!(stage.dispatch(&everywhere), Ok(vec![ended]));
+    }
+}
+
+#[test]
 fn refresh_refuses_a_revoked_token_and_a_fresh_one_outlives_the_revocation() {
     let mut stage = Stage::new();
     stage.connect();

@@ -236,7 +236,10 @@ impl Session {
     fn propose(&mut self, broker: &Broker, frame: &Frame, now: Now) -> Result<(), End> {
         let proposal = match ToSidecar::decode(frame) {
             Ok(ToSidecar::Publish(publish)) => Proposal::publish(&publish, PAYLOAD_BYTES_MAX),
-            Ok(ToSidecar::Revoke(revoke)) => Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS),
+            Ok(ToSidecar::Revoke(revoke)) => {
+                let set_back_from_ms = broker.set_back_from_ms(now.wall_ms);
+                Proposal::revoke(&revoke, now.wall_ms + LEEWAY_MS, set_back_from_ms)
+            }
             Ok(ToSidecar::Skip(skip)) => Proposal::skip(&skip),
             Ok(ToSidecar::Hello(_)) => {
                 return Err(End::Fault(codes::LINK_BAD_FRAME, "a second hello".into()));

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
-use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, Unencoded};
+use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, REVOCATION_MS, SET_BACK_MS_MAX, Unencoded};
 use lineside_protocol::codes;
 use lineside_protocol::frame::{
     Frame, Hello, PROTOCOL_VERSION, PublishHead, Revoke, Skip, ToPublisher, ToSidecar,
@@ -331,12 +331,41 @@ fn revocation_reaches_every_shard_in_order_and_expires() {
     let is_revoked = |issued_ms| world.broker.is_revoked("42", None, issued_ms);
     assert!(is_revoked(NOW.wall_ms + LEEWAY_MS));
     assert!(!is_revoked(NOW.wall_ms + LEEWAY_MS + 1));
-    let later = Now {
-        ms: NOW.ms,
+    // The wall clock does not expire it.
+    let mut later = Now {
+        ms: NOW.ms + REVOCATION_MS,
         wall_ms: NOW.wall_ms + 2 * 86_400_000,
     };
     world.broker.expire(later);
+    assert!(is_revoked(NOW.wall_ms));
+    later.ms += 1;
+    world.broker.expire(later);
     assert!(!is_revoked(NOW.wall_ms));
+}
+
+#[test]
+fn revocation_covers_tokens_from_before_the_wall_clock_was_set_back() {
+    for back_ms in [2_000, SET_BACK_MS_MAX] {
+        let world = World::new();
+        let mut session = world.open(1);
+        world.broker.expire(NOW);
+        let now = Now {
+            ms: NOW.ms + 10,
+            wall_ms: NOW.wall_ms - back_ms,
+        };
+        let revocation = encoded(&ToSidecar::Revoke(Revoke {
+            sequence: 1,
+            wants_receipt: false,
+            revoked_ms: now.wall_ms,
+            sub: "42".into(),
+            sid: "".into(),
+        }));
+        session.received().extend_from_slice(&revocation);
+        session.process(&world.broker, now).unwrap();
+        let is_revoked = |issued_ms| world.broker.is_revoked("42", None, issued_ms);
+        assert!(is_revoked(NOW.wall_ms));
+        assert!(!is_revoked(NOW.wall_ms + 1_001), "the clock has caught up");
+    }
 }
 
 #[test]
