@@ -1,0 +1,98 @@
+//! Measures the release sidecar under attack: `bin/bench fairness`.
+//!
+//! Each attack has a sidecar of its own. The honest load of [`load`] is measured first without and then with the attack, which
+//! runs in a process of its own with low priority, and [`report`] prints the ratios of both.
+
+mod attack;
+mod client;
+mod clock;
+mod load;
+mod process;
+mod report;
+mod sidecar;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::attack::ATTACKS;
+use crate::load::Load;
+use crate::process::Cpu;
+use crate::report::{Report, Row};
+use crate::sidecar::Sidecar;
+
+/// Result of a step of the measurement.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Duration of a phase, in seconds, unless `--seconds` names another one. A run takes two phases for each attack.
+const PHASE_SECONDS: u64 = 20;
+/// Maximum duration of a phase, in seconds. History older than 300 s is evicted, which would end the resumes.
+const PHASE_SECONDS_MAX: u64 = 120;
+/// Time for which an attack runs before and after the second phase.
+const BEGIN: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let Err(error) = run() else {
+        return ExitCode::SUCCESS;
+    };
+    // Nothing is left to do if standard error is closed.
+    drop(writeln!(io::stderr(), "bench: {error}"));
+    ExitCode::FAILURE
+}
+
+fn run() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["fairness", "--seconds", seconds, ref names @ ..] => fairness(seconds.parse()?, names),
+        ["fairness", ref names @ ..] => fairness(PHASE_SECONDS, names),
+        ["attack", name, port, seconds, cursor] => {
+            let count = attack::run(name, port.parse()?, seconds.parse()?, cursor)?;
+            Ok(writeln!(io::stdout(), "{count}")?)
+        }
+        _ => Err("usage: bin/bench fairness [--seconds N] [ATTACK…]".into()),
+    }
+}
+
+/// Measures the named attacks, or all, and prints the table. Returns an error if an attack misses the goal.
+fn fairness(seconds: u64, names: &[&str]) -> Outcome<()> {
+    let known: Vec<&str> = ATTACKS.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(format!("unknown attack '{unknown}'; use {}", known.join(", ")).into());
+    }
+    if !(1..=PHASE_SECONDS_MAX).contains(&seconds) {
+        return Err(format!("--seconds {seconds}: use 1 to {PHASE_SECONDS_MAX}").into());
+    }
+    let mut report = Report::begin(seconds)?;
+    for name in known {
+        if names.is_empty() || names.contains(&name) {
+            report.add(measure(name, seconds)?)?;
+        }
+    }
+    report.end()
+}
+
+/// Measures one attack on a new sidecar.
+fn measure(name: &'static str, seconds: u64) -> Outcome<Row> {
+    let sidecar = Sidecar::start()?;
+    let load = Load::start(&sidecar)?;
+    let cursor = attack::prepare(name, &sidecar.link())?;
+    let phase = Duration::from_secs(seconds);
+    let quiet = load.measure(phase)?;
+    let attacker = attack::start(name, &sidecar, BEGIN + phase + BEGIN, &cursor)?;
+    std::thread::park_timeout(BEGIN);
+    let cpu = [sidecar.pid(), attacker.id()].map(Cpu::now);
+    let log_bytes = sidecar.log_bytes()?;
+    let attacked = load.measure(phase)?;
+    let [sidecar_cpu, attack_cpu] = cpu.map(|it| it.share());
+    Ok(Row {
+        name,
+        quiet,
+        attacked,
+        sidecar_cpu,
+        attack_cpu,
+        log_bytes_per_second: (sidecar.log_bytes()? - log_bytes) / seconds,
+        attack_count: attack::wait(attacker)?,
+    })
+}
