@@ -3,14 +3,18 @@
 require_relative "check/address"
 require_relative "check/project"
 require_relative "check/users"
+require_relative "check/web_socket"
 require_relative "printable"
 
 module Lineside
   # Checks the set-up of an app for common mistakes, without changing anything. `bin/rails lineside:check` runs these
   # checks, which need the app, and then `lineside check`.
   #
-  # Each check is a method that returns nil, or a sentence on the mistake and its remedy.
+  # Each check is a method that returns nil, a sentence on the mistake and its remedy, or {Skipped}.
   class Check
+    # Result of a check that did not look, with the reason.
+    Skipped = Struct.new(:reason)
+
     # Level of a finding, class of the check, and its method.
     CHECKS = [
       [:warn, Project, :start],
@@ -22,6 +26,7 @@ module Lineside
       [:warn, Users, :user],
       [:warn, Users, :user_class],
       [:fail, Users, :parent_controller],
+      [:fail, WebSocket, :web_socket],
       [:fail, Address, :url],
       [:fail, Address, :path],
       [:fail, Address, :content_security_policy],
@@ -33,18 +38,30 @@ module Lineside
       @parts = CHECKS.map { |_, part, _| part }.uniq.to_h { |part| [part, part.new(app, Lineside.config)] }
     end
 
-    # Writes one line for each check: `ok`, `warn` or `fail`, its name and its finding.
+    # Writes one line for each check: `ok`, `warn`, `fail` or `skip`, its name and its finding.
     # @param output [IO]
     # @return [Boolean] whether no check failed
     def report(output)
-      faults = CHECKS.count do |level, part, check|
-        finding = @parts.fetch(part).public_send(check)
-        output.puts format("%-4<level>s  %<check>s%<finding>s", level: finding ? level : "ok",
-                                                                check: check.to_s.tr("_", " "),
-                                                                finding: finding && ": #{Printable.of(finding)}")
-        finding && level == :fail
+      levels = CHECKS.map do |level, part, check|
+        level, text = finding(level, part, check)
+        output.puts format("%-4<level>s  %<check>s%<text>s", level:, check: check.to_s.tr("_", " "),
+                                                             text: text && ": #{Printable.of(text)}")
+        level
       end
-      faults.zero?
+      levels.none?(:fail)
+    end
+
+    private
+
+    def finding(level, part, check)
+      case result = @parts.fetch(part).public_send(check)
+      when nil then [:ok]
+      when Skipped then [:skip, result.reason]
+      else [level, result]
+      end
+    rescue StandardError => e
+      # A fault of the app, such as one in a middleware.
+      [:skip, "#{e.class}, #{e.message.lines.first.to_s.strip}"]
     end
   end
 end

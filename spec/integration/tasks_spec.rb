@@ -1,13 +1,14 @@
 # frozen_string_literal: true
 
-RSpec.describe "bin/rails", :generated_app, :sidecar do
+RSpec.describe "bin/rails", :generated_app, :sidecar, :app do
   def initializer(text)
     write_app_file "config/initializers/lineside.rb", "Rails.application.configure do\n#{text}\nend"
   end
 
   # Findings of `lineside:check` by name.
   def found(output)
-    output.scan(/^(ok|warn|fail) +([a-z ]+?)(?:: (.*))?$/).to_h { |level, check, text| [check, [level, text].compact] }
+    lines = output.scan(/^(ok|warn|fail|skip) +([a-z, ]+?)(?:: (.*))?$/)
+    lines.to_h { |level, check, text| [check, [level, text].compact] }
   end
 
   it "lineside:check prints findings and remedies for a new app" do
@@ -18,13 +19,35 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
       "start" => ["warn", /nothing in .* starts the sidecar; run `bin.rails .*install`, unless you start it/],
       "started once" => ["ok"], "started alike" => ["ok"], "server" => ["ok"],
       "tags" => ["warn", /no view calls lineside_meta_tags; put .* into the head/],
-      "browser module" => ["ok"],
+      "browser module" => ["skip", "there is no config/importmap.rb"],
+      "web socket" => ["skip", /give the app.s address/],
       "user" => ["warn", /every page is anonymous; set config.lineside.user/],
       "user class" => ["warn", /no class User; set config.lineside.user_class/],
       "parent controller" => ["ok"], "url" => ["ok"], "path" => ["ok"],
       "content security policy" => ["ok"],
-      "https" => ["ok"]
+      "https" => ["skip", "this is no production environment"]
     )
+  end
+
+  it "lineside:check finds a middleware that takes the WebSocket's path" do
+    initializer <<~RUBY
+      config.middleware.insert_before 0, Class.new {
+        def initialize(app) = @app = app
+        def call(env) = env["PATH_INFO"] == "/lineside" ? [204, {}, []] : @app.call(env)
+      }
+    RUBY
+    output = rails("lineside:check", env: publisher_env, exits: 1)
+    expect(found(output)["path"]).to match ["fail", /answers 204 .* for .lineside.*config.lineside.path/]
+    expect(found(output)["key, version, sidecar path"]).to eq ["skip", "no sidecar answers"]
+  end
+
+  it "lineside:check opens the WebSocket of a running app" do
+    start_sidecar
+    web_socket = ->(url) { found(rails("lineside:check", "URL=#{url}", env: publisher_env, exits: nil))["web socket"] }
+    port = serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-C", Apps::CONFIG])
+    expect(web_socket.call("http://127.0.0.1:#{port}/")).to eq ["ok"]
+    expect(web_socket.call("http://127.0.0.1:#{port}/shop")).to match ["fail", %r{/shop/lineside answers 404}]
+    expect(web_socket.call("http://127.0.0.1:1")).to match ["fail", /cannot be reached: Errno::ECONNREFUSED/]
   end
 
   it "lineside:check finds no fault in a complete set-up" do
@@ -34,7 +57,8 @@ RSpec.describe "bin/rails", :generated_app, :sidecar do
     write_app_file "app/models/current.rb", "class Current < ActiveSupport::CurrentAttributes; attribute :user; end"
     write_app_file "config/initializers/content_security_policy.rb",
                    "Rails.application.config.content_security_policy { |policy| policy.default_src :self, :https }"
-    output = rails("lineside:check", env: publisher_env.merge("LINESIDE_BIND" => "none"))
+    ports = { "LINESIDE_BIND" => "none", "LINESIDE_ADMIN_BIND" => "none" }
+    output = rails("lineside:check", env: publisher_env.merge(ports))
     expect(found(output)).to include("tags" => ["ok"], "sidecar" => ["ok"], "key" => ["ok"])
     expect(output).not_to match(/^(warn|fail)|booted the app/)
   end

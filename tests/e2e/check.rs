@@ -174,7 +174,7 @@ fn settings_that_differ_from_the_running_sidecar_are_reported() {
     )
     .expect("fail  key", &["another secret", "LINESIDE_SECRET"]);
     check_beside(&sidecar, &[("LINESIDE_PATH", "/cable")])
-        .expect("fail  path", &["/cable", "/lineside"]);
+        .expect("fail  sidecar path", &["/cable", "/lineside"]);
     let other = "127.0.0.1:9";
     check_beside(&sidecar, &[("LINESIDE_BIND", other)]).expect(
         "warn  port",
@@ -263,7 +263,7 @@ fn running_sidecar_of_another_version_is_reported() {
     assert!(
         found
             .skipped
-            .contains(&"skip  key, version, path: no sidecar answers".to_owned())
+            .contains(&"skip  key, version, sidecar path: no sidecar answers".to_owned())
     );
 }
 

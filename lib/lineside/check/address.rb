@@ -27,28 +27,30 @@ module Lineside
 
       # Asks the app for the path that the tags give, as a browser does.
       def path
-        return if origin
+        return Skipped.new("pages connect to #{@url}") if origin
 
         path = "#{root}#{@config.path}"
         status, headers, = @app.call(request(path))
-        return if headers.key?(HandOff::REACHED) || BLOCKED.include?(status)
+        return if headers.key?(HandOff::REACHED)
+        return Skipped.new("the app answers #{status}; give its address in URL=") if BLOCKED.include?(status)
 
         "the app answers #{status} to a WebSocket request for #{path}; check whether a middleware or a route takes " \
           "this path, or set config.lineside.path"
       end
 
       def content_security_policy
-        directives = @app.config.content_security_policy&.directives.to_h
-        sources = directives["connect-src"] || directives["default-src"]
-        return unless sources.is_a?(Array) && sources.none? { |source| opens?(source) }
+        fixed, computed = sources.partition { |source| source.is_a?(String) }
+        return if sources.empty? || fixed.any? { |source| opens?(source) }
+        return Skipped.new("the policy computes its sources for each request") unless computed.empty?
 
-        "the content security policy allows pages to connect to #{sources.join(' ')} only; add #{origin || ':self'} " \
+        "the content security policy allows pages to connect to #{fixed.join(' ')} only; add #{origin || ':self'} " \
           "to connect_src in config/initializers/content_security_policy.rb"
       end
 
       # Warns if the identity cookie can travel unencrypted.
       def https
-        return if !::Rails.env.production? || @app.config.force_ssl || !@cookie
+        return Skipped.new("this is no production environment") unless ::Rails.env.production?
+        return if @app.config.force_ssl || !@cookie
 
         "the app also answers without https, where its identity cookie can be intercepted; set config.force_ssl, " \
           "unless a proxy in front of the app enforces https"
@@ -65,9 +67,15 @@ module Lineside
           "rack.errors" => $stderr, "HTTP_UPGRADE" => "websocket", HandOff::CHECK => true }
       end
 
-      # Whether a source of the policy allows the address. Sources computed for each request count as allowed.
+      # Sources to which pages may connect; empty if any.
+      def sources
+        directives = @app.config.content_security_policy&.directives.to_h
+        Array(directives["connect-src"] || directives["default-src"])
+      end
+
+      # Whether a source of the policy allows the address.
       def opens?(source)
-        return true if !source.is_a?(String) || source == "*"
+        return true if source == "*"
 
         origin ? origin.start_with?(source) : ["'self'", "ws:", "wss:"].include?(source)
       end

@@ -58,7 +58,8 @@ module Lineside
 
       def browser_module
         map = text("config/importmap.rb")
-        return if map.empty? || map.match?(/^\s*pin ["']lineside["']/)
+        return Skipped.new("there is no config/importmap.rb") if map.empty?
+        return if map.match?(/^\s*pin ["']lineside["']/)
 
         'lineside.js is imported but not pinned; add pin "lineside" to config/importmap.rb' if
           any?("app/javascript/**/*", /from ["']lineside["']/)

@@ -16,7 +16,8 @@ module Lineside
       end
 
       def user_class
-        return if @config.user_id || @config.user_class.safe_constantize
+        return Skipped.new("config.lineside.user_id takes its place") if @config.user_id
+        return if @config.user_class.safe_constantize
 
         "there is no class #{@config.user_class}; set config.lineside.user_class to the class of your users, " \
           "otherwise their ids have a prefix, such as admin-7"

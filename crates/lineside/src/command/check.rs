@@ -72,12 +72,12 @@ fn check(settings: &Settings, keys: Option<&Keys>, report: &mut Report) {
             report.add("sidecar", Ok(()));
             report.add("key", running::key(&running, keys));
             report.add("version", running::version(&running));
-            report.add("path", running::path(&running, settings));
+            report.add("sidecar path", running::path(&running, settings));
             report.add("port", running::port(&running, settings));
         }
         Err(message) => {
             report.add("sidecar", fail(message));
-            report.add("key, version, path", skip("no sidecar answers"));
+            report.add("key, version, sidecar path", skip("no sidecar answers"));
             report.add("port", network::port(settings));
         }
     }
