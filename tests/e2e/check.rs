@@ -319,6 +319,42 @@ fn url_on_another_host_without_allowed_origins_is_reported() {
 }
 
 #[test]
+fn memory_ceiling_that_does_not_fit_is_reported() {
+    let place = place();
+    for (changes, words) in [
+        (
+            &[("LINESIDE_MEMORY_MAX", "1099511627776000")][..],
+            ["LINESIDE_MEMORY_MAX", "has"],
+        ),
+        (
+            &[("LINESIDE_MEMORY_MAX", "33554432")],
+            ["33554432", "67108864"],
+        ),
+        (
+            &[
+                ("LINESIDE_MEMORY_MAX", "104857600"),
+                ("LINESIDE_HISTORY_BYTES_MAX", "60000000"),
+            ],
+            [
+                "LINESIDE_HISTORY_BYTES_MAX is 60000000",
+                "room for 52428800",
+            ],
+        ),
+        (
+            &[
+                ("LINESIDE_MEMORY_MAX", "104857600"),
+                ("LINESIDE_OUTBOX_BYTES_MAX", "60000000"),
+            ],
+            ["LINESIDE_OUTBOX_BYTES_MAX is 60000000", "room for 26214400"],
+        ),
+    ] {
+        check_without_sidecar(&place, changes).expect("warn  memory", &words);
+    }
+    let fitting = [("LINESIDE_MEMORY_MAX", "67108864")];
+    assert!(check_without_sidecar(&place, &fitting).lines.is_empty());
+}
+
+#[test]
 fn low_limit_of_open_files_is_reported() {
     let script = "ulimit -n 300; exec \"$0\" check";
     let place = place();

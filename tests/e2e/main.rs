@@ -30,6 +30,7 @@ mod http;
 mod identity;
 mod link;
 mod logs;
+mod memory;
 mod ownership;
 mod planned_restart;
 mod promises;

@@ -58,6 +58,11 @@ impl Load {
     /// Starts a sidecar with the settings of a place.
     pub(crate) fn start_in(what: &'static str, place: Place) -> Self {
         let sidecar = place.start();
+        Self::over(what, place, sidecar)
+    }
+
+    /// Uses a sidecar that runs in the place.
+    pub(crate) fn over(what: &'static str, place: Place, sidecar: Sidecar) -> Self {
         let link_path = place.folder().join("link-proxy.sock");
         let record = Record::default();
         Self {
@@ -175,9 +180,23 @@ impl Load {
 
     /// Resident memory of the sidecar, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// Highest resident memory of the sidecar so far, in KiB.
+    pub(crate) fn peak_resident_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// Cursor of the newest publication.
+    pub(crate) fn cursor(&self) -> String {
+        self.markers.cursor()
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.sidecar().pid());
         let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let number = line.unwrap().trim().trim_end_matches(" kB");
         number.parse().expect(number)
     }

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "the runs print their counts")]
 
 mod browser;
+mod cgroup;
 mod load;
 mod proxy;
 mod publishing;
@@ -17,6 +18,7 @@ mod support;
 
 mod kills;
 mod links;
+mod memory;
 mod network;
 mod puma;
 mod restarts;

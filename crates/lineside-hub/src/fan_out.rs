@@ -1,5 +1,6 @@
 //! Fan-out of one thread: the subscriptions and outboxes of its connections, and the order in which they are written.
 
+mod backlogs;
 mod channels;
 mod flush;
 mod resume;
@@ -73,6 +74,8 @@ pub struct FanOut {
     pending: BTreeSet<(Position, ConnectionId)>,
     /// Number of channels that were resumed.
     resumed: u64,
+    /// Memory of all outboxes beside publications, in bytes.
+    held: usize,
 }
 
 impl FanOut {
@@ -92,6 +95,7 @@ impl FanOut {
             written: None,
             pending: BTreeSet::new(),
             resumed: 0,
+            held: 0,
         }
     }
 
@@ -144,7 +148,8 @@ impl FanOut {
     pub fn close(&mut self, id: ConnectionId) {
         self.leave(id);
         if self.connection(id).is_some() {
-            self.connections.remove(id.slot);
+            let closed = self.connections.remove(id.slot);
+            self.held -= closed.outbox.held_bytes();
         }
     }
 
@@ -170,7 +175,9 @@ impl FanOut {
         for &slot in subscribers {
             let connection = &mut self.connections[slot];
             if !connection.flush.slow {
+                let held = connection.outbox.held_bytes();
                 connection.outbox.push_publication(publication);
+                self.held += connection.outbox.held_bytes() - held;
                 self.flush.enqueue(connection, lane);
                 offered += 1;
             }
@@ -205,17 +212,21 @@ impl FanOut {
 
     /// Drops unsent publications of `channel` from a connection's outbox, except one that is partly written.
     pub fn forget(&mut self, id: ConnectionId, channel: &str) {
-        if let Some(connection) = self.connection(id) {
+        if let Some(connection) = get(&mut self.connections, id) {
+            self.held -= connection.outbox.held_bytes();
             connection.outbox.forget(channel);
+            self.held += connection.outbox.held_bytes();
         }
     }
 
     /// Drops everything unsent from a connection's outbox, except the rest of a frame that is partly written. From then on
     /// only [`push_frame`](Self::push_frame) adds to the outbox.
     pub fn abandon(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connection(id) {
+        if let Some(connection) = get(&mut self.connections, id) {
             connection.flush.slow = true;
+            self.held -= connection.outbox.held_bytes();
             connection.outbox.abandon();
+            self.held += connection.outbox.held_bytes();
         }
     }
 
@@ -297,7 +308,9 @@ impl FanOut {
         let Some(connection) = get(&mut self.connections, id) else {
             return;
         };
+        self.held -= connection.outbox.held_bytes();
         connection.outbox.advance(written);
+        self.held += connection.outbox.held_bytes();
         if connection.outbox.is_empty() {
             return;
         }
@@ -359,7 +372,9 @@ impl FanOut {
         let Some(connection) = get(&mut self.connections, id) else {
             return;
         };
+        self.held -= connection.outbox.held_bytes();
         push(&mut connection.outbox);
+        self.held += connection.outbox.held_bytes();
         self.flush.enqueue(connection, Lane::Direct);
     }
 

@@ -7,6 +7,7 @@ use lineside_protocol::{Cursor, Epoch, Position};
 
 use crate::counts::Counts;
 use crate::journal::{HistoryLimits, Journal, Publication, ReplayAnswer, ReplayRequest, Unencoded};
+use crate::memory::Memory;
 use crate::once::OnceIds;
 use crate::outcome::Outcome;
 use crate::publishers::{
@@ -224,6 +225,17 @@ impl Hub {
         self.journal.expire(now_ms);
         self.revocations.expire(now_ms);
         self.revocations.note_wall(wall_ms);
+    }
+
+    /// Account of the process's memory. It has no ceiling until one is [set](Memory::limit).
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        self.journal.memory()
+    }
+
+    /// Evicts history while memory is short. See [`Journal::relieve`].
+    pub fn relieve(&mut self, count_max: usize) -> bool {
+        self.journal.relieve(count_max)
     }
 
     /// Number of jumps in the sequences of publishers. Each one is a fault of a publisher.

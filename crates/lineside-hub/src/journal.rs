@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lineside_protocol::{Cursor, Epoch, Position};
 
+use crate::memory::{Charged, Memory, Pool, Stage};
 use forgotten::Forgotten;
 use history::History;
 use replay::PointerBudget;
@@ -19,9 +20,13 @@ pub(crate) use replay::position_in;
 pub use replay::{REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest, Verdict, Want};
 
 /// Memory of an entry beside its body and the name of its channel, in bytes, at worst: the publication with its reference
-/// counts (80), its pointers in a history of its own (40) and in a half-empty B-tree (32), that history and the channel's
-/// name in a half-empty hash table (166), the reference counts of the name (16), and the allocator's share (60).
+/// counts (88), its pointers in a history of its own (40) and in a half-empty B-tree (32), that history and the channel's
+/// name in a half-empty hash table (166), the reference counts of the name (16), and the allocator's share (52).
 const ENTRY_OVERHEAD_BYTES: usize = 400;
+
+/// Maximum number of publications that one append evicts because memory is short, so that it does not hold the journal for
+/// long.
+const EVICTIONS_MAX: usize = 64;
 
 /// One publication, encoded. All subscribers and replays share it.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct Publication {
     pub body: Bytes,
     /// Time at which it was appended, in milliseconds of the hub's clock. Never less than that of an earlier publication.
     pub at_ms: u64,
+    /// Account to which it is charged.
+    pub charged: Charged,
 }
 
 /// One publication before it is encoded.
@@ -55,6 +62,12 @@ impl Publication {
     /// Size as counted against the limits, in bytes.
     fn cost(&self) -> usize {
         self.body.len() + self.channel.len() + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.charged.release(self.cost());
     }
 }
 
@@ -103,6 +116,7 @@ pub struct Journal {
     /// All publications of all histories, for finding the oldest.
     order: BTreeMap<Position, Arc<Publication>>,
     bytes: usize,
+    memory: Arc<Memory>,
     /// Evicted positions of channels without a history.
     forgotten: Forgotten,
     /// Pointers that unfinished replays hold.
@@ -113,6 +127,7 @@ impl Journal {
     /// Creates an empty journal. No other journal may ever have had this `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch, limits: HistoryLimits) -> Self {
+        let memory = Arc::<Memory>::default();
         Self {
             epoch,
             limits,
@@ -122,7 +137,8 @@ impl Journal {
             order: BTreeMap::new(),
             bytes: 0,
             forgotten: Forgotten::default(),
-            replay_budget: PointerBudget::default(),
+            replay_budget: PointerBudget::new(&memory),
+            memory,
         }
     }
 
@@ -157,6 +173,12 @@ impl Journal {
         self.bytes
     }
 
+    /// Account of the process's memory. It has no ceiling until one is [set](Memory::limit).
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     /// Number of channels with a publication.
     #[must_use]
     pub fn channels(&self) -> usize {
@@ -177,13 +199,16 @@ impl Journal {
         self.now_ms = self.now_ms.max(at_ms);
         let known = self.histories.get_key_value(channel);
         let channel = known.map_or_else(|| channel.into(), |(name, _)| Arc::clone(name));
-        let publication = Arc::new(Publication {
-            position,
-            channel,
-            body: encode(&self.epoch),
-            at_ms: self.now_ms,
-        });
-        self.keep(&publication, None);
+        let publication = self.keep(
+            Publication {
+                position,
+                channel,
+                body: encode(&self.epoch),
+                at_ms: self.now_ms,
+                charged: Charged::default(),
+            },
+            None,
+        );
         self.evict(&publication.channel);
         publication
     }
@@ -207,19 +232,41 @@ impl Journal {
         }
     }
 
+    /// Evicts at most `count_max` publications while memory is short. Returns whether it is still short and the history has
+    /// more to evict.
+    pub fn relieve(&mut self, count_max: usize) -> bool {
+        let is_short =
+            |journal: &Self| !journal.order.is_empty() && journal.memory.is_short(Stage::History);
+        let mut count = 0;
+        while count < count_max && is_short(self) {
+            self.evict_oldest();
+            count += 1;
+        }
+        self.memory.note(Stage::History, count);
+        is_short(self)
+    }
+
     /// Adds a publication. `forgotten` is the evicted position of a channel without a history; by default the one of the
     /// table.
-    fn keep(&mut self, publication: &Arc<Publication>, forgotten: Option<Position>) {
+    fn keep(
+        &mut self,
+        mut publication: Publication,
+        forgotten: Option<Position>,
+    ) -> Arc<Publication> {
+        publication.charged = Charged::new(&self.memory, publication.cost());
+        let publication = Arc::new(publication);
         let table = &self.forgotten;
         let channel = &publication.channel;
         let history = self
             .histories
             .entry(Arc::clone(channel))
             .or_insert_with(|| History::new(forgotten.unwrap_or_else(|| table.of(channel))));
-        history.push(Arc::clone(publication));
+        history.push(Arc::clone(&publication));
         self.bytes += publication.cost();
+        self.memory.set(Pool::History, self.bytes);
         self.order
-            .insert(publication.position, Arc::clone(publication));
+            .insert(publication.position, Arc::clone(&publication));
+        publication
     }
 
     /// Evicts publications until `channel`, and then the whole journal, is within its limits.
@@ -234,14 +281,21 @@ impl Journal {
         }) {
             self.evict_oldest_of(channel);
         }
-        while let Some((_, oldest)) = self.order.first_key_value()
+        while !self.order.is_empty()
             && (self.bytes > self.limits.bytes_max
                 || self.histories.len() > self.limits.channels_max)
         {
+            self.evict_oldest();
+        }
+        self.expire(self.now_ms);
+        self.relieve(EVICTIONS_MAX);
+    }
+
+    fn evict_oldest(&mut self) {
+        if let Some((_, oldest)) = self.order.first_key_value() {
             let channel = Arc::clone(&oldest.channel);
             self.evict_oldest_of(&channel);
         }
-        self.expire(self.now_ms);
     }
 
     fn evict_oldest_of(&mut self, channel: &str) {
@@ -256,6 +310,7 @@ impl Journal {
             self.histories.remove(channel);
         }
         self.bytes -= oldest.cost();
+        self.memory.set(Pool::History, self.bytes);
         self.order.remove(&oldest.position);
     }
 }

@@ -19,6 +19,7 @@ mod encoding;
 mod fan_out;
 mod hub;
 mod journal;
+mod memory;
 mod once;
 mod outbox;
 mod outcome;
@@ -39,6 +40,7 @@ pub use journal::{
     HistoryLimits, Journal, Publication, REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest,
     Unencoded, Verdict, Want,
 };
+pub use memory::{Charged, Memory, Pool, Stage};
 pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 pub use outcome::Outcome;
 pub use publishers::{ANSWERS_MAX, Greeting, Origin, PUBLISHERS_MAX, PublisherId, PublishersFull};

@@ -22,6 +22,10 @@ pub const OUTBOX_ITEMS_MAX: usize = 16 * 1024;
 /// Number of items for which an empty outbox keeps memory. 64 bytes save a busy connection one allocation per publication.
 const ITEMS_KEPT: usize = 4;
 
+/// Memory of an item and of a pointer to a publication in a backlog, in bytes.
+const ITEM_BYTES: usize = size_of::<Item>();
+const POINTER_BYTES: usize = size_of::<Arc<Publication>>();
+
 /// Maximum size of live publications behind a replay that do not count as slowness, in bytes. Beyond it they count.
 const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -43,6 +47,10 @@ struct Backlog {
     staged: VecDeque<Arc<Publication>>,
     replay: Replay,
     live: VecDeque<Arc<Publication>>,
+    /// Size of `live`, in bytes.
+    live_bytes: usize,
+    /// Memory beside the publications, in bytes, until the backlog is sent.
+    held: usize,
 }
 
 impl Backlog {
@@ -63,10 +71,18 @@ impl Backlog {
     }
 
     fn pop(&mut self) {
-        if self.staged.pop_front().is_none() {
-            self.live.pop_front();
+        if self.staged.pop_front().is_none()
+            && let Some(sent) = self.live.pop_front()
+        {
+            self.live_bytes -= sent.body.len();
         }
         self.stage();
+    }
+
+    fn push_live(&mut self, publication: Arc<Publication>) {
+        self.live_bytes += publication.body.len();
+        self.held += POINTER_BYTES;
+        self.live.push_back(publication);
     }
 
     fn is_empty(&self) -> bool {
@@ -81,6 +97,7 @@ impl Backlog {
         };
         self.staged.retain(&mut is_kept);
         self.live.retain(&mut is_kept);
+        self.live_bytes = self.live.iter().map(|it| it.body.len()).sum();
         self.stage();
     }
 }
@@ -110,6 +127,8 @@ pub struct Outbox {
     backlogs: usize,
     /// Bytes of live publications that joined a backlog since there was none.
     behind: usize,
+    /// Memory of frames and backlogs beside publications, in bytes.
+    held: usize,
 }
 
 impl Outbox {
@@ -130,6 +149,23 @@ impl Outbox {
     #[must_use]
     pub fn items(&self) -> usize {
         self.items.len()
+    }
+
+    /// Memory beside publications, in bytes: items, frames, and pointers of replays.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.items.len() * ITEM_BYTES + self.held
+    }
+
+    /// Number of bytes left to send, with replays and the live publications behind them. The size of a replay is
+    /// estimated.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        let backlogs = self.items.iter().filter_map(|item| match item {
+            Item::Backlog(backlog) => Some(backlog.replay.bytes() + backlog.live_bytes),
+            Item::Frame(_) | Item::Publication(_) => None,
+        });
+        self.bytes + backlogs.take(self.backlogs).sum::<usize>()
     }
 
     /// Whether a replay, or a live publication behind one, is left to send.
@@ -235,6 +271,7 @@ impl Outbox {
 
     pub(crate) fn push_frame(&mut self, frame: Bytes) {
         self.bytes += frame.len();
+        self.held += frame.len();
         self.items.push_back(Item::Frame(Box::new(frame)));
     }
 
@@ -247,17 +284,18 @@ impl Outbox {
         }
         self.behind += bytes;
         if let Some(Item::Backlog(backlog)) = self.items.back_mut() {
-            return backlog.live.push_back(publication);
+            self.held += POINTER_BYTES;
+            return backlog.push_live(publication);
         }
-        self.push_backlog(Backlog {
-            live: [publication].into(),
-            ..Backlog::default()
-        });
+        let mut backlog = Backlog::default();
+        backlog.push_live(publication);
+        self.push_backlog(backlog);
     }
 
     pub(crate) fn push_replay(&mut self, replay: Replay) {
         if !replay.is_empty() {
             let mut backlog = Backlog {
+                held: replay.held_bytes(),
                 replay,
                 ..Backlog::default()
             };
@@ -268,13 +306,19 @@ impl Outbox {
 
     fn push_backlog(&mut self, backlog: Backlog) {
         self.backlogs += 1;
+        self.held += backlog.held;
         self.items.push_back(Item::Backlog(Box::new(backlog)));
     }
 
     /// Subtracts written bytes of the first frame, if they are counted.
     fn discount(&mut self, bytes: usize) {
-        if !matches!(self.items.front(), Some(Item::Backlog(_))) {
-            self.bytes -= bytes;
+        match self.items.front() {
+            Some(Item::Backlog(_)) => {}
+            Some(Item::Frame(_)) => {
+                self.bytes -= bytes;
+                self.held -= bytes;
+            }
+            Some(Item::Publication(_)) | None => self.bytes -= bytes,
         }
     }
 
@@ -286,17 +330,28 @@ impl Outbox {
                 return;
             }
             self.backlogs -= 1;
+            self.held -= backlog.held;
             self.behind = if self.backlogs == 0 { 0 } else { self.behind };
         }
         self.items.pop_front();
     }
 
     fn recount_backlogs(&mut self) {
-        let backlogs = self
-            .items
-            .iter()
-            .filter(|item| matches!(item, Item::Backlog(_)));
-        self.backlogs = backlogs.count();
+        self.backlogs = 0;
+        self.held = 0;
+        let written = self.written;
+        for (index, item) in self.items.iter().enumerate() {
+            match item {
+                Item::Frame(frame) => {
+                    self.held += frame.len() - if index == 0 { written } else { 0 }
+                }
+                Item::Publication(_) => {}
+                Item::Backlog(backlog) => {
+                    self.backlogs += 1;
+                    self.held += backlog.held;
+                }
+            }
+        }
         self.behind = if self.backlogs == 0 { 0 } else { self.behind };
     }
 }

@@ -14,10 +14,11 @@ mod tails;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lineside_hub::{
-    Counts, Encode, Greeting, Hub, Ordered, Origin, Outcome, Proposal, Proposed, PublishersFull,
-    ReplayAnswer, ReplayRequest, SavedAt,
+    Counts, Encode, Greeting, Hub, Memory, Ordered, Origin, Outcome, Proposal, Proposed,
+    PublishersFull, ReplayAnswer, ReplayRequest, SavedAt, Stage,
 };
 use lineside_protocol::{Cursor, Position};
 use tokio::sync::watch;
@@ -29,6 +30,12 @@ use tails::Tails;
 pub use inbox::{Inbox, InboxEntry, Taken};
 pub(crate) use tails::{Filter, Tail, TailsFull};
 
+/// Maximum number of publications that one [`Broker::relieve`] evicts: about a millisecond under the lock.
+const EVICTIONS_MAX: usize = 1_000;
+
+/// Time between two looks at the memory while links are not read, in milliseconds.
+const MEMORY_PAUSE_MS: u64 = 20;
+
 /// The only access to the hub. Shared by links, connections, the admin listener and the snapshot.
 #[derive(Debug)]
 pub struct Broker {
@@ -37,6 +44,7 @@ pub struct Broker {
     tails: Tails,
     newest: watch::Sender<Position>,
     encode: Encode,
+    memory: Arc<Memory>,
     reported_gaps: AtomicU64,
     reported_all_users: AtomicBool,
 }
@@ -46,6 +54,7 @@ impl Broker {
     #[must_use]
     pub fn new(hub: Hub, shards: Vec<Arc<Inbox>>, encode: Encode) -> Self {
         Self {
+            memory: Arc::clone(hub.memory()),
             hub: Mutex::new(hub),
             shards,
             tails: Tails::default(),
@@ -117,17 +126,33 @@ impl Broker {
         outcome
     }
 
-    /// Whether every inbox has room. Links must not be read otherwise.
+    /// Whether every inbox and the process's memory have room. Links must not be read otherwise.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.shards.iter().all(|shard| shard.has_room())
+        let is_short = self.memory.is_short(Stage::Publishers);
+        !is_short && self.shards.iter().all(|shard| shard.has_room())
     }
 
-    /// Waits until every inbox has room.
+    /// Waits until every inbox and the process's memory have room.
     pub(crate) async fn room(&self) {
+        while self.memory.is_short(Stage::Publishers) {
+            self.memory.note(Stage::Publishers, 1);
+            tokio::time::sleep(Duration::from_millis(MEMORY_PAUSE_MS)).await;
+        }
         for shard in &self.shards {
             shard.room().await;
         }
+    }
+
+    /// Account of the process's memory.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Evicts some history while memory is short. Returns whether it is still short and there is more to evict.
+    pub(crate) fn relieve(&self) -> bool {
+        self.memory.is_short(Stage::History) && self.hub().relieve(EVICTIONS_MAX)
     }
 
     /// Collects the publications that a resume needs.

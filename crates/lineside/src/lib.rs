@@ -24,6 +24,7 @@ pub mod keyring;
 pub mod link;
 mod listener;
 mod log;
+mod memory;
 mod metrics;
 pub mod origin;
 mod serve;

@@ -5,6 +5,7 @@
 
 mod counts;
 pub(crate) mod exposition;
+mod memory;
 mod process;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ impl Metrics {
         self.describe_deliveries(&mut page);
         let newest = self.describe_journal(&mut page);
         self.describe_shards(&mut page, newest);
+        memory::describe(&mut page, self.broker.memory());
         process::describe(&mut page, self.started_ms);
         page.into_text()
     }

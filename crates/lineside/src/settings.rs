@@ -9,13 +9,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use lineside_hub::HistoryLimits;
+use lineside_hub::{HistoryLimits, Memory};
 use lineside_protocol::channel;
 use lineside_token::{Grant, Keys};
 
 use crate::keyring::Keyring;
 use crate::listener::Bind;
 use crate::log::{Format, Level};
+use crate::memory;
 use crate::origin::{HostRule, OriginRule};
 
 /// Maximum length of a Unix socket's path, in bytes: `sun_path` of unix(7) has 108, with the final NUL.
@@ -79,6 +80,8 @@ pub struct Settings {
     pub(crate) log_format: Format,
     /// `LINESIDE_LOG_LEVEL`: least severe level in the log.
     pub(crate) log_level: Level,
+    /// `LINESIDE_MEMORY_MAX`: ceiling of the process's memory, in bytes. By default half of what the cgroup or the machine has.
+    pub(crate) memory_max: usize,
     /// Limits of connections, outboxes and history.
     pub limits: Limits,
     /// Names and values of all settings in effect, for the log. Secrets are redacted.
@@ -270,7 +273,9 @@ impl Settings {
             .push(("LINESIDE_LINK", format!("unix:{}", link.display())));
         let keys = Arc::new(Keyring::new(secret(source)?));
         parser.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
+        let memory_max = parser.count("LINESIDE_MEMORY_MAX", memory::default_bytes_max())?;
         let settings = Self {
+            memory_max,
             link,
             keys,
             bind: parser.bind("LINESIDE_BIND", "127.0.0.1:8090")?,
@@ -299,7 +304,7 @@ impl Settings {
             )?,
             log_level: parser
                 .parsed(("LINESIDE_LOG_LEVEL", "debug, info, warn or error"), "info")?,
-            limits: Limits::read(&mut parser)?,
+            limits: Limits::read(&mut parser, memory_max)?,
             unknown: Vec::new(),
             shown: Vec::new(),
         };
@@ -321,8 +326,12 @@ impl Settings {
 }
 
 impl Limits {
-    fn read(parser: &mut Parser<'_, impl Source>) -> Result<Self, String> {
+    /// Reads the limits. The history takes at most its share of `memory_max`.
+    fn read(parser: &mut Parser<'_, impl Source>, memory_max: usize) -> Result<Self, String> {
         let history = HistoryLimits::default();
+        let share = Memory::history_bytes_max(memory_max);
+        let history_bytes: usize =
+            parser.count("LINESIDE_HISTORY_BYTES_MAX", history.bytes_max.min(share))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             shards: parser.count_to("LINESIDE_SHARDS", cores, SHARDS_MAX)?,
@@ -346,7 +355,7 @@ impl Limits {
                     "LINESIDE_HISTORY_AGE_SECONDS_MAX",
                     history.age_ms_max / 1000,
                 )? * 1000,
-                bytes_max: parser.count("LINESIDE_HISTORY_BYTES_MAX", history.bytes_max)?,
+                bytes_max: history_bytes.min(share),
                 ..history
             },
         })

@@ -30,6 +30,7 @@ mod peer;
 mod random;
 mod reactor;
 mod reading;
+mod relief;
 mod revoking;
 mod socket;
 mod timing;
@@ -53,6 +54,7 @@ use crate::metrics::ShardCounts;
 use crate::settings::Limits;
 use peer::Peer;
 use reading::Cost;
+use relief::Held;
 use revoking::Users;
 
 pub(crate) use arrivals::Arrivals;
@@ -97,6 +99,8 @@ pub struct Worker<S> {
     cost: Cost,
     /// Buffer of one read.
     scratch: Box<[u8]>,
+    /// Memory of the connections.
+    held: Held,
     drain: bool,
     draining: bool,
     counts: Arc<ShardCounts>,
@@ -125,6 +129,7 @@ impl<S: Socket> Worker<S> {
             unread: VecDeque::new(),
             cost: Cost::default(),
             scratch: vec![0; reading::READ_BYTES].into(),
+            held: Held::default(),
             drain: false,
             draining: false,
             counts,
@@ -228,6 +233,7 @@ impl<S: Socket> Worker<S> {
         self.dispatch();
         self.flush();
         self.end_slow();
+        self.relieve();
         self.run_timers();
         self.begin_drain();
         self.update_gauges();
@@ -258,6 +264,7 @@ impl<S: Socket> Worker<S> {
     pub fn close(&mut self, id: ConnectionId) {
         self.fan_out.close(id);
         self.forget_user(id);
+        self.forget_message(id);
         if let Some(peer) = peer(&mut self.peers, id) {
             self.counts.close(peer.close_code);
             self.peers[id.slot()] = None;

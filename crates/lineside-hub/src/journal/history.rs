@@ -40,6 +40,8 @@ pub(super) struct Run {
     /// Index of the next publication in the first chunk.
     next: usize,
     left: usize,
+    /// Mean size of the channel's publications, in bytes.
+    mean_bytes: usize,
     /// Memory that the run holds, in pointers.
     pub(super) pointers: usize,
 }
@@ -133,6 +135,7 @@ impl History {
             chunks,
             next,
             left,
+            mean_bytes: self.bytes / self.len().max(1),
             pointers,
         })
     }
@@ -186,6 +189,11 @@ impl Run {
 
     pub(super) fn len(&self) -> usize {
         self.left
+    }
+
+    /// Size of the publications left, in bytes, estimated from the channel's mean.
+    pub(super) fn bytes(&self) -> usize {
+        self.left * self.mean_bytes
     }
 
     /// Removes the next publication. Returns false when none is left.

@@ -10,6 +10,7 @@ use lineside_protocol::{After, Epoch, Position};
 
 use super::history::{History, Run};
 use super::{Journal, Publication};
+use crate::memory::Memory;
 
 /// Maximum number of pointers to chunks and publications that all unfinished replays hold together, beside
 /// [`REPLAY_POINTERS_FREE`] each: 32 MiB. Beyond it a channel resumes as lost. A chunk that the journal evicts meanwhile stays
@@ -23,6 +24,9 @@ pub const REPLAY_POINTERS_MAX: usize = 4 * 1024 * 1024;
 /// Connections with large replays that do not read
 /// cannot make the resumes of others lost, if these missed little.
 const REPLAY_POINTERS_FREE: usize = 1024;
+
+/// Size of a pointer, in bytes.
+const POINTER_BYTES: usize = size_of::<usize>();
 
 /// One channel of a resume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,7 @@ pub(super) struct PointerBudget {
     taken: Arc<AtomicUsize>,
     /// Number of uncounted pointers per replay.
     free: usize,
+    memory: Arc<Memory>,
 }
 
 /// Share of the budget that one replay holds.
@@ -96,12 +101,18 @@ struct Reservation {
     pointers: usize,
 }
 
-impl Default for PointerBudget {
-    fn default() -> Self {
+impl PointerBudget {
+    pub(super) fn new(memory: &Arc<Memory>) -> Self {
         Self {
             taken: Arc::default(),
             free: REPLAY_POINTERS_FREE,
+            memory: Arc::clone(memory),
         }
+    }
+
+    /// Maximum number of counted pointers: [`REPLAY_POINTERS_MAX`], or less under a low ceiling of memory.
+    fn pointers_max(&self) -> usize {
+        REPLAY_POINTERS_MAX.min(self.memory.replays_bytes_max() / POINTER_BYTES)
     }
 }
 
@@ -189,6 +200,19 @@ impl Replay {
         self.left
     }
 
+    /// Memory of the replay beside its publications, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let reservation = self.reservation.as_ref();
+        reservation.map_or(0, |it| it.pointers * POINTER_BYTES)
+    }
+
+    /// Size of the publications left, in bytes, estimated from the mean of each channel.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.runs.iter().map(|it| it.0.run.bytes()).sum()
+    }
+
     /// Whether no publication is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -236,7 +260,8 @@ impl Reservation {
     /// Adds pointers; false if that exceeds [`REPLAY_POINTERS_MAX`].
     fn grow(&mut self, pointers: usize) -> bool {
         let more = self.counted(self.pointers + pointers) - self.counted(self.pointers);
-        let grown = |taken: usize| Some(taken + more).filter(|it| *it <= REPLAY_POINTERS_MAX);
+        let pointers_max = self.budget.pointers_max();
+        let grown = |taken: usize| Some(taken + more).filter(|it| *it <= pointers_max);
         let has_room = more == 0
             || self
                 .budget

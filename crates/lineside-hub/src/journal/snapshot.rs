@@ -10,6 +10,7 @@ use lineside_protocol::{Epoch, Position};
 use super::forgotten::Forgotten;
 use super::{HistoryLimits, Journal, Publication};
 use crate::encoding::{Reader, SnapshotError, Writer};
+use crate::memory::Charged;
 
 /// A channel of the snapshot: its name, and its evicted position until its first publication is read.
 type Channel = (Arc<str>, Option<Position>);
@@ -62,7 +63,7 @@ impl Journal {
             }
             last = (entry.position, entry.at_ms);
             let channel = Arc::clone(&entry.channel);
-            journal.keep(&Arc::new(entry), forgotten);
+            journal.keep(entry, forgotten);
             journal.evict(&channel);
         }
         Ok(journal)
@@ -86,6 +87,7 @@ fn read_entry(
         channel: Arc::clone(channel),
         at_ms: input.u64()?,
         body: Bytes::from(input.body()?),
+        charged: Charged::default(),
     };
     Ok((entry, forgotten.take()))
 }

@@ -351,3 +351,54 @@ fn floor_is_the_lowest_cursor_of_the_recovered_channels() {
     assert!(mixed.replay.is_empty());
     assert_eq!(answer(vec![fresh, lost]).floor, None);
 }
+
+#[test]
+fn oldest_history_is_evicted_while_memory_is_short() {
+    let mut journal = journal(GENEROUS);
+    for channel in ["quiet", "a", "b"] {
+        append_body(&mut journal, channel, 0, vec![b'x'; 9_000].into());
+    }
+    let memory = Arc::clone(journal.memory());
+    memory.limit(50_000);
+    assert!(!journal.relieve(usize::MAX));
+    assert_eq!(journal.len(), 3);
+    // Other memory leaves room for one publication below 80 % of the ceiling.
+    memory.set(Pool::Other, 30_000);
+    assert!(journal.relieve(1), "one is not enough");
+    assert!(!journal.relieve(usize::MAX));
+    assert_consistent(&journal);
+    assert_eq!(journal.len(), 1);
+    assert_eq!(memory.given_up(Stage::History), 2);
+    assert_eq!(replay(&journal, "quiet", &at(&journal, 0)), None);
+    assert_eq!(replay(&journal, "b", &at(&journal, 2)), Some(vec![3]));
+    append_body(&mut journal, "c", 0, vec![b'x'; 9_000].into());
+    assert_eq!(
+        replay(&journal, "b", &at(&journal, 2)),
+        None,
+        "evicted for c"
+    );
+    assert_eq!(replay(&journal, "c", &at(&journal, 3)), Some(vec![4]));
+}
+
+#[test]
+fn publication_is_charged_until_its_last_reader_has_sent_it() {
+    let mut journal = journal(HistoryLimits {
+        channel_publications_max: 1,
+        ..GENEROUS
+    });
+    append(&mut journal, "a", 0);
+    let request = ReplayRequest {
+        wants: vec![want("a", &at(&journal, 0))],
+        through: journal.newest(),
+    };
+    let answer = journal.replay(&request);
+    let memory = Arc::clone(journal.memory());
+    assert_eq!(memory.retained(), 0);
+    append(&mut journal, "a", 0);
+    assert_eq!(memory.retained(), journal.bytes());
+    drop(answer);
+    assert_eq!(memory.retained(), 0);
+    assert_eq!(memory.size(Pool::Publications), journal.bytes());
+    drop(journal);
+    assert_eq!(memory.used(), 0);
+}

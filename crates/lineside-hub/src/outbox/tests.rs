@@ -11,6 +11,7 @@ fn publication(channel: &str, body: &'static str) -> Arc<Publication> {
         channel: channel.into(),
         body,
         at_ms: 0,
+        charged: Default::default(),
     })
 }
 
@@ -177,6 +178,7 @@ fn live_publications_behind_a_replay_count_beyond_16_mib() {
         channel: "a".into(),
         body: large.into(),
         at_ms: 0,
+        charged: Default::default(),
     });
     outbox.push_replay(replay(&[("a", "old".into())]));
     outbox.push_frame(Bytes::from_static(b"caught up"));
@@ -384,6 +386,7 @@ proptest! {
                         channel: CHANNELS[channel].into(),
                         body: body.into(),
                         at_ms: 0,
+                        charged: Default::default(),
                     }));
                 }
                 Step::Replay { channels } if !is_abandoned => {
@@ -420,5 +423,28 @@ proptest! {
             reference.advance(written);
             assert_same(&outbox, &reference);
         }
+        prop_assert_eq!((outbox.held_bytes(), outbox.backlog_bytes()), (0, 0));
     }
+}
+
+#[test]
+fn held_bytes_are_those_of_frames_items_and_pointers() {
+    let mut outbox = Outbox::default();
+    outbox.push_frame("frame".into());
+    outbox.push_publication(&publication("a", "body"));
+    assert_eq!(outbox.held_bytes(), 5 + 2 * ITEM_BYTES);
+    let replay = replay(&[("a", "1".into()), ("b", "2".into())]);
+    let pointers = replay.held_bytes();
+    assert!(pointers >= 2 * POINTER_BYTES);
+    outbox.push_replay(replay);
+    outbox.push_publication(&publication("a", "live"));
+    let held = 5 + 3 * ITEM_BYTES + pointers + POINTER_BYTES;
+    assert_eq!(outbox.held_bytes(), held);
+    outbox.advance(2);
+    assert_eq!(outbox.held_bytes(), held - 2);
+    outbox.forget("a");
+    outbox.advance(3);
+    assert_eq!(outbox.held_bytes(), held - 5 - 2 * ITEM_BYTES);
+    outbox.abandon();
+    assert_eq!(outbox.held_bytes(), 0);
 }

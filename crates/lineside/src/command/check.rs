@@ -64,6 +64,7 @@ fn check(settings: &Settings, keys: Option<&Keys>, report: &mut Report) {
     report.add("link folder", machine::link_folder(settings));
     report.add("link path", machine::link_path(settings));
     report.add("open files", machine::open_files(settings));
+    report.add("memory", machine::memory(settings, &Environment));
     report.add("origins", network::origins(settings, &Environment));
     report.add("proxies", network::proxies(settings, &Environment));
     report.add("admin", network::admin(settings));

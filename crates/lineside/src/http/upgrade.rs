@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
+use lineside_hub::{Memory, Stage};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -31,6 +32,7 @@ pub(crate) struct Upgrades {
     settings: Arc<Settings>,
     shards: Vec<Arc<Arrivals>>,
     budget: Budget,
+    memory: Arc<Memory>,
     connections: Arc<AtomicUsize>,
     next_shard: AtomicUsize,
     handshakes: Arc<Slots>,
@@ -53,11 +55,17 @@ struct Upgrade {
 }
 
 impl Upgrades {
-    pub(crate) fn new(settings: Arc<Settings>, shards: Vec<Arc<Arrivals>>, budget: Budget) -> Self {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        shards: Vec<Arc<Arrivals>>,
+        budget: Budget,
+        memory: Arc<Memory>,
+    ) -> Self {
         Self {
             settings,
             shards,
             budget,
+            memory,
             connections: Arc::default(),
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::default(),
@@ -181,6 +189,13 @@ impl Upgrades {
             return Err(HeadError::new(
                 503,
                 "this server is stopping as planned; connect again",
+            ));
+        }
+        if self.memory.is_short(Stage::Connections) {
+            self.memory.note(Stage::Connections, 1);
+            return Err(HeadError::new(
+                503,
+                "this server has too little memory for more connections (LINESIDE_MEMORY_MAX)",
             ));
         }
         let opening = Opening::of_request(head, server, &self.settings)?;

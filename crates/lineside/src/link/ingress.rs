@@ -137,7 +137,10 @@ impl Ingress {
                 () = self.until(due_ms) => {}
                 _ = stream.writable(), if !is_sent => {}
                 read = read(session, stream), if is_sent => match read {
-                    Ok(()) if session.is_open() => self.broker.room().await,
+                    Ok(()) if session.is_open() => tokio::select! {
+                        () = self.broker.room() => {}
+                        () = stopped(&mut stop) => {}
+                    },
                     Ok(()) => {}
                     Err(error) => return error.into(),
                 },

@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::exposition::{Exposition, Kind, Seconds};
+use crate::memory::kibibytes;
 
 /// Adds the metrics of the process. `started_ms` is its start, in milliseconds since the Unix epoch.
 pub(super) fn describe(page: &mut Exposition, started_ms: u64) {
@@ -56,11 +57,4 @@ pub(super) fn describe(page: &mut Exposition, started_ms: u64) {
         "Start of the process, since the Unix epoch.",
     )
     .value(Seconds(started_ms));
-}
-
-/// Returns the bytes of a line of proc_pid_status(5).
-fn kibibytes(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    let number: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(number * 1024)
 }

@@ -6,6 +6,7 @@ use lineside_hub::ConnectionId;
 use lineside_protocol::codes::CloseCode;
 
 use super::arrivals::Place;
+use super::relief::Unfinished;
 use super::websocket::Reader;
 use crate::dialects::Connection;
 use crate::settings::Limits;
@@ -23,6 +24,7 @@ pub(super) struct Peer<S> {
     /// The connection is in the table of users.
     pub(super) is_noted: bool,
     pub(super) reader: Reader,
+    pub(super) unfinished: Unfinished,
     /// The kernel may hold received bytes. Its edge-triggered events report only new ones.
     pub(super) is_readable: bool,
     /// It is in the queue of connections to read.
@@ -64,6 +66,7 @@ impl<S> Peer<S> {
             connection,
             is_noted: false,
             reader: Reader::default(),
+            unfinished: Unfinished::default(),
             is_readable: false,
             is_queued: false,
             closing_reads: 0,

@@ -120,6 +120,11 @@ impl<S: Socket> Worker<S> {
 
     /// Handles received messages while the connection may continue.
     pub(super) fn receive(&mut self, id: ConnectionId) {
+        self.receive_messages(id);
+        self.note_message(id);
+    }
+
+    fn receive_messages(&mut self, id: ConnectionId) {
         while !self.must_wait(id) {
             let Some(peer) = peer(&mut self.peers, id) else {
                 return;
@@ -152,12 +157,13 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Ends a connection that violated the WebSocket protocol. Its further bytes are ignored.
-    fn reject(&mut self, id: ConnectionId, code: CloseCode) {
+    /// Ends a connection whose bytes are not read any further: they violate the WebSocket protocol, or memory is short.
+    pub(super) fn reject(&mut self, id: ConnectionId, code: CloseCode) {
         if let Some(peer) = peer(&mut self.peers, id) {
             peer.is_broken = true;
             peer.reader = Reader::default();
         }
+        self.forget_message(id);
         self.end(id, &code.into());
     }
 

@@ -1,5 +1,6 @@
 mod broker;
 mod ending;
+mod memory;
 mod reading;
 mod replay;
 mod slow;

@@ -81,6 +81,12 @@ impl<S: Socket> Worker<S> {
             }
             self.set_timer(id, until_ms);
         }
+        if let Some(until_ms) = self.message_due_ms(id) {
+            if until_ms <= now_ms {
+                return self.reject(id, codes::CLOSE_MESSAGE_TIMEOUT);
+            }
+            self.set_timer(id, until_ms);
+        }
         self.act(id, Connection::expire);
         let goes_on =
             super::peer(&mut self.peers, id).is_some_and(|peer| peer.closing_until_ms.is_none());

@@ -20,6 +20,9 @@ use crate::dialects::MESSAGE_BYTES_MAX;
 /// Size of tungstenite's read buffer, in bytes. Its default of 128 KiB is zeroed at every read.
 const READ_BYTES: usize = 4 * 1024;
 
+/// Memory of a context beside its message, in bytes.
+const BUSY_BYTES: usize = size_of::<Busy>() + READ_BYTES;
+
 /// Maximum size of a frame's head, in bytes (RFC 6455 §5.2): two bytes, a length of eight and a mask of four.
 const FRAME_HEAD_BYTES_MAX: usize = 14;
 
@@ -92,6 +95,19 @@ impl<const BYTES_MAX: usize> Reader<BYTES_MAX> {
         self.0.is_none()
     }
 
+    /// Memory of an incomplete message and of what waits, in bytes. Zero while idle.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let held = |busy: &Busy| BUSY_BYTES + busy.unread.capacity() + busy.boundary.bytes;
+        self.0.as_deref().map_or(0, held)
+    }
+
+    /// Number of complete messages received since it was last idle. Wraps around.
+    #[must_use]
+    pub fn messages(&self) -> u32 {
+        self.0.as_deref().map_or(0, |busy| busy.boundary.messages)
+    }
+
     /// Returns the next message. `reply` receives tungstenite's own answers: pongs, and the answer to a close.
     pub fn next(&mut self, reply: impl FnMut(Bytes)) -> Inbound {
         let Some(busy) = &mut self.0 else {
@@ -123,6 +139,9 @@ impl Busy {
         let Memory { input, output } = memory;
         let taken = self.unread.len() - input.len();
         self.unread.drain(..taken);
+        if self.unread.is_empty() {
+            self.unread = Vec::new();
+        }
         if !output.is_empty() {
             reply(output.into());
         }
@@ -183,6 +202,10 @@ struct Boundary {
     payload_left: u64,
     /// Number of fragments of the unfinished message. Zero without one.
     fragments: usize,
+    /// Size of the received part of the unfinished message, in bytes.
+    bytes: usize,
+    /// Number of complete messages. Wraps around.
+    messages: u32,
     is_lost: bool,
 }
 
@@ -193,7 +216,11 @@ impl Boundary {
                 .unwrap_or(usize::MAX)
                 .min(bytes.len());
             self.payload_left -= skipped as u64;
+            self.bytes += skipped;
             bytes = &bytes[skipped..];
+            if skipped > 0 {
+                self.note_end();
+            }
             let Some((&byte, rest)) = bytes.split_first() else {
                 return;
             };
@@ -211,11 +238,20 @@ impl Boundary {
                     }
                     self.payload_left = length;
                     self.head = Vec::new();
+                    self.note_end();
                 }
                 Ok(None) if self.head.len() < FRAME_HEAD_BYTES_MAX => {}
                 // The context reports the error.
                 Ok(None) | Err(_) => self.is_lost = true,
             }
+        }
+    }
+
+    /// Begins the next message if this one is complete.
+    fn note_end(&mut self) {
+        if self.is_whole() {
+            self.bytes = 0;
+            self.messages = self.messages.wrapping_add(1);
         }
     }
 

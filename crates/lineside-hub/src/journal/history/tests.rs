@@ -30,6 +30,7 @@ fn publication(position: u64) -> Arc<Publication> {
         channel: "a".into(),
         body: Bytes::from(vec![b'x'; usize::try_from(position % 7).unwrap()]),
         at_ms: 0,
+        charged: Default::default(),
     })
 }
 

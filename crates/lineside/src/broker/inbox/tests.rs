@@ -91,6 +91,7 @@ fn inbox_has_room_again_once_bytes_are_taken() {
         channel: "a".into(),
         body: vec![b'x'; BYTES_MAX / 2].into(),
         at_ms: 0,
+        charged: Default::default(),
     });
     for _ in 0..3 {
         inbox.publish(&[Arc::clone(&half)]);

@@ -16,6 +16,7 @@ fn publication(position: u64, bytes: usize) -> Arc<Publication> {
         channel: "news".into(),
         body: vec![b'x'; bytes].into(),
         at_ms: 0,
+        charged: Default::default(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use lineside_hub::Memory;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
@@ -10,6 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{CheckResult, Finding, fail, skip, warn};
 use crate::descriptors::{CONNECTIONS_FEW, DESCRIPTORS_RESERVED};
 use crate::link::socket::check_folder;
+use crate::memory::{BYTES_FEW, available_bytes};
 use crate::settings::{SECRET_FILE, Settings, Source};
 
 /// Permission bits by which others could read a file.
@@ -85,6 +87,44 @@ pub(super) fn open_files(settings: &Settings) -> CheckResult {
         return warn(format!(
             "the limit of open files is {most}, enough for {room} browsers; raise it (ulimit -n, LimitNOFILE)"
         ));
+    }
+    Ok(())
+}
+
+/// Finds a ceiling of memory that is higher than the memory there is, or too low for the other limits.
+pub(super) fn memory(settings: &Settings, source: &impl Source) -> CheckResult {
+    let most = settings.memory_max;
+    if let Some(available) = available_bytes().filter(|it| *it < most) {
+        return warn(format!(
+            "LINESIDE_MEMORY_MAX is {most}, but the cgroup or the machine has {available} bytes; lower it, and leave room for the \
+             kernel's buffers"
+        ));
+    }
+    if most < BYTES_FEW {
+        return warn(format!(
+            "the ceiling of memory is {most} bytes, too little for a useful history; give the process more memory, or set \
+             LINESIDE_MEMORY_MAX to {BYTES_FEW} or more"
+        ));
+    }
+    let history = source.get("LINESIDE_HISTORY_BYTES_MAX").ok().flatten();
+    let history: usize = history.and_then(|it| it.parse().ok()).unwrap_or(0);
+    for (name, value, share) in [
+        (
+            "LINESIDE_HISTORY_BYTES_MAX",
+            history,
+            Memory::history_bytes_max(most),
+        ),
+        (
+            "LINESIDE_OUTBOX_BYTES_MAX",
+            settings.limits.outbox_bytes_max,
+            Memory::backlogs_bytes_max(most),
+        ),
+    ] {
+        if value > share {
+            return warn(format!(
+                "{name} is {value}, but the ceiling of memory has room for {share}; lower it, or raise LINESIDE_MEMORY_MAX"
+            ));
+        }
     }
     Ok(())
 }

@@ -312,6 +312,13 @@ impl Stage {
         page.line.borrow_mut().to_worker.extend(frame);
     }
 
+    /// Sends bytes from a page as they are.
+    pub(super) fn send_raw(&mut self, page: &Page, bytes: &[u8]) {
+        page.line.borrow_mut().to_worker.extend(bytes);
+        self.worker.readable(page.id.slot());
+        self.turns();
+    }
+
     /// Number of items in the outbox of a page.
     pub(super) fn outbox_items(&self, page: &Page) -> usize {
         self.worker.fan_out.outbox(page.id).unwrap().items()

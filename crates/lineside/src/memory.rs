@@ -1,0 +1,133 @@
+//! Ceiling of the process's memory, and the task that measures it.
+//!
+//! Pools count what they hold at once ([`lineside_hub::Memory`]). The rest of the process (connections, links, the allocator)
+//! is measured from outside, a few times a second.
+
+mod ceiling;
+mod estimate;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use lineside_hub::{Memory, Pool, Stage};
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::log::{Level, event};
+pub(crate) use ceiling::{available_bytes, default_bytes_max};
+use estimate::Estimate;
+
+/// Interval of the measurements, in milliseconds.
+const TICK_MS: u64 = 100;
+
+/// Number of locks of the hub per measurement for evicting history.
+const RELIEFS_MAX: usize = 10;
+
+/// Time after which a stage that gives up nothing more has ended, in milliseconds.
+const QUIET_MS: u64 = 10_000;
+
+/// Minimum ceiling with room for a useful history, in bytes. `lineside check` warns below it.
+pub(crate) const BYTES_FEW: usize = 64 * 1024 * 1024;
+
+/// Measures the process's memory, evicts history while memory is short, and logs when a stage begins and ends. Runs until
+/// the sidecar stops.
+pub(crate) async fn watch(broker: &Broker, clock: Clock) -> Infallible {
+    let memory = broker.memory();
+    let mut estimate = Estimate::default();
+    let mut stages = Stage::ALL.map(Reported::new);
+    let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Some(resident) = resident_bytes() {
+            let other = estimate.other(resident, memory.counted());
+            memory.set(Pool::Other, other);
+        }
+        for _ in 0..RELIEFS_MAX {
+            if !broker.relieve() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        for stage in &mut stages {
+            stage.report(memory, clock.now_ms());
+        }
+    }
+}
+
+/// Resident memory of the process, in bytes. `None` where the system does not tell.
+pub(crate) fn resident_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    kibibytes(&status, "VmRSS:")
+}
+
+/// Returns the bytes of a line of proc_pid_status(5) or proc_meminfo(5).
+pub(crate) fn kibibytes(text: &str, name: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    number.checked_mul(1024)
+}
+
+/// A stage, as the log has it.
+struct Reported {
+    stage: Stage,
+    /// Number that it had given up at the last look.
+    seen: u64,
+    /// Number before it began, and the time at which it last gave up something. `None` while it has not begun.
+    active: Option<(u64, u64)>,
+}
+
+impl Reported {
+    fn new(stage: Stage) -> Self {
+        Self {
+            stage,
+            seen: 0,
+            active: None,
+        }
+    }
+
+    fn report(&mut self, memory: &Memory, now_ms: u64) {
+        let stage = self.stage.name();
+        let given_up = memory.given_up(self.stage);
+        let before = std::mem::replace(&mut self.seen, given_up);
+        if given_up > before {
+            if self.active.is_none() {
+                let (used, bytes_max) = (memory.used(), memory.bytes_max());
+                let effect = effect(self.stage);
+                let remedy =
+                    "give the process more memory, or raise LINESIDE_MEMORY_MAX if it has more";
+                event!(
+                    Level::Warn,
+                    "memory_short",
+                    stage,
+                    effect,
+                    used,
+                    bytes_max,
+                    remedy
+                );
+            }
+            let (first, _) = self.active.unwrap_or((before, 0));
+            self.active = Some((first, now_ms));
+        } else if let Some((first, last_ms)) = self.active
+            && now_ms >= last_ms + QUIET_MS
+        {
+            let count = given_up - first;
+            event!(Level::Info, "memory_short_ended", stage, count);
+            self.active = None;
+        }
+    }
+}
+
+/// Effect of a stage, for people.
+fn effect(stage: Stage) -> &'static str {
+    match stage {
+        Stage::History => "the oldest history is evicted",
+        Stage::Backlogs => "slow connections with large backlogs are ended",
+        Stage::Messages => "connections with large unfinished messages are ended",
+        Stage::Connections => "new connections are refused",
+        Stage::Publishers => "publishers wait",
+    }
+}
+
+#[cfg(test)]
+mod tests;

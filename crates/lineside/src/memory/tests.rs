@@ -1,0 +1,72 @@
+use std::path::Path;
+
+use super::ceiling::group_bytes_max;
+use super::*;
+
+/// Writes files below a new root.
+fn root(files: &[(&str, &str)]) -> TempRoot {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("lineside-memory-{}-{number}", std::process::id());
+    let root = TempRoot(std::env::temp_dir().join(name));
+    for (path, text) in files {
+        let path = root.0.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    root
+}
+
+struct TempRoot(std::path::PathBuf);
+
+impl Drop for TempRoot {
+    fn drop(&mut self) {
+        let _kept = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn ceiling_is_the_lowest_limit_of_the_group_and_those_above() {
+    let at = |root: &TempRoot, groups| group_bytes_max(groups, &root.0);
+    let v2 = root(&[
+        ("sys/fs/cgroup/app.slice/memory.max", "max\n"),
+        ("sys/fs/cgroup/app.slice/memory.high", "400\n"),
+        (
+            "sys/fs/cgroup/app.slice/lineside.service/memory.max",
+            "500\n",
+        ),
+    ]);
+    assert_eq!(at(&v2, "0::/app.slice/lineside.service\n"), Some(400));
+    assert_eq!(at(&v2, "0::/other\n"), None);
+    let v1 = root(&[
+        (
+            "sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "9223372036854771712\n",
+        ),
+        (
+            "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes",
+            "300\n",
+        ),
+    ]);
+    let groups = "5:devices:/docker/1\n4:cpu,memory:/docker/1\n0::/\n";
+    assert_eq!(at(&v1, groups), Some(300));
+    let container = root(&[("sys/fs/cgroup/memory/memory.limit_in_bytes", "200\n")]);
+    assert_eq!(at(&container, groups), Some(200));
+    assert_eq!(group_bytes_max("", Path::new("/nowhere")), None);
+}
+
+#[test]
+fn memory_that_the_allocator_keeps_does_not_count() {
+    let mut estimate = Estimate::default();
+    assert_eq!(estimate.other(10, 0), 10);
+    assert_eq!(estimate.other(110, 100), 10, "a pool has grown");
+    assert_eq!(estimate.other(130, 100), 30, "something else has grown");
+    assert_eq!(
+        estimate.other(130, 40),
+        30,
+        "the allocator keeps what a pool released"
+    );
+    assert_eq!(estimate.other(130, 90), 30, "and uses it again");
+    assert_eq!(estimate.other(131, 40), 31);
+    assert_eq!(estimate.other(60, 40), 20, "the allocator returned it");
+}
