@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "logger"
+require_relative "cursor_history"
 require_relative "error"
 require_relative "link_path"
 require_relative "secret"
@@ -42,7 +43,7 @@ module Lineside
 
     # Settings of the gem alone, without an environment variable.
     RUBY_SETTINGS = %i[secret app_key root app_environment record user_id logger user token token_expires_in
-                       parent_controller identity_cookie].freeze
+                       parent_controller identity_cookie replica_lag].freeze
 
     # Maximum lifetime of a token, in seconds. The sidecar refuses tokens with a longer one.
     TOKEN_SECONDS_MAX = 86_400
@@ -93,6 +94,10 @@ module Lineside
     # @return [Integer] default lifetime of a token, in seconds
     attr_reader :token_expires_in
 
+    # @return [Float, nil] maximum lag of a database replica, in seconds. The cursor of a request that reads from a
+    #   replica is moved back by it ({RequestCursor}). nil does not move it
+    attr_reader :replica_lag
+
     attr_writer :logger
 
     def initialize
@@ -107,6 +112,12 @@ module Lineside
     # @raise [ConfigurationError] for anything else
     def token_expires_in=(seconds)
       @token_expires_in = count(:token_expires_in, seconds, TOKEN_SECONDS_MAX)
+    end
+
+    # @param seconds [Numeric, ActiveSupport::Duration, nil] above 0, at most a minute
+    # @raise [ConfigurationError] for anything else
+    def replica_lag=(seconds)
+      @replica_lag = seconds.nil? ? nil : lag(seconds)
     end
 
     # Sets several settings by name.
@@ -177,6 +188,14 @@ module Lineside
       return rule if rule.nil? || rule.is_a?(Proc) || (name == :user_id && rule.respond_to?(:call))
 
       raise ConfigurationError, "#{name} is #{rule.inspect[0, 64]}: give a lambda"
+    end
+
+    def lag(seconds)
+      number = seconds.respond_to?(:to_f) && !seconds.is_a?(String) ? seconds.to_f : 0.0
+      return number if number.positive? && number <= CursorHistory::SECONDS_MAX
+
+      raise ConfigurationError, "replica_lag is #{seconds.inspect}: give seconds up to " \
+                                "#{CursorHistory::SECONDS_MAX}, such as 2.5, or nil"
     end
 
     # Hint with the known name closest to a misspelled one.

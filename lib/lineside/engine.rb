@@ -43,6 +43,10 @@ module Lineside
     # The permit of a page opens its channels, so it is not logged.
     initializer("lineside.parameters") { |app| app.config.filter_parameters << :lineside_permit }
 
+    initializer "lineside.replicas" do
+      ActiveSupport.on_load(:active_record) { singleton_class.prepend(RequestCursor::Roles) }
+    end
+
     initializer "lineside.hand_off" do |app|
       app.middleware.insert_before ActionDispatch::Executor, HandOff
     end

@@ -34,6 +34,9 @@ module Lineside
       # No thread can be created: losses are reported at exit.
     end
 
+    # @return [CursorHistory] empty unless `replica_lag` is set
+    attr_reader :cursors
+
     # Ends the thread within a second.
     def stop = @thread = nil
 
@@ -78,6 +81,7 @@ module Lineside
       @reported = LOSSES.values.to_h { |counter, _| [counter, 0] }
       @not_accepted = 0
       @reason = @last_error = @linked = nil
+      @cursors = CursorHistory.new
     end
 
     def run
@@ -85,6 +89,7 @@ module Lineside
         sleep INTERVAL_SECONDS
         break unless @thread.equal?(Thread.current)
 
+        @cursors.add(Native.cursor) if @config.replica_lag
         check(Native.status)
       end
     end

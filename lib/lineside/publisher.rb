@@ -61,6 +61,10 @@ module Lineside
     # @return [String, nil] newest known cursor; nil before the first link
     def cursor = Native.cursor
 
+    # @param time [Float] seconds of {CursorHistory.now}
+    # @return [String, nil] newest cursor that was known then; nil if that is unknown
+    def cursor_at(time) = @monitor.cursors.at(time)
+
     # Opens the link in the background, so that the cursor is known before the first publication.
     def connect
       @monitor.start

@@ -62,6 +62,8 @@ module Lineside
 
     def cursor = nil
 
+    def cursor_at(_time) = nil
+
     def connect; end
 
     def retire; end

@@ -112,6 +112,11 @@ RSpec.describe "The engine" do
     expect(@output).to match reported
   end
 
+  it "watches ActiveRecord for switches to a replica" do
+    run "", 'require "active_record"; print ActiveRecord::Base.singleton_class.include?(Lineside::RequestCursor::Roles)'
+    expect([@output, @errors]).to eq ["true", ""]
+  end
+
   it "puts the link below the app's root, whatever the current folder" do
     run "", "print Lineside.config.link_path"
     expect(@output).to eq "#{@folder}/tmp/lineside/development.sock"

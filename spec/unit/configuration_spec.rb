@@ -116,6 +116,13 @@ RSpec.describe Lineside::Configuration do
     end
   end
 
+  it "accepts a replica_lag of up to a minute" do
+    [0.5, 60, "60".to_r, nil].each { |lag| expect { config.replica_lag = lag }.not_to raise_error }
+    [0, -1, 61, "2", Float::NAN, Float::INFINITY, true].each do |lag|
+      expect { config.replica_lag = lag }.to raise_error(Lineside::ConfigurationError, /replica_lag is .*2\.5/)
+    end
+  end
+
   it "loads without the extension" do
     expect(ruby(<<~RUBY)).to eq("unix:/srv/x.sock false")
       require "lineside/configuration"
