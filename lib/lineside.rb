@@ -51,6 +51,8 @@ module Lineside
     # @raise [ConfigurationError] if a setting is invalid
     def configure
       yield config
+      # Reads, and so checks, the variables of the environment too.
+      config.environment
       config.chosen_secret&.then { |secrets| Native.check_secrets(secrets) }
       @starting.synchronize do
         @publisher&.retire

@@ -25,7 +25,6 @@ module Lineside
       [:fail, Project, :browser_module],
       [:warn, Users, :user],
       [:warn, Users, :user_class],
-      [:fail, Users, :parent_controller],
       [:fail, WebSocket, :web_socket],
       [:fail, Address, :url],
       [:fail, Address, :path],

@@ -5,6 +5,7 @@ require_relative "cursor_history"
 require_relative "error"
 require_relative "link_path"
 require_relative "secret"
+require_relative "setting_form"
 
 module Lineside
   # Settings of the gem and of the sidecar: one list of names, environment variables and defaults. An environment
@@ -83,12 +84,29 @@ module Lineside
     # @!attribute identity_cookie
     #   @return [Boolean] whether pages set the cookie that identifies the user of a browser without a token
     #     ({Identity}). Default: true. Read while the app boots
-    attr_accessor :root, :app_environment, :record, :parent_controller, :identity_cookie
-    attr_reader :user_id, :user, :token
+    attr_accessor :root, :app_environment
+    attr_reader :record, :parent_controller, :identity_cookie, :user_id, :user, :token
 
-    # Setters of the rules.
-    %i[user token user_id].each do |name|
+    # Rules, each with an example.
+    RULES = { user: "-> { current_user }", token: '-> { { channels: ["news"] } }', user_id: "->(user) { user.uuid }" }
+            .freeze
+
+    RULES.each_key do |name|
       define_method(:"#{name}=") { |rule| instance_variable_set(:"@#{name}", check_rule(name, rule)) }
+    end
+
+    %i[record identity_cookie].each do |name|
+      define_method(:"#{name}=") { |value| instance_variable_set(:"@#{name}", check_switch(name, value)) }
+    end
+
+    # @raise [ConfigurationError] if it is not the name of a class
+    def parent_controller=(name)
+      unless name.nil? || name.to_s.match?(/\A[\w:]+\z/)
+        raise ConfigurationError, "parent_controller is #{name.inspect[0, 64]}: give the name of a controller, such " \
+                                  "as \"ApplicationController\""
+      end
+
+      @parent_controller = name&.to_s
     end
 
     # @return [Integer] default lifetime of a token, in seconds
@@ -177,17 +195,27 @@ module Lineside
     end
 
     def check(setting, name, value)
-      case setting.kind
-      when :count then count(name, value, setting.count_max)
-      when :list then (value.is_a?(String) ? value.split(",") : Array(value)).map { |entry| entry.to_s.strip }
-      else value.to_s
-      end
+      return count(name, value, setting.count_max) if setting.kind == :count
+
+      value = setting.kind == :list ? list(value) : value.to_s
+      SettingForm.check(setting.variable, name, value)
+    end
+
+    def list(value)
+      entries = value.is_a?(String) ? value.split(",") : Array(value)
+      entries.map { |entry| entry.to_s.strip }.reject(&:empty?)
     end
 
     def check_rule(name, rule)
       return rule if rule.nil? || rule.is_a?(Proc) || (name == :user_id && rule.respond_to?(:call))
 
-      raise ConfigurationError, "#{name} is #{rule.inspect[0, 64]}: give a lambda"
+      raise ConfigurationError, "#{name} is #{rule.inspect[0, 64]}: give a lambda, such as #{RULES.fetch(name)}"
+    end
+
+    def check_switch(name, value)
+      return value if [true, false].include?(value) || (name == :record && value.nil?)
+
+      raise ConfigurationError, "#{name} is #{value.inspect[0, 64]}: give true or false"
     end
 
     def lag(seconds)

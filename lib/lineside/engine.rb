@@ -33,6 +33,13 @@ module Lineside
       LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end
 
+    # A name without a class would fail the first request for a token.
+    initializer "lineside.parent_controller" do |app|
+      next unless defined?(::ActionController::Railtie)
+
+      app.config.to_prepare { Page.parent_controller if Lineside.config.parent_controller }
+    end
+
     # Samples the cursor at the beginning of each request or job and clears it at the end. In nested executions, the
     # sample of the outermost one counts.
     initializer "lineside.request_cursor" do |app|

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require_relative "grants"
 require_relative "request_user"
 
 module Lineside
@@ -19,9 +20,15 @@ module Lineside
     class << self
       # @return [Class] controller that authenticates requests: `config.lineside.parent_controller` if it is set, else
       #   `ApplicationController`
+      # @raise [ConfigurationError] if there is none with the name that is set
       def parent_controller
-        named = Lineside.config.parent_controller
-        named ? named.constantize : "ApplicationController".safe_constantize || ActionController::Base
+        name = Lineside.config.parent_controller
+        found = (name || "ApplicationController").safe_constantize
+        return found || ActionController::Base unless name
+        return found if found.is_a?(Class) && found <= ActionController::Metal
+
+        raise ConfigurationError, "parent_controller is #{name.inspect}, and there is no such controller: give the " \
+                                  "one that authenticates users, such as \"ApplicationController\""
       end
 
       # Page of a request for a fresh token.
@@ -111,7 +118,7 @@ module Lineside
     def evaluated
       rule = Lineside.config.token or return {}
       known = (@controller.request.env["lineside.granted"] ||= {})
-      known[sub] ||= RequestUser.evaluate(@controller, rule).to_h
+      known[sub] ||= Grants.check(RequestUser.evaluate(@controller, rule))
     end
 
     def token_path = @controller.main_app.lineside_token_path

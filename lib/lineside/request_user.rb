@@ -14,7 +14,7 @@ module Lineside
       #   controller's `current_user`; nil if nobody is signed in, or the request has destroyed `Current.session`
       def of(controller)
         rule = Lineside.config.user
-        user = rule ? evaluate(controller, rule) : default(controller)
+        user = rule ? user_by(rule, controller) : default(controller)
         user unless signed_out?
       end
 
@@ -30,6 +30,15 @@ module Lineside
       end
 
       private
+
+      # False counts as nil, as from `signed_in? && current_user`.
+      def user_by(rule, controller)
+        user = evaluate(controller, rule) || nil
+        return user unless user == true
+
+        raise ConfigurationError, "config.lineside.user returned true: return the user, or nil if nobody is signed " \
+                                  "in, such as -> { current_user }"
+      end
 
       def default(controller)
         if current.respond_to?(:user)

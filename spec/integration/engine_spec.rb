@@ -69,6 +69,18 @@ RSpec.describe "The engine" do
     expect(@errors).to match(/pth is not a setting of Lineside.*\bpath\b/)
   end
 
+  it "aborts the boot on an invalid value, and names setting, value and example" do
+    run 'config.lineside.allowed_origins = "example.com"'
+    expect(@status).not_to be_success
+    expect(@errors).to match(/allowed_origins has "example.com": give .* such as https:/)
+  end
+
+  it "aborts the boot if there is no controller with the name that is set" do
+    run 'require "action_controller/railtie"; config.lineside.parent_controller = "AdminControler"'
+    expect(@status).not_to be_success
+    expect(@errors).to match(/parent_controller is "AdminControler", and there is no such controller.*such as/)
+  end
+
   it "aborts the boot on a weak secret, without printing it" do
     run 'config.lineside.secret = "too-short-a-secret"'
     expect(@status).not_to be_success

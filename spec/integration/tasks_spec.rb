@@ -23,7 +23,7 @@ RSpec.describe "bin/rails", :generated_app, :sidecar, :app do
       "web socket" => ["skip", /give the app.s address/],
       "user" => ["warn", /every page is anonymous; set config.lineside.user/],
       "user class" => ["warn", /no class User; set config.lineside.user_class/],
-      "parent controller" => ["ok"], "url" => ["ok"], "path" => ["ok"],
+      "url" => ["ok"], "path" => ["ok"],
       "content security policy" => ["ok"],
       "https" => ["skip", "this is no production environment"]
     )
@@ -93,7 +93,6 @@ RSpec.describe "bin/rails", :generated_app, :sidecar, :app do
       config.force_ssl = true
       config.content_security_policy { |policy| policy.connect_src :self }
       config.lineside.url = "ws://live.example/lineside"
-      config.lineside.parent_controller = "MembersController"
     RUBY
     another = { **publisher_env, "LINESIDE_SECRET" => "another secret of the specs: 32 bytes and more" }
     output = rails("lineside:check", env: another, exits: 1)
@@ -102,7 +101,6 @@ RSpec.describe "bin/rails", :generated_app, :sidecar, :app do
       "started once" => ["fail", /Procfile.dev and config.puma.rb both start a sidecar/],
       "started alike" => ["fail", /LINESIDE_LINK=unix:.run.other.sock, but the app has unix:#{link}/],
       "browser module" => ["fail", /add pin "lineside" to/],
-      "parent controller" => ["fail", /no class MembersController/],
       "url" => ["fail", /pages under https cannot open; give wss/],
       "content security policy" => ["fail", /'self' only; add ws:..live.example to connect_src/]
     )

@@ -43,8 +43,43 @@ RSpec.describe Lineside::Configuration do
     config.assign(user: -> { "ada" }, token: nil, user_id: "".method(:upcase))
     %i[user token user_id].each do |name|
       expect { config.assign(name => :current_user) }
-        .to raise_error(Lineside::ConfigurationError, "#{name} is :current_user: give a lambda")
+        .to raise_error(Lineside::ConfigurationError, /\A#{name} is :current_user: give a lambda, such as ->/)
     end
+  end
+
+  {
+    link: ["/run/x.sock", "tcp://127.0.0.1:1", "unix:"], bind: [8090, "8090", "localhost", ":8090", "127.0.0.1"],
+    admin_bind: [true, "metrics"], admin_hosts: ["http://metrics.internal"], path: ["lineside", "/a b", "/up"],
+    url: ["live.example.com", "ftp://a"], allowed_origins: ["example.com", %w[https://a.example b.example], "*"],
+    trusted_proxies: %w[proxy.internal 10], public_channels: %w[news,user:1 cable:x],
+    user_class: ["user", :account], parent_controller: ["admin/base", Object.new], record: ["yes", 1],
+    identity_cookie: [nil, "no"], spool_bytes_max: [0], token_expires_in: ["soon"], token: [{ channels: ["news"] }]
+  }.each do |name, values|
+    it "refuses an invalid #{name}, with an example" do
+      message = /\A#{name} (is|has) .*: give .*(such as|true or false|whole number)/
+      values.each do |value|
+        expect { config.assign(name => value) }.to raise_error(Lineside::ConfigurationError, message)
+      end
+    end
+  end
+
+  it "accepts every valid form" do
+    config.assign(
+      link: "unix:tmp/x.sock", bind: "[::]:0", admin_bind: "none", admin_hosts: "metrics.internal, metrics_2",
+      path: "/tenant-1/live.socket", url: "wss://live.example.com/lineside", user_class: "Admin::User",
+      allowed_origins: %w[https://a.example https://*.a.example:8443 capacitor://localhost https://a.example/ null],
+      trusted_proxies: "10.0.0.0/8, ::1, fd00::/8", public_channels: "news, scores:*",
+      record: nil, identity_cookie: false, parent_controller: "Admin::BaseController"
+    )
+    expect(config.allowed_origins.size).to eq 5
+    config.assign(path: "/", url: "/lineside", public_channels: [], trusted_proxies: "")
+    expect(config.trusted_proxies).to eq []
+  end
+
+  it "names the variable of an invalid value in the environment" do
+    ENV["LINESIDE_BIND"] = "8090"
+    expect { Lineside.configure { nil } }
+      .to raise_error(Lineside::ConfigurationError, /\ALINESIDE_BIND is "8090": give an address and a port, such as/)
   end
 
   it "passes link and settings to the sidecar, without the secret" do

@@ -23,14 +23,6 @@ module Lineside
           "otherwise their ids have a prefix, such as admin-7"
       end
 
-      def parent_controller
-        parent = @config.parent_controller
-        return if parent.nil? || parent.safe_constantize
-
-        "there is no class #{parent}; set config.lineside.parent_controller to the controller that authenticates " \
-          "requests for fresh tokens"
-      end
-
       private
 
       def current?

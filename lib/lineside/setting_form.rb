@@ -1,0 +1,52 @@
+# frozen_string_literal: true
+
+require_relative "error"
+
+module Lineside
+  # Forms of settings, checked when a setting is assigned or read from the environment. An app with a value that the
+  # sidecar refuses does not boot. Finds what people mistype; the sidecar checks the rest.
+  module SettingForm
+    # @!attribute pattern
+    #   @return [Regexp] form of the value, or of each entry of a list
+    # @!attribute wanted
+    #   @return [String] valid values with an example, for the message
+    Form = Struct.new(:pattern, :wanted)
+
+    ADDRESS = Form.new(/\A(none|(\[[\h:.]+\]|\d+(\.\d+){3}):\d{1,5})\z/,
+                       "an address and a port, such as 127.0.0.1:8090, or none")
+
+    # By environment variable.
+    FORMS = {
+      "LINESIDE_LINK" => Form.new(/\Aunix:./, "unix:PATH, such as unix:/run/app/lineside.sock"),
+      "LINESIDE_BIND" => ADDRESS,
+      "LINESIDE_ADMIN_BIND" => ADDRESS,
+      "LINESIDE_ADMIN_HOSTS" => Form.new(/\A[\w.-]+\z/, "host names without scheme and port, such as metrics.internal"),
+      "LINESIDE_PATH" => Form.new(%r{\A(?!/up\z)/[\w.~/-]*\z}, "a path that begins with /, such as /lineside"),
+      "LINESIDE_URL" => Form.new(%r{\A((wss?|https?)://\S+|/\S*)\z},
+                                 "a URL or a path, such as wss://live.example.com/lineside"),
+      "LINESIDE_ALLOWED_ORIGINS" => Form.new(%r{\A(null|file://|[a-z][a-z\d+.-]*://[^\s/]+/?)\z}i,
+                                             "origins with their scheme, such as https://www.example.com"),
+      "LINESIDE_TRUSTED_PROXIES" => Form.new(%r{\A[\h:.]*[:.][\h:.]*(/\d{1,3})?\z},
+                                             "IP addresses or networks, such as 10.0.0.0/8"),
+      "LINESIDE_PUBLIC_CHANNELS" => Form.new(/\A(?!user:|cable:)./,
+                                             "channels not below user: and cable:, such as news or scores:*"),
+      "LINESIDE_USER_CLASS" => Form.new(/\A(::)?[[:upper:]]\w*(::[[:upper:]]\w*)*\z/,
+                                        "the name of a class, such as User")
+    }.freeze
+
+    module_function
+
+    # @param variable [String] environment variable of the setting
+    # @param name [String, Symbol] name for the message
+    # @param value [String, Array<String>]
+    # @return [String, Array<String>] the value
+    # @raise [ConfigurationError] if it has another form
+    def check(variable, name, value)
+      form = FORMS[variable] or return value
+      wrong = [*value].find { |entry| !entry.match?(form.pattern) } or return value
+
+      raise ConfigurationError, "#{name} #{value.is_a?(Array) ? 'has' : 'is'} #{wrong[0, 64].inspect}: " \
+                                "give #{form.wanted}"
+    end
+  end
+end
