@@ -79,6 +79,8 @@ pub(crate) struct Tab {
     /// True for the plain client.
     pub(crate) is_plain: bool,
     tags: Tags,
+    /// User for whom the page was rendered.
+    user: Option<String>,
     /// Number of database rows in the rendered state.
     rows: usize,
     next_listener: u32,
@@ -131,6 +133,7 @@ impl Tab {
             page,
             is_plain,
             tags: rendered.tags.clone(),
+            user: rendered.user.clone(),
             rows: rendered.rows,
             next_listener: 0,
             applied: BTreeMap::new(),

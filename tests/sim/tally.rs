@@ -32,7 +32,7 @@ const EXPECTED: &[(&str, u64)] = &[
     ("a sign-out of one session", 50),
     ("a token fetched", 500),
     ("a failed token request", 50),
-    ("a refresh", 100),
+    ("a refresh", 70),
     ("changed grants", 200),
     ("a clock step forward", 100),
     ("a clock step back", 50),

@@ -77,7 +77,21 @@ impl Tab {
                 self.page.unsubscribe(id);
             }
         }
+        if self.user != rendered.user {
+            self.user.clone_from(&rendered.user);
+            self.show_user(rendered);
+        }
         self.page.visit(&rendered.tags);
         self.listen(rendered);
+    }
+
+    /// Shows the state of another user, for the listeners that the page has kept.
+    fn show_user(&mut self, rendered: &Rendered) {
+        let Some(user) = &rendered.user else {
+            return;
+        };
+        for applied in self.applied.values_mut().filter(|it| it.channel.is_none()) {
+            applied.rows.insert(format!("user:{user}"), rendered.rows);
+        }
     }
 }

@@ -250,6 +250,12 @@ impl World {
             return self.begin_render(None);
         }
         let at = self.random.index(self.tabs.len());
+        if self.tabs[at].has_stopped() {
+            // The page of a user who has signed out loads again.
+            self.tally.note("a page loaded again");
+            self.tabs.remove(at);
+            return self.begin_render(None);
+        }
         let name = self.tabs[at].name.clone();
         let tab = &mut self.tabs[at];
         let awake = !tab.is_asleep && !tab.is_hidden;
