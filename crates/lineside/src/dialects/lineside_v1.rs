@@ -178,7 +178,10 @@ impl Connection {
             match rights.open(&channel, token.as_deref(), turn) {
                 Err(refusal) => refused.push((channel, refusal.code)),
                 Ok(()) if requested.add(&channel, after, SUBSCRIPTIONS_MAX) => {}
-                Ok(()) => refused.push((channel, codes::TOO_MANY_SUBSCRIPTIONS)),
+                Ok(()) => {
+                    rights.forget(&channel);
+                    refused.push((channel, codes::TOO_MANY_SUBSCRIPTIONS));
+                }
             }
         }
         self.pending = Some(Box::new(Pending::Connect { refused, any_after }));

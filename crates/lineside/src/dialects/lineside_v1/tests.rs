@@ -14,6 +14,8 @@ use crate::dialects::Rules;
 use crate::keyring::Keyring;
 use crate::metrics::ShardCounts;
 
+mod rights;
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// Wall clock at the start of a test, in milliseconds since the Unix epoch.

@@ -68,3 +68,15 @@ fn revocation_before_the_check_refuses_the_connect() {
     assert_eq!(kinds, ["disconnect", "a close frame"]);
     assert_eq!(received[1], Received::Close(4002));
 }
+
+#[test]
+fn each_subscriber_of_a_publication_counts_as_a_delivery() {
+    let mut stage = Stage::new();
+    let pages: Vec<_> = (0..3).map(|_| stage.page(None)).collect();
+    stage.publish("a", 1, 0);
+    stage.publish("elsewhere", 2, 0);
+    assert_eq!(stage.worker.counts.deliveries.count(), 3);
+    stage.cut(&pages[0]);
+    stage.publish("a", 3, 0);
+    assert_eq!(stage.worker.counts.deliveries.count(), 5);
+}
