@@ -29,8 +29,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const PHASE_SECONDS: u64 = 20;
 /// Maximum duration of a phase, in seconds. History older than 300 s is evicted, which would end the resumes.
 const PHASE_SECONDS_MAX: u64 = 120;
-/// Time for which an attack runs before and after the second phase.
-const BEGIN: Duration = Duration::from_secs(2);
+/// Time of the load before the first phase, and of the attack before and after the second one.
+const MARGIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let Err(error) = run() else {
@@ -79,9 +79,10 @@ fn measure(name: &'static str, seconds: u64) -> Outcome<Row> {
     let load = Load::start(&sidecar)?;
     let cursor = attack::prepare(name, &sidecar.link())?;
     let phase = Duration::from_secs(seconds);
+    load.measure(MARGIN)?;
     let quiet = load.measure(phase)?;
-    let attacker = attack::start(name, &sidecar, BEGIN + phase + BEGIN, &cursor)?;
-    std::thread::park_timeout(BEGIN);
+    let attacker = attack::start(name, &sidecar, MARGIN + phase + MARGIN, &cursor)?;
+    std::thread::park_timeout(MARGIN);
     let cpu = [sidecar.pid(), attacker.id()].map(Cpu::now);
     let log_bytes = sidecar.log_bytes()?;
     let attacked = load.measure(phase)?;

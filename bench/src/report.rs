@@ -50,7 +50,7 @@ impl Report {
             io::stdout(),
             "{model}, {cores} cores, Linux {}; load average {}\n\
              {READERS} readers; each second: {}; {seconds} s without and {seconds} s with each attack\n\
-             p50 and p99 in ms without the attack, and the factor by which it raises them; CPU in % of one core\n",
+             p50 and p99 in ms without the attack, and the factor by which it raises them; CPU in % of one core: a load near 100 is saturated\n",
             kernel.trim(),
             busy.split(' ').next().unwrap_or_default(),
             rates.join(", "),

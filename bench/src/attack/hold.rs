@@ -56,7 +56,7 @@ pub(super) fn unfinished(target: &Target) -> io::Result<u64> {
     })
 }
 
-/// Resumes all channels of the history from its begin, this many times a second.
+/// Resumes all channels of the history from its start, this many times a second.
 pub(super) fn resumes(target: &Target, per_second: u32) -> io::Result<u64> {
     let mut query = format!("after={}", target.cursor);
     for number in 0..HISTORY_CHANNELS {
