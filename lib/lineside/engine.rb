@@ -6,6 +6,7 @@ require_relative "hand_off"
 require_relative "helper"
 require_relative "identity"
 require_relative "log_subscriber"
+require_relative "notice"
 require_relative "request_cursor"
 require_relative "request_revocations"
 require_relative "sandbox"
@@ -87,6 +88,7 @@ module Lineside
                                   constraints: ->(request) { HandOff::Request.web_socket?(request.env) }
         post "#{Lineside.config.path}/token", to: "lineside/tokens#create", as: :lineside_token,
                                               defaults: { format: :json }
+        get Lineside.config.path, to: Notice, as: nil, format: false
       end
     end
 

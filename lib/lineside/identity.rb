@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "caching"
 require_relative "page"
 
 module Lineside
@@ -16,11 +17,6 @@ module Lineside
 
     # Path of the cookie: pages can be anywhere on the site.
     PATH = "/"
-
-    # Cache-Control values that allow or forbid shared caches to store a response (RFC 9111 §3).
-    SHARED = /\b(public|s-maxage)\b/
-    KEPT = /max-age=[1-9]/
-    PRIVATE = /\b(private|no-store)\b/
 
     class << self
       # Updates the cookie after an action. An error in the app's rules does not affect the response: it is logged once.
@@ -93,11 +89,6 @@ module Lineside
     def app_controller? = Lineside.config.secret? && @controller.is_a?(Page.parent_controller)
 
     # Whether a cookie can still be added, and reaches this browser only.
-    def cookie_allowed? = !@response.committed? && !shared?
-
-    def shared?
-      header = @response.headers["Cache-Control"].to_s
-      @response.cache_control[:public] || header.match?(SHARED) || (header.match?(KEPT) && !header.match?(PRIVATE))
-    end
+    def cookie_allowed? = !@response.committed? && !Caching.shared?(@response)
   end
 end
