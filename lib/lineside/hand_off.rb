@@ -71,7 +71,7 @@ module Lineside
 
       hand_off(env)
     rescue Client::Unavailable => e
-      refuse(503, e.message)
+      refuse(503, e.message, e.remedy)
     end
 
     private
@@ -94,7 +94,7 @@ module Lineside
 
       client.hand_over(socket, fields)
     rescue Client::Unavailable => e
-      refuse_on(socket, 503, e.message)
+      refuse_on(socket, 503, e.message, e.remedy)
     ensure
       # The sidecar has its own descriptor, so the connection stays open.
       socket.close
@@ -103,8 +103,8 @@ module Lineside
     # Whether the socket is unencrypted: Puma's TLS sockets are of another class.
     def plain?(socket) = socket.is_a?(BasicSocket)
 
-    def refuse(status, message)
-      log(status == 503 ? "#{message} (the link is #{Lineside.config.link_path})" : message)
+    def refuse(status, message, remedy = nil)
+      log(status == 503 ? "#{[message, *remedy].join('; ')} (the link is #{Lineside.config.link_path})" : message)
       headers = { "content-type" => "text/plain; charset=utf-8" }
       headers.merge!("upgrade" => "websocket", "sec-websocket-version" => "13") if status == 426
       headers["retry-after"] = RETRY_AFTER_SECONDS.to_s if status == 503
@@ -113,8 +113,8 @@ module Lineside
 
     # Refuses a request whose socket was hijacked. The shutdown also takes effect for a copy of the descriptor that is
     # still on its way to the sidecar.
-    def refuse_on(socket, status, message)
-      response = refuse(status, message)
+    def refuse_on(socket, status, message, remedy = nil)
+      response = refuse(status, message, remedy)
       text = response.last.first
       lines = response[1].merge("content-length" => text.bytesize, "connection" => "close").map { |it| it.join(": ") }
       socket.write(["HTTP/1.1 #{status} #{REASONS[status]}", *lines, "", text].join("\r\n"))

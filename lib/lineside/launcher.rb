@@ -33,6 +33,7 @@ module Lineside
     def run
       binary = Binary.path
       check_arguments(binary) if boot? && !booted
+      check_folder if %w[publish tail].include?(@arguments.first)
       environment = @needs.empty? ? {} : configuration.environment
       hand_over(secret) do |variables, descriptors|
         exec(environment.merge(variables), [binary, "lineside"], *@arguments, close_others: true, **descriptors)
@@ -47,6 +48,15 @@ module Lineside
     def check_arguments(binary)
       valid = system([binary, "lineside"], "--parse-only", *@arguments, out: File::NULL)
       exit Process.last_status.exitstatus || 1 if valid == false
+    end
+
+    # Finds a command that needs the link of an app, but runs outside of one.
+    def check_folder
+      return if @needs.empty? || booted || File.file?(app) || in_environment?(:link)
+      return if File.socket?(configuration.link_path)
+
+      raise Error, "there is no app in #{Dir.pwd}: run this command in the app's folder, or set LINESIDE_LINK to the " \
+                   "link of its sidecar"
     end
 
     def configuration = @configuration ||= booted || (boot? ? boot : Configuration.new)

@@ -145,6 +145,16 @@ RSpec.describe "The command lineside" do
     expect(@errors.lines.last).to match(/does not load Lineside/)
   end
 
+  it "names the app's folder as the remedy outside of an app" do
+    [%w[publish news 1], %w[tail]].each do |arguments|
+      run(*arguments)
+      expect(@status.exitstatus).to eq 1
+      expect(@errors).to match(/\Alineside: there is no app in #{@folder}: run this command in the app's folder.*\n\z/)
+    end
+    run "tail", LINESIDE_LINK: "unix:/run/shop/l.sock"
+    expect(@lines).to include("arguments tail")
+  end
+
   it "fails with one line if there is no binary" do
     run "serve", LINESIDE_BINARY: "/nowhere"
     expect([@status.exitstatus, @errors.lines.size]).to eq [1, 1]

@@ -115,9 +115,23 @@ RSpec.describe Lineside::HandOff do
   it "logs the path of the link, and hides it from the browser" do
     Lineside.config.link = "unix:#{__dir__}/absent.sock"
     body = middleware.call(request.merge("rack.hijack" => -> { raise "hijacked" })).last.first
-    expect(body).to eq "sidecar unavailable: No such file or directory; start it with `bundle exec lineside`, " \
-                       "or wait if Puma's plugin starts it\n"
+    expect(body).to eq "sidecar unavailable: No such file or directory; wait some seconds if Puma's plugin or a " \
+                       "Procfile starts it, otherwise start it with `bundle exec lineside`\n"
     expect(log.string).to include("#{__dir__}/absent.sock")
+  end
+
+  it "logs the names of users, and hides them from the browser" do
+    Dir.mktmpdir do |folder|
+      Lineside.config.link = "unix:#{folder}/l.sock"
+      UNIXServer.open("#{folder}/l.sock") do
+        own = Process.euid
+        allow(Process).to receive(:euid).and_return(65_534)
+        body = middleware.call(request.merge("rack.hijack" => -> { raise "hijacked" })).last.first
+        expect(body).to eq "sidecar unavailable: it runs as another user\n"
+        owner = Etc.getpwuid(own).name
+        expect(log.string).to include("run the app as user #{owner} too, or the sidecar as user nobody")
+      end
+    end
   end
 
   it "logs at most one line a second" do

@@ -27,6 +27,7 @@
 mod link;
 mod panic;
 mod publisher;
+pub mod remedy;
 mod settings;
 mod socket;
 mod spool;

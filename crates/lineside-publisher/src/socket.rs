@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use crate::link::Ended;
+use crate::remedy;
 
 /// Flags of every send. A write to a closed peer returns an error instead of raising SIGPIPE in the Ruby process.
 #[cfg(not(target_vendor = "apple"))]
@@ -25,28 +26,9 @@ pub(crate) const NO_DESCRIPTOR: RawFd = -1;
 /// Reason for which the socket failed or could not be opened. The message includes the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
-    #[error("no sidecar listens at {path} ({}): start it with `bundle exec lineside`", .errno.desc())]
-    Absent { path: PathBuf, errno: Errno },
-    #[error(
-        "this process runs as user {ours}, who may not open {path}: run it as the same user as the sidecar, or set \
-         LINESIDE_LINK for both to a path that this user can open"
-    )]
-    Barred { path: PathBuf, ours: u32 },
-    #[error(
-        "a process of user {theirs} listens at {path}, and this one runs as user {ours}, so nothing was sent: start the \
-         sidecar as the same user, or set LINESIDE_LINK to a path of your own"
-    )]
-    Foreign {
-        path: PathBuf,
-        theirs: u32,
-        ours: u32,
-    },
-    #[error(
-        "cannot open a socket ({}): raise the limit of open files (`ulimit -n`), or close files that are not in use",
-        .0.desc()
-    )]
-    Exhausted(Errno),
-    #[error("the sidecar closed the link: is it still running?")]
+    #[error("{0}")]
+    Unopened(String),
+    #[error("the sidecar closed the link: it has stopped, or its log says why")]
     Closed,
     #[error("the link failed ({}): is the sidecar still running?", .0.desc())]
     Failed(Errno),
@@ -69,20 +51,11 @@ pub(crate) struct Socket<'a> {
 impl<'a> Socket<'a> {
     /// Connects without waiting, and checks that the listener was opened by the same user, before anything is sent.
     pub(crate) fn open(path: &Path, number: &'a AtomicI32) -> Result<Self, Broken> {
-        let ours = nix::unistd::geteuid().as_raw();
-        let unopened = |errno| {
-            let path = path.to_owned();
-            match errno {
-                Errno::EACCES => Broken::Barred { path, ours },
-                Errno::EMFILE | Errno::ENFILE => Broken::Exhausted(errno),
-                _ => Broken::Absent { path, errno },
-            }
-        };
-        let socket = connect(path, number).map_err(unopened)?;
+        let socket = connect(path, number)
+            .map_err(|errno| Broken::Unopened(remedy::unopened(path, errno)))?;
         let theirs = peer_uid(&socket.stream).map_err(Broken::Failed)?;
-        if theirs != ours {
-            let path = path.to_owned();
-            return Err(Broken::Foreign { path, theirs, ours });
+        if theirs != nix::unistd::geteuid().as_raw() {
+            return Err(Broken::Unopened(remedy::foreign(path, theirs)));
         }
         Ok(socket)
     }

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "etc"
 require "io/wait"
 require "socket"
 
@@ -8,7 +9,10 @@ module Lineside
     # Hands one socket to the sidecar, over a connection of its own (docs/protocol.md). Takes {SECONDS_MAX} at most.
     class Client
       # The hand-off failed: there is no sidecar, it did not answer in time, or it refused. The app keeps the socket.
-      class Unavailable < Error; end
+      class Unavailable < Error
+        # @return [String, nil] remedy that is not for the browser
+        attr_accessor :remedy
+      end
 
       # Time-out of a hand-off, in seconds. A running sidecar answers within a millisecond.
       SECONDS_MAX = 1
@@ -45,11 +49,12 @@ module Lineside
         owner, = @socket.getpeereid
         return if owner == Process.euid
 
-        raise unavailable("it runs as user id #{owner}, this process as #{Process.euid}; run both as the same user")
+        raise unavailable("it runs as another user", "run the app as #{user(owner)} too, or the sidecar as #{user}")
       rescue Errno::EACCES
-        raise unavailable("user id #{Process.euid} may not open the link; run this process as the sidecar's user")
+        raise unavailable("the app may not open the link", "run the app, now #{user}, as the sidecar's user")
       rescue SystemCallError => e
-        raise unavailable("#{plain(e)}; start it with `bundle exec lineside`, or wait if Puma's plugin starts it")
+        raise unavailable("#{plain(e)}; wait some seconds if Puma's plugin or a Procfile starts it, otherwise start it " \
+                          "with `bundle exec lineside`")
       end
 
       # Hands a browser's socket to the sidecar, which then answers the browser.
@@ -113,7 +118,17 @@ module Lineside
         "it answered #{message.scrub.inspect}"
       end
 
-      def unavailable(reason) = Unavailable.new("sidecar unavailable: #{reason}")
+      # @param remedy [String, nil] remedy with names of users, for the log alone
+      def unavailable(reason, remedy = nil)
+        Unavailable.new("sidecar unavailable: #{reason}").tap { |error| error.remedy = remedy }
+      end
+
+      # Name of a user, or the id if the system has no name for it.
+      def user(id = Process.euid)
+        "user #{Etc.getpwuid(id).name}"
+      rescue ArgumentError
+        "user id #{id}"
+      end
 
       # Message of the error alone, without system call and path, because the browser receives it too.
       def plain(error) = error.class.new.message

@@ -22,7 +22,7 @@ fn publications_before_the_sidecar_starts_arrive() {
     assert_eq!(
         error,
         format!(
-            "no sidecar listens at {path} (No such file or directory): start it with `bundle exec lineside`"
+            "no sidecar listens at {path} (No such file or directory): if Puma's plugin or a Procfile runs it, wait some seconds or look at their output; otherwise start it with `bundle exec lineside`"
         )
     );
     let mut line = folder.listen().link(0, "a");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use lineside_protocol::codes;
 use lineside_protocol::frame::{Description, DescriptionReply, DescriptionRequest, Fault, Frame};
+use lineside_publisher::remedy;
 use nix::errno::Errno;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -67,31 +68,23 @@ pub(super) fn refusal(Fault { code, message }: Fault) -> String {
 /// # Errors
 /// Returns an error if no sidecar listens, or if the process that listens runs as another user.
 pub(super) async fn connect(path: &Path) -> Result<UnixStream, String> {
-    let shown = path.display();
-    let ours = nix::unistd::geteuid().as_raw();
     let link = UnixStream::connect(path)
         .await
         .map_err(|error| match Errno::try_from(error) {
-            Ok(Errno::EACCES) => format!(
-                "user {ours} may not open {shown}: run this command as the same user as the sidecar"
-            ),
-            Ok(errno) => format!(
-                "no sidecar listens at {shown} ({}): start it with `bundle exec lineside`",
-                errno.desc()
-            ),
-            Err(error) => format!("{shown} cannot be opened: {error}"),
+            Ok(errno) => remedy::unopened(path, errno),
+            Err(error) => format!("{} cannot be opened: {error}", path.display()),
         })?;
     let theirs = link
         .peer_cred()
         .map_err(|error| {
-            format!("cannot read the user of the process that listens at {shown}: {error}")
+            format!(
+                "cannot read the user of the process that listens at {}: {error}",
+                path.display()
+            )
         })?
         .uid();
-    if theirs != ours {
-        let message = format!(
-            "a process of user {theirs} listens at {shown}, but this command runs as user {ours}: run both as one user"
-        );
-        return Err(message);
+    if theirs != nix::unistd::geteuid().as_raw() {
+        return Err(remedy::foreign(path, theirs));
     }
     Ok(link)
 }

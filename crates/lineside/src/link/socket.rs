@@ -15,6 +15,7 @@ use std::time::Duration;
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use lineside_publisher::remedy::{own_user_name, user_name};
 use nix::libc::O_NOFOLLOW;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
@@ -134,12 +135,11 @@ impl LinkListener {
             if peer == Some(own) {
                 return stream;
             }
-            let user = peer.map_or_else(
-                || "an unknown user".to_owned(),
-                |peer| format!("the user id {peer}"),
+            let user = peer.map_or_else(|| "an unknown user".to_owned(), user_name);
+            let message = format!(
+                "a process of {user} was refused, because this sidecar runs as {}: run both as one user",
+                own_user_name()
             );
-            let message =
-                format!("a process of {user} was refused: this sidecar runs as the user id {own}");
             event!(Level::Warn, "publisher_refused", message);
         }
     }
@@ -187,9 +187,16 @@ pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
         .map_err(|error| format!("the link's folder {shown} cannot be read: {error}"))?;
     let own = nix::unistd::geteuid().as_raw();
     if found.uid() != own {
+        let (owner, ours) = (user_name(found.uid()), own_user_name());
+        let remedy = if found.uid() == 0 {
+            "set LINESIDE_LINK to a path in a folder of its own".to_owned()
+        } else {
+            format!(
+                "run the sidecar as {owner}, or set LINESIDE_LINK to a path in a folder of its own"
+            )
+        };
         return Err(format!(
-            "the link's folder {shown} belongs to the user id {}, not to {own}; set LINESIDE_LINK to a folder of your own",
-            found.uid()
+            "the link's folder {shown} belongs to {owner}, and the sidecar runs as {ours}; {remedy}"
         ));
     }
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
@@ -252,8 +259,10 @@ fn acquire_lock(path: &Path) -> Result<File, String> {
                 .take(20)
                 .read_to_string(&mut holder);
             return Err(format!(
-                "another sidecar (process {}) serves {}; stop it, or set LINESIDE_LINK to another path",
+                "another sidecar (process {}{}) serves {} already: one is enough for an app; if Puma's plugin and a Procfile both start \
+                 one, remove either, otherwise stop that process",
                 holder.trim(),
+                started_by(holder.trim()),
                 path.display()
             ));
         }
@@ -266,6 +275,18 @@ fn acquire_lock(path: &Path) -> Result<File, String> {
         .and_then(|()| writeln!(lock, "{}", std::process::id()));
     written.map_err(|error| format!("the lock {shown} cannot be written: {error}"))?;
     Ok(lock)
+}
+
+/// Returns the name of the process that started another, for a message. Empty if it cannot be read.
+fn started_by(process: &str) -> String {
+    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
+    let status = read(format!("/proc/{process}/status"));
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let name = parent.map(|parent| read(format!("/proc/{}/comm", parent.trim())));
+    match name.as_deref().map(str::trim) {
+        None | Some("") => String::new(),
+        Some(name) => format!(", started by {name}"),
+    }
 }
 
 /// Removes a socket that no process listens on. The caller holds the lock.
@@ -283,8 +304,9 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
     }
     if found.uid() != nix::unistd::geteuid().as_raw() {
         return Err(format!(
-            "{shown} belongs to the user id {}; set LINESIDE_LINK to another path",
-            found.uid()
+            "{shown} belongs to {owner}, and the sidecar runs as {}: run it as {owner}, or remove the file",
+            own_user_name(),
+            owner = user_name(found.uid())
         ));
     }
     match std::os::unix::net::UnixStream::connect(path) {

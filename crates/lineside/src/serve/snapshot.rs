@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, SavedAt};
 use lineside_protocol::Epoch;
+use lineside_publisher::remedy::{own_user_name, user_name};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::broker::Broker;
@@ -241,8 +242,9 @@ fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String>
     }
     if found.uid() != own {
         return Err(format!(
-            "it belongs to the user id {}, not to {own}",
-            found.uid()
+            "it belongs to {}, not to {}",
+            user_name(found.uid()),
+            own_user_name()
         ));
     }
     if found.mode() & 0o7777 != MODE {
