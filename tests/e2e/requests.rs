@@ -193,9 +193,12 @@ fn repeated_subscribe_delivers_each_message_once() {
 #[test]
 fn cursor_of_subscribed_is_between_earlier_and_later_messages() {
     let sidecar = with_public_channels();
-    let mut browser = sidecar.browser(json!({}));
+    let mut browser = sidecar.browser(json!({"subscribe": [{"channel": "b"}]}));
     let publisher = sidecar.publisher();
     let before = publisher.publish("a", 1);
+    // Shows that the shard has dispatched the earlier message.
+    publisher.publish("b", 1);
+    browser.expect_message("b", json!(1));
     let answer = browser.subscribe(json!({"channel": "a"}));
     let after = publisher.publish("a", 2);
     let cursor = answer["cursor"].as_str().unwrap();
