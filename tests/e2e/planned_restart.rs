@@ -405,3 +405,16 @@ fn full_disk_ends_the_epoch_and_the_stop_succeeds() {
     assert_no_state(&place);
     expect_lost(&place.start(), &cursor);
 }
+
+#[test]
+fn state_is_saved_although_a_cleaner_has_removed_the_lock() {
+    let sidecar = place().start();
+    let place = sidecar.place().clone();
+    let cursor = sidecar.publisher().publish("a", 1);
+    let lock = beside(&place, ".lock");
+    fs::remove_file(&lock).unwrap();
+    within("the lock is back", || lock.exists().then_some(()));
+    stop(sidecar);
+    let browser = resume(&start(&place), &cursor);
+    expect_recovered(&browser);
+}

@@ -1,10 +1,11 @@
 //! The link: the Unix socket on which the app's processes reach the sidecar.
 //!
-//! [`socket`] is the listener and its lock. [`ingress`] serves publishers, [`hand_off`] receives browsers' sockets from the
+//! [`socket`] is the listener and its lock, in its [`folder`]. [`ingress`] serves publishers, [`hand_off`] receives browsers' sockets from the
 //! app, [`tail`] sends publications to `lineside tail`, and [`description`] answers `lineside check`.
 
 pub(crate) mod description;
 mod first_frame;
+pub(crate) mod folder;
 pub(crate) mod hand_off;
 pub mod ingress;
 pub(crate) mod socket;

@@ -35,6 +35,7 @@ use crate::settings::Settings;
 use crate::shard::{Arrivals, Plan, Random, Reactor};
 use reload::reload_secrets;
 use signals::{IgnoredSignals, StopSignals};
+use snapshot::Files;
 
 /// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
@@ -66,7 +67,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let budget = Budget::of_the_process(limits.connections_max, limits.shards);
     let mut link = LinkListener::open(&settings.link)?;
     let listeners = Listeners::open(&settings)?;
-    let (hub, clock, snapshot) = snapshot::restore(&settings.link, settings.limits.history)?;
+    let (hub, clock, snapshot) = snapshot::restore(&Files::of(&link), settings.limits.history)?;
     hub.memory().limit(settings.memory_max);
     let epoch = hub.cursor().epoch;
 
@@ -224,10 +225,12 @@ async fn accept_links(
                     match link.reopen() {
                         Ok(()) => {
                             event!(Level::Warn, "link_restored");
-                            snapshot::discard(link.path());
+                            snapshot::discard(&Files::of(link));
                         }
                         Err(message) => event!(Level::Error, "link_lost", message),
                     }
+                } else if !link.is_held() && let Err(message) = link.renew_lock() {
+                    event!(Level::Error, "link_lost", message);
                 }
             }
             Some(_) = links.join_next() => {}

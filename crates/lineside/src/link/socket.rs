@@ -4,11 +4,9 @@
 //! read or write the snapshot ([`crate::serve`]). A socket with a listener, a socket of another user and a file that is not a
 //! socket are never removed.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
-};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,17 +14,16 @@ use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use lineside_publisher::remedy::{own_user_name, user_name};
-use nix::libc::O_NOFOLLOW;
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::EXCHANGE_MS_MAX;
+use super::folder::LinkFolder;
 use crate::listener::ACCEPT_PAUSE_MS;
 use crate::log::{Level, event};
-
-/// Permission bits with which other users may write into a folder.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Size of a frame up to its kind, in bytes.
 const KIND_BYTES: usize = 5;
@@ -35,6 +32,7 @@ const KIND_BYTES: usize = 5;
 #[derive(Debug)]
 pub(crate) struct LinkListener {
     path: PathBuf,
+    folder: LinkFolder,
     listener: Listener,
     identity: (u64, u64),
     lock: File,
@@ -46,14 +44,12 @@ impl LinkListener {
     /// # Errors
     /// One line with the path, the reason and the remedy.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let folder = path.parent().unwrap_or(Path::new("/"));
         let fail = |what: &str, error: io::Error| {
             format!("cannot {what} the link {}: {error}", path.display())
         };
-        make_folder(folder).map_err(|error| fail("make the folder of", error))?;
-        check_folder(folder)?;
-        let lock = acquire_lock(path)?;
-        remove_stale_socket(path)?;
+        let folder = LinkFolder::make(path.parent().unwrap_or(Path::new("/")))?;
+        let lock = acquire_lock(&folder, path)?;
+        remove_stale_socket(&folder, path)?;
         let name = path
             .to_fs_name::<GenericFilePath>()
             .map_err(|error| fail("name", error))?;
@@ -65,8 +61,14 @@ impl LinkListener {
             .create_tokio()
             .map_err(|error| fail("listen on", error))?;
         let identity = identity(path).map_err(|error| fail("find", error))?;
+        let found = folder.stat(path).map_err(|error| fail("find", error))?;
+        if found.st_ino != identity.1 {
+            let replaced = io::Error::other("its folder was replaced meanwhile");
+            return Err(fail("find", replaced));
+        }
         Ok(Self {
             path: path.to_owned(),
+            folder,
             listener,
             identity,
             lock,
@@ -76,6 +78,11 @@ impl LinkListener {
     /// Path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Folder of the socket, the lock and the snapshot.
+    pub(crate) fn folder(&self) -> &LinkFolder {
+        &self.folder
     }
 
     /// Returns whether the socket was removed or replaced, for example by `rails tmp:clear`.
@@ -91,6 +98,15 @@ impl LinkListener {
         // Locks again after a failed reopen has unlocked. Changes nothing while the lock is held.
         let is_locked = self.lock.try_lock().is_ok();
         is_locked && held.is_ok_and(|held| found.is_ok_and(|found| found == held))
+    }
+
+    /// Acquires the lock again after its file was removed, for example by a cleaner of `/tmp`.
+    ///
+    /// # Errors
+    /// Returns an error in one line if another sidecar has the lock.
+    pub(crate) fn renew_lock(&mut self) -> Result<(), String> {
+        self.lock = acquire_lock(&self.folder, &self.path)?;
+        Ok(())
     }
 
     /// Listens again after the socket was lost. Open links stay open.
@@ -166,49 +182,6 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Makes the folder of the link for this user alone, if it is missing. Its parents are made with the usual mode.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Checks that the folder of the link belongs to this user, and that no other user may write into it.
-///
-/// # Errors
-/// One line with the reason and the remedy.
-pub(crate) fn check_folder(folder: &Path) -> Result<(), String> {
-    let shown = folder.display();
-    let found = std::fs::metadata(folder)
-        .map_err(|error| format!("the link's folder {shown} cannot be read: {error}"))?;
-    let own = nix::unistd::geteuid().as_raw();
-    if found.uid() != own {
-        let (owner, ours) = (user_name(found.uid()), own_user_name());
-        let remedy = if found.uid() == 0 {
-            "set LINESIDE_LINK to a path in a folder of its own".to_owned()
-        } else {
-            format!(
-                "run the sidecar as {owner}, or set LINESIDE_LINK to a path in a folder of its own"
-            )
-        };
-        return Err(format!(
-            "the link's folder {shown} belongs to {owner}, and the sidecar runs as {ours}; {remedy}"
-        ));
-    }
-    if found.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(format!(
-            "others may write into the link's folder {shown}; set LINESIDE_LINK to a path in a folder of its own, such as \
-             unix:{}/lineside/link.sock, which the sidecar makes",
-            shown.to_string().trim_end_matches('/')
-        ));
-    }
-    Ok(())
-}
-
 /// Returns the kind of a link's first frame, or `None` if it does not arrive in time. The bytes stay in the socket: reading
 /// them here would close the file descriptors that come with them.
 pub(crate) async fn first_kind(link: &UnixStream) -> Option<u8> {
@@ -236,19 +209,11 @@ async fn peek_kind(link: &UnixStream) -> io::Result<Option<u8>> {
     }
 }
 
-fn acquire_lock(path: &Path) -> Result<File, String> {
+fn acquire_lock(folder: &LinkFolder, path: &Path) -> Result<File, String> {
     let lock_path = beside(path, ".lock");
     let shown = lock_path.display();
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(O_NOFOLLOW);
-    let mut lock = options
-        .open(&lock_path)
+    let mut lock = folder
+        .open_file(&lock_path, OFlag::O_RDWR | OFlag::O_CREAT)
         .map_err(|error| format!("the lock {shown} cannot be opened: {error}"))?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -290,27 +255,28 @@ fn started_by(process: &str) -> String {
 }
 
 /// Removes a socket that no process listens on. The caller holds the lock.
-fn remove_stale_socket(path: &Path) -> Result<(), String> {
+fn remove_stale_socket(folder: &LinkFolder, path: &Path) -> Result<(), String> {
     let shown = path.display();
-    let found = match std::fs::symlink_metadata(path) {
+    let found = match folder.stat(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(format!("the link {shown} cannot be read: {error}")),
         Ok(found) => found,
     };
-    if !found.file_type().is_socket() {
+    if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
         return Err(format!(
             "{shown} exists and is no socket; remove it, or set LINESIDE_LINK to another path"
         ));
     }
-    if found.uid() != nix::unistd::geteuid().as_raw() {
+    if found.st_uid != nix::unistd::geteuid().as_raw() {
         return Err(format!(
             "{shown} belongs to {owner}, and the sidecar runs as {}: run it as {owner}, or remove the file",
             own_user_name(),
-            owner = user_name(found.uid())
+            owner = user_name(found.st_uid)
         ));
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path)
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => folder
+            .remove(path)
             .map_err(|error| format!("the stale socket {shown} cannot be removed: {error}")),
         Err(error) => Err(format!(
             "cannot find out whether a process listens at {shown}: {error}"

@@ -10,9 +10,9 @@
 //! A start that fails renames the snapshot back, because it has assigned no position. A damaged snapshot stays behind as
 //! `.state.taken`, which no sidecar reads.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::Permissions;
 use std::io::{self, BufReader, BufWriter, ErrorKind};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 use lineside_hub::{HistoryLimits, Hub, PUBLISHERS_MAX, SavedAt};
 use lineside_protocol::Epoch;
 use lineside_publisher::remedy::{own_user_name, user_name};
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::fcntl::OFlag;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::link::folder::LinkFolder;
 use crate::link::socket::{LinkListener, beside};
 use crate::log::{Level, event};
 
@@ -41,25 +42,26 @@ const NEW_EPOCH: &str = "the next start begins a new epoch: every resume is answ
 
 /// Paths of the file while it is written, complete and restored.
 #[derive(Clone)]
-struct Files {
+pub(crate) struct Files {
+    folder: LinkFolder,
     new: PathBuf,
     state: PathBuf,
     taken: PathBuf,
 }
 
 impl Files {
-    fn beside(link: &Path) -> Self {
+    /// Files beside the link, in the folder that its listener has checked.
+    pub(crate) fn of(link: &LinkListener) -> Self {
+        Self::beside(link.folder(), link.path())
+    }
+
+    fn beside(folder: &LinkFolder, link: &Path) -> Self {
         Self {
+            folder: folder.clone(),
             new: beside(link, ".state.new"),
             state: beside(link, ".state"),
             taken: beside(link, ".state.taken"),
         }
-    }
-
-    /// Syncs the folder, so that renames survive a power loss.
-    fn sync_folder(&self) -> io::Result<()> {
-        let folder = self.state.parent().unwrap_or(Path::new("/"));
-        File::open(folder)?.sync_all()
     }
 }
 
@@ -72,7 +74,7 @@ impl RestoredSnapshot {
     pub(crate) fn consume(mut self) {
         if let Some(files) = self.0.take() {
             // No sidecar reads it if it stays.
-            let _left = fs::remove_file(&files.taken);
+            let _left = files.folder.remove(&files.taken);
         }
     }
 }
@@ -83,7 +85,7 @@ impl Drop for RestoredSnapshot {
             return;
         };
         let path = files.state.display();
-        match fs::rename(&files.taken, &files.state) {
+        match files.folder.rename(&files.taken, &files.state) {
             Ok(()) => event!(Level::Info, "state_put_back", path),
             Err(error) => {
                 event!(
@@ -104,20 +106,23 @@ impl Drop for RestoredSnapshot {
 /// # Errors
 /// One line if a snapshot can be neither restored nor moved away, because a later start would restore it.
 pub(crate) fn restore(
-    link: &Path,
+    files: &Files,
     history: HistoryLimits,
 ) -> Result<(Hub, Clock, RestoredSnapshot), String> {
-    let files = Files::beside(link);
     // Left over from a stop that was killed.
-    let _none = fs::remove_file(&files.new);
-    if move_aside(&files)? {
+    let _none = files.folder.remove(&files.new);
+    if move_aside(files)? {
         let began = Instant::now();
-        match read(&files, history) {
+        match read(files, history) {
             Ok((hub, saved)) => {
                 log_restored(&hub, began.elapsed());
-                return Ok((hub, Clock::go_on(saved), RestoredSnapshot(Some(files))));
+                return Ok((
+                    hub,
+                    Clock::go_on(saved),
+                    RestoredSnapshot(Some(files.clone())),
+                ));
             }
-            Err(reason) => log_refused(&files, &reason),
+            Err(reason) => log_refused(files, &reason),
         }
     }
     let epoch = new_epoch()?;
@@ -126,12 +131,11 @@ pub(crate) fn restore(
 }
 
 /// Moves away the snapshot of another sidecar that had the link for a while: this sidecar's journal went on meanwhile.
-pub(crate) fn discard(link: &Path) {
-    let files = Files::beside(link);
-    match move_aside(&files) {
+pub(crate) fn discard(files: &Files) {
+    match move_aside(files) {
         Ok(false) => {}
         Ok(true) => log_refused(
-            &files,
+            files,
             "another sidecar wrote it while this sidecar was running",
         ),
         Err(message) => event!(Level::Error, "state_not_discarded", message),
@@ -141,7 +145,7 @@ pub(crate) fn discard(link: &Path) {
 /// Saves the hub for the next sidecar. No position may be assigned from here on. If this fails, the log says so, and the
 /// next sidecar begins a new epoch.
 pub(crate) async fn save(link: &LinkListener, broker: &Arc<Broker>, clock: Clock) {
-    let files = Files::beside(link.path());
+    let files = Files::of(link);
     let began = Instant::now();
     match write_and_rename(link, &files, broker, clock).await {
         Ok(bytes) => event!(
@@ -151,7 +155,7 @@ pub(crate) async fn save(link: &LinkListener, broker: &Arc<Broker>, clock: Clock
             ms = began.elapsed().as_millis()
         ),
         Err(error) => {
-            let _none = fs::remove_file(&files.new);
+            let _none = files.folder.remove(&files.new);
             event!(
                 Level::Error,
                 "state_not_saved",
@@ -188,22 +192,17 @@ async fn write_and_rename(
             "the lock of the link was removed, so another sidecar may be running",
         ));
     }
-    fs::rename(&files.new, &files.state)?;
-    if let Err(error) = files.sync_folder() {
-        fs::remove_file(&files.state)?;
+    files.folder.rename(&files.new, &files.state)?;
+    if let Err(error) = files.folder.sync() {
+        files.folder.remove(&files.state)?;
         return Err(error);
     }
     Ok(bytes)
 }
 
 fn write(files: &Files, broker: &Broker, at: SavedAt) -> io::Result<u64> {
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .custom_flags(O_NOFOLLOW);
-    let file = options.open(&files.new)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let file = files.folder.open_file(&files.new, flags)?;
     // The umask may have removed bits.
     file.set_permissions(Permissions::from_mode(MODE))?;
     let bytes = broker.save(at, BufWriter::with_capacity(BUFFER_BYTES, &file))?;
@@ -213,9 +212,9 @@ fn write(files: &Files, broker: &Broker, at: SavedAt) -> io::Result<u64> {
 
 /// Moves a snapshot to the path that no start reads. Returns false if there is none.
 fn move_aside(files: &Files) -> Result<bool, String> {
-    let moved = match fs::rename(&files.state, &files.taken) {
+    let moved = match files.folder.rename(&files.state, &files.taken) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        moved => moved.and_then(|()| files.sync_folder()),
+        moved => moved.and_then(|()| files.folder.sync()),
     };
     moved.map(|()| true).map_err(|error| {
         format!(
@@ -227,11 +226,11 @@ fn move_aside(files: &Files) -> Result<bool, String> {
 }
 
 fn read(files: &Files, history: HistoryLimits) -> Result<(Hub, SavedAt), String> {
-    let mut options = OpenOptions::new();
     // Opening a pipe without a writer would block.
-    options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
-    let file = options
-        .open(&files.taken)
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+    let file = files
+        .folder
+        .open_file(&files.taken, flags)
         .map_err(|error| format!("it cannot be opened: {error}"))?;
     let found = file
         .metadata()

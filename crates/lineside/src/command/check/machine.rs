@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::{CheckResult, Finding, fail, skip, warn};
 use crate::descriptors::{CONNECTIONS_FEW, DESCRIPTORS_RESERVED};
-use crate::link::socket::check_folder;
+use crate::link::folder::LinkFolder;
 use crate::memory::{BYTES_FEW, available_bytes};
 use crate::settings::{SECRET_FILE, Settings, Source};
 
@@ -37,7 +37,7 @@ pub(super) fn secret_file(source: &impl Source) -> CheckResult {
 pub(super) fn link_folder(settings: &Settings) -> CheckResult {
     let folder = settings.link.parent().unwrap_or(Path::new("/"));
     if folder.exists() {
-        return check_folder(folder).map_err(Finding::Fail);
+        return LinkFolder::open(folder).map(drop).map_err(Finding::Fail);
     }
     let nearest = folder.ancestors().find(|it| it.exists());
     let nearest = nearest.unwrap_or(Path::new("/"));

@@ -35,12 +35,15 @@ fn newest_request_ends_the_oldest_when_all_slots_are_taken() {
             let counted = Counted::new(&under_way);
             requests.push(tokio::spawn(slot.run(async move {
                 let _counted = counted;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             })));
             assert!(under_way.load(Ordering::Relaxed) <= 4, "{number}");
         }
         tokio::task::yield_now().await;
-        let ended: Vec<bool> = requests.iter().map(|it| it.is_finished()).collect();
+        let ended: Vec<bool> = requests
+            .iter()
+            .map(tokio::task::JoinHandle::is_finished)
+            .collect();
         assert_eq!(ended, [[true; 6].as_slice(), &[false; 4]].concat());
         // The number of slots shrinks when connections take their place.
         let (_slot, ended) = slots.take(2).await;

@@ -173,3 +173,18 @@ fn file_in_the_place_of_a_lost_socket_is_not_removed() {
     drop(link);
     assert_eq!(std::fs::read_to_string(folder.link()).unwrap(), "precious");
 }
+
+#[test]
+fn removed_lock_is_acquired_again() {
+    let folder = Folder::new("lock");
+    let mut link = open(&folder.link()).unwrap();
+    std::fs::remove_file(folder.0.join("deep/lineside.sock.lock")).unwrap();
+    assert!(!link.is_held());
+    link.renew_lock().unwrap();
+    assert!(link.is_held());
+    assert!(
+        open(&folder.link())
+            .unwrap_err()
+            .contains("another sidecar")
+    );
+}

@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -32,7 +33,7 @@ impl Place {
     }
 
     fn files(&self) -> Files {
-        Files::beside(&self.link())
+        Files::beside(&LinkFolder::open(&self.folder).unwrap(), &self.link())
     }
 
     fn open(&self) -> LinkListener {
@@ -43,7 +44,7 @@ impl Place {
 
     /// Restores as a start that then serves.
     fn restore(&self) -> Result<(Hub, Clock), String> {
-        let (hub, clock, snapshot) = restore(&self.link(), HistoryLimits::default())?;
+        let (hub, clock, snapshot) = restore(&self.files(), HistoryLimits::default())?;
         snapshot.consume();
         Ok((hub, clock))
     }
@@ -112,7 +113,7 @@ fn start_that_fails_after_the_restore_leaves_the_snapshot_to_the_next() {
     let place = Place::with_snapshot("failed-start");
     let whole = fs::read(place.files().state).unwrap();
     for _ in 0..2 {
-        let (hub, _, snapshot) = restore(&place.link(), HistoryLimits::default()).unwrap();
+        let (hub, _, snapshot) = restore(&place.files(), HistoryLimits::default()).unwrap();
         assert_eq!(hub.cursor().to_string(), "ours.3");
         assert!(
             !place.files().state.exists(),
@@ -231,7 +232,7 @@ fn sidecar_that_lost_the_lock_of_the_link_saves_nothing() {
 #[test]
 fn snapshot_of_another_sidecar_is_discarded() {
     let place = Place::with_snapshot("discarded");
-    discard(&place.link());
+    discard(&place.files());
     let (hub, _) = place.restore().unwrap();
     assert_ne!(hub.cursor().epoch.as_str(), "ours");
 }
