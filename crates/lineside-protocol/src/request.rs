@@ -9,6 +9,9 @@ use crate::codes::{BAD_REQUEST, ErrorCode, UNKNOWN_TYPE};
 /// Maximum length of a `ref`, in bytes. Fits a counter or a UUID, and bounds the echo in the reply.
 const REF_BYTES_MAX: usize = 64;
 
+/// Length of the escape `\uXXXX`, in bytes.
+const ESCAPE_BYTES: usize = 6;
+
 /// Number or short text that matches a reply to its request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -80,13 +83,18 @@ pub struct RequestError {
 }
 
 impl Request {
-    /// Parses a text frame. Ignores unknown fields.
+    /// Parses a text frame. Ignores unknown fields. Half of a surrogate pair, which no UTF-8 holds, becomes U+0000, so that a
+    /// channel with it is refused by itself as a bad name.
     ///
     /// # Errors
     /// Returns an error if the text is not a JSON object, its `type` is unknown, or a field is missing or has the wrong
     /// type.
     pub fn parse(text: &str) -> Result<Self, RequestError> {
-        let object = match serde_json::from_str(text) {
+        let parsed = serde_json::from_str(text).or_else(|error| {
+            let replaced = without_lone_surrogates(text).ok_or(error)?;
+            serde_json::from_str(&replaced)
+        });
+        let object = match parsed {
             Ok(Value::Object(object)) => object,
             Ok(_) => return Err(bad(None, "not a JSON object".into())),
             Err(error) => return Err(bad(None, format!("not JSON: {error}"))),
@@ -161,6 +169,40 @@ impl Subscribe {
             after: after(object),
         })
     }
+}
+
+/// Replaces each escape of half a surrogate pair by `\u0000`. `None` if there is no such escape.
+fn without_lone_surrogates(text: &str) -> Option<String> {
+    let mut replaced = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        let (Some(first), second) = (escaped(text, at), escaped(text, at + ESCAPE_BYTES)) else {
+            // Another escape, such as of a backslash.
+            at += 2;
+            continue;
+        };
+        let is_low = |code: u16| (0xDC00..0xE000).contains(&code);
+        at += match first {
+            0xD800..0xDC00 if second.is_some_and(is_low) => 2 * ESCAPE_BYTES,
+            0xD800..0xE000 => {
+                replaced.push_str(text.get(copied..at)?);
+                replaced.push_str("\\u0000");
+                copied = at + ESCAPE_BYTES;
+                ESCAPE_BYTES
+            }
+            _ => ESCAPE_BYTES,
+        };
+    }
+    (copied > 0).then(|| replaced + text.get(copied..).unwrap_or_default())
+}
+
+/// Code of the escape `\uXXXX` at a position.
+fn escaped(text: &str, at: usize) -> Option<u16> {
+    let digits = text.get(at..at + ESCAPE_BYTES)?.strip_prefix("\\u")?;
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
 }
 
 fn bad(reference: Option<Ref>, message: String) -> RequestError {

@@ -101,7 +101,12 @@ impl Stage {
 
     /// Sends a request, and returns every text frame that it leads to.
     fn request(&mut self, request: &Value) -> Result<Vec<Value>, CloseCode> {
-        self.act(|connection, turn| connection.receive(&request.to_string(), turn))
+        self.text(&request.to_string())
+    }
+
+    /// Receives a text frame, and takes what was sent.
+    fn text(&mut self, text: &str) -> Result<Vec<Value>, CloseCode> {
+        self.act(|connection, turn| connection.receive(text, turn))
             .map_err(|ending| ending.code)?;
         Ok(self.sent())
     }
@@ -495,6 +500,26 @@ fn no_message_follows_the_unsubscribed_of_its_channel() {
     stage.deliver("user:42");
     let sent = stage.sent();
     assert_eq!((sent.len(), &sent[0]["channel"]), (1, &json!("user:42")));
+}
+
+#[test]
+fn name_with_half_a_surrogate_pair_is_refused_by_itself() {
+    let mut stage = Stage::new();
+    let connect =
+        r#"{"type":"connect","subscribe":[{"channel":"a\ud800"},{"channel":"public:x"}]}"#;
+    let welcome = &stage.text(connect).unwrap()[0];
+    assert_eq!(welcome["channels"], json!(["public:x"]));
+    assert_eq!(
+        welcome["refused"],
+        json!([{"channel": "a\0", "code": "bad_channel"}])
+    );
+    let sent = stage
+        .text(r#"{"type":"subscribe","channel":"public:\udfff","ref":1}"#)
+        .unwrap();
+    assert_eq!(
+        [&sent[0]["code"], &sent[0]["ref"]],
+        [&json!("bad_channel"), &json!(1)]
+    );
 }
 
 #[test]
