@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "openssl"
 require_relative "caching"
 require_relative "page"
 
@@ -11,14 +12,18 @@ module Lineside
   # the token endpoint sets it with each token. The response to a sign-out deletes it, and so does a page on which the
   # app has looked for a user and found none. A response that shared caches may store never sets or deletes it.
   class Identity
-    # Name of the cookie, and its maximum lifetime in seconds. The sidecar has the same values.
-    COOKIE = "lineside"
+    # Beginning of the cookie's name, and its maximum lifetime in seconds. The sidecar has the same values.
+    NAME = "lineside"
     SECONDS_MAX = 3600
 
-    # Path of the cookie: pages can be anywhere on the site.
-    PATH = "/"
-
     class << self
+      # @return [String] name of the cookie. Differs between apps, because browsers share cookies between all ports of a
+      #   host. The sidecar accepts any suffix
+      def cookie
+        secret = Lineside.config.secret.split(",").first
+        "#{NAME}_#{OpenSSL::HMAC.hexdigest('SHA256', secret, 'lineside cookie name v1')[0, 8]}"
+      end
+
       # Updates the cookie after an action. An error in the app's rules does not affect the response: it is logged once.
       # @param controller [ActionController::Base]
       # @return [void]
@@ -50,7 +55,7 @@ module Lineside
       user = RequestUser.of(@controller)
       return set(Page.new(@controller, user:)) if user && page?
 
-      @request.cookie_jar.delete(COOKIE, path: PATH) if ended?(user)
+      @request.cookie_jar.delete(name, path: Page.new(@controller, user:).root) if ended?(user)
     end
 
     # Sets the cookie.
@@ -58,11 +63,13 @@ module Lineside
     # @return [void]
     def set(page)
       seconds = [Lineside.config.token_expires_in, SECONDS_MAX].min
-      @request.cookie_jar[COOKIE] = { value: page.identity(seconds), path: PATH, max_age: seconds.to_s, httponly: true,
-                                      same_site: :lax, secure: @request.ssl? }
+      @request.cookie_jar[name] = { value: page.identity(seconds), path: page.root, max_age: seconds.to_s,
+                                    httponly: true, same_site: :lax, secure: @request.ssl? }
     end
 
     private
+
+    def name = (@name ||= self.class.cookie)
 
     # Whether the browser shows the response, or an unchanged page from its cache.
     def page?
@@ -71,12 +78,12 @@ module Lineside
       @response.status == 304
     end
 
-    def may_change? = (page? || may_end?) && app_controller? && cookie_allowed?
+    def may_change? = app_controller? && (page? || may_end?) && cookie_allowed?
 
     # Whether this can be a sign-out: a request other than GET, or a redirect.
     def may_end? = cookie? && (!@request.get? || @response.redirect?)
 
-    def cookie? = @request.cookies.key?(COOKIE)
+    def cookie? = @request.cookies.key?(name)
 
     # Whether the cookie's user has signed out.
     def ended?(user)

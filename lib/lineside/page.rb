@@ -95,6 +95,9 @@ module Lineside
       Lineside.config.url || token_path[/\A[^?]+/].chomp("/").delete_suffix("/token")
     end
 
+    # @return [String] path of the app's root, which pages and WebSocket share
+    def root = Lineside.config.url ? "/" : url.delete_suffix(Lineside.config.path).then { |it| it.empty? ? "/" : it }
+
     # @return [String, nil] URL of the token endpoint; nil if the page's user is not the request's user, because the
     #   endpoint cannot renew that token
     def token_url = renewable? ? token_path : nil

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "lineside/identity"
+
 RSpec.describe "The identity cookie", :app, :sidecar do
   before do
     start_sidecar
@@ -11,7 +13,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
   end
 
   # The identity cookie's Set-Cookie header in the last response; nil if there is none.
-  def set(visitor) = Array(visitor.response.get_fields("Set-Cookie")).grep(/\Alineside=/).first
+  def set(visitor) = Array(visitor.response.get_fields("Set-Cookie")).grep(/\Alineside_\h{8}=/).first
 
   # Connects like `new WebSocket("/lineside")` in the visitor's page.
   def connect(visitor, origin: "http://127.0.0.1:#{@port}")
@@ -46,11 +48,11 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     ada = visitor("ada")
     %w[plain private unchanged].each do |kind|
       ada.get("/answers/#{kind}")
-      expect([kind, set(ada)]).to match [kind, /\Alineside=ey/]
+      expect([kind, set(ada)]).to match [kind, /\A\w+=ey/]
     end
     ada.visit("/page")
     ada.renew
-    expect(set(ada)).to match(/\Alineside=ey/)
+    expect(set(ada)).to match(/\A\w+=ey/)
   end
 
   it "is not set by responses that are cacheable or not a page" do
@@ -66,7 +68,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     ada = visitor("ada")
     ada.visit("/page")
     ada.post("/sign_out")
-    expect(set(ada)).to match(/\Alineside=;/)
+    expect(set(ada)).to match(/\A\w+=;/)
     ada.post("/sign_out")
     expect(set(ada)).to be_nil
     ada.get("/sign_in/ada")
@@ -76,10 +78,31 @@ RSpec.describe "The identity cookie", :app, :sidecar do
     ada.get("/answers/public")
     expect(set(ada)).to be_nil
     ada.get("/answers/plain")
-    expect(set(ada)).to match(/\Alineside=;/)
+    expect(set(ada)).to match(/\A\w+=;/)
     ada.get("/sign_in/grace")
     ada.visit("/answers/plain")
     expect(user_of(ada)).to eq "grace"
+  end
+
+  it "is the app's own: a cookie of another app on the host counts as none" do
+    ada = visitor("ada")
+    ada.visit("/answers/plain")
+    ada.cookies["lineside_00000000"] = "another.app's.cookie"
+    expect(user_of(ada)).to eq "ada"
+    foreign = visitor.tap { |visitor| visitor.cookies["lineside_00000000"] = "another.app's.cookie" }
+    expect(user_of(foreign)).to be_nil
+    foreign.get("/answers/plain")
+    expect(Array(foreign.response.get_fields("Set-Cookie")).grep(/lineside/)).to be_empty
+  end
+
+  it "has the path of the app's root" do
+    serve(env: { "RAILS_RELATIVE_URL_ROOT" => "/shop" })
+    ada = Visitor.new(@port)
+    ada.get("/shop/sign_in/ada")
+    ada.visit("/shop/page")
+    expect(set(ada)).to match(%r{; path=/shop;}i)
+    ada.post("/shop/sign_out")
+    expect(set(ada)).to match(%r{\A\w+=;.*; path=/shop;}i)
   end
 
   it "is revoked with its session, and set again after a new sign-in" do
@@ -122,7 +145,7 @@ RSpec.describe "The identity cookie in an app" do
       #{controllers}
       answer = Array.new(2) { Rack::MockRequest.new(Shop).get("#{path}", "HTTP_COOKIE" => #{cookie.to_s.inspect}) }.last
       cookie = answer["Set-Cookie"].to_s
-      print JSON.generate([answer.status, cookie.include?("lineside="), $log.string, cookie[/max-age=(\\d+)/i, 1]])
+      print JSON.generate([answer.status, cookie.match?(/^lineside_\\h{8}=/), $log.string, cookie[/max-age=(\\d+)/i, 1]])
     RUBY
   end
 
@@ -155,7 +178,8 @@ RSpec.describe "The identity cookie in an app" do
   RUBY
 
   it "is kept by a page on which nobody looked for a user, and deleted by Lineside.disconnect" do
-    cookie = "lineside=anything"
+    use(Lineside.config) { |config| config.secret = Settings::SECRET }
+    cookie = "#{Lineside::Identity.cookie}=anything"
     expect(answer("/page", in_one_action, cookie:).take(2)).to eq [200, true]
     expect(answer("/open", in_one_action, cookie:).take(2)).to eq [200, false]
     expect(answer("/out", in_one_action, cookie:).values_at(0, 1, 3)).to eq [302, true, "0"]

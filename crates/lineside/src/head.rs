@@ -217,20 +217,18 @@ impl Head {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
-    /// Value of a cookie. `None` if it comes more than once, because another site of the domain may have set one of them.
-    /// Other cookies may hold any bytes.
-    pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
+    /// Values of the cookies `<name>` and `<name>_<anything>`. Other cookies may hold any bytes.
+    pub(crate) fn cookies(&self, name: &str) -> impl Iterator<Item = &str> {
         let fields = self.request.headers().get_all(COOKIE).iter();
-        let mut found = fields
+        fields
             .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
-            .filter_map(|pair| {
-                let value = pair.trim_ascii().strip_prefix(name.as_bytes())?;
-                value.strip_prefix(b"=")
-            });
-        match (found.next(), found.next()) {
-            (Some(value), None) => str::from_utf8(value).ok(),
-            _ => None,
-        }
+            .filter_map(move |pair| {
+                let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+                let equals = rest.iter().position(|byte| *byte == b'=')?;
+                let (suffix, value) = rest.split_at_checked(equals)?;
+                let is_named = suffix.is_empty() || suffix.starts_with(b"_");
+                str::from_utf8(value.get(1..)?).ok().filter(|_| is_named)
+            })
     }
 
     /// Subprotocols that the client offers.

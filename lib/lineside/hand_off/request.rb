@@ -12,8 +12,8 @@ module Lineside
         Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Protocol Sec-WebSocket-Extensions
       ].freeze
 
-      # The identity cookie, the only cookie sent. All its occurrences are sent: the sidecar rejects duplicates.
-      IDENTITY = /(?:\A|[;,])\s*(lineside=[^;,\s]*)/
+      # Identity cookies of this app and of others on the host, the only cookies sent. The sidecar ignores foreign ones.
+      IDENTITY = /(?:\A|[;,])\s*(lineside(?:_\w*)?=[^;,\s]*)/
 
       # Placeholder if the browser's IP address is unknown, such as behind a Unix socket. Only logged.
       NO_ADDRESS = "0.0.0.0"

@@ -81,7 +81,7 @@ enum Pending {
 
 impl Connection {
     pub(super) fn new(opening: Opening, name: [u8; 8]) -> Self {
-        let is_empty = opening.connect.is_none() && opening.identity.is_none();
+        let is_empty = opening.connect.is_none() && opening.identities.is_empty();
         Self {
             name,
             opening: (!is_empty).then(|| Box::new(opening)),
@@ -157,8 +157,11 @@ impl Connection {
     }
 
     fn connect(&mut self, connect: Connect, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let identity = self.opening.take().and_then(|opening| opening.identity);
-        let rights = Rights::verify(connect.token.as_deref(), identity.as_deref(), turn);
+        let opening = self.opening.take();
+        let identities = opening
+            .map(|opening| opening.identities)
+            .unwrap_or_default();
+        let rights = Rights::verify(connect.token.as_deref(), &identities, turn);
         let rights = rights.map_err(|refusal| Ending {
             code: refusal.close_code(),
             message: Some(refusal.message),

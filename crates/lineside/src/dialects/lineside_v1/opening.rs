@@ -10,8 +10,12 @@ use crate::settings::Settings;
 /// Name of the subprotocol.
 pub(crate) const SUBPROTOCOL: &str = "lineside-v1";
 
-/// Name of the cookie with the identity of a page's user.
+/// Name of the cookie with the identity of a page's user. Each app adds a suffix of its own, as browsers share cookies
+/// between all ports of a host.
 const IDENTITY_COOKIE: &str = "lineside";
+
+/// Maximum number of identity cookies that are verified. A host has few apps.
+const IDENTITIES_MAX: usize = 8;
 
 /// Prefix of a second subprotocol that holds a token.
 const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
@@ -21,8 +25,8 @@ const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
 pub struct Opening {
     /// The connect that the URL or a subprotocol asks for.
     pub connect: Option<Connect>,
-    /// Identity from the cookie, not verified yet. Used only if the connect brings no token.
-    pub identity: Option<Box<str>>,
+    /// Identities from cookies, not verified yet. Used only if the connect brings no token.
+    pub identities: Vec<Box<str>>,
 }
 
 impl Opening {
@@ -38,7 +42,7 @@ impl Opening {
         check_origin(head, server, settings)?;
         Ok(Self {
             connect: connect(head)?,
-            identity: identity(head).map(Box::from),
+            identities: identities(head),
         })
     }
 }
@@ -101,10 +105,13 @@ fn connect(head: &Head) -> Result<Option<Connect>, HeadError> {
     Ok(found.then_some(connect))
 }
 
-/// Identity from the cookie. `None` without an origin: such a client is not a browser, and can send a token.
-fn identity(head: &Head) -> Option<&str> {
-    head.origin().ok()??;
-    head.cookie(IDENTITY_COOKIE)
+/// Identities from cookies. None without an origin: such a client is not a browser, and can send a token.
+fn identities(head: &Head) -> Vec<Box<str>> {
+    if !matches!(head.origin(), Ok(Some(_))) {
+        return Vec::new();
+    }
+    let cookies = head.cookies(IDENTITY_COOKIE).take(IDENTITIES_MAX);
+    cookies.map(Box::from).collect()
 }
 
 #[cfg(test)]

@@ -80,16 +80,15 @@ struct ChannelRight {
 }
 
 impl Rights {
-    /// Verifies the connection's token, or without one the identity from the cookie.
+    /// Verifies the connection's token, or without one the identities from cookies.
     pub(super) fn verify(
         token: Option<&str>,
-        identity: Option<&str>,
+        identities: &[Box<str>],
         turn: &Turn<'_>,
     ) -> Result<Self, Refusal> {
-        let claims = match (token, identity) {
-            (Some(token), _) => Some(verify_unrevoked(verify_connection, token, turn)?),
-            (None, Some(identity)) => Some(verify_unrevoked(verify_identity, identity, turn)?),
-            (None, None) => None,
+        let claims = match token {
+            Some(token) => Some(verify_unrevoked(verify_connection, token, turn)?),
+            None => verify_identities(identities, turn)?,
         };
         Ok(Self {
             deadline: claims.as_ref().map(|claims| deadline(claims.exp, turn)),
@@ -264,6 +263,31 @@ impl Rights {
 }
 
 /// Verifies a token, and rejects it if it is revoked.
+/// Verifies the identities from cookies. Ignores cookies of other apps, which the keys of this one did not sign. Two users
+/// count as none, because another site of the domain may have set one of the cookies.
+fn verify_identities(
+    identities: &[Box<str>],
+    turn: &Turn<'_>,
+) -> Result<Option<ConnectionClaims>, Refusal> {
+    let mut newest: Option<ConnectionClaims> = None;
+    let mut refusal = None;
+    for identity in identities {
+        match verify_unrevoked(verify_identity, identity, turn) {
+            Ok(claims) => match &newest {
+                Some(other) if other.sub != claims.sub => return Ok(None),
+                Some(other) if other.iat_ms >= claims.iat_ms => {}
+                _ => newest = Some(claims),
+            },
+            Err(foreign) if foreign.code == codes::TOKEN_INVALID => {}
+            Err(own) => refusal = Some(own),
+        }
+    }
+    match refusal {
+        Some(refusal) if newest.is_none() => Err(refusal),
+        _ => Ok(newest),
+    }
+}
+
 fn verify_unrevoked(
     verify: fn(&str, &Keys, u64) -> Result<ConnectionClaims, TokenError>,
     token: &str,
