@@ -3,6 +3,7 @@
 //! The sidecar reads them on its own port, and the app before a hand-off, by the same rule. The caller decides whether the
 //! proxies are trusted.
 
+// The type alone, without sockets.
 use core::net::IpAddr;
 
 use crate::origin::Origin;

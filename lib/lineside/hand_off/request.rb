@@ -54,7 +54,7 @@ module Lineside
       #   fields that contradict each other refuse no browser.
       def peer
         @request.remote_ip || NO_ADDRESS
-      rescue ActionDispatch::RemoteIp::IpSpoofAttackError
+      rescue ActionDispatch::RemoteIp::IpSpoofAttackError, IPAddr::Error
         NO_ADDRESS
       end
 

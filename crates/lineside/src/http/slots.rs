@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+/// Part of the slots that is freed at once.
+const BATCH_DIVISOR: usize = 8;
+
 /// Requests under way, by the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct Slots(Mutex<Open>);
@@ -29,13 +32,12 @@ pub(super) struct Slot {
 impl Slots {
     /// Takes a slot for a new request, among at most `max`. Returns the number of requests that this ended.
     pub(super) async fn take(self: &Arc<Self>, max: usize) -> (Slot, usize) {
+        let mut ended = 0;
         if self.open().requests.len() >= max {
             // Requests that have arrived in the meantime are served first.
             tokio::task::yield_now().await;
-        }
-        let ended = self.end_oldest(max.saturating_sub(1));
-        if ended > 0 {
-            // The tasks of these requests close their sockets.
+            ended = self.make_room(max);
+            // The tasks of the ended requests close their sockets.
             tokio::task::yield_now().await;
         }
         let mut open = self.open();
@@ -51,11 +53,16 @@ impl Slots {
         (slot, ended)
     }
 
-    /// Ends the oldest requests, so that `max` remain.
-    fn end_oldest(&self, max: usize) -> usize {
+    /// Ends the oldest requests if fewer than one of `max` slots is free. Ends several of many at once, because each time
+    /// costs a turn of all tasks.
+    fn make_room(&self, max: usize) -> usize {
         let mut open = self.open();
         let mut ended = 0;
-        while open.requests.len() > max {
+        if open.requests.len() < max {
+            return ended;
+        }
+        let remaining = max - (max / BATCH_DIVISOR).max(1);
+        while open.requests.len() > remaining {
             let Some((_, request)) = open.requests.pop_first() else {
                 break;
             };

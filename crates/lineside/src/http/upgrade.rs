@@ -80,9 +80,9 @@ impl Upgrades {
             let (stream, peer) = listener.accept().await;
             let (slot, ended) = self.handshakes.take(self.requests_max()).await;
             if ended > 0 {
-                let message = "too many requests are under way: the oldest, which is not complete, was closed";
+                let message = "too many requests are under way: the oldest, which are not complete, were closed";
                 event!(Level::Warn, "request_ended", message, ended);
-                self.counts.refuse(408);
+                (0..ended).for_each(|_| self.counts.refuse(408));
             }
             let upgrades = Arc::clone(self);
             tokio::spawn(slot.run(async move { upgrades.read_request(stream, peer).await }));

@@ -65,7 +65,7 @@ fn symbolic_link_of_another_user_is_refused() {
     lchown(place.at("link"), Some(65_534), None).unwrap();
     let error = LinkFolder::make(&place.at("link")).unwrap_err();
     assert!(
-        error.contains("symbolic link of nobody") && error.contains("LINESIDE_LINK"),
+        error.contains("symbolic link of user nobody") && error.contains("LINESIDE_LINK"),
         "{error}"
     );
 }
