@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::task::JoinHandle;
+
 use super::*;
 
 fn block_on(test: impl Future<Output = ()>) {
@@ -40,10 +42,7 @@ fn newest_request_ends_the_oldest_when_all_slots_are_taken() {
             assert!(under_way.load(Ordering::Relaxed) <= 4, "{number}");
         }
         tokio::task::yield_now().await;
-        let ended: Vec<bool> = requests
-            .iter()
-            .map(tokio::task::JoinHandle::is_finished)
-            .collect();
+        let ended: Vec<bool> = requests.iter().map(JoinHandle::is_finished).collect();
         assert_eq!(ended, [[true; 6].as_slice(), &[false; 4]].concat());
         // The number of slots shrinks when connections take their place.
         let (_slot, ended) = slots.take(2).await;
