@@ -76,10 +76,11 @@ impl<S: Socket> Worker<S> {
             };
         }
         if let Some(until_ms) = peer.slow_at_ms(&self.plan.limits) {
-            if until_ms <= now_ms {
+            if until_ms > now_ms {
+                self.set_timer(id, until_ms);
+            } else if !self.write_again(id) {
                 return self.end(id, &codes::CLOSE_SLOW.into());
             }
-            self.set_timer(id, until_ms);
         }
         if let Some(until_ms) = self.message_due_ms(id) {
             if until_ms <= now_ms {

@@ -15,6 +15,16 @@ impl<S: Socket> Worker<S> {
         }
     }
 
+    /// Writes to a connection with a full kernel buffer. Returns false if the buffer is still full.
+    ///
+    /// Linux reports a buffer as writable only when a third of it is free. A steady reader may need longer for that than the
+    /// limit of slow readers.
+    pub(super) fn write_again(&mut self, id: ConnectionId) -> bool {
+        self.note_writable(id);
+        self.write(id);
+        peer(&mut self.peers, id).is_none_or(|peer| peer.blocked_since_ms.is_none())
+    }
+
     /// Writes a connection's outbox with one gathered write.
     pub(super) fn write(&mut self, id: ConnectionId) {
         let Some(peer) = peer(&mut self.peers, id) else {

@@ -101,6 +101,27 @@ fn page_that_reads_a_little_every_9_s_is_not_slow() {
     assert_eq!(page.end(), None);
 }
 
+/// Linux reports the kernel buffer as writable only when a third of it is free.
+#[test]
+fn page_that_reads_is_not_slow_although_the_kernel_reports_nothing() {
+    let mut stage = Stage::new();
+    let page = stage.narrow_page(1);
+    for number in 0..5 {
+        stage.publish("a", number, 10_000);
+    }
+    for _ in 0..20 {
+        stage.pass_ms(9_999);
+        stage.narrow(&page, 1_000);
+        stage.pass_ms(1);
+        stage.send(&page, 0xa, &[]);
+    }
+    stage.pass_ms(9_999);
+    assert_eq!(page.messages(), [0]);
+    stage.pass_ms(1);
+    stage.widen(&page, ENDLESS);
+    assert_ended_as_slow(&page.received());
+}
+
 #[test]
 fn pages_are_not_slow_after_a_suspension_of_the_process() {
     let mut stage = Stage::with(Limits {
