@@ -1,6 +1,6 @@
 //! End of a connection: the closing frames, the wait for the browser's close, and the reset of slow connections.
 
-use lineside_hub::ConnectionId;
+use lineside_hub::{ConnectionId, Outbox};
 use lineside_protocol::codes::{self, CloseCode};
 
 use super::peer::Peer;
@@ -24,7 +24,7 @@ const ABANDONED: [CloseCode; 3] = [
 
 impl<S: Socket> Worker<S> {
     /// Ends a connection: appends the reason to its outbox, and waits a little for the browser's close. A slow, revoked or
-    /// expired connection is sent nothing but the reason.
+    /// expired connection is sent nothing but the reason, and so is one with a replay, which may take longer than the wait.
     pub(super) fn end(&mut self, id: ConnectionId, ending: &Ending) {
         let Some(peer) = peer(&mut self.peers, id) else {
             return;
@@ -42,7 +42,8 @@ impl<S: Socket> Worker<S> {
         self.fan_out.leave(id);
         // The whole outbox: a ping or `caught_up` without the messages before it would move the page's cursor past them, and
         // the next resume would skip them.
-        if ABANDONED.contains(&ending.code) {
+        let has_replay = self.fan_out.outbox(id).is_some_and(Outbox::has_replay);
+        if has_replay || ABANDONED.contains(&ending.code) {
             self.fan_out.abandon(id);
         }
         self.push_closing_frames(id, ending);

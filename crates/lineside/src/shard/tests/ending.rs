@@ -3,7 +3,7 @@
 use lineside_hub::PASS_PUBLICATIONS_MAX;
 use serde_json::json;
 
-use super::stage::{ENDLESS, End, Received, Stage};
+use super::stage::{ENDLESS, End, Received, Stage, connect};
 
 #[test]
 fn drain_closes_every_page_and_is_complete_with_the_last() {
@@ -25,6 +25,33 @@ fn drain_closes_every_page_and_is_complete_with_the_last() {
     stage.pass_ms(2_000);
     assert_eq!(silent.end(), Some(End::Closed));
     assert!(stage.worker.is_drained());
+}
+
+#[test]
+fn page_in_a_replay_is_told_of_a_drain_and_resumes_after_its_newest_message() {
+    let mut stage = Stage::new();
+    let start = stage.publish("elsewhere", 0, 0);
+    for number in 1..=100 {
+        stage.publish("a", number, 1_000);
+    }
+    let page = stage.open();
+    stage.narrow(&page, 10_000);
+    stage.request(&page, &connect(Some(&start)));
+    stage.publish("a", 101, 0);
+    stage.worker.drain();
+    stage.turns();
+    stage.pass_ms(1_000);
+    stage.widen(&page, 2_000);
+    let received = page.received();
+    let kinds: Vec<_> = received.iter().map(Received::kind).collect();
+    let [first, messages @ .., disconnect, close] = &kinds[..] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!(
+        [first, disconnect, close],
+        [&"welcome", &"disconnect", &"a close frame"]
+    );
+    assert!(messages.len() < 20 && messages.iter().all(|it| *it == "message"));
 }
 
 #[test]
