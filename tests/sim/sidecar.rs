@@ -168,8 +168,8 @@ impl Sidecar {
         });
     }
 
-    /// Runs one turn of a shard.
-    pub(crate) fn turn(&mut self, at: usize, time: Time) {
+    /// Runs one turn of a shard. One that lags takes no entries from its inbox.
+    pub(crate) fn turn(&mut self, at: usize, lags: bool, time: Time) {
         let now = self.now(time);
         let shard = &mut self.shards[at];
         let worker = &mut shard.worker;
@@ -186,7 +186,8 @@ impl Sidecar {
                 worker.readable(id.slot());
             }
         }
-        worker.enqueue(shard.inbox.take(worker.room()).entries);
+        let most = if lags { 0 } else { worker.room() };
+        worker.enqueue(shard.inbox.take(most).entries);
         // As in the sidecar: once every link has ended and the inbox is empty.
         if self.is_stopping && self.links.is_empty() && shard.inbox.may_sleep() {
             worker.drain();

@@ -18,6 +18,7 @@ const EXPECTED: &[(&str, u64)] = &[
     ("an interrupted planned restart", 50),
     ("a kill", 200),
     ("a stalled shard", 200),
+    ("a lagging shard", 200),
     ("a refused connect", 200),
     ("a browser's connection cut", 200),
     ("a browser's connection reset", 200),

@@ -84,6 +84,8 @@ pub(crate) struct World {
     names: u64,
     /// Shard that does not run, and so lags behind the others.
     stalled_shard: Option<usize>,
+    /// Shard that runs, and takes no entries: it sends heartbeats while it is behind.
+    lagging_shard: Option<usize>,
     /// Number of sidecar starts before the end of the run.
     starts: u64,
     onces: Vec<(String, String)>,
@@ -112,6 +114,7 @@ impl World {
             jobs: Vec::new(),
             names: 0,
             stalled_shard: None,
+            lagging_shard: None,
             starts: 1,
             onces: Vec::new(),
             random,
@@ -213,7 +216,7 @@ impl World {
         if self.stalled_shard == Some(at) {
             return;
         }
-        sidecar.turn(at, self.time);
+        sidecar.turn(at, self.lagging_shard == Some(at), self.time);
         if self.random.percent(3) {
             sidecar.expire(self.time);
         }
@@ -329,13 +332,19 @@ fn settings(random: &mut Random) -> Settings {
     } else {
         HistoryLimits::default()
     };
+    // Some heartbeats are shorter than a resume waits for its shard.
+    let heartbeat_seconds = if random.percent(40) {
+        random.between(1, 3)
+    } else {
+        random.between(5, 25)
+    };
     let limits = Limits {
         shards: random.size(1, 2),
         connections_max: 1_000,
         outbox_bytes_max: random.size(2_000, 20_000),
         slow_seconds_max: random.between(2, 10),
         replay_seconds_max: random.between(5, 30),
-        heartbeat_seconds: random.between(5, 25),
+        heartbeat_seconds,
         drain_seconds_max: 10,
         history,
     };

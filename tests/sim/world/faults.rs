@@ -4,6 +4,9 @@ use lineside_tests::history::Event;
 
 use super::{Host, Sidecar, World};
 
+/// Rounds after which a commit has usually landed, and its process knows the position.
+const LAG_STEPS: u64 = 20;
+
 impl World {
     pub(super) fn inject_fault(&mut self) {
         match self.random.between(0, 99) {
@@ -11,7 +14,11 @@ impl World {
             12..25 => self.cut_link(),
             25..35 => self.step_clock(),
             35..38 => self.end_process(),
-            38..50 => {
+            38..46 => match self.lagging_shard {
+                Some(_) => self.lagging_shard = None,
+                None => self.begin_lag(),
+            },
+            46..50 => {
                 self.stalled_shard = match self.stalled_shard {
                     Some(_) => None,
                     None => Some(self.random.index(2)),
@@ -20,6 +27,20 @@ impl World {
             }
             _ => self.disturb_tab(),
         }
+    }
+
+    /// Lets a shard lag, and renders a page with a cursor ahead of the shard.
+    fn begin_lag(&mut self) {
+        self.tally.note("a lagging shard");
+        self.lagging_shard = Some(self.random.index(self.settings.limits.shards));
+        self.commit();
+        for _ in 0..LAG_STEPS {
+            self.continue_job();
+            self.run_process();
+            self.deliver_bytes();
+            self.run_link();
+        }
+        self.begin_render(None);
     }
 
     fn restart_or_kill(&mut self) {

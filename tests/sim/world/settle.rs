@@ -49,6 +49,7 @@ impl World {
     /// Ends every fault.
     fn end_faults(&mut self) {
         self.stalled_shard = None;
+        self.lagging_shard = None;
         self.app.extend_token_lifetimes();
         if let Host::Up(sidecar) = &self.host
             && sidecar.is_stopping
@@ -92,7 +93,7 @@ impl World {
                 sidecar.serve(at, self.time);
             }
             for at in 0..sidecar.shards() {
-                sidecar.turn(at, self.time);
+                sidecar.turn(at, false, self.time);
             }
         }
         for at in 0..self.tabs.len() {
