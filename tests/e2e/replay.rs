@@ -12,7 +12,9 @@ fn large_history() -> Place {
     place()
         .with("LINESIDE_SHARDS", 1)
         .with("LINESIDE_PUBLIC_CHANNELS", "a,b")
+        // On a busy machine a replay takes longer than the default limits of slow readers.
         .with("LINESIDE_SLOW_SECONDS_MAX", 600)
+        .with("LINESIDE_REPLAY_SECONDS_MAX", 600)
         .with("LINESIDE_HISTORY_CHANNEL_PUBLICATIONS_MAX", COUNT)
         .with("LINESIDE_HISTORY_CHANNEL_BYTES_MAX", 64 * 1024 * 1024)
 }
@@ -107,8 +109,9 @@ fn replay_is_complete_although_history_is_evicted_meanwhile() {
     let mut browser = begin_replay(&sidecar, &before);
     // Evicts everything that the replay still has to send.
     for number in COUNT..2 * COUNT {
-        publisher.publish("a", json!([number]));
+        publisher.enqueue("a", json!([number]));
     }
+    publisher.flush();
     let late = sidecar.browser(connect(&before));
     assert_eq!(late.welcome["lost"], json!(["a"]));
     (0..COUNT).for_each(|number| expect(&mut browser, number));
