@@ -212,22 +212,16 @@ impl FanOut {
 
     /// Drops unsent publications of `channel` from a connection's outbox, except one that is partly written.
     pub fn forget(&mut self, id: ConnectionId, channel: &str) {
-        if let Some(connection) = get(&mut self.connections, id) {
-            self.held -= connection.outbox.held_bytes();
-            connection.outbox.forget(channel);
-            self.held += connection.outbox.held_bytes();
-        }
+        self.change(id, |connection| connection.outbox.forget(channel));
     }
 
     /// Drops everything unsent from a connection's outbox, except the rest of a frame that is partly written. From then on
     /// only [`push_frame`](Self::push_frame) adds to the outbox.
     pub fn abandon(&mut self, id: ConnectionId) {
-        if let Some(connection) = get(&mut self.connections, id) {
+        self.change(id, |connection| {
             connection.flush.slow = true;
-            self.held -= connection.outbox.held_bytes();
             connection.outbox.abandon();
-            self.held += connection.outbox.held_bytes();
-        }
+        });
     }
 
     /// Ends a subscription. Returns false if there was none. The outbox stays as it is.
@@ -305,12 +299,10 @@ impl FanOut {
     /// Removes the first `written` bytes from a connection's outbox. If more is left, the connection is queued again.
     pub fn advance(&mut self, id: ConnectionId, written: usize) {
         let queued = self.written.take_if(|queued| queued.id == id);
+        self.change(id, |connection| connection.outbox.advance(written));
         let Some(connection) = get(&mut self.connections, id) else {
             return;
         };
-        self.held -= connection.outbox.held_bytes();
-        connection.outbox.advance(written);
-        self.held += connection.outbox.held_bytes();
         if connection.outbox.is_empty() {
             return;
         }
@@ -369,13 +361,10 @@ impl FanOut {
     }
 
     fn push(&mut self, id: ConnectionId, push: impl FnOnce(&mut Outbox)) {
-        let Some(connection) = get(&mut self.connections, id) else {
-            return;
-        };
-        self.held -= connection.outbox.held_bytes();
-        push(&mut connection.outbox);
-        self.held += connection.outbox.held_bytes();
-        self.flush.enqueue(connection, Lane::Direct);
+        self.change(id, |connection| push(&mut connection.outbox));
+        if let Some(connection) = get(&mut self.connections, id) {
+            self.flush.enqueue(connection, Lane::Direct);
+        }
     }
 
     fn subscribe(&mut self, id: ConnectionId, channel: &Arc<str>) {

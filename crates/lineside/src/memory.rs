@@ -29,28 +29,47 @@ const QUIET_MS: u64 = 10_000;
 /// Minimum ceiling with room for a useful history, in bytes. `lineside check` warns below it.
 pub(crate) const BYTES_FEW: usize = 64 * 1024 * 1024;
 
-/// Measures the process's memory, evicts history while memory is short, and logs when a stage begins and ends. Runs until
-/// the sidecar stops.
-pub(crate) async fn watch(broker: &Broker, clock: Clock) -> Infallible {
-    let memory = broker.memory();
-    let mut estimate = Estimate::default();
-    let mut stages = Stage::ALL.map(Reported::new);
-    let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
+/// Measurement of the process's memory.
+#[derive(Debug, Default)]
+pub(crate) struct Monitor {
+    estimate: Estimate,
+}
+
+impl Monitor {
+    /// Sets the ceiling, and measures for the first time.
+    pub(crate) fn start(memory: &Memory, bytes_max: usize) -> Self {
+        let mut monitor = Self::default();
+        memory.limit(bytes_max);
+        monitor.measure(memory);
+        monitor
+    }
+
+    fn measure(&mut self, memory: &Memory) {
         if let Some(resident) = resident_bytes() {
-            let other = estimate.other(resident, memory.counted());
+            let other = self.estimate.other(resident, memory.counted());
             memory.set(Pool::Other, other);
         }
-        for _ in 0..RELIEFS_MAX {
-            if !broker.relieve() {
-                break;
+    }
+
+    /// Measures the process's memory, evicts history while memory is short, and logs when a stage begins and ends. Runs until
+    /// the sidecar stops.
+    pub(crate) async fn run(mut self, broker: &Broker, clock: Clock) -> Infallible {
+        let memory = broker.memory();
+        let mut stages = Stage::ALL.map(Reported::new);
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.measure(memory);
+            for _ in 0..RELIEFS_MAX {
+                if !broker.relieve() {
+                    break;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
-        for stage in &mut stages {
-            stage.report(memory, clock.now_ms());
+            for stage in &mut stages {
+                stage.report(memory, clock.now_ms());
+            }
         }
     }
 }

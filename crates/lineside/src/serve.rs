@@ -29,7 +29,7 @@ use crate::link::ingress::Ingress;
 use crate::link::socket::{LinkListener, first_kind};
 use crate::listener::Listener;
 use crate::log::{self, Level, event};
-use crate::memory;
+use crate::memory::Monitor;
 use crate::metrics::{Metrics, ShardCounts};
 use crate::settings::Settings;
 use crate::shard::{Arrivals, Plan, Random, Reactor};
@@ -68,7 +68,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let mut link = LinkListener::open(&settings.link)?;
     let listeners = Listeners::open(&settings)?;
     let (hub, clock, snapshot) = snapshot::restore(&Files::of(&link), settings.limits.history)?;
-    hub.memory().limit(settings.memory_max);
+    let memory = Monitor::start(hub.memory(), settings.memory_max);
     let epoch = hub.cursor().epoch;
 
     let (shards, broker) = Shards::start(&settings, hub, clock)?;
@@ -108,7 +108,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let signal = tokio::select! {
         never = accept_links(&mut link, &services, &mut links) => match never {},
         never = expire(&broker, clock) => match never {},
-        never = memory::watch(&broker, clock) => match never {},
+        never = memory.run(&broker, clock) => match never {},
         never = listeners.accept(&upgrades, &admin) => match never {},
         signal = stops.next() => signal,
         never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},

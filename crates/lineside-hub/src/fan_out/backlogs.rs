@@ -1,6 +1,6 @@
 //! Memory of outboxes, and the slow connections whose end releases most of it.
 
-use super::{ConnectionId, FanOut};
+use super::{Connection, ConnectionId, FanOut, get};
 
 /// Minimum size of a backlog that is worth a connection, in bytes.
 const BACKLOG_BYTES_MIN: usize = 64 * 1024;
@@ -10,6 +10,15 @@ impl FanOut {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.held
+    }
+
+    /// Changes a connection's outbox, and the memory of all outboxes with it.
+    pub(super) fn change(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = get(&mut self.connections, id) {
+            self.held -= connection.outbox.held_bytes();
+            change(connection);
+            self.held += connection.outbox.held_bytes();
+        }
     }
 
     /// Connections with a full kernel buffer whose backlogs are at least half as large as the largest one. Costs a pass over
