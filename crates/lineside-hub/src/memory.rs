@@ -16,6 +16,9 @@ const MESSAGES_PERCENT: usize = 12;
 /// Share of the ceiling that the history may take, in percent.
 const HISTORY_PERCENT: usize = 50;
 
+/// Share of the ceiling that the pools must hold before publishers wait, in percent. With less, a wait would release nothing.
+const WAIT_PERCENT: usize = 5;
+
 /// Memory that the process holds for one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
@@ -178,6 +181,12 @@ impl Memory {
     pub fn is_short_for_backlogs(&self) -> bool {
         let backlogs = self.retained() + self.size(Pool::Queues);
         backlogs > self.part(BACKLOGS_PERCENT) || self.is_short(Stage::Backlogs)
+    }
+
+    /// Whether publishers must wait: the stage has begun, and pools hold memory that they can release meanwhile.
+    #[must_use]
+    pub fn must_wait(&self) -> bool {
+        self.is_short(Stage::Publishers) && self.counted() > self.part(WAIT_PERCENT)
     }
 
     /// Maximum size of all unfinished messages, in bytes.

@@ -129,13 +129,12 @@ impl Broker {
     /// Whether every inbox and the process's memory have room. Links must not be read otherwise.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let is_short = self.memory.is_short(Stage::Publishers);
-        !is_short && self.shards.iter().all(|shard| shard.has_room())
+        !self.memory.must_wait() && self.shards.iter().all(|shard| shard.has_room())
     }
 
     /// Waits until every inbox and the process's memory have room.
     pub(crate) async fn room(&self) {
-        while self.memory.is_short(Stage::Publishers) {
+        while self.memory.must_wait() {
             self.memory.note(Stage::Publishers, 1);
             tokio::time::sleep(Duration::from_millis(MEMORY_PAUSE_MS)).await;
         }

@@ -45,8 +45,9 @@ impl Monitor {
     }
 
     fn measure(&mut self, memory: &Memory) {
+        let before = memory.counted();
         if let Some(resident) = resident_bytes() {
-            let other = self.estimate.other(resident, memory.counted());
+            let other = self.estimate.other(resident, (before, memory.counted()));
             memory.set(Pool::Other, other);
         }
     }

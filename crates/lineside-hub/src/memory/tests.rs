@@ -39,3 +39,16 @@ fn backlogs_have_a_share_of_their_own() {
     memory.set(Pool::History, 390_000);
     assert!(memory.is_short_for_backlogs() && !memory.is_short(Stage::History));
 }
+
+#[test]
+fn publishers_wait_only_while_a_pool_can_release_memory() {
+    let memory = Memory::default();
+    memory.limit(1_000_000);
+    memory.set(Pool::Other, 960_000);
+    memory.change(Pool::Queues, 0, 50_000);
+    assert!(memory.is_short(Stage::Publishers) && !memory.must_wait());
+    memory.change(Pool::Queues, 50_000, 60_000);
+    assert!(memory.must_wait());
+    memory.set(Pool::Other, 880_000);
+    assert!(!memory.must_wait());
+}

@@ -12,14 +12,16 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Returns the memory that no pool counts, in bytes.
-    pub(super) fn other(&mut self, resident: usize, counted: usize) -> usize {
+    /// Returns the memory that no pool counts, in bytes. The pools are counted before and after resident memory is read: growth
+    /// between the two is theirs.
+    pub(super) fn other(&mut self, resident: usize, (before, after): (usize, usize)) -> usize {
+        let (low, high) = (before.min(after), before.max(after));
         let grown = resident.saturating_sub(self.resident);
-        let explained = counted.saturating_sub(self.counted);
+        let explained = high.saturating_sub(self.counted);
         let other = self.other + grown.saturating_sub(explained);
-        self.other = other.min(resident.saturating_sub(counted));
+        self.other = other.min(resident.saturating_sub(low));
         self.resident = resident;
-        self.counted = counted;
+        self.counted = low;
         self.other
     }
 }

@@ -58,15 +58,38 @@ fn ceiling_is_the_lowest_limit_of_the_group_and_those_above() {
 #[test]
 fn memory_that_the_allocator_keeps_does_not_count() {
     let mut estimate = Estimate::default();
-    assert_eq!(estimate.other(10, 0), 10);
-    assert_eq!(estimate.other(110, 100), 10, "a pool has grown");
-    assert_eq!(estimate.other(130, 100), 30, "something else has grown");
+    assert_eq!(estimate.other(10, (0, 0)), 10);
+    assert_eq!(estimate.other(110, (100, 100)), 10, "a pool has grown");
     assert_eq!(
-        estimate.other(130, 40),
+        estimate.other(130, (100, 100)),
+        30,
+        "something else has grown"
+    );
+    assert_eq!(
+        estimate.other(130, (40, 40)),
         30,
         "the allocator keeps what a pool released"
     );
-    assert_eq!(estimate.other(130, 90), 30, "and uses it again");
-    assert_eq!(estimate.other(131, 40), 31);
-    assert_eq!(estimate.other(60, 40), 20, "the allocator returned it");
+    assert_eq!(estimate.other(130, (90, 90)), 30, "and uses it again");
+    assert_eq!(estimate.other(131, (40, 40)), 31);
+    assert_eq!(
+        estimate.other(60, (40, 40)),
+        20,
+        "the allocator returned it"
+    );
+}
+
+#[test]
+fn growth_of_pools_during_a_measurement_is_not_counted_twice() {
+    let mut estimate = Estimate::default();
+    assert_eq!(estimate.other(10, (0, 0)), 10);
+    for step in 1..10 {
+        // Resident memory is read before the pools have grown.
+        let counted = 100 * step;
+        assert_eq!(
+            estimate.other(10 + counted, (counted - 100, counted)),
+            10,
+            "{step}"
+        );
+    }
 }

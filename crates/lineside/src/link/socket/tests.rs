@@ -61,7 +61,8 @@ fn link_of_a_live_sidecar_is_refused() {
     let live = open(&folder.link()).unwrap();
     let error = open(&folder.link()).unwrap_err();
     assert!(
-        error.contains(&std::process::id().to_string()) && error.contains("one is enough for an app"),
+        error.contains(&std::process::id().to_string())
+            && error.contains("one is enough for an app"),
         "{error}"
     );
     assert!(UnixStream::connect(folder.link()).is_ok());
