@@ -35,20 +35,24 @@ module Lineside
     def part(object)
       case object
       when String, Symbol, Integer then present(object, object.to_s)
-      when Array then present(object, join(parts(object)))
+      when Array then present(object, join(object))
       else present(object, param(object))
       end
     end
 
-    # Parts of an array, which may contain arrays.
-    def parts(array)
-      present(array, "") if array.empty?
-      array.flat_map { |item| item.is_a?(Array) ? parts(item) : [part(item)] }
+    def join(array)
+      name = array.map { |item| part(item) }.join(":")
+      # The common case first: each separator stands between two parts.
+      refuse_separators(leaves(array)) if name.count(":") >= array.size
+      name
     end
 
-    def join(parts)
-      ambiguous = parts.find { |part| utf8?(part) && part.include?(":") } if parts.size > 1
-      return parts.join(":") unless ambiguous
+    # Parts of an array, which may contain arrays.
+    def leaves(array) = array.flat_map { |item| item.is_a?(Array) ? leaves(item) : [part(item)] }
+
+    def refuse_separators(parts)
+      ambiguous = parts.find { |part| part.include?(":") } if parts.size > 1
+      return unless ambiguous
 
       raise ArgumentError, "the part #{ambiguous[0, 64].inspect} of a channel contains the separator \":\", so other " \
                            "parts could give the same name: give its parts one by one, or the whole name as a String"
@@ -85,6 +89,7 @@ module Lineside
       raise ArgumentError, "#{describe(object)} gives a blank name for a channel"
     end
 
-    private_class_method :remedy, :part, :parts, :join, :param, :object_param, :named?, :unsaved?, :present
+    private_class_method :remedy, :part, :join, :leaves, :refuse_separators, :param, :object_param, :named?, :unsaved?,
+                         :present
   end
 end
