@@ -101,7 +101,7 @@ module Lineside
     end
 
     console do |app|
-      Publisher.prepend(Sandbox) if app.sandbox?
+      Publisher.prepend(Sandbox) if app.sandbox? && !Lineside.config.record?
     end
 
     # @return [Array<String>, nil] the app's `config.hosts` as a setting of the sidecar; nil if there are none, or if
