@@ -27,7 +27,7 @@ module Lineside
       Lineside.config.record? ? "recorded" : (queued(Lineside.publisher.status) || "accepted")
     end
 
-    # Why the publication is not sent yet; nil if the link is open.
+    # Reason why the publication is not sent yet; nil if the link is open.
     def queued(status)
       "queued, #{status[:last_error] || 'the link is being opened'}" unless status[:linked]
     end
