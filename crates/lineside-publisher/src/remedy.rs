@@ -32,8 +32,21 @@ pub fn unopened(path: &Path, errno: Errno) -> String {
         ),
         _ => format!(
             "no sidecar listens at {shown} ({reason}): if Puma's plugin or a Procfile runs it, wait some seconds or look at their \
-             output; otherwise start it with `bundle exec lineside`"
+             output; otherwise start it with `bundle exec lineside`{}",
+            other_tmp(path)
         ),
+    }
+}
+
+/// Returns the further cause for a link that the gem has moved to `/tmp` because its path was too long. A service or a container
+/// may have a `/tmp` of its own.
+fn other_tmp(path: &Path) -> &'static str {
+    let moved = format!("/tmp/lineside-{}", nix::unistd::geteuid());
+    if path.parent() == Some(Path::new(&moved)) {
+        ". If one runs, it may have another /tmp (PrivateTmp of systemd, or a container): set LINESIDE_LINK for both to a short path \
+         elsewhere"
+    } else {
+        ""
     }
 }
 
@@ -61,3 +74,6 @@ pub fn foreign(path: &Path, their_uid: u32) -> String {
          or the sidecar as {ours}"
     )
 }
+
+#[cfg(test)]
+mod tests;
