@@ -20,6 +20,10 @@ Gem::Specification.new do |spec|
   spec.files = LinesideGem::FILES.dup
   spec.bindir = "gem/exe"
   spec.executables = ["lineside"]
-  spec.extensions = ["ext/lineside/extconf.rb"]
+  # A checkout that bin/build has built declares none, because RubyGems would look for it elsewhere and warn in every
+  # console of an app with `path:`.
+  built = Dir.glob("lib/lineside/[0-9]*/lineside.*", base: __dir__).any?
+  packaging = File.basename($PROGRAM_NAME).start_with?("gem")
+  spec.extensions = ["ext/lineside/extconf.rb"] if packaging || !built
   # No runtime dependency: the gem works without Rails, and cargo alone builds the extension.
 end
