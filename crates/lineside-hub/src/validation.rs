@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lineside_protocol::channel::{self, SESSION_ID_BYTES_MAX};
-use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_PAYLOAD, LINK_TOO_LARGE};
+use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_ONCE, LINK_BAD_PAYLOAD, LINK_TOO_LARGE};
 use lineside_protocol::frame::{Publish, Revoke, Skip};
 use lineside_protocol::{NESTING_LEVELS_MAX, nesting_levels};
 use serde::de::IgnoredAny;
@@ -194,17 +194,18 @@ fn opening_brackets(json: &[u8]) -> usize {
 }
 
 fn validate_once(id: &[u8]) -> Result<(), Rejection> {
-    if id.len() <= ONCE_ID_BYTES_MAX {
-        return Ok(());
-    }
-    let message = format!(
-        "the once id has {} bytes; the maximum is {ONCE_ID_BYTES_MAX}",
-        id.len()
-    );
-    Err(Rejection {
-        code: LINK_TOO_LARGE,
-        message,
-    })
+    let (code, message) = match id.len() {
+        0 => (
+            LINK_BAD_ONCE,
+            "the once id is empty; give 1 to 255 bytes, or none".to_owned(),
+        ),
+        1..=ONCE_ID_BYTES_MAX => return Ok(()),
+        bytes => (
+            LINK_TOO_LARGE,
+            format!("the once id has {bytes} bytes; the maximum is {ONCE_ID_BYTES_MAX}"),
+        ),
+    };
+    Err(Rejection { code, message })
 }
 
 fn validate_user(sub: &[u8]) -> Result<String, Rejection> {

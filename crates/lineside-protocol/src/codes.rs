@@ -93,6 +93,7 @@ numbered_codes! {
     LINK_BAD_PAYLOAD 2 "bad_payload" "The payload is not one JSON value in UTF-8, or nests deeper than 100 levels."
     LINK_TOO_LARGE 3 "too_large" "The payload is over `payload_bytes_max`, or the `once` id or the session id is over 255 bytes."
     LINK_UNKNOWN_OPTION 4 "unknown_option" "The frame requires an option that this sidecar does not know; bring gem and sidecar to one version."
+    LINK_BAD_ONCE 5 "bad_once" "The `once` id is empty; give 1 to 255 bytes, or none."
     LINK_BAD_FRAME 100 "bad_frame" "The bytes are not a frame; the link is closed."
     LINK_UNKNOWN_KIND 101 "unknown_kind" "The sidecar does not know this kind of frame; bring gem and sidecar to one version."
     LINK_UNSUPPORTED_VERSION 102 "unsupported_version" "Publisher and sidecar share no version of the link; bring gem and sidecar to one version."

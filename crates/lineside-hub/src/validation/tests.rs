@@ -188,3 +188,16 @@ fn once_id_longer_than_the_limit_is_rejected() {
         "the once id has 256 bytes; the maximum is 255"
     );
 }
+
+#[test]
+fn empty_once_id_is_rejected() {
+    let rejection = validated(&frame(Some(b""), &[(b"a", b"1")]), 100).unwrap_err();
+    assert_eq!(
+        (rejection.code, rejection.message.as_str()),
+        (
+            LINK_BAD_ONCE,
+            "the once id is empty; give 1 to 255 bytes, or none"
+        )
+    );
+    assert!(validated(&frame(Some(b"1"), &[(b"a", b"1")]), 100).is_ok());
+}
