@@ -16,11 +16,41 @@ use tokio::sync::watch;
 use super::EXCHANGE_MS_MAX;
 use super::first_frame::{LinkRefusal, read_first_frame};
 use crate::broker::{Broker, Filter, Tail};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::log::{Level, event};
 
 /// Maximum size of the first frame, in bytes: the name of a cable stream and the frame's head.
 const FRAME_BYTES_MAX: usize = 2048;
+
+/// Times of the wall clock for times of the sidecar's clock. Both are read in whole milliseconds, so their difference varies by
+/// one: it is kept until it differs by more, so that times do not go back.
+#[derive(Debug)]
+struct WallTimes {
+    clock: Clock,
+    /// Wall clock minus the sidecar's clock, in milliseconds.
+    ahead_ms: i64,
+}
+
+impl WallTimes {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            ahead_ms: ahead_ms(clock.now()),
+        }
+    }
+
+    fn of(&mut self, at_ms: u64, now: Now) -> u64 {
+        let ahead_ms = ahead_ms(now);
+        if ahead_ms.abs_diff(self.ahead_ms) > 1 {
+            self.ahead_ms = ahead_ms;
+        }
+        at_ms.saturating_add_signed(self.ahead_ms)
+    }
+}
+
+fn ahead_ms(now: Now) -> i64 {
+    now.wall_ms.cast_signed() - now.ms.cast_signed()
+}
 
 /// Serves a link whose first frame is a [`TailRequest`], until it closes or the sidecar stops.
 pub(crate) async fn serve(
@@ -30,19 +60,20 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut unsent = BytesMut::new();
+    let mut wall = WallTimes::new(clock);
     let refusal = match open(stream, broker).await {
         Err(refusal) => refusal,
         Ok((tail, first)) => {
             append(&mut unsent, &first);
             let closed = tokio::select! {
-                closed = send(stream, &tail, &mut unsent, clock) => Some(closed),
+                closed = send(stream, &tail, &mut unsent, &mut wall) => Some(closed),
                 _ = stop.wait_for(|stop| *stop) => None,
             };
             broker.close_tail(&tail);
             if let Some(error) = closed {
                 return event!(Level::Info, "tail_closed", reason = error);
             }
-            append_batch(&tail, &mut unsent, clock);
+            append_batch(&tail, &mut unsent, &mut wall);
             LinkRefusal::of(codes::LINK_DRAIN)
         }
     };
@@ -74,7 +105,7 @@ async fn send(
     stream: &mut UnixStream,
     tail: &Tail,
     unsent: &mut BytesMut,
-    clock: Clock,
+    wall: &mut WallTimes,
 ) -> io::Error {
     let (mut reader, mut writer) = stream.split();
     let mut ignored = [0; 64];
@@ -84,7 +115,7 @@ async fn send(
                 Ok(count) => unsent.advance(count),
                 Err(error) => return error,
             },
-            () = tail.added(), if unsent.is_empty() => append_batch(tail, unsent, clock),
+            () = tail.added(), if unsent.is_empty() => append_batch(tail, unsent, wall),
             // Detects that the operator closed the link.
             read = reader.read(&mut ignored) => match read {
                 Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
@@ -95,21 +126,19 @@ async fn send(
     }
 }
 
-fn append_batch(tail: &Tail, unsent: &mut BytesMut, clock: Clock) {
+fn append_batch(tail: &Tail, unsent: &mut BytesMut, wall: &mut WallTimes) {
     let batch = tail.take();
     for publication in batch.publications {
-        append(unsent, &seen(&publication, clock));
+        append(unsent, &seen(&publication, wall));
     }
     if batch.missed > 0 {
         append(unsent, &TailReply::Missed(batch.missed));
     }
 }
 
-fn seen(publication: &Publication, clock: Clock) -> TailReply {
-    let now = clock.now();
-    let age_ms = now.ms.saturating_sub(publication.at_ms);
+fn seen(publication: &Publication, wall: &mut WallTimes) -> TailReply {
     TailReply::Seen(Seen {
-        at_ms: now.wall_ms.saturating_sub(age_ms),
+        at_ms: wall.of(publication.at_ms, wall.clock.now()),
         message: envelope::text(&publication.body),
     })
 }
@@ -119,3 +148,6 @@ fn append(unsent: &mut BytesMut, frame: &TailReply) {
     frame.encode(&mut bytes);
     unsent.extend_from_slice(&bytes);
 }
+
+#[cfg(test)]
+mod tests;
