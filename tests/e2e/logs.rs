@@ -258,7 +258,7 @@ fn start_is_one_line_with_the_addresses_in_effect() {
 
 #[test]
 fn repeated_line_is_limited_and_its_omissions_are_counted() {
-    const COUNT: usize = 300;
+    const COUNT: usize = 1_000;
     let sidecar = sidecar();
     for _ in 0..COUNT {
         sidecar.request().path("/nowhere").response();
@@ -274,7 +274,8 @@ fn repeated_line_is_limited_and_its_omissions_are_counted() {
             lines.parse::<usize>().unwrap()
         })
         .sum();
-    assert_eq!(written + omitted, COUNT, "{log:#?}");
+    assert!(written < COUNT / 2, "{written} lines");
+    assert_eq!(written + omitted, COUNT);
 }
 
 #[test]

@@ -53,8 +53,8 @@ module Lineside
       rescue Errno::EACCES
         raise unavailable("the app may not open the link", "run the app, now #{user}, as the sidecar's user")
       rescue SystemCallError => e
-        raise unavailable("#{plain(e)}; wait some seconds if Puma's plugin or a Procfile starts it, otherwise start it " \
-                          "with `bundle exec lineside`")
+        raise unavailable("#{plain(e)}; wait some seconds if Puma's plugin or a Procfile starts it, otherwise start " \
+                          "it with `bundle exec lineside`")
       end
 
       # Hands a browser's socket to the sidecar, which then answers the browser.

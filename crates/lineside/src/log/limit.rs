@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Level;
 
-/// Maximum number of lines of one kind in a second: about 12 KiB, at 250 bytes each.
-pub(super) const KIND_LINES_MAX: u32 = 50;
+/// Maximum number of lines of one kind at once: what a restart of many processes, or a script of an operator, causes.
+const KIND_LINES_MAX: u64 = 200;
+
+/// Average number of lines of one kind in a second: about 5 KiB, at 250 bytes each.
+const KIND_LINES_PER_SECOND: u64 = 20;
 
 /// Kind of a line: the event and the level.
 type Kind = (&'static str, Level);
@@ -14,10 +17,11 @@ type Kind = (&'static str, Level);
 #[derive(Debug, Default)]
 pub(super) struct Limit(BTreeMap<Kind, Counter>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counter {
     second: u64,
-    admitted: u32,
+    /// Number of lines that may be written now.
+    room: u64,
     omitted: u64,
 }
 
@@ -32,13 +36,20 @@ pub(super) struct Omitted {
 impl Limit {
     /// Returns whether a line of this kind may be written in this second. Otherwise counts it.
     pub(super) fn admit(&mut self, kind: Kind, second: u64) -> bool {
-        let counter = self.0.entry(kind).or_default();
-        if counter.second != second {
-            counter.second = second;
-            counter.admitted = 0;
-        }
-        if counter.admitted < KIND_LINES_MAX {
-            counter.admitted += 1;
+        let counter = self.0.entry(kind).or_insert(Counter {
+            second,
+            room: KIND_LINES_MAX,
+            omitted: 0,
+        });
+        // No time has passed if the clock was set back.
+        let passed = second.saturating_sub(counter.second);
+        let room = passed
+            .saturating_mul(KIND_LINES_PER_SECOND)
+            .saturating_add(counter.room);
+        counter.room = room.min(KIND_LINES_MAX);
+        counter.second = second;
+        if counter.room > 0 {
+            counter.room -= 1;
             return true;
         }
         counter.omitted += 1;
