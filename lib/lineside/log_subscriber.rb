@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "active_support/log_subscriber"
+require_relative "printable"
 
 module Lineside
   # Logs each publication at level debug, as Rails logs its queries. The engine attaches it only if that level is
@@ -13,12 +14,14 @@ module Lineside
       debug do
         channels = event.payload[:channels]
         more = channels.size > CHANNELS_MAX ? " and #{channels.size - CHANNELS_MAX} more" : ""
-        "  #{color('Lineside', CYAN)} #{channels.first(CHANNELS_MAX).join(', ')}#{more}: #{outcome(event.payload)} " \
+        "  #{color('Lineside', CYAN)} #{shown(channels)}#{more}: #{outcome(event.payload)} " \
           "(#{event.payload[:bytes].to_i} bytes, #{event.duration.round(2)}ms)"
       end
     end
 
     private
+
+    def shown(channels) = channels.first(CHANNELS_MAX).map { |name| Printable.channel(name) }.join(", ")
 
     def outcome(payload)
       return "not accepted" unless payload[:accepted]

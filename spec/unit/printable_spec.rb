@@ -8,6 +8,13 @@ RSpec.describe Lineside::Printable do
       .to eq "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}\\u{200b}\\u{2028}é 中 🚲"
   end
 
+  it "names the records of a channel" do
+    order = "Z2lkOi8vYXBwL09yZGVyLzc"
+    expect(described_class.channel("#{order}:lines")).to eq "#{order} (gid://app/Order/7):lines"
+    expect(described_class.channel("orders:xZ2lkOi8vYXBw")).to eq "orders:xZ2lkOi8vYXBw"
+    expect(described_class.channel("Z2lkOi8vGw")).to eq "Z2lkOi8vGw (gid://\\u{1b})"
+  end
+
   it "takes bytes that are no UTF-8" do
     expect(described_class.of("a\xFFb\e".b)).to eq "a\uFFFDb\\u{1b}"
     expect(described_class.of("é".b)).to eq "é"
