@@ -135,7 +135,7 @@ module Lineside
     # @param seconds [Numeric, ActiveSupport::Duration, nil] above 0, at most a minute
     # @raise [ConfigurationError] for anything else
     def replica_lag=(seconds)
-      @replica_lag = seconds.nil? ? nil : lag(seconds)
+      @replica_lag = seconds.nil? ? nil : CursorHistory.lag(seconds)
     end
 
     # Sets several settings by name.
@@ -216,14 +216,6 @@ module Lineside
       return value if [true, false].include?(value) || (name == :record && value.nil?)
 
       raise ConfigurationError, "#{name} is #{value.inspect[0, 64]}: give true or false"
-    end
-
-    def lag(seconds)
-      number = seconds.respond_to?(:to_f) && !seconds.is_a?(String) ? seconds.to_f : 0.0
-      return number if number.positive? && number <= CursorHistory::SECONDS_MAX
-
-      raise ConfigurationError, "replica_lag is #{seconds.inspect}: give seconds up to " \
-                                "#{CursorHistory::SECONDS_MAX}, such as 2.5, or nil"
     end
 
     # Hint with the known name closest to a misspelled one.
