@@ -96,7 +96,10 @@ module Lineside
     end
 
     # @return [String] path of the app's root, which pages and WebSocket share
-    def root = Lineside.config.url ? "/" : url.delete_suffix(Lineside.config.path).then { |it| it.empty? ? "/" : it }
+    def root
+      root = Lineside.config.url ? "" : url.delete_suffix(Lineside.config.path)
+      root.empty? ? "/" : root
+    end
 
     # @return [String, nil] URL of the token endpoint; nil if the page's user is not the request's user, because the
     #   endpoint cannot renew that token

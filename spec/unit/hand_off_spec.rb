@@ -40,7 +40,8 @@ RSpec.describe Lineside::HandOff do
     head = ->(cookie) { described_class::Request.new(request("HTTP_COOKIE" => cookie)).bytes }
     expect(head.call("_shop_session=secret; lineside=a.b-c_d; x=lineside=z"))
       .to include("\r\nCookie: lineside=a.b-c_d\r\n")
-    expect(head.call("lineside_1f=a; lineside2=b; lineside_=c")).to include("\r\nCookie: lineside_1f=a; lineside_=c\r\n")
+    expect(head.call("lineside_1f=a; lineside2=b; lineside_=c"))
+      .to include("\r\nCookie: lineside_1f=a; lineside_=c\r\n")
     expect(head.call("_shop_session=secret; xlineside=a")).not_to match(/cookie|secret/i)
     # Duplicates are sent, however the server joins header fields, because the sidecar rejects them.
     expect(head.call("lineside=a; b=c;lineside=d,lineside=e"))
