@@ -7,7 +7,7 @@ use lineside_token::Keys;
 use serde_json::json;
 
 use crate::support::{
-    PUBLISH, Publisher, SECRET, hello, position, publication, publish, raw_frame, sidecar, within,
+    PUBLISH, SECRET, hello, position, publication, publish, raw_frame, sidecar, within,
 };
 
 #[test]
