@@ -815,7 +815,7 @@ clientTest("a socket silent for heartbeat plus 10 s is abandoned", async ({ t, s
   random = 0.5;
   t.mock.timers.tick(1);
   assert.equal(lineside.status, "waiting");
-  t.mock.timers.tick(250);
+  t.mock.timers.tick(1_500);
   await (await server.connection()).receive();
 });
 
