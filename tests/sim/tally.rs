@@ -31,6 +31,7 @@ const EXPECTED: &[(&str, u64)] = &[
     ("another user signed in", 50),
     ("a sign-out", 200),
     ("a sign-out of one session", 50),
+    ("a page loaded again", 50),
     ("a token fetched", 500),
     ("a failed token request", 50),
     ("a refresh", 70),

@@ -148,7 +148,7 @@ fn tally_close(code: u16, tally: &mut Tally) {
         4100 => tally.note("a close for a drain"),
         4101 => tally.note("a close for a slow reader"),
         4102 => tally.note("a close for a heartbeat time-out"),
-        4001 | 4004 | 4103 | 1000 => {}
+        4001 | 4004 | 4103 | 4104 | 1000 => {}
         other => panic!("unexpected close code {other}"),
     }
 }
