@@ -116,6 +116,10 @@ fn channel_token_opens_its_channel_for_its_user_or_for_anyone() {
         anonymous.welcome["refused"],
         json!([{"channel": "a", "code": "forbidden"}])
     );
+    sidecar.logged(&["event=channel_refused", "channel=a", "lineside_meta_tags"]);
+    anonymous.send(json!({"type": "subscribe", "channel": "c"}));
+    anonymous.expect_error("forbidden");
+    sidecar.logged(&["event=channel_refused", "channel=c", "lineside_meta_tags"]);
     publisher.publish("a", 1);
     publisher.publish("b", 2);
     browser.expect_message("a", json!(1));

@@ -20,6 +20,7 @@ use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe}
 
 use super::{Ending, Turn};
 use crate::clock::Now;
+use crate::log::{Level, event};
 
 pub use opening::Opening;
 pub(super) use opening::SUBPROTOCOL;
@@ -179,7 +180,10 @@ impl Connection {
         {
             let after = after.or_else(|| connect.after.clone());
             match rights.open(&channel, token.as_deref(), turn) {
-                Err(refusal) => refused.push((channel, refusal.code)),
+                Err(refusal) => {
+                    log_refused(&channel, &refusal);
+                    refused.push((channel, refusal.code));
+                }
                 Ok(()) if requested.add(&channel, after, SUBSCRIPTIONS_MAX) => {}
                 Ok(()) => {
                     rights.forget(&channel);
@@ -235,6 +239,7 @@ impl Connection {
             rights.open(&entry.channel, entry.token.as_deref(), turn)
         };
         if let Err(refusal) = granted {
+            log_refused(&entry.channel, &refusal);
             return refuse(&refusal, reference.as_ref(), Some(&entry.channel), turn);
         }
         let any_after = entry.after.is_some();
@@ -479,6 +484,14 @@ fn refuse(refusal: &Refusal, reference: Option<&Ref>, channel: Option<&str>, tur
         message,
     };
     send(turn, &error);
+}
+
+/// Logs a channel that a page may not read, because the usual cause is a mistake in the app.
+fn log_refused(channel: &str, refusal: &Refusal) {
+    if refusal.code == codes::FORBIDDEN {
+        let (message, remedy) = (&refusal.message, "name it in lineside_meta_tags channels:");
+        event!(Level::Info, "channel_refused", channel, message, remedy);
+    }
 }
 
 #[cfg(test)]
