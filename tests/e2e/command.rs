@@ -310,6 +310,14 @@ fn parse_only_checks_the_arguments_and_does_nothing() {
 }
 
 #[test]
+fn grant_of_reserved_names_is_refused_by_the_command() {
+    for grant in ["user:*", "user:7", "cable:x"] {
+        let line = failed(&place(), &["token", "--allow", grant], b"", 64);
+        assert!(line.contains(grant) && line.contains("--sub"), "{line}");
+    }
+}
+
+#[test]
 fn unknown_arguments_end_with_status_64() {
     let place = place();
     for arguments in [

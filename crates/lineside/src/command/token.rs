@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lexopt::{Arg, Parser, ValueExt as _};
+use lineside_protocol::channel;
 use lineside_token::{ConnectionDraft, sign_connection};
 
 use super::{Failure, print};
@@ -24,7 +25,7 @@ pub(super) fn parse(mut parser: Parser) -> Result<ConnectionDraft, Failure> {
         match argument {
             Arg::Long("sub") => draft.sub = Some(parser.value()?.string()?),
             Arg::Long("channel") => draft.channels.push(parser.value()?.string()?),
-            Arg::Long("allow") => draft.allow.push(parser.value()?.string()?),
+            Arg::Long("allow") => draft.allow.push(grant(parser.value()?.string()?)?),
             Arg::Long("ttl") => draft.ttl_s = seconds(&parser.value()?.string()?)?,
             other => return Err(other.unexpected().into()),
         }
@@ -41,6 +42,16 @@ pub(super) fn run(draft: ConnectionDraft) -> Result<(), Failure> {
     let token =
         sign_connection(draft, &keys, now_ms).map_err(|error| Failure::from(error.to_string()))?;
     print(&format!("{token}\n"))
+}
+
+/// Checks that a grant can open a channel. The token crate accepts reserved names, because tokens of other signers may have them.
+fn grant(text: String) -> Result<String, Failure> {
+    if channel::is_reserved(&text) {
+        return Err(Failure::usage(format!(
+            "--allow {text:?} opens no channel: names below user: and cable: are reserved; give --sub for a user's channel"
+        )));
+    }
+    Ok(text)
 }
 
 /// Parses a time such as `90`, `90s`, `15m` or `1h`. Returns seconds.
