@@ -210,9 +210,14 @@ impl FanOut {
             .map(|connection| &connection.outbox)
     }
 
-    /// Drops unsent publications of `channel` from a connection's outbox, except one that is partly written.
-    pub fn forget(&mut self, id: ConnectionId, channel: &str) {
-        self.change(id, |connection| connection.outbox.forget(channel));
+    /// Drops unsent publications of `channel` from a connection's outbox, except one that is partly written. Returns whether
+    /// there was one. Then later publications must not be sent: they would move the page's cursor past the dropped ones.
+    pub fn forget(&mut self, id: ConnectionId, channel: &str) -> bool {
+        let mut dropped = false;
+        self.change(id, |connection| {
+            dropped = connection.outbox.forget(channel);
+        });
+        dropped
     }
 
     /// Drops everything unsent from a connection's outbox, except the rest of a frame that is partly written. From then on

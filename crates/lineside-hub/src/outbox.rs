@@ -89,6 +89,11 @@ impl Backlog {
         self.staged.is_empty() && self.replay.is_empty() && self.live.is_empty()
     }
 
+    /// Number of publications left.
+    fn len(&self) -> usize {
+        self.staged.len() + self.replay.len() + self.live.len()
+    }
+
     /// Drops the publications of a channel, except the first one if `keep_first`.
     fn forget(&mut self, channel: &str, mut keep_first: bool) {
         self.replay.forget(channel);
@@ -227,10 +232,11 @@ impl Outbox {
         self.items.shrink_to(ITEMS_KEPT);
     }
 
-    /// Drops every publication of `channel`, in replays too, except one that is partly written.
-    pub(crate) fn forget(&mut self, channel: &str) {
+    /// Drops every publication of `channel`, in replays too, except one that is partly written. Returns whether there was one.
+    pub(crate) fn forget(&mut self, channel: &str) -> bool {
         let mut partly_written = self.written > 0;
         let mut bytes = 0;
+        let mut dropped = false;
         self.items.retain_mut(|item| {
             let is_first = std::mem::take(&mut partly_written);
             match item {
@@ -238,16 +244,20 @@ impl Outbox {
                 Item::Publication(publication) => {
                     let kept = is_first || *publication.channel != *channel;
                     bytes += if kept { 0 } else { publication.body.len() };
+                    dropped |= !kept;
                     kept
                 }
                 Item::Backlog(backlog) => {
+                    let before = backlog.len();
                     backlog.forget(channel, is_first);
+                    dropped |= backlog.len() < before;
                     !backlog.is_empty()
                 }
             }
         });
         self.bytes -= bytes;
         self.recount_backlogs();
+        dropped
     }
 
     /// Drops everything except the rest of a frame that is partly written.

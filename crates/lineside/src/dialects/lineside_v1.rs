@@ -131,10 +131,7 @@ impl Connection {
     pub(super) fn receive(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match Request::parse(text) {
             Ok(Request::Connect(connect)) if !self.is_connected() => self.connect(connect, turn),
-            Ok(request) if self.is_connected() => {
-                self.answer(request, turn);
-                Ok(())
-            }
+            Ok(request) if self.is_connected() => self.answer(request, turn),
             Err(error) if self.is_connected() => {
                 let RequestError {
                     code,
@@ -196,7 +193,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, request: Request, turn: &mut Turn<'_>) {
+    fn answer(&mut self, request: Request, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match request {
             Request::Connect(Connect { reference, .. }) => {
                 let refusal =
@@ -207,7 +204,8 @@ impl Connection {
             Request::Unsubscribe { channel, reference } => {
                 if let Err(error) = channel::check(&channel) {
                     let refusal = Refusal::new(codes::BAD_CHANNEL, error.to_string());
-                    return refuse(&refusal, reference.as_ref(), None, turn);
+                    refuse(&refusal, reference.as_ref(), None, turn);
+                    return Ok(());
                 }
                 turn.fan_out.unsubscribe(turn.id, &channel);
                 self.forget(&channel);
@@ -220,9 +218,12 @@ impl Connection {
                     },
                 );
             }
-            Request::Refresh { token, reference } => self.refresh(&token, reference.as_ref(), turn),
+            Request::Refresh { token, reference } => {
+                return self.refresh(&token, reference.as_ref(), turn);
+            }
             Request::Pong => {}
         }
+        Ok(())
     }
 
     fn subscribe(&mut self, entry: Subscribe, reference: Option<Ref>, turn: &mut Turn<'_>) {
@@ -336,12 +337,18 @@ impl Connection {
         }
     }
 
-    fn refresh(&mut self, token: &str, reference: Option<&Ref>, turn: &mut Turn<'_>) {
+    fn refresh(
+        &mut self,
+        token: &str,
+        reference: Option<&Ref>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
         let Some(rights) = &mut self.rights else {
-            return;
+            return Ok(());
         };
         if let Err(refusal) = rights.refresh(token, turn) {
-            return refuse(&refusal, reference, None, turn);
+            refuse(&refusal, reference, None, turn);
+            return Ok(());
         }
         let exp = rights.exp().unwrap_or_default();
         let held: Vec<Arc<str>> = turn.fan_out.subscriptions(turn.id).cloned().collect();
@@ -353,7 +360,7 @@ impl Connection {
             .iter()
             .filter(|channel| !rights.covers(channel, turn.rules))
         {
-            end_subscription(channel, turn);
+            end_subscription(channel, codes::CLOSE_TOKEN_EXPIRED, turn)?;
         }
         let room = SUBSCRIPTIONS_MAX.saturating_sub(turn.fan_out.subscriptions(turn.id).count());
         let wants = wanted
@@ -376,6 +383,7 @@ impl Connection {
                 reference,
             },
         );
+        Ok(())
     }
 
     pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
@@ -387,7 +395,7 @@ impl Connection {
         }
         for channel in rights.expire(turn.now) {
             if !rights.covers(&channel, turn.rules) {
-                end_subscription(&channel, turn);
+                end_subscription(&channel, codes::CLOSE_TOKEN_EXPIRED, turn)?;
             }
         }
         Ok(())
@@ -406,7 +414,7 @@ impl Connection {
         }
         for channel in rights.revoke(revocation, turn.now.wall_ms) {
             if !rights.covers(&channel, turn.rules) {
-                end_subscription(&channel, turn);
+                end_subscription(&channel, codes::CLOSE_TOKEN_REVOKED, turn)?;
             }
         }
         Ok(())
@@ -432,19 +440,27 @@ impl Connection {
     }
 }
 
-/// Ends a subscription whose right ended, and drops its unsent publications.
-fn end_subscription(channel: &str, turn: &mut Turn<'_>) {
-    if turn.fan_out.unsubscribe(turn.id, channel) {
-        turn.fan_out.forget(turn.id, channel);
-        send(
-            turn,
-            &Envelope::Unsubscribed {
-                channel,
-                code: Some(codes::EXPIRED),
-                reference: None,
-            },
-        );
+/// Ends a subscription whose right has ended, and drops its unsent publications. If there were any, ends the connection: what
+/// follows them in the outbox would move the page's cursor past them, and a later right to the channel would resume behind them.
+///
+/// # Errors
+/// Returns an [`Ending`] with `code` if publications were dropped.
+fn end_subscription(channel: &str, code: CloseCode, turn: &mut Turn<'_>) -> Result<(), Ending> {
+    if !turn.fan_out.unsubscribe(turn.id, channel) {
+        return Ok(());
     }
+    if turn.fan_out.forget(turn.id, channel) {
+        return Err(code.into());
+    }
+    send(
+        turn,
+        &Envelope::Unsubscribed {
+            channel,
+            code: Some(codes::EXPIRED),
+            reference: None,
+        },
+    );
+    Ok(())
 }
 
 /// Frames that tell the browser why the connection ends.

@@ -363,12 +363,40 @@ fn channel_token_opens_its_channel_for_its_user_until_it_expires() {
     stage.wall_ms += 14_999;
     assert_eq!(stage.act(Connection::expire), Ok(()));
     assert_eq!(stage.expires_in_ms(), Some(1));
-    stage.deliver("orders");
     stage.wall_ms += 1;
     assert_eq!(stage.act(Connection::expire), Ok(()));
     stage.deliver("orders");
     let ended = json!({"type": "unsubscribed", "channel": "orders", "code": "expired"});
-    assert_eq!(stage.sent(), [ended], "unsent publications are dropped");
+    assert_eq!(stage.sent(), [ended]);
+}
+
+/// The page's cursor would move past the dropped publications with the next message of another channel.
+#[test]
+fn right_that_ends_with_unsent_publications_ends_the_connection() {
+    let subscribed = || {
+        let mut stage = Stage::new();
+        let orders = stage.channel_token("orders", Some("42"), 10);
+        stage.wall_ms += 1;
+        let token = stage.token(Some("42"), &["news"], 60);
+        let entries = json!([{"channel": "orders", "token": orders}]);
+        let connect = json!({"type": "connect", "token": token, "subscribe": entries});
+        assert_eq!(stage.request(&connect).unwrap()[0]["refused"], json!([]));
+        stage.wall_ms -= 1;
+        stage.deliver("orders");
+        stage.deliver("news");
+        stage
+    };
+    let mut stage = subscribed();
+    let revocation = stage.revoke("42", "");
+    assert_eq!(stage.dispatch(&revocation), Err(codes::CLOSE_TOKEN_REVOKED));
+    let mut stage = subscribed();
+    stage.wall_ms += 15_001;
+    let ended = stage.act(Connection::expire).unwrap_err();
+    assert_eq!(ended.code, codes::CLOSE_TOKEN_EXPIRED);
+    let mut stage = subscribed();
+    let narrower = stage.token(Some("42"), &[], 60);
+    let refresh = json!({"type": "refresh", "token": narrower});
+    assert_eq!(stage.request(&refresh), Err(codes::CLOSE_TOKEN_EXPIRED));
 }
 
 #[test]
@@ -808,10 +836,8 @@ fn revocation_ends_channel_tokens_of_the_user_and_none_without_a_user() {
     let one = stage.revoke("42", "phone");
     assert_eq!(stage.dispatch(&one), Ok(vec![]));
     let revocation = stage.revoke("42", "");
-    stage.deliver("hers");
     stage.deliver("anybodys");
     let sent = stage.dispatch(&revocation).unwrap();
-    // Unsent publications of `hers` are dropped.
     assert_eq!(sent[0]["channel"], "anybodys");
     assert_eq!(
         sent[1..],
