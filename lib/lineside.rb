@@ -69,7 +69,7 @@ module Lineside
       @publisher ||= new_publisher
     end
 
-    # Sends what is unsent, before this process ends. Waits up to a second, and logs what is unconfirmed then.
+    # Sends the unsent publications before this process ends. Waits up to a second, then logs the unconfirmed ones.
     # @return [void]
     def send_rest = @publisher&.close
 
@@ -80,7 +80,7 @@ module Lineside
 
   at_exit { send_rest }
   AbruptExit.install
-  # Before the first test begins its transaction.
+  # Watches transactions before the first test begins one.
   ActiveSupport.on_load(:active_record) { Transactions.loaded? } if defined?(ActiveSupport.on_load)
 end
 

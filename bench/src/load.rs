@@ -1,7 +1,7 @@
 //! Honest load: connected readers, two publishers, and clients that connect or request `/up`.
 //!
-//! Every latency counts from the time at which the schedule wanted the step, so that a step that waits for a slow one before
-//! it counts as slow too.
+//! Every latency counts from the scheduled time of its step, so that a step that waits for a slow one before it counts as slow
+//! too.
 
 mod readers;
 

@@ -12,7 +12,7 @@ module Lineside
   #
   # Each check is a method that returns nil, a sentence on the mistake and its remedy, or {Skipped}.
   class Check
-    # Result of a check that did not look, with the reason.
+    # Result of a check that was not made, with the reason.
     Skipped = Struct.new(:reason)
 
     # Level of a finding, class of the check, and its method.

@@ -43,7 +43,7 @@ module Lineside
       class_name if of(class_name) == kind && find(class_name).respond_to?(:model_name)
     end
 
-    # Keeps the rest of the word.
+    # Unlike String#capitalize, changes only the first letter.
     def capitalize(word) = word.sub(/\A./, &:upcase)
 
     def find(class_name)

@@ -44,7 +44,7 @@ module Lineside
 
     private
 
-    # Ends this process after wrong arguments, before the app is booted for nothing. The binary says what is wrong.
+    # Ends this process if the arguments are wrong, before the app boots. The binary prints the mistake.
     def check_arguments(binary)
       valid = system([binary, "lineside"], "--parse-only", *@arguments, out: File::NULL)
       exit Process.last_status.exitstatus || 1 if valid == false

@@ -13,7 +13,7 @@ module Lineside
     MARK = :@lineside_test
     private_constant :MARK
 
-    # Prepended to the methods of connections. A block's transaction does not come this way.
+    # Prepended to the methods of connections. `transaction` with a block does not call them.
     module Connection
       def begin_transaction(**options)
         outside = current_transaction
@@ -31,7 +31,7 @@ module Lineside
       # @param outside [Object] transaction around the one that begins
       def begins?(outside) = (outside.closed? || include?(outside)) && running?
 
-      # Begins to recognize them.
+      # Begins to recognize transactions of tests.
       #
       # @param connections [Array] connections in use, which may be inside a test's transaction already
       def watch(connections)

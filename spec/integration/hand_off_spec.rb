@@ -48,7 +48,7 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
     serve
     expect(status(Origin: "https://evil.example", "X-Forwarded-For": "203.0.113.7, 10.0.0.1")).to eq "403"
     sidecar.written(/event=request_refused peer=203\.0\.113\.7/)
-    # Addresses decide nothing.
+    # Addresses are only logged.
     contradiction = { "X-Forwarded-For" => "fe80::1%eth0, 203.0.113.7", "Client-Ip" => "203.0.113.8" }
     browse(channels: [], headers: contradiction)
   end

@@ -124,7 +124,7 @@ fn handed_over_socket_is_served() {
 }
 
 #[test]
-fn address_of_a_handed_over_browser_decides_nothing() {
+fn address_of_a_handed_over_browser_is_only_logged() {
     let sidecar = sidecar();
     for peer in ["fe80::1%eth0", "::ffff:203.0.113.7", "unknown", ""] {
         let mut stream = sidecar.hand_off(&HandOff {

@@ -352,7 +352,7 @@ fn connection_above_the_limit_is_refused_with_503() {
 }
 
 #[test]
-fn clients_that_send_nothing_keep_nobody_out() {
+fn clients_that_send_nothing_do_not_block_others() {
     // Enough descriptors for 144 browsers, and for 64 requests beside them.
     let few = ["sh", "-c", "ulimit -n 400; exec \"$0\""];
     let place = place().with("LINESIDE_ADMIN_BIND", "127.0.0.1:0");

@@ -36,7 +36,7 @@ fn sidecar_without_memory_refuses_browsers_serves_publishers_and_stops() {
 }
 
 #[test]
-fn history_gives_way_first_and_its_cursors_are_lost() {
+fn history_is_evicted_first_and_its_cursors_are_lost() {
     const CEILING: u64 = 100 * 1024 * 1024;
     let sidecar = place()
         .with("LINESIDE_MEMORY_MAX", CEILING)

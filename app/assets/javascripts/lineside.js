@@ -5,8 +5,8 @@
 // reconnect spread out.
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
-// First span after a connection broke that was open for LASTING_MS. A restart of a proxy breaks those of all pages at
-// once, and gives no `after_ms`.
+// First span of the back-off after a connection broke that was open for LASTING_MS. A restart of a proxy breaks those of
+// all pages at once, and gives no `after_ms`.
 const BROKEN_MS_MAX = 3_000;
 const LASTING_MS = 10_000;
 // Maximum `after_ms` accepted from the server.

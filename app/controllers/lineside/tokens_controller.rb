@@ -11,7 +11,7 @@ module Lineside
     # Parameter with the page's permit.
     PERMIT = "lineside_permit"
 
-    # Statuses from callbacks that mean "later": the page asks again. 5xx too.
+    # Statuses of callbacks after which the page asks again, beside 5xx.
     LATER = [408, 429].freeze
 
     # A page must get a token after a sign-in in another tab has replaced the CSRF token. No other site can read the
@@ -27,7 +27,7 @@ module Lineside
 
     private
 
-    # A handler of the app that redirects a signed-out user answers 401 too.
+    # Answers 401 also if a handler of the app redirects a signed-out user.
     def process_action(*)
       super
       unauthorized if response.redirect?

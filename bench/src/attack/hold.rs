@@ -1,4 +1,4 @@
-//! Attacks that hold many connections open. None reads.
+//! Attacks that hold many connections open and read nothing.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};

@@ -1,7 +1,8 @@
 //! Account of the memory of one process: pools with their sizes, the ceiling, and the stages in which memory is given up
 //! near it.
 //!
-//! Whoever holds memory of a pool adds and subtracts it; whoever can release some asks whether it [must](Memory::is_short).
+//! Code that holds memory of a pool adds and subtracts it. Code that can release memory asks whether it
+//! [must](Memory::is_short).
 //! docs/decisions/0028-one-account-of-memory.md has the shares and the order.
 
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Memory {
         self.pools[pool as usize].load(Ordering::Relaxed)
     }
 
-    /// Sets the size of a pool of which one thread at a time holds everything.
+    /// Sets the size of a pool that one thread at a time changes.
     pub fn set(&self, pool: Pool, bytes: usize) {
         self.pools[pool as usize].store(bytes, Ordering::Relaxed);
     }
@@ -195,13 +196,13 @@ impl Memory {
         self.part(MESSAGES_PERCENT)
     }
 
-    /// Maximum size of what all replays hold beside publications, in bytes: half of the share of backlogs.
+    /// Maximum memory of all replays beside publications, in bytes: half of the share of backlogs.
     #[must_use]
     pub fn replays_bytes_max(&self) -> usize {
         self.part(BACKLOGS_PERCENT) / 2
     }
 
-    /// Counts what a stage gave up: publications, connections, requests, or pauses of a publisher.
+    /// Counts publications, connections, requests, or pauses of a publisher that a stage gave up.
     pub fn note(&self, stage: Stage, count: usize) {
         self.given_up[stage as usize].fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -217,7 +218,7 @@ impl Memory {
     }
 }
 
-/// Account to which a publication is charged while it lives. Two of them are always equal.
+/// Account to which a publication is charged until it is freed. Two of them are always equal.
 #[derive(Debug, Default)]
 pub struct Charged {
     memory: Option<Arc<Memory>>,

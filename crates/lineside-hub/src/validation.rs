@@ -76,8 +76,8 @@ impl Proposal {
     /// Validates a revocation frame: the user and the session.
     ///
     /// A time after `latest_ms` (milliseconds since the Unix epoch) is replaced by `latest_ms`. No acceptable token is
-    /// newer, and a publisher with a wrong clock must not lock a user out for longer. A time before `set_back_from_ms` is
-    /// replaced by it: see [`Hub::set_back_from_ms`](crate::Hub::set_back_from_ms).
+    /// newer, and a publisher with a wrong clock must not revoke tokens that are issued later. A time before
+    /// `set_back_from_ms` is replaced by it: see [`Hub::set_back_from_ms`](crate::Hub::set_back_from_ms).
     #[must_use]
     pub fn revoke(frame: &Revoke, latest_ms: u64, set_back_from_ms: Option<u64>) -> Self {
         let session = validate_session(&frame.sid);

@@ -83,8 +83,8 @@ pub struct RequestError {
 }
 
 impl Request {
-    /// Parses a text frame. Ignores unknown fields. Half of a surrogate pair, which no UTF-8 holds, becomes U+0000, so that a
-    /// channel with it is refused by itself as a bad name.
+    /// Parses a text frame. Ignores unknown fields. Half of a surrogate pair, which UTF-8 cannot hold, becomes U+0000, so that
+    /// only the channel with it is refused, as a bad name.
     ///
     /// # Errors
     /// Returns an error if the text is not a JSON object, its `type` is unknown, or a field is missing or has the wrong

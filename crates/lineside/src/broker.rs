@@ -200,7 +200,7 @@ impl Broker {
     }
 
     /// Removes history and revocations that are too old, and logs new gaps in the sequences of publishers and a full table of
-    /// revocations. Call it every second or so.
+    /// revocations. Call it about once a second.
     pub fn expire(&self, now: Now) {
         let (gaps, all_users_ms) = {
             let mut hub = self.hub();

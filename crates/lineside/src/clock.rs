@@ -17,8 +17,8 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// Time at which a right ends, by both clocks. It is over when one of them has passed it: a step of the wall clock back extends
-/// no right, and a suspension of the machine, which the monotonic clock does not count, neither.
+/// Time at which a right ends, by both clocks. It is over when one of them has passed it. So a step of the wall clock back
+/// extends no right, and neither does a suspension of the machine, which the monotonic clock does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline(Now);
 

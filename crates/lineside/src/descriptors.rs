@@ -14,7 +14,7 @@ use crate::log::{Level, event};
 /// File descriptors reserved for requests under way, links, listeners, shards and the log.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 
-/// File descriptors of these for requests under way.
+/// Part of [`DESCRIPTORS_RESERVED`] for requests under way.
 const REQUESTS_RESERVED: u64 = 64;
 
 /// Number of shards whose descriptors are part of [`DESCRIPTORS_RESERVED`]. Each further shard has [`OF_A_SHARD`].
@@ -23,7 +23,7 @@ const SHARDS_RESERVED: u64 = 8;
 /// File descriptors of a shard: its poll and its waker, each with a copy.
 const OF_A_SHARD: u64 = 4;
 
-/// Fewer connections than a small site needs.
+/// A limit below this number of connections is logged as a warning.
 pub(crate) const CONNECTIONS_FEW: usize = 1000;
 
 /// Maximum number of file descriptors for browsers.
@@ -68,7 +68,7 @@ impl Budget {
     }
 
     fn log_limited(self) {
-        // A developer has few browsers, and needs no remedy.
+        // A limit that suffices for development needs no warning.
         let level = if self.connections_max < CONNECTIONS_FEW {
             Level::Warn
         } else {

@@ -69,7 +69,7 @@ struct Log {
     level: Level,
     limit: Mutex<Limit>,
     lines: SyncSender<Line>,
-    /// Number of lines that found the queue full.
+    /// Number of lines dropped because the queue was full.
     dropped: AtomicU64,
 }
 

@@ -88,10 +88,10 @@ pub(crate) fn kibibytes(text: &str, name: &str) -> Option<usize> {
     number.checked_mul(1024)
 }
 
-/// A stage, as the log has it.
+/// State of a stage, for the log.
 struct Reported {
     stage: Stage,
-    /// Number that it had given up at the last look.
+    /// Number that it had given up at the previous measurement.
     seen: u64,
     /// Number before it began, and the time at which it last gave up something. `None` while it has not begun.
     active: Option<(u64, u64)>,

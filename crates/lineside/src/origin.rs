@@ -25,7 +25,7 @@ impl OriginRule {
         if let Some((scheme, authority)) = text.split_once("://*.") {
             return Origin::of(scheme, authority).map(Self::AnyLabel);
         }
-        // People copy origins from the address bar, with the slash.
+        // Origins copied from the address bar end with a slash.
         let origin = match text.strip_suffix('/') {
             Some(rest) if !rest.ends_with('/') => rest,
             _ => text,

@@ -40,8 +40,8 @@ use snapshot::Files;
 /// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
 
-/// Serves until SIGTERM, SIGINT, SIGQUIT or the end of the parent process, then drains and writes a snapshot. A second signal cuts the
-/// drain.
+/// Serves until SIGTERM, SIGINT, SIGQUIT or the end of the parent process, then drains and writes a snapshot. A second signal
+/// cuts the drain.
 ///
 /// # Errors
 /// One line with the reason why the sidecar cannot start.
@@ -134,7 +134,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         never = accept_hand_offs(&link, &services.hand_offs) => match never {},
         never = listeners.accept(&upgrades, &admin) => match never {},
     }
-    // A further hand-off finds no link, and the app answers it. Those that were taken are answered here.
+    // The app answers a further hand-off, because it finds no link. Hand-offs that were taken are answered here.
     drop(link);
     services.hand_offs.finish().await;
     Ok(())
@@ -248,7 +248,7 @@ async fn expire(broker: &Broker, clock: Clock) -> Infallible {
 }
 
 /// Drains the shards once no publisher changes the journal any more: in this order everything acked is still sent. Then waits
-/// for links that are still told the reason, such as tails, so that these do not delay browsers.
+/// for links that are still sent the reason, such as tails, so that these do not delay browsers.
 async fn drain(ingress: &Ingress, shards: &Shards, links: &mut JoinSet<()>) {
     ingress.ended().await;
     shards.drain().await;
@@ -313,7 +313,7 @@ impl Shards {
         Ok((shards, broker))
     }
 
-    /// Sends what is left, and closes every connection.
+    /// Sends every outbox, and closes every connection.
     async fn drain(&self) {
         for inbox in &self.inboxes {
             inbox.drain();

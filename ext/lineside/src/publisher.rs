@@ -103,7 +103,8 @@ pub(crate) fn configure(ruby: &Ruby, settings: RHash) -> Result<(), Error> {
     })
 }
 
-/// `Native.connect`: starts to open the link in the background. Without a thread the next publication tries again.
+/// `Native.connect`: starts to open the link in the background. If no thread can be started, the next publication tries
+/// again.
 pub(crate) fn connect(ruby: &Ruby) -> Result<(), Error> {
     guard(ruby, || {
         current(ruby)?.connect().unwrap_or_default();

@@ -223,7 +223,7 @@ fn value_of_the_outermost_trusted_proxy_counts() {
 }
 
 #[test]
-fn host_that_is_none_gives_no_origin() {
+fn invalid_host_gives_no_origin() {
     for host in ["a b", "https://a.example", "user@a.example", "a.example:x"] {
         let fields = forwarded(&[(HOST, host), (PROTO, "https")]);
         assert_eq!(

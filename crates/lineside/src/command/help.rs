@@ -101,7 +101,7 @@ pub(super) fn parse(mut parser: Parser) -> Result<String, Failure> {
     }
 }
 
-/// Failure after the name of no command.
+/// Failure for a name that is not a command.
 pub(super) fn unknown(command: &str) -> Failure {
     Failure::usage(format!("unknown command {command:?}"))
 }

@@ -34,7 +34,8 @@ pub(super) fn describe(path: &Path) -> Result<Description, String> {
 
 async fn exchange(path: &Path) -> Result<Description, String> {
     let mut link = connect(path).await?;
-    let broken = |error| format!("the link failed ({error}): the sidecar may be stopping, or hang");
+    let broken =
+        |error| format!("the link failed ({error}): the sidecar may be stopping or suspended");
     let mut bytes = Vec::new();
     DescriptionRequest.encode(&mut bytes);
     link.write_all(&bytes).await.map_err(broken)?;

@@ -1,7 +1,7 @@
 //! Slots of the requests under way on a listener. If all are taken, a new request ends the oldest one.
 //!
-//! So a listener accepts without waiting, and the time for a request shrinks while many are open: clients that send nothing
-//! keep nobody out, because an honest client sends its request within milliseconds.
+//! So a listener accepts without waiting, and the time for a request shrinks while many are open. Clients that send nothing do
+//! not keep others from connecting, because an honest client sends its request within milliseconds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,7 +78,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Runs a request until its end, or until it must make room.
+    /// Runs a request until its end, or until a newer request ends it.
     pub(super) async fn run(self, request: impl Future<Output = ()>) {
         tokio::select! {
             biased;

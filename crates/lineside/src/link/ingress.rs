@@ -2,8 +2,8 @@
 //! [`Broker`].
 //!
 //! A link is not read while a shard is behind, or while its publisher does not read answers. Its frames then wait in the
-//! publisher's own spool, and other links are not affected. It is told no newer position meanwhile, and it does not delay a
-//! stop.
+//! publisher's own spool, and other links are not affected. The publisher is told no newer position meanwhile, and it does
+//! not delay a stop.
 //!
 //! A [`Session`] does no IO. The tasks here own the sockets and the clock; a simulation uses bytes and times of its own
 //! (docs/decisions/0016-link-without-io.md):
@@ -93,7 +93,7 @@ impl Ingress {
         session.close(&self.broker, end, self.clock.now_ms());
         drop(is_served);
         tokio::select! {
-            // First, because a publisher that reads its link has room for the reason at a stop too.
+            // The reason comes first: at a stop too, it is sent to a publisher whose kernel buffer has room.
             biased;
             () = send_reason(&mut session, &stream) => {}
             () = stopped(&mut stop) => {}

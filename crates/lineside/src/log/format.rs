@@ -73,7 +73,7 @@ impl FromStr for Format {
 
 fn text(at_ms: u64, level: Level, event: &str, fields: &[Field<'_>]) -> String {
     let timestamp = timestamp(at_ms);
-    // The time without date and milliseconds, because a terminal shows what happens now.
+    // No date and milliseconds, because lines on a terminal are read when they are written.
     let mut line = format!("{}Z ", &timestamp[11..19]);
     if level >= Level::Warn {
         line.push_str(&format!("{}: ", level.name().to_uppercase()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Level;
 
-/// Maximum number of lines of one kind at once: what a restart of many processes, or a script of an operator, causes.
+/// Maximum number of lines of one kind at once, as a restart of many processes or a script of an operator causes.
 const KIND_LINES_MAX: u64 = 200;
 
 /// Average number of lines of one kind in a second: about 5 KiB, at 250 bytes each.

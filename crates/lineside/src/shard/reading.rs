@@ -24,8 +24,8 @@ const MESSAGE_COST_BYTES: usize = 16;
 /// Cost of a channel that is resumed, in bytes: its subscription, its replay and its part of the reply.
 pub(super) const CHANNEL_COST_BYTES: usize = 256;
 
-/// Maximum number of reads of a connection that was told to close: more than a message of maximum size, which may be on its
-/// way. Behind it the browser's close is not found, and the connection is closed at its deadline.
+/// Maximum number of reads of a connection that was told to close: enough for a message of maximum size that the browser has
+/// begun. If the browser's close comes later, it is not read, and the connection is closed at its deadline.
 pub(super) const CLOSING_READS_MAX: u8 = 64;
 
 /// Cost of the requests of one turn.

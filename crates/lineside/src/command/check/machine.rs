@@ -91,7 +91,7 @@ pub(super) fn open_files(settings: &Settings) -> CheckResult {
     Ok(())
 }
 
-/// Finds a ceiling of memory that is higher than the memory there is, or too low for the other limits.
+/// Finds a ceiling of memory above the memory of the cgroup or the machine, or too low for the other limits.
 pub(super) fn memory(settings: &Settings, source: &impl Source) -> CheckResult {
     let most = settings.memory_max;
     if let Some(available) = available_bytes().filter(|it| *it < most) {

@@ -304,8 +304,8 @@ fn verify_unrevoked(
     Ok(claims)
 }
 
-/// Issue time of an accepted token. One from the future is from before the wall clock was set back, and so is older than any
-/// revocation that arrives now.
+/// Issue time of an accepted token. A token from the future was issued before the wall clock was set back, and so is older
+/// than any revocation that arrives now.
 fn issue_time_ms(iat_ms: u64, wall_ms: u64) -> u64 {
     if iat_ms > wall_ms.saturating_add(LEEWAY_MS) {
         0

@@ -49,7 +49,7 @@ fn largest_unfinished_messages_end_when_all_exceed_their_share() {
 }
 
 #[test]
-fn unfinished_messages_give_way_when_memory_is_short() {
+fn unfinished_messages_are_ended_when_memory_is_short() {
     let mut stage = Stage::new();
     stage.broker.memory().limit(CEILING);
     let pages = [(); 5].map(|()| stage.open());
