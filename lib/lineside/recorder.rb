@@ -9,10 +9,10 @@ module Lineside
     # Maximum number of recorded publications. The oldest are dropped.
     PUBLICATIONS_MAX = 10_000
 
-    # Maximum number of publications in a message.
+    # Maximum number of publications in the message of a failure.
     LISTED_MAX = 20
 
-    # Cursor in receipts.
+    # Cursor of every receipt.
     CURSOR = "recorded.0"
 
     # @return [Recorder] of this process
@@ -83,7 +83,7 @@ module Lineside
     end
 
     def defer(recorded, timeout, transactions)
-      # Raises.
+      # Raises InTransaction.
       hold([], nil, timeout, transactions, nil) if timeout
       Deferred.new(nil, transactions) { recorded.each { |publication| record(publication) } }
       true

@@ -15,7 +15,7 @@ module Lineside
     ADDRESS = Form.new(/\A(none|(\[[\h:.]+\]|\d+(\.\d+){3}):\d{1,5})\z/,
                        "an address and a port, such as 127.0.0.1:8090, or none")
 
-    # By environment variable.
+    # Form of each setting, by its environment variable.
     FORMS = {
       "LINESIDE_LINK" => Form.new(/\Aunix:./, "unix:PATH, such as unix:/run/app/lineside.sock"),
       "LINESIDE_BIND" => ADDRESS,

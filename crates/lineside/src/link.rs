@@ -1,7 +1,8 @@
 //! The link: the Unix socket on which the app's processes reach the sidecar.
 //!
-//! [`socket`] is the listener and its lock, in its [`folder`]. [`ingress`] serves publishers, [`hand_off`] receives browsers' sockets from the
-//! app, [`tail`] sends publications to `lineside tail`, and [`description`] answers `lineside check`.
+//! [`socket`] is the listener with its lock, in the link's [`folder`]. [`ingress`] serves publishers, [`hand_off`] receives
+//! browsers' sockets from the app, [`tail`] sends publications to `lineside tail`, and [`description`] answers
+//! `lineside check`.
 
 pub(crate) mod description;
 mod first_frame;

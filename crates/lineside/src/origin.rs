@@ -49,7 +49,7 @@ impl OriginRule {
     }
 }
 
-/// Returns whether browsers can send this text as an origin, although it is no web site's.
+/// Returns whether browsers can send this text as an origin, although no web site has it.
 fn is_other_origin(text: &str) -> bool {
     let web = ["http", "https", "ws", "wss"];
     match text.split_once("://") {

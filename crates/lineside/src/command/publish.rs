@@ -69,7 +69,7 @@ impl Input {
 pub(super) fn run(input: &Input) -> Result<(), Failure> {
     let link = settings::link_path(&Environment)?;
     let mut settings = Settings::new(link, format!("lineside publish[{}]", std::process::id()));
-    // Publishing needs no secret. With another one than the sidecar's, it is refused.
+    // The sidecar accepts a publisher without a secret, and refuses one with another secret.
     if let Ok(keys) = settings::secret(&Environment) {
         settings.fingerprint = keys.fingerprint();
     }

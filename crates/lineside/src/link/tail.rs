@@ -23,7 +23,7 @@ use crate::log::{Level, event};
 const FRAME_BYTES_MAX: usize = 2048;
 
 /// Times of the wall clock for times of the sidecar's clock. Both are read in whole milliseconds, so their difference varies by
-/// one: it is kept until it differs by more, so that times do not go back.
+/// one. The first difference is kept until a later one differs by more, so that times do not go back.
 #[derive(Debug)]
 struct WallTimes {
     clock: Clock,

@@ -66,7 +66,7 @@ impl Files {
 }
 
 /// Snapshot from which this start has restored its hub, or none. Renamed back when dropped, for the next start.
-#[must_use = "dropping it gives the snapshot to the next start"]
+#[must_use = "dropping it leaves the snapshot to the next start"]
 pub(crate) struct RestoredSnapshot(Option<Files>);
 
 impl RestoredSnapshot {

@@ -97,7 +97,7 @@ fn refresh_replaces_the_grants_and_keeps_the_channel_tokens() {
     let orders = stage.channel_token("orders", None, 60);
     assert_eq!(stage.answer("orders", Some(&orders)), "subscribed");
     assert_eq!(stage.answer("chat:1", None), "subscribed");
-    // Wider.
+    // More grants.
     let all = json!(["user:42", "news", "orders", "chat:1", "sports"]);
     assert_eq!(
         stage.refresh(&["news", "sports"], &["chat:*", "team:*"]),
@@ -105,7 +105,7 @@ fn refresh_replaces_the_grants_and_keeps_the_channel_tokens() {
     );
     assert_eq!(stage.answer("team:1", None), "subscribed");
     assert_eq!(stage.answer("room:1", None), "forbidden");
-    // Narrower.
+    // Fewer grants.
     let some = json!(["user:42", "news", "orders", "team:1"]);
     assert_eq!(stage.refresh(&["news"], &["team:1"]), some);
     for (channel, answer) in [
@@ -118,7 +118,7 @@ fn refresh_replaces_the_grants_and_keeps_the_channel_tokens() {
     ] {
         assert_eq!(stage.answer(channel, None), answer, "{channel}");
     }
-    // Empty.
+    // No grants.
     assert_eq!(stage.refresh(&[], &[]), json!(["user:42", "orders"]));
     assert_eq!(stage.answer("team:1", None), "forbidden");
     assert_eq!(stage.answer("orders", None), "subscribed");

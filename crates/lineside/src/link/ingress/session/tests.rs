@@ -331,7 +331,7 @@ fn revocation_reaches_every_shard_in_order_and_expires() {
     let is_revoked = |issued_ms| world.broker.is_revoked("42", None, issued_ms);
     assert!(is_revoked(NOW.wall_ms + LEEWAY_MS));
     assert!(!is_revoked(NOW.wall_ms + LEEWAY_MS + 1));
-    // The wall clock does not expire it.
+    // A revocation does not expire by the wall clock.
     let mut later = Now {
         ms: NOW.ms + REVOCATION_MS,
         wall_ms: NOW.wall_ms + 2 * 86_400_000,
