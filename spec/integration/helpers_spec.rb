@@ -309,6 +309,8 @@ RSpec.describe "The user of a page" do
       RUBY
         config.lineside.user = #{rule}
         config.lineside.parent_controller = "MembersController"
+        # Found at boot, as by autoloading.
+        initializer("shop.members") { Object.const_set(:MembersController, Class.new(ActionController::Base)) }
       SETTINGS
     end
   end
