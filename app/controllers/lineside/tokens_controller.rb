@@ -7,6 +7,9 @@ module Lineside
   #
   # Inherits the app's callbacks for their effects, such as setting `Current.session`. Only the user that they leave
   # decides ({RequestUser}): a callback that redirects, renders or raises, such as an authorization check, is ignored.
+  #
+  # Never writes the session, because pages ask by themselves: a late response would replace the session that a sign-in
+  # or sign-out in another tab has written meanwhile, and no session would expire while a page is open.
   class TokensController < Page.parent_controller
     # Parameter with the page's permit.
     PERMIT = "lineside_permit"
@@ -31,6 +34,8 @@ module Lineside
     def process_action(*)
       super
       unauthorized if response.redirect?
+    ensure
+      keep_session
     end
 
     def run_callbacks(kind, *)
@@ -51,17 +56,16 @@ module Lineside
     def answer_despite_callbacks
       return if performed? && (LATER.include?(status) || status >= 500)
 
-      forget_session
       create
     end
 
-    def unauthorized
-      forget_session
-      answer(401)
-    end
+    def unauthorized = answer(401)
 
-    # Keeps what callbacks wrote for a redirect out of the session, such as this address as the one to return to.
-    def forget_session = request.session_options[:skip] = true
+    # Leaves the stored session as it is, also if callbacks wrote to it or asked for another id.
+    def keep_session
+      request.session_options[:skip] = true
+      request.session_options[:renew] = false
+    end
 
     # Replaces what callbacks rendered.
     def answer(status, body = "")
