@@ -23,6 +23,26 @@ const HEADERS_MAX: usize = 100;
 /// Version of the WebSocket protocol.
 const VERSION: &str = "13";
 
+/// First bytes of other protocols than HTTP/1, and the remedy.
+const FOREIGN: [(&[u8], &str); 4] = [
+    (
+        b"PROXY ",
+        "this is the PROXY protocol, which is not supported: turn it off in the proxy for this server",
+    ),
+    (
+        b"\r\n\r\n\0\r\nQUIT\n",
+        "this is the PROXY protocol, which is not supported: turn it off in the proxy for this server",
+    ),
+    (
+        b"PRI * HTTP/2",
+        "this is HTTP/2, which is not supported: let the proxy use HTTP/1.1 for this server",
+    ),
+    (
+        b"\x16\x03",
+        "this is TLS, which is not supported: let the proxy use http:// for this server",
+    ),
+];
+
 /// A complete request head.
 #[derive(Debug)]
 pub struct Head {
@@ -65,7 +85,14 @@ impl Head {
     /// 400 if the bytes are not HTTP, 431 if the head is larger than [`HEAD_BYTES_MAX`].
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HeadError> {
         let bad = |error: &dyn std::fmt::Display| {
-            HeadError::new(400, format!("not an HTTP request: {error}"))
+            let foreign = FOREIGN.iter().find(|(first, _)| bytes.starts_with(first));
+            HeadError::new(
+                400,
+                match foreign {
+                    Some((_, remedy)) => format!("not an HTTP request: {remedy}"),
+                    None => format!("not an HTTP request: {error}"),
+                },
+            )
         };
         let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut fields);
@@ -166,6 +193,11 @@ impl Head {
     /// # Errors
     /// 426 if the client asks for another version of the protocol, 400 if a field is missing that RFC 6455 §4.2.1 requires.
     pub fn upgrade(&self, subprotocol: &'static str) -> Result<Vec<u8>, HeadError> {
+        if self.request.version() < http::Version::HTTP_11 {
+            let message = "not an upgrade to WebSocket: the request is HTTP/1.0; let the proxy use HTTP/1.1 (nginx: \
+                           proxy_http_version 1.1)";
+            return Err(HeadError::new(400, message));
+        }
         let headers = self.request.headers();
         if headers.contains_key(SEC_WEBSOCKET_VERSION)
             && !self.lists(&SEC_WEBSOCKET_VERSION, VERSION)

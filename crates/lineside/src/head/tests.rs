@@ -137,6 +137,31 @@ fn other_version_of_the_protocol_is_answered_with_426() {
 }
 
 #[test]
+fn other_protocols_of_a_proxy_are_refused_with_the_remedy() {
+    let get = "GET /lineside HTTP/1.1\r\n\r\n";
+    for (first, remedy) in [
+        ("PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n", "turn it off"),
+        ("\r\n\r\n\0\r\nQUIT\n!\u{11}\0\u{c}", "turn it off"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "use HTTP/1.1"),
+        ("\u{16}\u{3}\u{1}\u{2}", "use http://"),
+    ] {
+        let error = Head::parse(format!("{first}{get}").as_bytes()).unwrap_err();
+        assert_eq!(error.status, 400, "{first:?}");
+        assert!(error.message.contains(remedy), "{}", error.message);
+    }
+    let head = head(
+        "GET /lineside HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let error = head.upgrade("lineside-v1").unwrap_err();
+    assert!(
+        error.message.contains("proxy_http_version 1.1"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
 fn client_is_the_nearest_address_that_is_not_a_trusted_proxy() {
     let settings = read(&[("LINESIDE_TRUSTED_PROXIES", "10.0.0.0/8")]).unwrap();
     let client = |peer: &str, fields: &str| {
