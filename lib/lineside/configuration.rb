@@ -60,7 +60,12 @@ module Lineside
     #   @return [String, Array<String>] secrets of at least 32 bytes each: the first signs tokens, all verify them
     # @!attribute [w] app_key
     #   @return [String] the app's own key, such as `secret_key_base`. The secret is derived from it if none is set
-    attr_writer :secret, :app_key
+    attr_writer :app_key
+
+    # @raise [ConfigurationError] for anything else
+    def secret=(setting)
+      @secret = Secret.check(setting)
+    end
 
     # @!attribute root
     #   @return [String] the app's folder

@@ -14,6 +14,19 @@ module Lineside
 
     module_function
 
+    # @param setting [String, Array<String>, nil] the app's setting
+    # @return [String, Array<String>, nil] the setting
+    # @raise [ConfigurationError] for anything else. The text of a lambda differs between processes and can be guessed
+    def check(setting)
+      wrong = Array(setting).reject { |secret| secret.is_a?(String) && text?(secret) }
+      return setting if wrong.empty?
+
+      # The value is not shown, because it may be secret.
+      found = wrong.first.is_a?(String) ? "text that is not UTF-8" : "a #{wrong.first.class}"
+      raise ConfigurationError, "secret contains #{found}: give a String, or an Array of them, such as " \
+                                "Rails.application.credentials.lineside_secret"
+    end
+
     # @return [String] the secrets, comma-separated; the extension checks each of them
     # @raise [ConfigurationError] if there is none
     def of(setting, app_key)
@@ -49,6 +62,8 @@ module Lineside
 
     def invalid(file, reason) = ConfigurationError.new("LINESIDE_SECRET_FILE is #{file}, which #{reason}")
 
+    def text?(secret) = secret.dup.force_encoding(Encoding::UTF_8).valid_encoding?
+
     def listed(setting)
       list = Array(setting).join(",")
       list unless list.empty?
@@ -63,6 +78,6 @@ module Lineside
       Native.derive(app_key)
     end
 
-    private_class_method :from_environment, :read, :invalid, :listed, :derived
+    private_class_method :from_environment, :read, :invalid, :text?, :listed, :derived
   end
 end

@@ -145,6 +145,15 @@ RSpec.describe Lineside::Configuration do
       end
     end
 
+    it "is a String or an Array of them, and never shown" do
+      [-> { Settings::SECRET }, :secret, { key: Settings::SECRET }, [nil, Settings::SECRET], "#{Settings::SECRET}\xFF"]
+        .each do |value|
+          expect { config.secret = value }
+            .to raise_error(Lineside::ConfigurationError, /\Asecret contains (a [A-Z]\w+|text that is not UTF-8): give/)
+        end
+      [Settings::SECRET, [Settings::SECRET], nil].each { |value| expect { config.secret = value }.not_to raise_error }
+    end
+
     it "depends on the app key" do
       secrets = ["a" * 40, "a" * 40, "b" * 40].map { |key| described_class.new.tap { |it| it.app_key = key }.secret }
       expect(secrets.uniq.size).to eq(2)
