@@ -121,7 +121,9 @@ module Lineside
     #   replica is moved back by it ({RequestCursor}). nil does not move it
     attr_reader :replica_lag
 
-    attr_writer :logger
+    # @param logger [Logger, nil] nil for the app's
+    # @raise [ConfigurationError] if it is no logger, which would fail with the first line
+    define_method(:logger=) { |logger| @logger = SettingForm.logger(logger) }
 
     def initialize
       @values = {}

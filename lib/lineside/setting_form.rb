@@ -26,6 +26,8 @@ module Lineside
                                  "a URL or a path, such as wss://live.example.com/lineside"),
       "LINESIDE_ALLOWED_ORIGINS" => Form.new(%r{\A(null|file://|[a-z][a-z\d+.-]*://[^\s/]+/?)\z}i,
                                              "origins with their scheme, such as https://www.example.com"),
+      "LINESIDE_HOSTS" => Form.new(%r{\A(\.?[a-z\d_][\w.-]*|\[?[\h:.]*[:.][\h:.]*\]?(/\d{1,3})?)\z}i,
+                                   "host names without scheme and port, or networks, such as .example.com"),
       "LINESIDE_TRUSTED_PROXIES" => Form.new(%r{\A[\h:.]*[:.][\h:.]*(/\d{1,3})?\z},
                                              "IP addresses or networks, such as 10.0.0.0/8"),
       "LINESIDE_PUBLIC_CHANNELS" => Form.new(/\A(?!user:|cable:)./,
@@ -47,6 +49,14 @@ module Lineside
 
       raise ConfigurationError, "#{name} #{value.is_a?(Array) ? 'has' : 'is'} #{wrong[0, 64].inspect}: " \
                                 "give #{form.wanted}"
+    end
+
+    # @return [Logger, nil] the logger
+    # @raise [ConfigurationError] if it is none, which would fail with the first line
+    def logger(logger)
+      return logger if logger.nil? || %i[debug? info warn error].all? { |name| logger.respond_to?(name) }
+
+      raise ConfigurationError, "logger is #{logger.inspect[0, 64]}: give a Logger, such as Logger.new($stdout)"
     end
   end
 end

@@ -51,6 +51,8 @@ RSpec.describe Lineside::Configuration do
     link: ["/run/x.sock", "tcp://127.0.0.1:1", "unix:"], bind: [8090, "8090", "localhost", ":8090", "127.0.0.1"],
     admin_bind: [true, "metrics"], admin_hosts: ["http://metrics.internal"], path: ["lineside", "/a b", "/up"],
     url: ["live.example.com", "ftp://a"], allowed_origins: ["example.com", %w[https://a.example b.example], "*"],
+    hosts: [[/example/], "https://example.com", "example.com:80", %w[a.example *.b.example]],
+    logger: [$stdout, "app.log"],
     trusted_proxies: %w[proxy.internal 10], public_channels: %w[news,user:1 cable:x],
     user_class: ["user", :account], parent_controller: ["admin/base", Object.new], record: ["yes", 1],
     identity_cookie: [nil, "no"], spool_bytes_max: [0], token_expires_in: ["soon"], token: [{ channels: ["news"] }]
@@ -69,7 +71,8 @@ RSpec.describe Lineside::Configuration do
       path: "/tenant-1/live.socket", url: "wss://live.example.com/lineside", user_class: "Admin::User",
       allowed_origins: %w[https://a.example https://*.a.example:8443 capacitor://localhost https://a.example/ null],
       trusted_proxies: "10.0.0.0/8, ::1, fd00::/8", public_channels: "news, scores:*",
-      record: nil, identity_cookie: false, parent_controller: "Admin::BaseController"
+      hosts: %w[a.example .B.example 10.0.0.1/8 [::1] ::1/128 web_1], record: nil, logger: nil, identity_cookie: false,
+      parent_controller: "Admin::BaseController"
     )
     expect(config.allowed_origins.size).to eq 5
     config.assign(path: "/", url: "/lineside", public_channels: [], trusted_proxies: "")
