@@ -45,11 +45,14 @@ module Lineside
     # @raise [ConfigurationError] if it has another form
     def check(variable, name, value)
       form = FORMS[variable] or return value
-      wrong = [*value].find { |entry| !entry.match?(form.pattern) } or return value
+      wrong = [*value].find { |entry| !text(entry).match?(form.pattern) } or return value
 
       raise ConfigurationError, "#{name} #{value.is_a?(Array) ? 'has' : 'is'} #{wrong[0, 64].inspect}: " \
                                 "give #{form.wanted}"
     end
+
+    # Bytes of a text that is not UTF-8, such as the path of a link.
+    def text(entry) = entry.valid_encoding? ? entry : entry.b
 
     # @return [Logger, nil] the logger
     # @raise [ConfigurationError] if it is none, which would fail with the first line
@@ -58,5 +61,7 @@ module Lineside
 
       raise ConfigurationError, "logger is #{logger.inspect[0, 64]}: give a Logger, such as Logger.new($stdout)"
     end
+
+    private_class_method :text
   end
 end
