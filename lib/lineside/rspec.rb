@@ -20,6 +20,7 @@ module Lineside
       def initialize(channel)
         super()
         @channel = channel
+        @data = []
         exactly(1)
       end
 
@@ -70,7 +71,7 @@ module Lineside
       private
 
       def data?(publication)
-        return true unless @data&.any?
+        return true if @data.empty?
 
         expected = @data.first
         return publication.data?(expected) if expected.is_a?(Proc)
@@ -88,7 +89,7 @@ module Lineside
       end
 
       def expectation
-        "#{WORDS[@relation]} #{@count} on #{@channel}#{" with #{description_of(@data.first)}" if @data&.any?}"
+        "#{WORDS[@relation]} #{@count} on #{@channel}#{" with #{description_of(@data.first)}" unless @data.empty?}"
       end
     end
 

@@ -142,6 +142,15 @@ RSpec.describe "Publications in tests", :databases do
       expect { publish([1]) }.to(have_published("orders").with { |data| expect(data).to eq [1] })
     end
 
+    it "are told apart by data that is nil or false" do
+      [nil, false].each do |data|
+        expect { publish(data) }.to have_published("orders").with(data)
+        expect { publish(1) }.not_to have_published("orders").with(data)
+        expect { expect { publish(1) }.to have_published("orders").with(data) }
+          .to raise_error(RSpec::Expectations::ExpectationNotMetError, /exactly 1 on orders with #{data.inspect}, but/)
+      end
+    end
+
     it "are expected not to exist" do
       expect { Lineside.publish("news", 1) }.not_to have_published("orders")
       expect { publish(1) }.not_to have_published("orders").with(2)
