@@ -20,8 +20,11 @@ module Lineside
     def to_s = "#{channel}: #{JSON.generate(data)}"
 
     class << self
+      # Copies the texts, which the app may change afterwards.
       # @param text [String] the data as JSON
-      def of(channel, text, once) = new(channel, JSON.parse(text, max_nesting: false), once)
+      def of(channel, text, once)
+        new(channel.dup.freeze, JSON.parse(text, max_nesting: false), once.dup.freeze)
+      end
     end
   end
 end

@@ -44,6 +44,15 @@ RSpec.describe "Publications in tests", :databases do
     test.assert_no_published
   end
 
+  it "keep their channel and id if the app changes its text afterwards" do
+    [channel = +"orders", once = +"paid"].each do |text|
+      Lineside.publish(channel, 1, once:)
+      text << "-next"
+    end
+    expect(Lineside::Recorder.current.publications.map { |it| [it.channel, it.once] })
+      .to eq [%w[orders paid], %w[orders-next paid]]
+  end
+
   it "are recorded once per id" do
     test
     2.times { publish(1, once: "paid") }
