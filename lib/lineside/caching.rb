@@ -8,11 +8,29 @@ module Lineside
     KEPT = /max-age=[1-9]/
     PRIVATE = /\b(private|no-store)\b/
 
-    # @param response [ActionDispatch::Response]
-    # @return [Boolean] whether shared caches may store it
-    def self.shared?(response)
-      header = response.headers["Cache-Control"].to_s
-      response.cache_control[:public] || header.match?(SHARED) || (header.match?(KEPT) && !header.match?(PRIVATE))
+    # Header fields that some shared caches prefer to Cache-Control: those of CDNs (RFC 9213), and nginx's.
+    TARGETED = /\A(?:[a-z-]*CDN-Cache|Surrogate)-Control\z/i
+    NGINX = /\AX-Accel-Expires\z/i
+
+    class << self
+      # @param response [ActionDispatch::Response]
+      # @return [Boolean] whether shared caches may store it
+      def shared?(response)
+        header = response.headers["Cache-Control"].to_s
+        response.cache_control[:public] || header.match?(SHARED) || kept?(header) ||
+          response.headers.any? { |name, value| targeted?(name, value.to_s) }
+      end
+
+      private
+
+      def targeted?(name, value)
+        case name
+        when TARGETED then value.match?(SHARED) || kept?(value)
+        when NGINX then !value.match?(/\A(?:0|off)?\z/)
+        end
+      end
+
+      def kept?(value) = value.match?(KEPT) && !value.match?(PRIVATE)
     end
   end
 end

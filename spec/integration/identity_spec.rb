@@ -46,7 +46,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
 
   it "is set by pages, unchanged pages and fresh tokens" do
     ada = visitor("ada")
-    %w[plain private unchanged].each do |kind|
+    %w[plain private unchanged uncached].each do |kind|
       ada.get("/answers/#{kind}")
       expect([kind, set(ada)]).to match [kind, /\A\w+=ey/]
     end
@@ -57,7 +57,7 @@ RSpec.describe "The identity cookie", :app, :sidecar do
 
   it "is not set by responses that are cacheable or not a page" do
     ada = visitor("ada")
-    %w[public shared cdn json redirect].each do |kind|
+    %w[public shared cdn fastly cloudflare nginx json redirect].each do |kind|
       ada.get("/answers/#{kind}")
       expect([kind, set(ada)]).to eq [kind, nil]
     end
