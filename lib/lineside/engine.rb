@@ -88,7 +88,8 @@ module Lineside
                                   constraints: ->(request) { HandOff::Request.web_socket?(request.env) }
         post "#{Lineside.config.path}/token", to: "lineside/tokens#create", as: :lineside_token,
                                               defaults: { format: :json }
-        get Lineside.config.path, to: Notice, as: nil, format: false
+        # The path / is also that of the app's own page.
+        get Lineside.config.path, to: Notice, as: nil, format: false unless Lineside.config.path == "/"
       end
     end
 

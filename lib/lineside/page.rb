@@ -92,7 +92,7 @@ module Lineside
     # @return [String] URL of the WebSocket: `config.lineside.url` if it is set, else the path below the app's root
     def url
       # Strips a query or trailing slash that the app adds to all its paths, such as a locale.
-      Lineside.config.url || token_path[/\A[^?]+/].chomp("/").delete_suffix("/token")
+      Lineside.config.url || token_path[/\A[^?]+/].chomp("/").delete_suffix("/token").presence || "/"
     end
 
     # @return [String] path of the app's root, which pages and WebSocket share

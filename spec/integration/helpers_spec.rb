@@ -154,6 +154,14 @@ RSpec.describe "A page rendered with lineside_meta_tags", :sidecar do
     expect(page.meta("lineside-token-url")).to eq("/shop/live/token")
     expect(page.renew).to include("token", "exp")
   end
+
+  it "works with the path /, which stays the app's own page" do
+    start_app("LINESIDE_PATH" => "/")
+    page = visitor("/page")
+    expect(page.meta("lineside-url")).to eq("/")
+    expect(page.renew).to include("token", "exp")
+    expect(page.get("/").code).to eq("200")
+  end
 end
 
 RSpec.describe "The cursor of a request", :sidecar do

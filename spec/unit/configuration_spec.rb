@@ -49,7 +49,8 @@ RSpec.describe Lineside::Configuration do
 
   {
     link: ["/run/x.sock", "tcp://127.0.0.1:1", "unix:"], bind: [8090, "8090", "localhost", ":8090", "127.0.0.1"],
-    admin_bind: [true, "metrics"], admin_hosts: ["http://metrics.internal"], path: ["lineside", "/a b", "/up"],
+    admin_bind: [true, "metrics"], admin_hosts: ["http://metrics.internal"],
+    path: ["lineside", "/a b", "/up", "/a/", "//"],
     url: ["live.example.com", "ftp://a"], allowed_origins: ["example.com", %w[https://a.example b.example], "*"],
     hosts: [[/example/], "https://example.com", "example.com:80", %w[a.example *.b.example]],
     logger: [$stdout, "app.log"],
