@@ -103,22 +103,20 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Ends the connections with the largest unfinished messages while all of them exceed this shard's share. Each pass over
-    /// all connections releases at least a quarter of it.
+    /// Ends the connections with the largest unfinished messages while all of them exceed this shard's share, or a quarter of
+    /// it while memory is short. Each pass over all connections releases at least a quarter of the limit.
     fn limit_messages(&mut self) {
         let memory = self.plan.broker.memory();
         let share = memory.messages_bytes_max() / self.plan.limits.shards;
-        if self.held.messages <= share / 4
-            || self.held.messages <= share && !memory.is_short(Stage::Messages)
-        {
+        let bytes_max = if self.held.messages > share / 4 && memory.is_short(Stage::Messages) {
+            share / 4
+        } else {
+            share
+        };
+        if self.held.messages <= bytes_max {
             return;
         }
-        let left = if self.held.messages > share {
-            share / 4 * 3
-        } else {
-            share / 4
-        };
-        let large = self.largest_messages(left);
+        let large = self.largest_messages(bytes_max / 4 * 3);
         memory.note(Stage::Messages, large.len());
         for id in large {
             self.reject(id, CLOSE_OVERLOADED);

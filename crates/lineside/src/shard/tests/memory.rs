@@ -63,6 +63,22 @@ fn unfinished_messages_are_ended_when_memory_is_short() {
 }
 
 #[test]
+fn several_unfinished_messages_end_at_once_while_memory_is_short() {
+    let mut stage = Stage::new();
+    stage.broker.memory().limit(CEILING);
+    stage.broker.memory().set(Pool::Other, CEILING / 100 * 89);
+    let (mut ended, mut passes) = (0, 0);
+    for _ in 0..100 {
+        let page = stage.open();
+        begin_message(&mut stage, &page, 20_000);
+        let before = std::mem::replace(&mut ended, stage.broker.memory().given_up(Short::Messages));
+        passes += u64::from(ended > before);
+    }
+    // Otherwise each message would cost a pass over all connections.
+    assert!(ended >= 2 * passes && passes > 0, "{ended} by {passes}");
+}
+
+#[test]
 fn message_that_is_not_finished_within_30_s_ends_its_connection() {
     let mut stage = Stage::new();
     let (page, other) = (stage.page(None), stage.page(None));
