@@ -26,6 +26,10 @@ const RELIEFS_MAX: usize = 10;
 /// Time after which a stage that gives up nothing more has ended, in milliseconds.
 const QUIET_MS: u64 = 10_000;
 
+/// Use of the ceiling from which memory that the allocator may have kept is assumed to be free, in percent: below the first
+/// stage, so that a peak which is over leaves room for history.
+const ALMOST_SHORT_PERCENT: usize = 70;
+
 /// Minimum ceiling with room for a useful history, in bytes. `lineside check` warns below it.
 pub(crate) const BYTES_FEW: usize = 64 * 1024 * 1024;
 
@@ -47,8 +51,16 @@ impl Monitor {
     fn measure(&mut self, memory: &Memory) {
         let before = memory.counted();
         if let Some(resident) = resident_bytes() {
-            let other = self.estimate.other(resident, (before, memory.counted()));
-            memory.set(Pool::Other, other);
+            self.note(memory, resident, (before, memory.counted()));
+        }
+    }
+
+    /// Notes resident memory, and what the pools counted before and after it was read.
+    fn note(&mut self, memory: &Memory, resident: usize, counted: (usize, usize)) {
+        memory.set(Pool::Other, self.estimate.other(resident, counted));
+        let bytes_max = memory.bytes_max();
+        if memory.used() > bytes_max / 100 * ALMOST_SHORT_PERCENT {
+            memory.set(Pool::Other, self.estimate.assume_free(bytes_max));
         }
     }
 

@@ -93,3 +93,56 @@ fn growth_of_pools_during_a_measurement_is_not_counted_twice() {
         );
     }
 }
+
+#[test]
+fn memory_of_a_peak_is_assumed_free_while_memory_is_almost_short() {
+    let mut estimate = Estimate::default();
+    let (resident, bytes_max) = (60_000_000, 64_000_000);
+    assert_eq!(estimate.other(resident, (0, 0)), resident);
+    for _ in 0..1000 {
+        estimate.other(resident, (0, 0));
+        estimate.assume_free(bytes_max);
+    }
+    let other = estimate.other(resident, (0, 0));
+    assert!(other < resident / 2, "{other}");
+    let pools = 10_000_000;
+    let used = estimate.other(resident, (pools, pools)) + pools;
+    assert_eq!(used, other + pools, "the pools use what is free");
+}
+
+#[test]
+fn growth_refutes_that_memory_is_free() {
+    let mut estimate = Estimate::default();
+    let (resident, bytes_max) = (60_000_000, 64_000_000);
+    estimate.other(resident, (0, 0));
+    for _ in 0..100 {
+        estimate.other(resident, (0, 0));
+        estimate.assume_free(bytes_max);
+    }
+    let other = estimate.other(resident, (0, 0));
+    // Pools explain the growth, but would have used free memory first.
+    let pools = 1_000_000;
+    let now = estimate.other(resident + pools, (pools, pools));
+    assert_eq!(now, other + pools);
+    let all = estimate.other(2 * resident, (pools, pools));
+    assert_eq!(all + pools, 2 * resident, "nothing was free");
+    estimate.other(2 * resident, (pools, pools));
+    assert_eq!(estimate.assume_free(bytes_max), all, "beyond the ceiling");
+}
+
+#[test]
+fn peak_that_is_over_leaves_room_for_history() {
+    let memory = Memory::default();
+    memory.limit(100_000_000);
+    let mut monitor = Monitor::default();
+    monitor.note(&memory, 96_000_000, (0, 0));
+    assert!(memory.is_short(Stage::Publishers));
+    let mut history = 0;
+    for _ in 0..1000 {
+        // The allocator keeps the memory of the peak, and the history uses it.
+        history += 10_000;
+        memory.set(Pool::Publications, history);
+        monitor.note(&memory, 96_000_000, (history, history));
+    }
+    assert!(!memory.is_short(Stage::History), "{memory:?}");
+}
