@@ -193,6 +193,30 @@ fn flooding_publishers_do_not_starve_others() {
 }
 
 #[test]
+fn flood_of_links_waits_before_it_takes_all_file_descriptors() {
+    /// `LINKS_MAX` in `lineside/src/serve.rs`.
+    const LINKS_MAX: usize = 5_120;
+    let sidecar = sidecar();
+    let mut browser = sidecar.subscriber();
+    let folder = format!("/proc/{}/fd", sidecar.pid());
+    let descriptors = || std::fs::read_dir(&folder).unwrap().count();
+    let others = descriptors();
+    let mut most = 0;
+    let mut links = Vec::new();
+    for number in 0..LINKS_MAX + 500 {
+        links.push(sidecar.raw_link());
+        if number % 100 == 0 {
+            most = most.max(descriptors());
+        }
+    }
+    assert!(most > LINKS_MAX / 2, "{most}");
+    assert!(most <= LINKS_MAX + others, "{most}");
+    drop(links);
+    sidecar.publisher().publish("a", 1);
+    browser.expect_message("a", json!(1));
+}
+
+#[test]
 fn random_bytes_end_only_their_own_link() {
     use proptest::prelude::*;
     use std::io::{Read as _, Write as _};

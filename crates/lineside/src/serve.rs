@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lineside_hub::Hub;
+use lineside_hub::{Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{DESCRIPTION, HAND_OFF, TAIL};
 use tokio::net::UnixStream;
@@ -39,6 +39,10 @@ use snapshot::Files;
 
 /// Interval of expiring history and checking the link's socket, in milliseconds.
 const TICK_MS: u64 = 1000;
+
+/// Maximum number of open links: all publishers, and some more for links that are replaced or refused, and for tails. Further
+/// ones wait in the kernel's queue.
+const LINKS_MAX: usize = PUBLISHERS_MAX + 1024;
 
 /// Serves until SIGTERM, SIGINT, SIGQUIT or the end of the parent process, then drains and writes a snapshot. A second signal
 /// cuts the drain.
@@ -216,7 +220,7 @@ async fn accept_links(
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     loop {
         tokio::select! {
-            stream = link.accept() => {
+            stream = link.accept(), if links.len() < LINKS_MAX => {
                 let number = services.ingress.number_link();
                 links.spawn(services.clone().serve(stream, number));
             }
