@@ -407,6 +407,29 @@ clientTest("repeated lost of one page is delayed longer each time", async ({ t, 
   assert.deepEqual(lost, [["much later", "news"], ["another page", "news"]]);
 });
 
+clientTest("repeated lost of Turbo visits is delayed longer each time", async ({ t, server, page, open }) => {
+  page.makeReloadable();
+  const lineside = open({ cursor: "unknown" });
+  const connection = await server.connection();
+  await connection.welcome();
+  await connection.flush();
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.now() });
+  for (const [visit, waitMs] of [0, 1_000, 2_000].entries()) {
+    page.dispatch("turbo:load");
+    const { unsubscribe } = lineside.subscribe("orders", () => {});
+    connection.send(subscribed(await connection.receive(), false, "e.110"));
+    await connection.flush();
+    if (waitMs > 0) {
+      assert.equal(events(lineside, "lost").length, visit);
+      t.mock.timers.tick(waitMs);
+    }
+    assert.equal(events(lineside, "lost").length, visit + 1);
+    unsubscribe();
+    await connection.receive();
+    t.mock.timers.tick(1);
+  }
+});
+
 clientTest("lost and unsubscribed do not affect a listener with a pending request", async ({ server, open }) => {
   const received = [];
   const lineside = open();
@@ -652,6 +675,48 @@ clientTest("the user of a Turbo visit's page starts at that page's cursor", asyn
   const token = (iat, sub) => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
   page.tags = { "lineside-token": token(10), "lineside-cursor": "e.100" };
   const received = [];
+clientTest("after a visit to a page without tags, the token is renewed as before", async ({ server, page, open }) => {
+  page.makeReloadable();
+  const token = tokenOf({ sub: "1", iat: 1, exp: 4e9 });
+  page.tags = { "lineside-token": token, "lineside-token-url": server.tokenUrl, "lineside-permit": "p" };
+  const lineside = open({ cursor: undefined, tokenUrl: undefined });
+  const first = await server.connection();
+  page.tags = {};
+  page.dispatch("turbo:load");
+  server.answers.push([200, { token: tokenOf({ sub: "1", iat: 2, exp: 4e9 }) }], [401]);
+  await first.end(4003);
+  await (await server.connection()).end(4002);
+  await stopped(lineside);
+  assert.deepEqual(server.requests.map(({ url, form }) => [url, form.get("lineside_permit")]), [
+    ["/lineside/token", "p"],
+    ["/lineside/token", "p"],
+  ]);
+  // The page without tags shows nothing of the user who has signed out, but can hold a form.
+  assert.equal(page.reloadCount, 0);
+});
+
+clientTest("pages that stop at once on each load are reloaded ever later", async ({ t, server, page }) => {
+  page.makeReloadable();
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.now() });
+  for (const [load, waitMs] of [0, 1_000, 2_000].entries()) {
+    const { connect } = await import(`${MODULE}?stop=${load}`);
+    const token = `${tokenOf({ sub: "1", iat: 1, exp: 4e9 })}-${load}`;
+    page.tags = { "lineside-token": token };
+    const lineside = connect({ url: server.url, tokenUrl: server.tokenUrl });
+    server.answers.push([401]);
+    const waiting = until(lineside, "status", "waiting");
+    await (await server.connection()).end(4001);
+    await waiting;
+    const end = stopped(lineside);
+    t.mock.timers.tick(1);
+    await end;
+    if (waitMs > 0) t.mock.timers.tick(waitMs - 1);
+    assert.equal(page.reloadCount, waitMs > 0 ? load : 1);
+    t.mock.timers.tick(1);
+    assert.equal(page.reloadCount, load + 1);
+  }
+});
+
   const lineside = open({ cursor: undefined });
   lineside.user((data) => received.push(data));
   const first = await server.connection();

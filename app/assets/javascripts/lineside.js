@@ -74,7 +74,8 @@ function claims(token) {
   }
 }
 
-// Delay of a `lost` event, in milliseconds. Computed at the first `lost` of this page load, and zero after that delay.
+// Delay of a `lost` event, in milliseconds. Computed at the first `lost` of this page load or Turbo visit, and zero after
+// that delay.
 // sessionStorage keeps the time of the last `lost` and the number of them for the next load of the same page.
 let lostDelayMs;
 function lostDelay() {
@@ -86,10 +87,10 @@ function lostDelay() {
     const [last, count] = (sessionStorage[key] ?? "0 0").split(" ").map(Number);
     const before = Math.abs(now - last) < LOST_AGAIN_MS ? count : 0;
     if (before > 0) lostDelayMs = Math.min(LOST_MS_MIN * 2 ** (before - 1), LOST_MS_MAX);
-    sessionStorage[key] = `${now + lostDelayMs} ${before + 1}`;
     setTimeout(() => (lostDelayMs = 0), lostDelayMs);
+    sessionStorage[key] = `${now + lostDelayMs} ${before + 1}`;
   } catch {
-    // No sessionStorage: no delay.
+    // No sessionStorage, or a full one.
   }
   return lostDelayMs;
 }
@@ -114,6 +115,8 @@ class Lineside extends EventTarget {
   #token;
   // Token last read from the page's tag; null if the page has none, undefined if the app passed a token itself.
   #pageToken;
+  #pageTokenUrl;
+  #permit;
   #user;
   #givenCursor;
   // Position up to which everything was received, on each channel whose listeners are all live.
@@ -179,9 +182,11 @@ class Lineside extends EventTarget {
 
   // Subscriptions
 
-  // Read from the page's tags each time, because a Turbo visit replaces them.
+  // Read from the page's tags each time, because a Turbo visit replaces them. A page without tags keeps the last ones.
   get #tokenUrl() {
-    return this.#givenTokenUrl ?? meta("lineside-token-url");
+    const url = meta("lineside-token-url");
+    if (url || meta("lineside-token")) [this.#pageTokenUrl, this.#permit] = [url, meta("lineside-permit")];
+    return this.#givenTokenUrl ?? this.#pageTokenUrl;
   }
 
   #pageCursor() {
@@ -455,9 +460,14 @@ class Lineside extends EventTarget {
     return token === null || (this.#pageToken && claims(token).sub !== claims(this.#token).sub);
   }
 
-  // Loads the page again, because it shows the data of a user who has signed out.
+  // Loads the page again, because it shows the data of a user who has signed out. A Turbo visit to a page without tags has
+  // replaced that data, for example by the form to sign in.
   #leave() {
-    if (this.#stop("stopped")) reloadOnce("user", (this.#pageToken ?? this.#token ?? "").slice(-43));
+    const page = (this.#pageToken ?? this.#token ?? "").slice(-43);
+    if (!this.#stop("stopped") || (this.#pageToken && !meta("lineside-token"))) return;
+    const waitMs = lostDelay();
+    if (waitMs > 0) setTimeout(() => reloadOnce("user", page), waitMs);
+    else reloadOnce("user", page);
   }
 
   #send(frame) {
@@ -536,10 +546,10 @@ class Lineside extends EventTarget {
   // Fetches a token from the app. Returns null if nobody is signed in, undefined if the request should be retried.
   async #fetchToken() {
     const headers = { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") ?? "" };
-    const permit = this.#givenTokenUrl ? undefined : meta("lineside-permit");
+    const permit = this.#givenTokenUrl ? undefined : this.#permit;
     if (permit) headers["Content-Type"] = "application/x-www-form-urlencoded";
     try {
-      const response = await fetch(this.#tokenUrl, {
+      const response = await fetch(url, {
         method: "POST",
         headers,
         body: permit && `lineside_permit=${encodeURIComponent(permit)}`,
@@ -551,6 +561,7 @@ class Lineside extends EventTarget {
       return response.status === 200 ? (await response.json()).token : null;
     } catch {
       return undefined;
+    const url = this.#tokenUrl;
     }
   }
 
@@ -566,7 +577,10 @@ class Lineside extends EventTarget {
     on(document, "resume", () => this.#reconnectSoon());
     on(globalThis, "pagehide", () => this.#pause());
     on(globalThis, "pageshow", () => this.#resume());
-    on(document, "turbo:load", () => this.#usePageToken());
+    on(document, "turbo:load", () => {
+      lostDelayMs = undefined;
+      this.#usePageToken();
+    });
   }
 
   #isFinished() {
