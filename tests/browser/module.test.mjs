@@ -533,6 +533,31 @@ for (const code of [4500, 4501, 4999, 1002, 1003, 1007, 1009])
     assert.equal(server.unusedCount, 0);
   });
 
+clientTest("a clock set back by hours does not lengthen the wait", async ({ t, server, open }) => {
+  const lineside = open();
+  const connection = await server.connection();
+  await connection.welcome();
+  connection.send({ type: "disconnect", code: 4100, reason: "drain", after_ms: 1 });
+  await connection.flush();
+  const { now } = Date;
+  t.mock.method(Date, "now", () => now() - 7_200_000);
+  const waiting = until(lineside, "status", "waiting");
+  await connection.end(4100);
+  assert.ok((await waiting).waitMs <= 60_000);
+});
+
+clientTest("fresh tokens that are refused are named in the console, once", async ({ t, server, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  open({ token: "old" });
+  for (let round = 0; round < 4; round++) {
+    server.answers.push([200, { token: "fresh" }]);
+    await (await server.connection()).end(4001);
+    assert.equal(warn.mock.callCount(), Math.min(round, 1));
+  }
+  await server.connection();
+  assert.equal(warn.mock.calls[0].arguments[0], "lineside: a fresh token is refused with code 4001 (docs/codes.md): run lineside check");
+});
+
 clientTest("close code 40xx without a token URL stops", async ({ server, open }) => {
   const lineside = open({ tokenUrl: undefined });
   const stopped = until(lineside, "status", "stopped");
@@ -650,31 +675,6 @@ clientTest("the console names what went wrong, with the remedy", async ({ t, ser
   connection.end(4500);
   await stopped(lineside);
   assert.deepEqual(warnings(), ["lineside: stopped with code 4500 (docs/codes.md)"]);
-});
-
-clientTest("the console names a connection that never opened, once", async ({ t, open }) => {
-  const warn = t.mock.method(console, "warn", () => {});
-  const lineside = open({ url: "ws://127.0.0.1:1/lineside" });
-  for (let round = 0; round < 2; round++) await until(lineside, "status", "waiting");
-  assert.deepEqual(warn.mock.calls.map((call) => call.arguments[0]), [
-    "lineside: cannot connect to ws://127.0.0.1:1/lineside: open http://127.0.0.1:1/lineside or the app's log for the reason",
-  ]);
-});
-
-clientTest("a WebSocket that the browser forbids stops, with the remedy", async ({ t, server, open }) => {
-  const warn = t.mock.method(console, "warn", () => {});
-  t.mock.method(globalThis, "WebSocket", function () {
-    throw new Error("An insecure WebSocket connection may not be initiated from a page loaded over HTTPS.");
-  });
-  const lineside = open();
-  assert.deepEqual([lineside.status, server.unusedCount], ["stopped", 0]);
-  assert.match(warn.mock.calls[0].arguments[0], /insecure WebSocket.*needs wss:\/\/: set config\.lineside\.url/);
-});
-
-clientTest("the user of a Turbo visit's page starts at that page's cursor", async ({ server, page, open }) => {
-  const token = (iat, sub) => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
-  page.tags = { "lineside-token": token(10), "lineside-cursor": "e.100" };
-  const received = [];
 clientTest("after a visit to a page without tags, the token is renewed as before", async ({ server, page, open }) => {
   page.makeReloadable();
   const token = tokenOf({ sub: "1", iat: 1, exp: 4e9 });
@@ -717,6 +717,31 @@ clientTest("pages that stop at once on each load are reloaded ever later", async
   }
 });
 
+});
+
+clientTest("the console names a connection that never opened, once", async ({ t, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  const lineside = open({ url: "ws://127.0.0.1:1/lineside" });
+  for (let round = 0; round < 2; round++) await until(lineside, "status", "waiting");
+  assert.deepEqual(warn.mock.calls.map((call) => call.arguments[0]), [
+    "lineside: cannot connect to ws://127.0.0.1:1/lineside: open http://127.0.0.1:1/lineside or the app's log for the reason",
+  ]);
+});
+
+clientTest("a WebSocket that the browser forbids stops, with the remedy", async ({ t, server, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  t.mock.method(globalThis, "WebSocket", function () {
+    throw new Error("An insecure WebSocket connection may not be initiated from a page loaded over HTTPS.");
+  });
+  const lineside = open();
+  assert.deepEqual([lineside.status, server.unusedCount], ["stopped", 0]);
+  assert.match(warn.mock.calls[0].arguments[0], /insecure WebSocket.*needs wss:\/\/: set config\.lineside\.url/);
+});
+
+clientTest("the user of a Turbo visit's page starts at that page's cursor", async ({ server, page, open }) => {
+  const token = (iat, sub) => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
+  page.tags = { "lineside-token": token(10), "lineside-cursor": "e.100" };
+  const received = [];
   const lineside = open({ cursor: undefined });
   lineside.user((data) => received.push(data));
   const first = await server.connection();
@@ -765,7 +790,7 @@ clientTest("after_ms has a maximum", async ({ server, open }) => {
   assert.ok((await waiting).waitMs <= 60_000);
 });
 
-clientTest("the back-off doubles to its maximum, and a welcome resets it", async ({ t, server, open }) => {
+clientTest("the back-off doubles to its maximum, also after short connections", async ({ t, server, open }) => {
   random = 0.999;
   const lineside = open();
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
@@ -780,7 +805,7 @@ clientTest("the back-off doubles to its maximum, and a welcome resets it", async
     waits.push(Math.round(waitMs));
     t.mock.timers.tick(Math.ceil(waitMs));
   }
-  assert.deepEqual(waits, [500, 999, 1998, 3996, 7992, 14985, 500, 999]);
+  assert.deepEqual(waits, [500, 999, 1998, 3996, 7992, 14985, 14985, 14985]);
 });
 
 clientTest("pages whose lasting connections break at once return over seconds", async ({ t, server, open }) => {
@@ -802,7 +827,7 @@ clientTest("pages whose lasting connections break at once return over seconds", 
     waits.push(Math.round(waitMs));
     t.mock.timers.tick(Math.ceil(waitMs));
   }
-  assert.deepEqual(waits, [2997, 500, 2997]);
+  assert.deepEqual(waits, [2997, 999, 2997]);
 });
 
 clientTest("a token is renewed before it expires, on the same connection", async ({ t, server, open }) => {
@@ -924,13 +949,15 @@ clientTest("a page in the back/forward cache has no socket, and then a fresh tok
   await connection.closed;
   page.dispatch("visibilitychange");
   page.dispatch("online");
-  assert.equal(lineside.status, "waiting");
+  assert.ok((await waiting).waitMs <= 500);
   assert.equal(server.unusedCount, 0);
   page.dispatch("pageshow");
   const { token, after } = await (await server.connection()).receive();
   assert.deepEqual([token, after], ["fresh", "e.120"]);
 });
 
+  random = 0.999;
+  const waiting = until(lineside, "status", "waiting");
 clientTest("the token of a Turbo visit replaces an older one of the same user", async ({ server, page, open }) => {
   const token = (iat, sub = "1") => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
   page.tags = { "lineside-token": token(10) };

@@ -133,7 +133,10 @@ class Lineside extends EventTarget {
   // Whether a socket was open, or its failure was reported.
   #wasOpen = false;
   #life = new AbortController();
+  // Connections since one that lasted.
   #failures = 0;
+  // Tokens that the server refused since its last welcome.
+  #refusals = 0;
   #openedAt = 0;
   #notBefore = 0;
   #heartbeatMs = HEARTBEAT_SECONDS * 1000;
@@ -335,7 +338,7 @@ class Lineside extends EventTarget {
   }
 
   #welcome(it) {
-    this.#failures = 0;
+    this.#refusals = 0;
     this.#openedAt = Date.now();
     this.#heartbeatMs = it.heartbeat * 1000;
     this.#advance(it.cursor);
@@ -422,9 +425,11 @@ class Lineside extends EventTarget {
     this.#open();
   }
 
-  #disconnected(code) {
+  // Schedules a reconnect, or stops. `spanMs`: span of the delay, by default the back-off.
+  #disconnected(code, spanMs) {
     if (this.#isFinished()) return;
-    const isBroken = code === 1006 && this.#status === "open" && Date.now() - this.#openedAt >= LASTING_MS;
+    const hasLasted = this.#status === "open" && Date.now() - this.#openedAt >= LASTING_MS;
+    if (hasLasted) this.#failures = 0;
     this.#drop();
     // Without a token URL, the same token would be refused again.
     if (isFinal(code) || (wantsToken(code) && !this.#tokenUrl))
@@ -433,13 +438,18 @@ class Lineside extends EventTarget {
       this.#wasOpen = true;
       warn(`cannot connect to ${this.#url}: open ${this.#url.replace(/^ws/, "http")} or the app's log for the reason`);
     }
-    if (wantsToken(code)) this.#renewAt = 0;
+    if (wantsToken(code)) {
+      this.#renewAt = 0;
+      if (++this.#refusals === 2) warn(`a fresh token is refused with code ${code} (docs/codes.md): run lineside check`);
+    }
     const backOffMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures++);
-    this.#retry(isBroken ? BROKEN_MS_MAX : backOffMs, code);
+    this.#retry(spanMs ?? (hasLasted && code === ABNORMAL ? BROKEN_MS_MAX : backOffMs), code);
   }
 
   #retry(spanMs, code) {
-    const waitMs = Math.max(0, this.#notBefore - Date.now()) + Math.random() * spanMs;
+    // The clock may have been set back since.
+    const afterMs = Math.min(AFTER_MS_MAX, Math.max(0, this.#notBefore - Date.now()));
+    const waitMs = afterMs + Math.random() * spanMs;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#open(), waitMs);
     this.#setStatus(globalThis.navigator?.onLine === false ? "offline" : "waiting", { code, waitMs });
@@ -551,6 +561,7 @@ class Lineside extends EventTarget {
     try {
       const response = await fetch(url, {
         method: "POST",
+    const url = this.#tokenUrl;
         headers,
         body: permit && `lineside_permit=${encodeURIComponent(permit)}`,
         // A redirect to a sign-in form means that nobody is signed in.
@@ -561,7 +572,6 @@ class Lineside extends EventTarget {
       return response.status === 200 ? (await response.json()).token : null;
     } catch {
       return undefined;
-    const url = this.#tokenUrl;
     }
   }
 
@@ -591,7 +601,8 @@ class Lineside extends EventTarget {
   #reconnectSoon() {
     if (this.#isFinished() || this.#isPaused) return;
     if (this.#retryTimer) this.#retry(RETRY_MS_MIN);
-    else if (this.#socket && Date.now() - this.#receivedAt > this.#heartbeatMs + SILENCE_MS_MAX) this.#disconnected(ABNORMAL);
+    else if (this.#socket && Date.now() - this.#receivedAt > this.#heartbeatMs + SILENCE_MS_MAX)
+      this.#disconnected(ABNORMAL, RETRY_MS_MIN);
   }
 
   // Closes the socket when the page is hidden: browsers keep no page with an open socket in their back/forward cache.
