@@ -533,6 +533,27 @@ for (const code of [4500, 4501, 4999, 1002, 1003, 1007, 1009])
     assert.equal(server.unusedCount, 0);
   });
 
+for (const [type, event, send] of [
+  ["connecting", "status", (connection) => connection.end()],
+  ["refused", "refused", (connection) => connection.welcome({ refused: [{ channel: "news", code: "forbidden" }] })],
+])
+  clientTest(`close in a listener of ${type} is final`, async ({ t, server, open }) => {
+    t.mock.method(console, "warn", () => {});
+    const lineside = open();
+    lineside.subscribe("news", () => {});
+    const closed = new Promise((resolve) =>
+      lineside.addEventListener(event, ({ detail: { status } }) => {
+        if (!status || status === type) resolve(lineside.close());
+      }),
+    );
+    await send(await server.connection());
+    await closed;
+    open({ token: "later" });
+    assert.equal((await (await server.connection()).receive()).token, "later");
+    assert.deepEqual([lineside.status, events(lineside, "status").at(-1).status], ["closed", "closed"]);
+    assert.equal(server.unusedCount, 0);
+  });
+
 clientTest("a clock set back by hours does not lengthen the wait", async ({ t, server, open }) => {
   const lineside = open();
   const connection = await server.connection();
@@ -544,6 +565,22 @@ clientTest("a clock set back by hours does not lengthen the wait", async ({ t, s
   const waiting = until(lineside, "status", "waiting");
   await connection.end(4100);
   assert.ok((await waiting).waitMs <= 60_000);
+});
+
+clientTest("a subscription without a channel's name only warns", async ({ t, server, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  const received = [];
+  const lineside = open({ token: tokenOf({ sub: "42", iat: 0, exp: 4e9 }) });
+  for (const channel of [undefined, null, 42, ""])
+    lineside.subscribe(channel, (data) => received.push(data)).unsubscribe();
+  lineside.subscribe(undefined, (data) => received.push(data));
+  assert.equal(warn.mock.callCount(), 5);
+  assert.match(warn.mock.calls[0].arguments[0], /^lineside: subscribe\(undefined\) has no channel: give its full name/);
+  const connection = await server.connection();
+  assert.deepEqual((await connection.welcome({ user: "42" })).subscribe, []);
+  connection.publish("user:42", 101);
+  await connection.flush();
+  assert.deepEqual(received, []);
 });
 
 clientTest("fresh tokens that are refused are named in the console, once", async ({ t, server, open }) => {
@@ -638,43 +675,6 @@ clientTest("reload loads a page again once for its cursor", async ({ t, page, op
   assert.equal(page.reloadCount, 4);
 });
 
-clientTest("a page's permit is sent in the body, and to its own token URL only", async ({ server, page, open }) => {
-  server.answers.push([200, { token: "a" }], [200, { token: "b" }]);
-  page.tags = { "lineside-token-url": server.tokenUrl, "lineside-permit": "p+/=" };
-  for (const tokenUrl of [undefined, server.tokenUrl]) {
-    open({ token: "old", tokenUrl });
-    await (await server.connection()).end(4003);
-    await server.connection();
-  }
-  assert.deepEqual(server.requests.map(({ url, form }) => [url, form?.get("lineside_permit")]), [
-    ["/lineside/token", "p+/="],
-    ["/lineside/token", undefined],
-  ]);
-});
-
-clientTest("the console names what went wrong, with the remedy", async ({ t, server, open }) => {
-  const warn = t.mock.method(console, "warn", () => {});
-  const warnings = () => {
-    const texts = warn.mock.calls.map((call) => call.arguments[0]);
-    warn.mock.resetCalls();
-    return texts;
-  };
-  const lineside = open({ token: "same" });
-  lineside.subscribe("orders");
-  assert.match(warnings().join(), /^lineside: subscribe\("orders"\) has no function/);
-  const connection = await server.connection();
-  await connection.welcome({ refused: [{ channel: "orders", code: "forbidden" }] });
-  await connection.flush();
-  assert.deepEqual(warnings(), ['lineside: "orders" is refused (forbidden); add it to lineside_meta_tags channels:']);
-  lineside.addEventListener("refused", (event) => event.preventDefault());
-  lineside.subscribe("stock", () => {});
-  const { ref } = await connection.receive();
-  connection.send({ type: "error", code: "forbidden", ref, channel: "stock" });
-  await connection.flush();
-  assert.deepEqual(events(lineside, "refused").map(({ channel }) => channel), ["orders", "stock"]);
-  connection.end(4500);
-  await stopped(lineside);
-  assert.deepEqual(warnings(), ["lineside: stopped with code 4500 (docs/codes.md)"]);
 clientTest("after a visit to a page without tags, the token is renewed as before", async ({ server, page, open }) => {
   page.makeReloadable();
   const token = tokenOf({ sub: "1", iat: 1, exp: 4e9 });
@@ -717,6 +717,43 @@ clientTest("pages that stop at once on each load are reloaded ever later", async
   }
 });
 
+clientTest("a page's permit is sent in the body, and to its own token URL only", async ({ server, page, open }) => {
+  server.answers.push([200, { token: "a" }], [200, { token: "b" }]);
+  page.tags = { "lineside-token-url": server.tokenUrl, "lineside-permit": "p+/=" };
+  for (const tokenUrl of [undefined, server.tokenUrl]) {
+    open({ token: "old", tokenUrl });
+    await (await server.connection()).end(4003);
+    await server.connection();
+  }
+  assert.deepEqual(server.requests.map(({ url, form }) => [url, form?.get("lineside_permit")]), [
+    ["/lineside/token", "p+/="],
+    ["/lineside/token", undefined],
+  ]);
+});
+
+clientTest("the console names what went wrong, with the remedy", async ({ t, server, open }) => {
+  const warn = t.mock.method(console, "warn", () => {});
+  const warnings = () => {
+    const texts = warn.mock.calls.map((call) => call.arguments[0]);
+    warn.mock.resetCalls();
+    return texts;
+  };
+  const lineside = open({ token: "same" });
+  lineside.subscribe("orders");
+  assert.match(warnings().join(), /^lineside: subscribe\("orders"\) has no function/);
+  const connection = await server.connection();
+  await connection.welcome({ refused: [{ channel: "orders", code: "forbidden" }] });
+  await connection.flush();
+  assert.deepEqual(warnings(), ['lineside: "orders" is refused (forbidden); add it to lineside_meta_tags channels:']);
+  lineside.addEventListener("refused", (event) => event.preventDefault());
+  lineside.subscribe("stock", () => {});
+  const { ref } = await connection.receive();
+  connection.send({ type: "error", code: "forbidden", ref, channel: "stock" });
+  await connection.flush();
+  assert.deepEqual(events(lineside, "refused").map(({ channel }) => channel), ["orders", "stock"]);
+  connection.end(4500);
+  await stopped(lineside);
+  assert.deepEqual(warnings(), ["lineside: stopped with code 4500 (docs/codes.md)"]);
 });
 
 clientTest("the console names a connection that never opened, once", async ({ t, open }) => {
@@ -919,8 +956,10 @@ clientTest("a socket silent during the machine's sleep is abandoned on waking", 
   // During sleep no timer runs, but the clock advances.
   const { now } = Date;
   t.mock.method(Date, "now", () => now() + 36_000);
+  random = 0.999;
+  const waiting = until(lineside, "status", "waiting");
   page.dispatch("visibilitychange");
-  assert.equal(lineside.status, "waiting");
+  assert.ok((await waiting).waitMs <= 500);
   await (await server.connection()).receive();
 });
 
@@ -949,15 +988,13 @@ clientTest("a page in the back/forward cache has no socket, and then a fresh tok
   await connection.closed;
   page.dispatch("visibilitychange");
   page.dispatch("online");
-  assert.ok((await waiting).waitMs <= 500);
+  assert.equal(lineside.status, "waiting");
   assert.equal(server.unusedCount, 0);
   page.dispatch("pageshow");
   const { token, after } = await (await server.connection()).receive();
   assert.deepEqual([token, after], ["fresh", "e.120"]);
 });
 
-  random = 0.999;
-  const waiting = until(lineside, "status", "waiting");
 clientTest("the token of a Turbo visit replaces an older one of the same user", async ({ server, page, open }) => {
   const token = (iat, sub = "1") => tokenOf({ sub, iat, iat_ms: iat * 1000, exp: 4e9 });
   page.tags = { "lineside-token": token(10) };

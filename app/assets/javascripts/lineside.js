@@ -165,6 +165,10 @@ class Lineside extends EventTarget {
   }
 
   subscribe(channel, fn, { token, after = this.#pageCursor() } = {}) {
+    if (typeof channel !== "string" || channel === "") {
+      warn(`subscribe(${JSON.stringify(channel)}) has no channel: give its full name, for example from lineside_channel`);
+      return { unsubscribe: () => {} };
+    }
     if (typeof fn !== "function") warn(`subscribe("${channel}") has no function: subscribe("${channel}", (data) => …)`);
     return this.#add({ channel, fn, token, cursor: after ?? this.#cursor });
   }
@@ -384,6 +388,8 @@ class Lineside extends EventTarget {
     const attempt = ++this.#attempt;
     this.#retryTimer = clearTimeout(this.#retryTimer);
     this.#setStatus("connecting");
+    // A listener has called `close`.
+    if (attempt !== this.#attempt) return;
     if (this.#tokenUrl && Date.now() >= this.#renewAt) {
       const token = await this.#fetchToken();
       if (attempt !== this.#attempt) return;
@@ -491,7 +497,7 @@ class Lineside extends EventTarget {
   }
 
   #setStatus(status, detail) {
-    if (status === this.#status && !detail) return;
+    if (this.#status === "closed" || (status === this.#status && !detail)) return;
     this.#status = status;
     return this.#emit("status", { status, ...detail });
   }
@@ -555,13 +561,13 @@ class Lineside extends EventTarget {
 
   // Fetches a token from the app. Returns null if nobody is signed in, undefined if the request should be retried.
   async #fetchToken() {
+    const url = this.#tokenUrl;
     const headers = { Accept: "application/json", "X-CSRF-Token": meta("csrf-token") ?? "" };
     const permit = this.#givenTokenUrl ? undefined : this.#permit;
     if (permit) headers["Content-Type"] = "application/x-www-form-urlencoded";
     try {
       const response = await fetch(url, {
         method: "POST",
-    const url = this.#tokenUrl;
         headers,
         body: permit && `lineside_permit=${encodeURIComponent(permit)}`,
         // A redirect to a sign-in form means that nobody is signed in.
