@@ -105,7 +105,7 @@ module Lineside
 
     def refuse(status, message, remedy = nil)
       log(status == 503 ? "#{[message, *remedy].join('; ')} (the link is #{Lineside.config.link_path})" : message)
-      headers = { "content-type" => "text/plain; charset=utf-8" }
+      headers = { "content-type" => "text/plain; charset=utf-8", "cache-control" => "no-store" }
       headers.merge!("upgrade" => "websocket", "sec-websocket-version" => "13") if status == 426
       headers["retry-after"] = RETRY_AFTER_SECONDS.to_s if status == 503
       [status, headers, ["#{message}\n"]]

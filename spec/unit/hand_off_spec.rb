@@ -58,7 +58,7 @@ RSpec.describe Lineside::HandOff do
 
   it "answers 501 with a remedy if the server does not support rack.hijack" do
     code, headers, (body,) = middleware.call(request)
-    expect([code, headers.keys]).to eq [501, ["content-type"]]
+    expect([code, headers.keys]).to eq [501, %w[content-type cache-control]]
     expect(body).to include("rack.hijack", "Puma", "sidecar's own port")
     expect(log.string).to include("WebSocket hand-off failed: this server does not support rack.hijack")
   end
@@ -110,6 +110,7 @@ RSpec.describe Lineside::HandOff do
         status, closed, answer = answered(bytes)
         expect([status, closed]).to eq [-1, true]
         expect(answer).to match(%r{\AHTTP/1.1 503 Service Unavailable\r\n.*retry-after: 5\r\n}m).and match(reason)
+        expect(answer).to include("cache-control: no-store\r\n")
       end
     end
   end

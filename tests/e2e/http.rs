@@ -40,6 +40,17 @@ fn unknown_path_or_method_is_refused_with_the_right_path() {
 }
 
 #[test]
+fn answers_without_an_upgrade_are_not_cached() {
+    let sidecar = sidecar();
+    for (path, status) in [("/up", 200), ("/elsewhere", 404)] {
+        let answer = Request::get(sidecar.port, path).response();
+        assert_eq!(answer.status, status, "{path}");
+        let cached = answer.header("cache-control");
+        assert_eq!(cached.as_deref(), Some("no-store"), "{path}");
+    }
+}
+
+#[test]
 fn path_below_the_root_of_an_app_or_tenant_is_answered() {
     let sidecar = sidecar();
     for path in [

@@ -79,9 +79,10 @@ impl Response {
             _ => String::new(),
         };
         let bytes = body.len();
+        // A proxy with a cache would keep a health check or a 404 by default (RFC 9111 §4.2.2).
         let head = format!(
             "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {bytes}\r\n\
-             Connection: close\r\n{more}\r\n"
+             Cache-Control: no-store\r\nConnection: close\r\n{more}\r\n"
         );
         if method == Method::HEAD {
             head
