@@ -88,6 +88,32 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     RUBY
   end
 
+  it "keeps entries that are written in another way" do
+    FileUtils.rm(app_path(layout))
+    files = { "config/puma.rb" => "plugin 'lineside'\n", "config/importmap.rb" => "pin 'lineside'\n",
+              "app/views/layouts/application.html.haml" => "%head\n  = lineside_meta_tags\n" }
+    files.each { |file, text| write_app_file file, text }
+    expect(generate(app_path)).to match(/identical .*application.html.haml/).and not_to_call_for_tags
+    expect(files.keys.to_h { |file| [file, app_file(file)] }).to eq files
+  end
+
+  def not_to_call_for_tags = satisfy { |output| !output.include?("call lineside_meta_tags") }
+
+  it "names the token for an API" do
+    folder = Dir.mktmpdir("app", @apps_folder)
+    expect(generate(folder)).to include("call lineside_meta_tags", "* or, if the app is an API, answer its clients")
+  end
+
+  it "adds the tags inside the head alone, without blank lines" do
+    { "<html>\r\n  <head>\r\n\r\n    <%= csp_meta_tag %>\r\n" => /csp_meta_tag %>\r\n    <%= lineside_meta_tags %>\n\z/,
+      "<html><head><title></title></head>\n<body></body></html>\n" => %r{</head>\n<body></body></html>\n\z} }
+      .each do |before, after|
+        write_app_file layout, before
+        generate(app_path)
+        expect(app_file(layout)).to match(after)
+      end
+  end
+
   it "removes everything that it added when it is destroyed" do
     write_app_file "config/importmap.rb", "pin \"application\"\n"
     [nil, "web: bin/rails server\n"].each do |procfile|

@@ -26,7 +26,8 @@ module Lineside
       desc "Adds the sidecar, an initializer, the meta tags in the layout and the browser module to this app."
 
       # Lines of a layout after which the tags are inserted; the first match is used.
-      ANCHORS = [/^(\s*)<%=\s*csp_meta_tag.*\n/, /^(\s*)<%=\s*csrf_meta_tags.*\n/, /^(\s*).*<head>.*\n/].freeze
+      ANCHORS = [/^([ \t]*)<%=\s*csp_meta_tag.*\n/, /^([ \t]*)<%=\s*csrf_meta_tags.*\n/, /^([ \t]*).*<head>[ \t\r]*\n/]
+                .freeze
 
       # Adds the sidecar to Procfile.dev, otherwise to Puma.
       def run_sidecar
@@ -41,7 +42,7 @@ module Lineside
       end
 
       def add_tags_to_layout
-        return todo("call lineside_meta_tags in the head of the layout") unless exists?(LAYOUT)
+        return consider_other_layouts unless exists?(LAYOUT)
         return remove_tags if revoking?
         return say_status(:identical, LAYOUT, :blue) if read(LAYOUT).include?("lineside_meta_tags")
 
@@ -53,7 +54,7 @@ module Lineside
       end
 
       def pin_module
-        add(IMPORTMAP, /^\s*pin "lineside"/, "pin \"lineside\"\n") if exists?(IMPORTMAP)
+        add(IMPORTMAP, /^\s*pin[ (]+["']lineside["']/, "pin \"lineside\"\n") if exists?(IMPORTMAP)
       end
 
       def print_next_steps
@@ -87,8 +88,19 @@ module Lineside
         append_to_file file, read(file).end_with?("\n") || read(file).empty? ? text : "\n#{text}"
       end
 
+      # Layouts in another template language or with other names. An API has none, except those of its mailers.
+      def consider_other_layouts
+        layouts = Dir.glob("app/views/layouts/*.html.*", base: destination_root).grep_v(/mailer/)
+        tagged = layouts.find { |layout| read(layout).include?("lineside_meta_tags") }
+        return (todo("remove lineside_meta_tags from #{tagged}") if tagged) if revoking?
+        return say_status(:identical, tagged, :blue) if tagged
+
+        todo "call lineside_meta_tags in the head of the layout"
+        todo "or, if the app is an API, answer its clients with Lineside.token(user, channels: [...])" if layouts.empty?
+      end
+
       def add_plugin
-        add(PUMA, /^\s*plugin :lineside/, "\n# Runs the sidecar.\nplugin :lineside\n")
+        add(PUMA, /^\s*plugin[ (]+[:"']lineside\b/, "\n# Runs the sidecar.\nplugin :lineside\n")
         return if revoking?
 
         todo "to keep connections open through deploys, run bundle exec lineside as a process of its own instead of " \
