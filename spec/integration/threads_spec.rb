@@ -28,4 +28,22 @@ RSpec.describe "Threads", :sidecar do
     sidecar.signal(:CONT)
     expect(waiting.value).to be_a(Lineside::Receipt)
   end
+
+  it "raise an error in a Ractor, and publish in the others" do
+    output = ruby(<<~RUBY, env: publisher_env)
+      require "lineside"
+      Warning[:experimental] = false
+      Lineside.publish!("orders", 1)
+      ractors = %w[publish publish! publish_to disconnect token].map do |name|
+        Ractor.new(name) do |method|
+          Lineside.public_send(method, "orders", *(2 if method.start_with?("publish")))
+        rescue Ractor::Error => e
+          e.class.name
+        end
+      end
+      puts ractors.map { |ractor| ractor.respond_to?(:value) ? ractor.value : ractor.take }
+      puts Lineside.publish!("orders", 3).class
+    RUBY
+    expect(output.lines(chomp: true)).to match [*[/\ARactor::(Isolation|Unsafe)Error\z/] * 5, "Lineside::Receipt"]
+  end
 end
