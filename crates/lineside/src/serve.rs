@@ -261,14 +261,20 @@ async fn drain(ingress: &Ingress, shards: &Shards, links: &mut JoinSet<()>) {
 
 /// Serves hand-offs while the sidecar stops: their browsers are told when to reconnect. Publishers find the link closed.
 async fn accept_hand_offs(link: &LinkListener, hand_offs: &Arc<HandOffs>) -> Infallible {
+    let mut links = JoinSet::new();
     loop {
-        let stream = link.accept().await;
-        let hand_offs = Arc::clone(hand_offs);
-        tokio::spawn(async move {
-            if first_kind(&stream).await == Some(HAND_OFF) {
-                hand_offs.serve(stream).await;
+        tokio::select! {
+            stream = link.accept(), if links.len() < LINKS_MAX => {
+                let hand_offs = Arc::clone(hand_offs);
+                links.spawn(async move {
+                    if first_kind(&stream).await == Some(HAND_OFF) {
+                        // In a task of its own, because the end of the stop ends the links.
+                        tokio::spawn(async move { hand_offs.serve(stream).await });
+                    }
+                });
             }
-        });
+            Some(_) = links.join_next() => {}
+        }
     }
 }
 
