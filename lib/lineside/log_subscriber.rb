@@ -24,6 +24,7 @@ module Lineside
     def shown(channels) = channels.first(CHANNELS_MAX).map { |name| Printable.channel(name) }.join(", ")
 
     def outcome(payload)
+      return "unconfirmed" if payload[:exception]&.first == Unconfirmed.name
       return "not accepted" unless payload[:accepted]
       return "waits for the commit" if payload[:deferred]
 

@@ -95,6 +95,9 @@ RSpec.describe "The engine" do
     run "config.logger = Logger.new($stdout); config.log_level = :debug", queued
     expect(@output).to match(/Lineside.* orders: queued, .* \(1 bytes, [\d.]+ms\)\n/)
     expect(@output).to match(/Lineside.* orders: queued, no sidecar listens at .*development\.sock .* \(1 bytes, /)
+    unconfirmed = 'Lineside.publish!("orders", 1, timeout: 0.1) rescue 0'
+    run "config.logger = Logger.new($stdout); config.log_level = :debug", unconfirmed
+    expect(@output).to match(/Lineside.* orders: unconfirmed \(1 bytes, [\d.]+ms\)/)
     run "config.logger = Logger.new($stdout); config.log_level = :debug", publish, RAILS_ENV: "test"
     expect(@output).to match(/Lineside.* orders: recorded \(1 bytes, [\d.]+ms\)/)
     run "config.logger = Logger.new($stdout); config.log_level = :info",

@@ -141,7 +141,10 @@ fn malformed_line_is_named_and_lines_before_it_are_published() {
     ] {
         let lines = format!("{good}\n\n{bad}\n{good}\n");
         let line = failed(sidecar.place(), &["publish", "-"], lines.as_bytes(), 1);
-        assert!(line.contains("line 3"), "{line}");
+        assert!(
+            line.contains("line 3") && line.contains("lines before it are published"),
+            "{line}"
+        );
         browser.expect_message("a", json!(1));
         sidecar.publisher().publish("a", "marker");
         browser.expect_message("a", json!("marker"));

@@ -15,7 +15,7 @@ use lineside_protocol::{Epoch, POSITION_MAX, Position};
 
 use crate::settings::{AGE_STEP_MS, HANDSHAKE_MS_MAX, NAME_BYTES_MAX};
 use crate::spool::{Backlog, Outcome, Spool};
-use backoff::Backoff;
+use backoff::{Backoff, LONGEST_MS};
 pub use ended::Ended;
 use ended::quoted;
 
@@ -119,6 +119,8 @@ impl LinkClient {
         self.received.clear();
         let pause_ms = if why.is_replaced() {
             REPLACED_PAUSE_MS
+        } else if why.is_key_mismatch() {
+            LONGEST_MS
         } else {
             self.backoff.next_ms()
         };

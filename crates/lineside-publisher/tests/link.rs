@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Wake, Waker};
 
 use bytes::BytesMut;
-use lineside_protocol::codes::LINK_REPLACED;
+use lineside_protocol::codes::{LINK_KEY_MISMATCH, LINK_REPLACED};
 use lineside_protocol::frame::{
     Ack, Fault, Frame, Hello, PROTOCOL_VERSION, Receipt, ToPublisher, ToSidecar, Welcome,
 };
@@ -194,6 +194,19 @@ fn back_off_grows_for_connections_without_an_ack() {
         world.cut(now_ms);
     }
     assert!(!world.link.may_open(now_ms + 499));
+}
+
+#[test]
+fn publisher_with_another_secret_retries_once_a_second() {
+    let mut world = World::new(settings());
+    world.open(0, "a", 0);
+    let ended = world.send(&ToPublisher::Fault(Fault {
+        code: LINK_KEY_MISMATCH.number,
+        message: "another secret".into(),
+    }));
+    world.link.closed(&ended.unwrap_err(), 0);
+    assert!(!world.link.may_open(999));
+    assert!(world.link.may_open(1000));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 const FIRST_MS: u64 = 5;
 
 /// Maximum delay, in milliseconds. After a longer outage of the sidecar, publishers are back within this time.
-const LONGEST_MS: u64 = 1000;
+pub(super) const LONGEST_MS: u64 = 1000;
 
 /// Exponential back-off between connections. The jitter comes from the publisher's random identity.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-use lineside_protocol::codes::{LINK_CODES, LINK_REPLACED};
+use lineside_protocol::codes::{LINK_CODES, LINK_KEY_MISMATCH, LINK_REPLACED};
 use lineside_protocol::frame::{FrameError, PROTOCOL_VERSION};
 
 use crate::settings::{HANDSHAKE_MS_MAX, REASON_BYTES_MAX};
@@ -58,6 +58,11 @@ impl Ended {
     /// link.
     pub(super) fn is_replaced(&self) -> bool {
         matches!(self, Self::Fault { code, .. } if *code == LINK_REPLACED.number)
+    }
+
+    /// Returns whether the sidecar has another secret. Only a restart or a rotation of the secret ends that.
+    pub(super) fn is_key_mismatch(&self) -> bool {
+        matches!(self, Self::Fault { code, .. } if *code == LINK_KEY_MISMATCH.number)
     }
 }
 

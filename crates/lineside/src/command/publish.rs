@@ -124,19 +124,23 @@ impl Call {
                 break;
             }
             if read as u64 == LINE_BYTES_MAX && !bytes.ends_with(b"\n") {
-                self.wait_for_acks()?;
-                return Err(format!("line {number}: over {LINE_BYTES_MAX} bytes").into());
+                return Err(self.invalid(number, &format!("over {LINE_BYTES_MAX} bytes")));
             }
-            if !bytes.trim_ascii().is_empty() {
-                let accepted = self.accept(&bytes);
-                if let Err(message) = accepted {
-                    // Earlier lines are published despite the error.
-                    self.wait_for_acks()?;
-                    return Err(format!("line {number}: {message}").into());
-                }
+            if !bytes.trim_ascii().is_empty()
+                && let Err(message) = self.accept(&bytes)
+            {
+                return Err(self.invalid(number, &message));
             }
         }
         self.wait_for_acks()
+    }
+
+    /// Returns the failure of an invalid line, after the lines before it are published.
+    fn invalid(&self, number: u64, message: &str) -> Failure {
+        match self.wait_for_acks() {
+            Ok(()) => format!("line {number}: {message}; the lines before it are published, and the lines after it are not").into(),
+            Err(failure) => failure,
+        }
     }
 
     fn accept(&self, line: &[u8]) -> Result<(), String> {

@@ -229,7 +229,8 @@ impl Session {
             return Ok(hello.fingerprint);
         }
         let code = codes::LINK_KEY_MISMATCH;
-        Err(End::Fault(code, code.meaning.into()))
+        let message = "the publisher signs with another secret than the sidecar";
+        Err(End::Fault(code, message.into()))
     }
 
     /// Validates a frame, proposes it, and answers it once its outcome is known.
