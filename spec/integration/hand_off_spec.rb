@@ -26,7 +26,7 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
         expect(path).to eq "#{root}#{tenant}/lineside"
         browse(channels: [], path:)
       end
-      stop_app
+      puma.stop
     end
   end
 

@@ -31,11 +31,11 @@ RSpec.describe Lineside::Transactions do
       end
       look = -> { Lineside::Transactions.open.size }
       example = Example.new("test_one")
-      example.setup_fixtures
+      example.send(:setup_fixtures) # private from Rails 7.2
       seen = [look.call]
       ActiveRecord::Base.transaction { seen << look.call }
       ActiveRecord::Base.transaction(joinable: false) { seen << look.call }
-      example.teardown_fixtures
+      example.send(:teardown_fixtures)
       print [*seen, look.call].inspect
     RUBY
   end
