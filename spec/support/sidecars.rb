@@ -25,14 +25,15 @@ module Sidecars
 
   def link = File.join(@folder, "link.sock")
 
-  # Environment of other processes that publish to this example's sidecar.
-  def publisher_env = { "LINESIDE_LINK" => "unix:#{link}", "LINESIDE_SECRET" => Settings::SECRET }
+  # Environment of other processes that publish to this example's sidecar, or start it. It sends no heartbeats, because
+  # the browsers of examples answer them only while they wait for a message.
+  def publisher_env
+    { "LINESIDE_LINK" => "unix:#{link}", "LINESIDE_SECRET" => Settings::SECRET, "LINESIDE_HEARTBEAT_SECONDS" => "3600" }
+  end
 
-  # Starts the sidecar, with additional settings, and waits until it listens. It sends no heartbeats, because the
-  # browsers of examples answer them only while they wait for a message.
+  # Starts the sidecar, with additional settings, and waits until it listens.
   def start_sidecar(**settings)
-    env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0", "LINESIDE_ADMIN_BIND" => "none",
-                              "LINESIDE_HEARTBEAT_SECONDS" => "3600", **settings)
+    env = publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0", "LINESIDE_ADMIN_BIND" => "none", **settings)
     @sidecar = start([env, Lineside::Binary.path, "serve"])
     @port = Integer(sidecar.written(/event=listening .*bind=127\.0\.0\.1:(\d+)/)[1])
   end
