@@ -2,8 +2,7 @@
 //! near it.
 //!
 //! Code that holds memory of a pool adds and subtracts it. Code that can release memory asks whether it
-//! [must](Memory::is_short).
-//! docs/decisions/0028-one-account-of-memory.md has the shares and the order.
+//! [must](Memory::is_short). docs/decisions/0028-one-account-of-memory.md has the shares and the order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

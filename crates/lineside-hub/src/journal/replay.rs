@@ -20,9 +20,8 @@ use crate::memory::Memory;
 /// counts at most 28,160.
 pub const REPLAY_POINTERS_MAX: usize = 4 * 1024 * 1024;
 
-/// Number of pointers that a replay may hold uncounted: 8 KiB per connection, or about 30 channels that missed little.
-/// Connections with large replays that do not read
-/// cannot make the resumes of others lost, if these missed little.
+/// Number of pointers that a replay may hold uncounted: 8 KiB per connection, or about 30 channels that missed little. So
+/// connections with large replays that do not read cannot make the resumes of others lost, if these missed little.
 const REPLAY_POINTERS_FREE: usize = 1024;
 
 /// Size of a pointer, in bytes.

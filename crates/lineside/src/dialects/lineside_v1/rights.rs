@@ -262,7 +262,6 @@ impl Rights {
     }
 }
 
-/// Verifies a token, and rejects it if it is revoked.
 /// Verifies the identities from cookies. Ignores cookies of other apps, which the keys of this one did not sign. Two users
 /// count as none, because another site of the domain may have set one of the cookies.
 fn verify_identities(
@@ -288,6 +287,7 @@ fn verify_identities(
     }
 }
 
+/// Verifies a token, and rejects it if it is revoked.
 fn verify_unrevoked(
     verify: fn(&str, &Keys, u64) -> Result<ConnectionClaims, TokenError>,
     token: &str,
