@@ -31,9 +31,10 @@ module Lineside
       # @param outside [Object] transaction around the one that begins
       def begins?(outside) = (outside.closed? || include?(outside)) && running?
 
-      # Begins to recognize transactions of tests.
+      # Begins to recognize transactions of tests. A transaction that is open already counts as a test's if it is not
+      # joinable. Only a script that loads ActiveRecord after Lineside, without ActiveSupport before it, can have one.
       #
-      # @param connections [Array] connections in use, which may be inside a test's transaction already
+      # @param connections [Array] connections in use
       def watch(connections)
         return if @watching
 

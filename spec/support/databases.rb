@@ -6,6 +6,8 @@ module Databases
     @connect ||= begin
       require "active_record"
       ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      # In an app, where ActiveSupport is loaded before Lineside, this happens when ActiveRecord is loaded.
+      Lineside::Transactions.loaded?
       const_set(:Order, Class.new(ActiveRecord::Base) { self.table_name = "orders" })
       other = const_set(:Other, Class.new(ActiveRecord::Base) { self.abstract_class = true })
       other.establish_connection(adapter: "sqlite3", database: ":memory:")

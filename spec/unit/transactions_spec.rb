@@ -40,6 +40,17 @@ RSpec.describe Lineside::Transactions do
     RUBY
   end
 
+  it "includes a transaction of the app that is not joinable before any other call, if ActiveSupport is loaded first" do
+    expect(ruby(<<~RUBY)).to eq("1")
+      require "active_support"
+      require "lineside"
+      require "active_record"
+      require "minitest"
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      ActiveRecord::Base.transaction(joinable: false) { print Lineside::Transactions.open.size }
+    RUBY
+  end
+
   it "includes databases connected after the first call" do
     expect(output_of(<<~RUBY)).to eq("[0, 1, 1, 2]")
       require "active_record"
