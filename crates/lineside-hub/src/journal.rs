@@ -242,7 +242,9 @@ impl Journal {
             self.evict_oldest();
             count += 1;
         }
-        self.memory.note(Stage::History, count);
+        if count > 0 {
+            self.memory.note(Stage::History, count);
+        }
         is_short(self)
     }
 
