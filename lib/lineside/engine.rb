@@ -5,6 +5,7 @@ require_relative "freshness"
 require_relative "hand_off"
 require_relative "helper"
 require_relative "identity"
+require_relative "import_map"
 require_relative "log_subscriber"
 require_relative "notice"
 require_relative "request_cursor"
@@ -128,8 +129,8 @@ module Lineside
       compressor = compressor.class unless compressor.is_a?(Symbol) || compressor.is_a?(Module)
       return true unless compressor.to_s.match?(OLD_COMPRESSORS)
 
-      map = app.root.join("config/importmap.rb")
-      map.file? && map.read.match?(/^\s*pin ["']lineside["']/)
+      map = app.root.join(ImportMap::FILE)
+      map.file? && map.read.match?(ImportMap::PIN)
     end
 
     # @return [String, nil] nil if the app has no key, as during assets:precompile, or if its credentials cannot be
