@@ -42,7 +42,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+use lineside_hub::{
+    ConnectionId, FanOut, Outbox, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS,
+};
 use lineside_protocol::Cursor;
 use lineside_protocol::codes;
 
@@ -318,11 +320,16 @@ impl<S: Socket> Worker<S> {
 
     /// Writes one slice of connections, one write each.
     fn flush(&mut self) {
+        let mut replays = 0;
         for _ in 0..SLICE_CONNECTIONS {
             let Some(id) = self.fan_out.next_flush() else {
                 break;
             };
+            replays += usize::from(self.fan_out.outbox(id).is_some_and(Outbox::has_replay));
             self.guarded(id, Self::write);
+            if replays == SLICE_REPLAYS {
+                break;
+            }
         }
     }
 
