@@ -14,6 +14,7 @@ use lineside_hub::{Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{DESCRIPTION, HAND_OFF, TAIL};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -55,13 +56,22 @@ pub(crate) fn serve(settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    let served = runtime.block_on(run(Arc::new(settings)));
+    // A thread of its own, so that a flood of connections does not delay the links of publishers.
+    let requests = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("requests")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the thread for requests cannot start: {error}"))?;
+    let served = runtime.block_on(run(Arc::new(settings), requests.handle()));
+    requests.shutdown_timeout(Duration::ZERO);
     runtime.shutdown_timeout(Duration::ZERO);
     log::finish();
     served
 }
 
-async fn run(settings: Arc<Settings>) -> Result<(), String> {
+/// Serves. HTTP requests run in the runtime `requests`.
+async fn run(settings: Arc<Settings>, requests: &Handle) -> Result<(), String> {
     let unwatched = |error| format!("signals cannot be watched: {error}");
     let in_terminal = std::io::stdin().is_terminal();
     let mut stops = StopSignals::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
@@ -70,7 +80,10 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let limits = &settings.limits;
     let budget = Budget::of_the_process(limits.connections_max, limits.shards);
     let link = LinkListener::open(&settings.link)?;
-    let listeners = Listeners::open(&settings)?;
+    let listeners = {
+        let _entered = requests.enter();
+        Listeners::open(&settings)?
+    };
     let (hub, clock, snapshot) = snapshot::restore(&Files::of(&link), settings.limits.history)?;
     let memory = Monitor::start(hub.memory(), settings.memory_max);
     let epoch = hub.cursor().epoch;
@@ -107,6 +120,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     snapshot.consume();
     announce(&settings, &services.descriptions, &epoch);
 
+    requests.spawn(listeners.accept(Arc::clone(&upgrades), admin));
     let mut server = Server {
         drain_seconds_max: settings.limits.drain_seconds_max,
         clock,
@@ -114,16 +128,13 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         shards,
         link,
         services,
-        listeners,
         upgrades,
-        admin,
     };
     let mut links = JoinSet::new();
     let signal = tokio::select! {
         never = accept_links(&mut server.link, &server.services, &mut links) => match never {},
         never = expire(&server.broker, clock) => match never {},
         never = memory.run(&server.broker, clock) => match never {},
-        never = server.listeners.accept(&server.upgrades, &server.admin) => match never {},
         signal = stops.next() => signal,
         never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},
     };
@@ -183,9 +194,7 @@ struct Server {
     shards: Shards,
     link: LinkListener,
     services: Services,
-    listeners: Listeners,
     upgrades: Arc<Upgrades>,
-    admin: Arc<Admin>,
 }
 
 impl Server {
@@ -214,7 +223,6 @@ impl Server {
         tokio::select! {
             () = stop => {}
             never = accept_hand_offs(&self.link, hand_offs) => match never {},
-            never = self.listeners.accept(&self.upgrades, &self.admin) => match never {},
         }
         // The app answers a further hand-off, because it finds no link. Hand-offs that were taken are answered here.
         drop(self.link);
@@ -237,7 +245,7 @@ impl Listeners {
     }
 
     /// Accepts until the sidecar stops.
-    async fn accept(&self, upgrades: &Arc<Upgrades>, admin: &Arc<Admin>) -> Infallible {
+    async fn accept(self, upgrades: Arc<Upgrades>, admin: Arc<Admin>) -> Infallible {
         tokio::select! {
             never = upgrades.accept(&self.browsers) => never,
             never = admin.accept(&self.operators) => never,
