@@ -19,7 +19,7 @@ use channels::{Channels, Subscription};
 use flush::{Flush, FlushState, Lane, Queued};
 use resume::PendingResume;
 
-pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS};
 pub use resume::{ChannelVerdict, Resume, Resumed};
 
 /// Maximum number of subscribers of a publication in the direct lane, whose connections are written first: the devices of
@@ -336,7 +336,8 @@ impl FanOut {
     /// Next connection to write: its [outbox](Self::outbox) is not empty, and its kernel buffer is not known to be full.
     /// Call [`advance`](Self::advance), [`block`](Self::block) or [`close`](Self::close) after the write.
     ///
-    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections.
+    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections, and after every [`SLICE_REPLAYS`] of those
+    /// with a replay.
     pub fn next_flush(&mut self) -> Option<ConnectionId> {
         while let Some(queued) = self.flush.dequeue() {
             let Some(connection) = self.connection(queued.id) else {

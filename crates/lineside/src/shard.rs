@@ -42,7 +42,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+use lineside_hub::{
+    ConnectionId, FanOut, Outbox, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS,
+};
 use lineside_protocol::Cursor;
 use lineside_protocol::codes;
 
@@ -227,7 +229,7 @@ impl<S: Socket> Worker<S> {
     /// Does one round of work: reads, dispatches, writes one slice, and runs timers. Report every socket that
     /// became ready before [now](Self::set_time) first, or connections may seem silent that are not.
     pub fn turn(&mut self) {
-        self.cost = Cost::from(self.fan_out.resumed_count());
+        self.cost = Cost::begin(self.fan_out.resumed_count());
         self.resume_ready();
         self.read_queued();
         self.dispatch();
@@ -318,11 +320,16 @@ impl<S: Socket> Worker<S> {
 
     /// Writes one slice of connections, one write each.
     fn flush(&mut self) {
+        let mut replays = 0;
         for _ in 0..SLICE_CONNECTIONS {
             let Some(id) = self.fan_out.next_flush() else {
                 break;
             };
+            replays += usize::from(self.fan_out.outbox(id).is_some_and(Outbox::has_replay));
             self.guarded(id, Self::write);
+            if replays == SLICE_REPLAYS {
+                break;
+            }
         }
     }
 
