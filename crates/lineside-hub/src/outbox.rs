@@ -347,7 +347,10 @@ impl Outbox {
         self.bytes = 0;
         match self.items.front_mut() {
             Some(Item::Backlog(backlog)) => {
-                let first = backlog.staged.pop_front().or_else(|| backlog.live.pop_front());
+                let first = backlog
+                    .staged
+                    .pop_front()
+                    .or_else(|| backlog.live.pop_front());
                 **backlog = Backlog {
                     staged: first.into_iter().collect(),
                     ..Backlog::default()

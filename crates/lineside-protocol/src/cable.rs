@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::codes::CloseCode;
 use crate::envelope::{self, FINAL_CLOSE, FINAL_TEXT, frame};
 
 /// Name of the WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "actioncable-v1-json";
 
-/// Close code of every connection that the server ends (RFC 6455 §7.4.1), as Rails' server sends it.
+/// Close code of a connection that the server ends (RFC 6455 §7.4.1), as Rails' server sends it.
 const CLOSE_NORMAL: u16 = 1000;
+
+/// First close code of `lineside-v1`. Clients of Action Cable do not know them.
+const CLOSE_OWN: u16 = 4000;
 
 /// Name of the member of an identifier that holds the page's cursor. The browser makes it from the attribute
 /// `data-lineside-after` of the element.
@@ -150,10 +154,17 @@ impl Reply<'_> {
     }
 }
 
-/// Returns the WebSocket close frame that follows a [`Reply::Disconnect`].
+/// Returns the WebSocket close frame that follows a [`Reply::Disconnect`]. Only codes of RFC 6455 are sent as they are.
 #[must_use]
-pub fn close() -> Bytes {
-    frame(FINAL_CLOSE, 2, |out| out.extend_from_slice(&CLOSE_NORMAL.to_be_bytes()))
+pub fn close(code: CloseCode) -> Bytes {
+    let number = if code.number < CLOSE_OWN {
+        code.number
+    } else {
+        CLOSE_NORMAL
+    };
+    frame(FINAL_CLOSE, 2, |out| {
+        out.extend_from_slice(&number.to_be_bytes());
+    })
 }
 
 /// Beginning of a subscription's messages, in front of the payload.
@@ -174,6 +185,13 @@ pub fn message_head(prefix: &[u8], body: &[u8]) -> (Bytes, usize) {
     let from = envelope::payload_start(body);
     let length = prefix.len() + body.len() - from;
     (envelope::frame_head(FINAL_TEXT, length, prefix), from)
+}
+
+/// Payload of a publication, from its frame in `lineside-v1`.
+#[must_use]
+pub fn payload(body: &[u8]) -> &[u8] {
+    let from = envelope::payload_start(body);
+    body[from..].strip_suffix(b"}").unwrap_or_default()
 }
 
 /// What the app decided about a connection, in the hand-off of its socket.

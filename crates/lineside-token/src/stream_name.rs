@@ -97,7 +97,8 @@ impl StreamKeys {
     pub fn verify(&self, signed: &str, now_ms: u64) -> Result<StreamName, StreamNameError> {
         let encoded = self.authentic(signed).ok_or(StreamNameError::Signature)?;
         let text = decode(encoded)?;
-        let signed: Value = serde_json::from_slice(&text).map_err(|_| StreamNameError::Malformed)?;
+        let signed: Value =
+            serde_json::from_slice(&text).map_err(|_| StreamNameError::Malformed)?;
         let Some(metadata) = signed.get("_rails") else {
             return name(signed, None);
         };
@@ -156,7 +157,9 @@ fn name(value: Value, expires_ms: Option<u64>) -> Result<StreamName, StreamNameE
 
 fn decode(text: &str) -> Result<Vec<u8>, StreamNameError> {
     let standard = text.replace('-', "+").replace('_', "/");
-    LENIENT.decode(standard).map_err(|_| StreamNameError::Malformed)
+    LENIENT
+        .decode(standard)
+        .map_err(|_| StreamNameError::Malformed)
 }
 
 fn milliseconds(exp: &Value) -> Option<u64> {
@@ -172,7 +175,9 @@ fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
         _ => None,
     };
     let pairs = digits.as_bytes().chunks_exact(2);
-    pairs.map(|pair| Some(value(pair[0])? * 16 + value(pair[1])?)).collect()
+    pairs
+        .map(|pair| Some(value(pair[0])? * 16 + value(pair[1])?))
+        .collect()
 }
 
 #[cfg(test)]

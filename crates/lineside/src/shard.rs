@@ -152,7 +152,11 @@ impl<S: Socket> Worker<S> {
             opening,
             place,
         } = arrival;
-        let id = self.fan_out.open();
+        let id = if opening.is_framed() {
+            self.fan_out.open_framed()
+        } else {
+            self.fan_out.open()
+        };
         let now_ms = self.now.ms;
         let connection = Connection::new(opening, self.plan.random.bytes());
         let connect_by_ms = now_ms + connection.connect_ms_max();
@@ -295,6 +299,11 @@ impl<S: Socket> Worker<S> {
                 Some(InboxEntry::Publication(publication)) => {
                     let offered = self.fan_out.dispatch(&publication);
                     self.counts.deliveries.add(offered as u64);
+                    while let Some(id) = self.fan_out.next_framed() {
+                        self.act(id, |connection, turn| {
+                            connection.publish(&publication, turn)
+                        });
+                    }
                 }
                 Some(InboxEntry::Revocation(position, revocation)) => {
                     self.fan_out.pass(position);

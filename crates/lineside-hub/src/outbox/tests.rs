@@ -57,7 +57,10 @@ fn mixed() -> Outbox {
     let mut outbox = Outbox::default();
     outbox.push_frame(Bytes::from_static(b"frame,"));
     outbox.push_publication(&publication("a", "one,"));
-    outbox.push_replay(replay(&[("a", "two,".into()), ("b", "three,".into())]), None);
+    outbox.push_replay(
+        replay(&[("a", "two,".into()), ("b", "three,".into())]),
+        None,
+    );
     outbox.push_publication(&publication("b", "four"));
     outbox
 }

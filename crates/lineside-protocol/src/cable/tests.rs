@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Epoch, Position};
+use crate::{Epoch, Position, codes};
 
 fn text(frame: &Bytes) -> String {
     String::from_utf8(envelope::text(frame).to_vec()).unwrap()
@@ -23,15 +23,24 @@ fn identifier_comes_back_byte_for_byte() {
 fn message_ends_with_the_payload_of_the_stored_frame() {
     let epoch = Epoch::new("ours").unwrap();
     let hostile = r#"cable:a","data":"b"#;
-    for payload in ["1", &format!("\"{}\"", "<".repeat(200)), r#"{","data":":1}"#] {
+    for payload in [
+        "1",
+        &format!("\"{}\"", "<".repeat(200)),
+        r#"{","data":":1}"#,
+    ] {
         for resent in [false, true] {
             let body = envelope::message(hostile, &epoch, Position(7), payload.as_bytes(), resent);
+            assert_eq!(super::payload(&body), payload.as_bytes());
             let (head, from) = message_head(&message_prefix(r#""{}""#), &body);
             let frame = Bytes::from([&head[..], &body[from..]].concat());
             let expected = format!(r#"{{"identifier":"{{}}","message":{payload}}}"#);
             assert_eq!(text(&frame), expected);
             let short = expected.len() < 126;
-            let length = if short { frame[1].into() } else { usize::from(frame[2]) * 256 + usize::from(frame[3]) };
+            let length = if short {
+                frame[1].into()
+            } else {
+                usize::from(frame[2]) * 256 + usize::from(frame[3])
+            };
             assert_eq!(length, expected.len());
         }
     }
@@ -77,10 +86,17 @@ fn replies_have_the_form_of_rails() {
         reconnect: false,
     };
     assert_eq!(text(&Reply::Welcome.frame()), r#"{"type":"welcome"}"#);
-    assert_eq!(text(&Reply::Ping { message: 7 }.frame()), r#"{"type":"ping","message":7}"#);
+    assert_eq!(
+        text(&Reply::Ping { message: 7 }.frame()),
+        r#"{"type":"ping","message":7}"#
+    );
     assert_eq!(
         text(&disconnect.frame()),
         r#"{"type":"disconnect","reason":"remote","reconnect":false}"#
     );
-    assert_eq!(close()[..], [0x88, 2, 0x03, 0xe8]);
+    assert_eq!(close(codes::CLOSE_DRAIN)[..], [0x88, 2, 0x03, 0xe8]);
+    assert_eq!(
+        close(codes::CLOSE_PROTOCOL_ERROR)[..],
+        [0x88, 2, 0x03, 0xea]
+    );
 }

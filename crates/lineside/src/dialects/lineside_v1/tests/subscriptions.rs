@@ -1,6 +1,7 @@
 //! Subscriptions: names of channels, and limits.
 
 use super::*;
+use crate::dialects::allowance::BURST_SECONDS;
 
 #[test]
 fn no_message_follows_the_unsubscribed_of_its_channel() {
@@ -77,13 +78,13 @@ fn subscriptions_and_requests_are_limited() {
     assert_eq!(held[0]["type"], "subscribed");
 
     let mut connection = Connection::new(Opening::default(), [0; 8]);
-    let burst = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
+    let burst = MESSAGES_PER_SECOND_MAX * BURST_SECONDS;
     assert!((0..burst).all(|_| connection.count_message(0).is_ok()));
     assert_eq!(
         connection.count_message(0),
         Err(codes::CLOSE_TOO_MANY_REQUESTS.into())
     );
-    assert!((0..REQUESTS_PER_SECOND_MAX).all(|_| connection.count_message(1).is_ok()));
+    assert!((0..MESSAGES_PER_SECOND_MAX).all(|_| connection.count_message(1).is_ok()));
     assert!(connection.count_message(1).is_err());
     // An hour without requests allows no more than one burst.
     assert!((0..burst).all(|_| connection.count_message(3600).is_ok()));
