@@ -50,6 +50,19 @@ pub fn message(
     })
 }
 
+/// Returns the payload of an encoded [`message`], as a slice of it. Empty if the frame is no message.
+#[must_use]
+pub fn payload(frame: &Bytes) -> Bytes {
+    // A quote in the channel's name is escaped, so the first match is the envelope's own field.
+    const KEY: &[u8] = br#","data":"#;
+    let text = text(frame);
+    let start = text.windows(KEY.len()).position(|it| it == KEY);
+    start.map_or_else(Bytes::new, |start| {
+        // The last byte closes the envelope.
+        text.slice(start + KEY.len()..text.len() - 1)
+    })
+}
+
 /// Returns a WebSocket ping frame without a payload.
 #[must_use]
 pub fn websocket_ping() -> Bytes {
