@@ -187,13 +187,6 @@ pub fn message_head(prefix: &[u8], body: &[u8]) -> (Bytes, usize) {
     (envelope::frame_head(FINAL_TEXT, length, prefix), from)
 }
 
-/// Payload of a publication, from its frame in `lineside-v1`.
-#[must_use]
-pub fn payload(body: &[u8]) -> &[u8] {
-    let from = envelope::payload_start(body);
-    body[from..].strip_suffix(b"}").unwrap_or_default()
-}
-
 /// What the app decided about a connection, in the hand-off of its socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CableConnect {

@@ -103,6 +103,9 @@ numbered_codes! {
     LINK_HAND_OFFS_FULL 107 "hand_offs_full" "The sidecar has `HAND_OFFS_MAX` hand-offs in progress, the most possible; the browser may retry."
     LINK_TAILS_FULL 108 "tails_full" "16 links of `lineside tail` are open, the maximum; end one of them."
     LINK_KEY_MISMATCH 109 "key_mismatch" "Publisher and sidecar have different secrets; give both the same, or start the sidecar with `bundle exec lineside` inside the app."
+    LINK_APP_LINKS_FULL 110 "app_links_full" "256 app links are open, the maximum: fewer processes of the app can subscribe."
+    LINK_APP_SLOW 111 "app_slow" "The process does not read what it follows fast enough; it reconnects and is sent what it missed."
+    LINK_STREAMS_FULL 112 "streams_full" "The process follows 65,536 streams, the maximum; spread its connections over more processes."
 }
 
 #[cfg(test)]

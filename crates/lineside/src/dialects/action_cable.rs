@@ -13,7 +13,7 @@ use lineside_hub::{Publication, Resumed, Revocation, Want};
 use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Reply};
 use lineside_protocol::channel::{self, CABLE_PREFIX};
 use lineside_protocol::codes;
-use lineside_protocol::envelope::websocket_ping;
+use lineside_protocol::envelope::{payload, websocket_ping};
 use serde::Deserialize;
 
 use super::allowance::Allowance;
@@ -221,7 +221,7 @@ impl Connection {
 
     /// Handles a publication of `remote_connections.where(…).disconnect`.
     fn end_remotely(&mut self, publication: &Publication) -> Result<(), Ending> {
-        match serde_json::from_slice(cable::payload(&publication.body)) {
+        match serde_json::from_slice(&payload(&publication.body)) {
             Ok(Remote { kind, reconnect }) if kind == "disconnect" => {
                 self.closing = Some(("remote", reconnect));
                 Err(codes::CLOSE_TOKEN_REVOKED.into())
