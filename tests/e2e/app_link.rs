@@ -34,6 +34,7 @@ impl Place {
         app.send(&FromApp::Hello(AppHello {
             version: 1,
             process: "test[1]".into(),
+            runner: false,
         }));
         match app.next() {
             Some(ToApp::Welcome(welcome)) => app.cursor = welcome.cursor,
@@ -386,6 +387,7 @@ fn invalid_frame_ends_its_own_link_with_a_fault() {
         encoded(&FromApp::Hello(AppHello {
             version,
             process: "test[2]".into(),
+            runner: false,
         }))
     };
     for (bytes, expected) in [

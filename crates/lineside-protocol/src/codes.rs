@@ -83,6 +83,7 @@ numbered_codes! {
     CLOSE_CONNECT_TIMEOUT 4103 "connect_timeout" "The client sent no `connect` within 5 seconds."
     CLOSE_MESSAGE_TIMEOUT 4104 "message_timeout" "The client did not finish a message within 30 seconds."
     CLOSE_OVERLOADED 4105 "overloaded" "The server has too little memory for the client's unfinished message; reconnect after `after_ms`."
+    CLOSE_APP_TIMEOUT 4106 "app_timeout" "The app did not answer a command of Action Cable within a minute."
     CLOSE_BAD_CONNECT 4500 "bad_connect" "The first frame is not a `connect` of this protocol; fix the client."
     CLOSE_TOO_MANY_REQUESTS 4501 "too_many_requests" "The client sends more requests per second than the welcome's `limits` allow; fix the client."
 }

@@ -22,6 +22,7 @@ mod app;
 mod body;
 mod description;
 mod hand_off;
+pub mod runner;
 mod tail;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

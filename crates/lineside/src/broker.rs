@@ -10,6 +10,7 @@
 
 mod app_links;
 mod inbox;
+pub mod runners;
 mod tails;
 
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use crate::clock::Now;
 use crate::log::{Level, event};
 use app_links::AppLinks;
+use runners::Runners;
 use tails::Tails;
 
 pub(crate) use app_links::{AppLinksFull, AppQueue, Overflowed};
@@ -58,6 +60,7 @@ pub struct Broker {
     shards: Vec<Arc<Inbox>>,
     tails: Tails,
     app_links: AppLinks,
+    runners: Runners,
     newest: watch::Sender<Position>,
     encode: Encode,
     memory: Arc<Memory>,
@@ -72,6 +75,7 @@ impl Broker {
         Self {
             memory: Arc::clone(hub.memory()),
             hub: Mutex::new(hub),
+            runners: Runners::new(shards.clone()),
             shards,
             tails: Tails::default(),
             app_links: AppLinks::default(),
@@ -259,6 +263,11 @@ impl Broker {
     /// Closes a tail.
     pub(crate) fn close_tail(&self, tail: &Arc<Tail>) {
         self.tails.close(tail);
+    }
+
+    /// Processes that run channel classes.
+    pub(crate) fn runners(&self) -> &Runners {
+        &self.runners
     }
 
     /// Opens an app link.

@@ -353,6 +353,7 @@ impl Shards {
         };
         for (number, reactor) in reactors.into_iter().enumerate() {
             let plan = Plan {
+                shard: number,
                 broker: Arc::clone(&broker),
                 start: start.clone(),
                 rules: Arc::clone(&rules),

@@ -6,6 +6,10 @@ use bytes::{Buf, BufMut, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::runner::{
+    COMMAND, Command, DONE, Done, LEFT, Left, STOP_STREAM, STREAM, StopStream, Stream, TRANSMIT,
+    Transmit,
+};
 use super::{Fault, Frame, FrameError, ToPublisher, bounded, encode};
 
 /// Kind of [`AppHello`], the first frame of the link.
@@ -31,6 +35,9 @@ pub struct AppHello {
     pub version: u32,
     /// Name of the process in logs, such as `puma[4711]`.
     pub process: String,
+    /// Whether the process runs channel classes of the app.
+    #[serde(default)]
+    pub runner: bool,
 }
 
 /// Request to receive streams. The body is a JSON object.
@@ -66,6 +73,16 @@ pub enum FromApp {
     Follow(Follow),
     /// Request to receive streams no longer.
     Unfollow(Unfollow),
+    /// The runner has run a command.
+    Done(Done),
+    /// Text for a browser.
+    Transmit(Transmit),
+    /// A subscription receives a stream.
+    Stream(Stream),
+    /// A subscription no longer receives a stream.
+    StopStream(StopStream),
+    /// The runner has ended all channel objects of a connection.
+    Left(Left),
 }
 
 /// Reply to [`AppHello`]. The body is a JSON object.
@@ -128,6 +145,8 @@ pub enum ToApp {
     Published(Published),
     /// All publications up to a cursor were sent.
     Reached(Reached),
+    /// Command for a connection that the process runs.
+    Command(Command),
     /// Reason for the end of the link.
     Fault(Fault),
 }
@@ -142,6 +161,11 @@ impl FromApp {
             APP_HELLO => body(frame, "AppHello").map(Self::Hello),
             FOLLOW => body(frame, "Follow").map(Self::Follow),
             UNFOLLOW => body(frame, "Unfollow").map(Self::Unfollow),
+            DONE => body(frame, "Done").map(Self::Done),
+            TRANSMIT => body(frame, "Transmit").map(Self::Transmit),
+            STREAM => body(frame, "Stream").map(Self::Stream),
+            STOP_STREAM => body(frame, "StopStream").map(Self::StopStream),
+            LEFT => body(frame, "Left").map(Self::Left),
             kind => Err(FrameError::UnknownKind(kind)),
         }
     }
@@ -152,6 +176,11 @@ impl FromApp {
             Self::Hello(hello) => json(out, APP_HELLO, hello),
             Self::Follow(follow) => json(out, FOLLOW, follow),
             Self::Unfollow(unfollow) => json(out, UNFOLLOW, unfollow),
+            Self::Done(done) => json(out, DONE, done),
+            Self::Transmit(transmit) => json(out, TRANSMIT, transmit),
+            Self::Stream(stream) => json(out, STREAM, stream),
+            Self::StopStream(stop) => json(out, STOP_STREAM, stop),
+            Self::Left(left) => json(out, LEFT, left),
         }
     }
 }
@@ -167,6 +196,7 @@ impl ToApp {
             FOLLOWED => body(frame, "Followed").map(Self::Followed),
             PUBLISHED => Published::decode(frame).map(Self::Published),
             REACHED => body(frame, "Reached").map(Self::Reached),
+            COMMAND => body(frame, "Command").map(Self::Command),
             kind => match ToPublisher::decode(frame)? {
                 ToPublisher::Fault(fault) => Ok(Self::Fault(fault)),
                 _ => Err(FrameError::UnknownKind(kind)),
@@ -185,6 +215,7 @@ impl ToApp {
                 payload,
             }) => encode_published(out, stream, cursor, payload),
             Self::Reached(reached) => json(out, REACHED, reached),
+            Self::Command(command) => json(out, COMMAND, command),
             Self::Fault(fault) => ToPublisher::Fault(fault.clone()).encode(out),
         }
     }

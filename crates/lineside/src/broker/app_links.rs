@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lineside_hub::Publication;
+use lineside_protocol::frame::runner::Command;
 use tokio::sync::Notify;
 
 /// Maximum number of open app links.
@@ -31,6 +32,9 @@ struct Waiting {
     publications: VecDeque<Arc<Publication>>,
     bytes: usize,
     overflowed: bool,
+    /// Commands for the process, if it runs channel classes: at most one for each of its connections, and one more for each that
+    /// closes.
+    commands: VecDeque<Command>,
 }
 
 /// Queue of one app link.
@@ -72,6 +76,17 @@ impl AppQueue {
         let next = waiting.publications.pop_front();
         waiting.bytes -= next.as_ref().map_or(0, |next| next.body.len());
         Ok(next)
+    }
+
+    /// Adds a command for the process.
+    pub(crate) fn command(&self, command: Command) {
+        lock(&self.waiting).commands.push_back(command);
+        self.added.notify_one();
+    }
+
+    /// Takes the next command.
+    pub(crate) fn take_command(&self) -> Option<Command> {
+        lock(&self.waiting).commands.pop_front()
     }
 
     /// Takes everything that waits.

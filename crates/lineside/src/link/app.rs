@@ -12,6 +12,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use lineside_hub::{Publication, Replay, Verdict, Want};
 use lineside_protocol::codes::{self, LinkCode};
+use lineside_protocol::frame::runner::{
+    Done, Left, StopStream, Stream, TRANSMIT_BYTES_MAX, Transmit,
+};
 use lineside_protocol::frame::{
     APP_LINK_VERSION, AppHello, AppWelcome, FOLLOWED_STREAMS_MAX, FRAME_BYTES_MAX, Fault, Follow,
     Followed, FollowedFrom, Frame, FrameError, FromApp, Reached, ToApp, Unfollow, encode_published,
@@ -25,6 +28,7 @@ use tokio::time::Interval;
 
 use super::EXCHANGE_MS_MAX;
 use super::first_frame::{LinkRefusal, read_first_frame};
+use crate::broker::runners::{Report, RunnerId};
 use crate::broker::{AppQueue, AppReplay, Broker, Overflowed};
 use crate::log::{Level, event};
 
@@ -95,6 +99,8 @@ struct AppLink<'a> {
     reached: Cursor,
     /// The newest cursor is to be sent.
     is_due: bool,
+    /// Id of the process if it runs channel classes.
+    runner: Option<RunnerId>,
 }
 
 /// Serves a link whose first frame is an [`AppHello`], until it closes or the sidecar stops.
@@ -116,7 +122,15 @@ pub(crate) async fn serve(mut stream: UnixStream, broker: &Broker, stop: watch::
     event!(Level::Info, "app_link_opened", process);
     let mut link = AppLink::new(broker, queue);
     link.welcome();
+    if hello.runner {
+        link.runner = Some(broker.runners().open(process, &link.queue));
+    }
     let end = link.run(&mut stream, stop).await;
+    if let Some(runner) = link.runner {
+        // A process whose link was refused lives, and ends its channel objects itself.
+        let is_clean = matches!(end, End::Refused(_));
+        broker.runners().close(runner, is_clean);
+    }
     broker.close_app_link(&link.queue, link.followed.iter());
     match end {
         End::Closed(error) => event!(Level::Info, "app_link_closed", process, reason = error),
@@ -180,6 +194,7 @@ impl<'a> AppLink<'a> {
             seam: None,
             reached: broker.cursor(),
             is_due: false,
+            runner: None,
         }
     }
 
@@ -215,7 +230,10 @@ impl<'a> AppLink<'a> {
         writer: &mut WriteHalf<'_>,
         tick: &mut Interval,
     ) -> Result<(), End> {
-        self.handle_requests()?;
+        let has_room = self.runner.is_none() || self.broker.has_room();
+        if has_room {
+            self.handle_requests()?;
+        }
         self.encode_next()?;
         let is_sent = self.unsent.is_empty();
         let queue = Arc::clone(&self.queue);
@@ -229,12 +247,13 @@ impl<'a> AppLink<'a> {
                     self.sent = 0;
                 }
             }
-            read = reader.read_buf(&mut self.received), if is_sent => {
+            read = reader.read_buf(&mut self.received), if is_sent && has_room => {
                 if read? == 0 {
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                 }
             }
             () = queue.added() => {}
+            () = self.broker.room(), if !has_room => {}
             _ = tick.tick() => self.is_due = true,
         }
         Ok(())
@@ -252,6 +271,23 @@ impl<'a> AppLink<'a> {
                 FromApp::Hello(_) => {
                     return Err(End::Refused(LinkRefusal::bad_frame("a second AppHello")));
                 }
+                FromApp::Done(Done { connection, id }) => {
+                    self.report(&connection, Report::Done(id))?;
+                }
+                FromApp::Transmit(Transmit { connection, text }) => {
+                    self.transmit(&connection, text)?;
+                }
+                FromApp::Stream(Stream {
+                    connection,
+                    identifier,
+                    stream,
+                }) => self.report(&connection, Report::Stream { identifier, stream })?,
+                FromApp::StopStream(StopStream {
+                    connection,
+                    identifier,
+                    stream,
+                }) => self.report(&connection, Report::StopStream { identifier, stream })?,
+                FromApp::Left(Left { connection }) => self.report(&connection, Report::Left)?,
             }
         }
         Ok(())
@@ -296,6 +332,27 @@ impl<'a> AppLink<'a> {
         Ok(())
     }
 
+    fn transmit(&self, connection: &str, text: String) -> Result<(), End> {
+        let bytes = text.len();
+        if bytes > TRANSMIT_BYTES_MAX {
+            // Only its sender is at fault, so the link goes on.
+            let message = format!("a text of {bytes} bytes; {TRANSMIT_BYTES_MAX} are possible");
+            event!(Level::Warn, "transmit_refused", message);
+            return Ok(());
+        }
+        self.report(connection, Report::Text(text))
+    }
+
+    /// Passes what a channel does to the shard of its connection.
+    fn report(&self, connection: &str, report: Report) -> Result<(), End> {
+        let Some(runner) = self.runner else {
+            let message = "the process reports on a connection, but its AppHello says that it runs no channels";
+            return Err(End::Refused(LinkRefusal::bad_frame(message)));
+        };
+        self.broker.runners().report(runner, connection, report);
+        Ok(())
+    }
+
     fn unfollow(&mut self, unfollow: &Unfollow) {
         for channel in &unfollow.streams {
             if self.followed.remove(channel.as_str()) {
@@ -311,6 +368,11 @@ impl<'a> AppLink<'a> {
         }
         if !self.unsent.is_empty() {
             return Ok(());
+        }
+        while self.unsent.len() < SLICE_BYTES
+            && let Some(command) = self.queue.take_command()
+        {
+            ToApp::Command(command).encode(&mut self.unsent);
         }
         while self.unsent.len() < SLICE_BYTES
             && let Some(publication) = self.replay.take_next()

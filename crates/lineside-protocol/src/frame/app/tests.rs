@@ -24,6 +24,7 @@ fn frames_of_the_app_survive_encoding_and_decoding() {
             FromApp::Hello(AppHello {
                 version: 1,
                 process: "puma[4711]".into(),
+                runner: false,
             }),
         ),
         (
@@ -117,6 +118,7 @@ fn unknown_fields_are_ignored() {
     let expected = AppHello {
         version: 2,
         process: "a".into(),
+        runner: false,
     };
     assert_eq!(FromApp::decode(&hello), Ok(FromApp::Hello(expected)));
 }
