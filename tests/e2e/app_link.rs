@@ -393,7 +393,7 @@ fn invalid_frame_ends_its_own_link_with_a_fault() {
     for (bytes, expected) in [
         (hello(1), LINK_BAD_FRAME),
         (raw_frame(49, 0, b"", b"{"), LINK_BAD_FRAME),
-        (raw_frame(51, 0, b"", b"{}"), LINK_UNKNOWN_KIND),
+        (raw_frame(60, 0, b"", b"{}"), LINK_UNKNOWN_KIND),
         (encoded(&follow(&[("a*", None)])), LINK_BAD_CHANNEL),
         (encoded(&follow(&[("cable:", None)])), LINK_BAD_CHANNEL),
     ] {
