@@ -247,6 +247,27 @@ impl Connection {
         Ok(())
     }
 
+    /// Handles the answer to a ping.
+    pub(crate) fn pong(&mut self, payload: &[u8]) {
+        if let Self::ActionCable(connection) = self {
+            connection.pong(payload);
+        }
+    }
+
+    /// Notes that everything up to now is sent before the connection ends.
+    pub(crate) fn note_end(&mut self, turn: &Turn<'_>) {
+        if let Self::ActionCable(connection) = self {
+            connection.note_end(turn);
+        }
+    }
+
+    /// Notes that the browser has received everything before the end.
+    pub(crate) fn confirm_close(&mut self) {
+        if let Self::ActionCable(connection) = self {
+            connection.confirm_close();
+        }
+    }
+
     /// Handles the end of the connection.
     pub(crate) fn closed(&mut self, turn: &Turn<'_>) {
         if let Self::ActionCable(connection) = self {

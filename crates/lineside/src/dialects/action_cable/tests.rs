@@ -14,6 +14,7 @@ use crate::keyring::Keyring;
 use crate::metrics::ShardCounts;
 
 mod app;
+mod pages;
 
 /// `books`, signed with the key `k`.
 const BOOKS: &str =
@@ -122,6 +123,23 @@ impl Stage {
             }
             Ok(())
         })
+    }
+
+    /// Publishes without a dispatch to the shard.
+    fn publish_ahead(&mut self, channel: &str, payload: &str) {
+        let publication = self.publisher.publish(&self.broker, channel, payload, 0);
+        self.fan_out.dispatch(&publication);
+        assert_eq!(self.fan_out.next_framed(), None);
+    }
+
+    /// Closes the connection, and opens another one in its place.
+    fn reconnect(&mut self, decided: &Value) {
+        self.act(|connection, turn| connection.closed(turn));
+        self.fan_out.close(self.id);
+        self.id = self.fan_out.open_framed();
+        let opening = Opening::parse(decided.to_string().as_bytes()).unwrap();
+        self.connection = Connection::new(opening, [8; 8]);
+        assert_eq!(self.begin(), Ok(vec![json!({"type": "welcome"})]));
     }
 
     /// Takes every frame that was sent: its first byte and its payload.
