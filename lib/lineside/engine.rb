@@ -93,12 +93,26 @@ module Lineside
       end
     end
 
+    # Loaded with Action Cable.
+    initializer "lineside.cable" do |app|
+      ActiveSupport.on_load(:action_cable) do
+        require_relative "cable"
+        Cable::Connection.install
+        app.reloader.to_prepare { Cable.forget_channels }
+      end
+    end
+
     # Opens the link at boot of a server (`Rails.application.load_server` in config.ru), and again in each forked
     # worker. A console or a rake task opens it with the first publication.
     server do
       open_link = -> { Lineside.publisher.connect }
       ActiveSupport::ForkTracker.after_fork(&open_link)
       open_link.call
+    end
+
+    # All initializers have run, so no code of theirs changes a channel class afterwards.
+    server do |app|
+      Cable.channels if app.config.eager_load && Engine.cable?
     end
 
     console do |app|
@@ -115,6 +129,13 @@ module Lineside
         end
       end
       hosts unless hosts.empty? || hosts.include?(nil)
+    end
+
+    # @return [Boolean] whether the sidecar serves the app's Action Cable path
+    def self.cable?
+      # The server loads {Cable}.
+      server = ::ActionCable.server if defined?(::ActionCable::Engine)
+      !server.nil? && Cable.serves?(server.config)
     end
 
     # Compressors that read no ES modules, and so fail with the browser module.
