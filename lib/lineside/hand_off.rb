@@ -61,16 +61,17 @@ module Lineside
 
     # Hands over the socket of a WebSocket request, whatever its path.
     # @param env [Hash] Rack environment
-    # @param option [Array(Integer, String), nil] tag and value of an option of the frame ({Client#hand_over})
+    # @yieldreturn [Array(Integer, String)] tag and value of an option of the frame ({Client#hand_over}). Not called for
+    #   a request whose socket cannot be handed over
     # @return [Array] Rack response
-    def answer(env, option = nil)
+    def answer(env)
       return [204, { REACHED => "reached" }, []] if env[CHECK]
       return refuse(426, NO_UPGRADE) unless Request.upgrade?(env)
       return refuse(501, NO_HIJACK) unless env["rack.hijack"].respond_to?(:call)
       # Refused before the hijack if the server exposes the socket.
-      return refuse(501, TLS) unless plain?(env.fetch("puma.socket") { return hand_off(env, option) })
+      return refuse(501, TLS) if encrypted?(env)
 
-      hand_off(env, option)
+      hand_off(env, (yield if block_given?))
     rescue Client::Unavailable => e
       refuse(503, e.message, e.remedy)
     end
@@ -103,6 +104,9 @@ module Lineside
 
     # Whether the socket is unencrypted: Puma's TLS sockets are of another class.
     def plain?(socket) = socket.is_a?(BasicSocket)
+
+    # Whether the server exposes a socket that cannot be handed over.
+    def encrypted?(env) = env.key?("puma.socket") && !plain?(env["puma.socket"])
 
     def refuse(status, message, remedy = nil)
       log(status == 503 ? "#{[message, *remedy].join('; ')} (the link is #{Lineside.config.link_path})" : message)

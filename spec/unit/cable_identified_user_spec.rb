@@ -33,6 +33,13 @@ RSpec.describe "User of an Action Cable connection", :cable_classes do
     end
   end
 
+  it "is nobody if the app's rule fails for a guest, which is logged once for the class" do
+    stub_const("Guest", Class.new)
+    Lineside.config.user_id = ->(user) { user.uuid }
+    2.times { expect(user(current_user: Guest.new).id).to be_nil }
+    expect(log.string.scan(/does not end connections .* identified by a Guest: undefined method/).size).to eq 1
+  end
+
   it "has the session that identifies the connection" do
     expect(user(current_user: User.new(7), current_session: User.new(3)).session_id).to eq "3"
     expect(user(session: "s").session_id).to eq "s"

@@ -109,11 +109,18 @@ RSpec.describe Lineside::HandOff do
         UNIXServer.open("#{folder}/link.sock") do |server|
           socket, = UNIXSocket.pair
           sidecar = Thread.new { server.accept.then { |link| link.recvmsg.first.tap { link.write(frame(144)) } } }
-          answer = middleware.answer(request("rack.hijack" => -> { socket }), [0x8002, "{\u00e9}"])
+          answer = middleware.answer(request("rack.hijack" => -> { socket })) { [0x8002, "{\u00e9}"] }
           options = [0x8002, 4].pack("n2") + "{\u00e9}".b
           expect(answer.first).to eq(-1)
           expect(sidecar.value.byteslice(4, 4 + options.bytesize)).to eq [16, 0, 8].pack("C C n") + options
         end
+      end
+    end
+
+    it "asks for no option if the socket cannot be handed over" do
+      untouched = -> { raise "hijacked" }
+      [{}, { "rack.hijack" => untouched, "puma.socket" => Object.new }].each do |fields|
+        expect(middleware.answer(request(**fields)) { raise "asked" }.first).to eq 501
       end
     end
 

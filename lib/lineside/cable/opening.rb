@@ -23,9 +23,7 @@ module Lineside
       # @yield after the sidecar took the socket
       # @return [Array] Rack response: 503 or 501 if the socket cannot be handed over
       def answer
-        return Cable.hand_off.answer(@env) if @env[HandOff::CHECK]
-
-        response = Cable.hand_off.answer(@env, [TAG, json])
+        response = Cable.hand_off.answer(@env) { [TAG, json] }
         yield if response.first == HandOff::HIJACKED
         response
       end
