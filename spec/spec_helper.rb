@@ -16,6 +16,7 @@ RSpec.configure do |config|
   config.include Eventually
   config.include Settings
   config.include Processes
+  config.include ShopApp
   config.include GeneratedApps, :generated_app
   config.include Sidecars, :sidecar
   config.include Apps, :app

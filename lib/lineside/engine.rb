@@ -7,6 +7,7 @@ require_relative "helper"
 require_relative "identity"
 require_relative "log_subscriber"
 require_relative "notice"
+require_relative "rails_app"
 require_relative "request_cursor"
 require_relative "request_revocations"
 require_relative "sandbox"
@@ -15,9 +16,6 @@ module Lineside
   # Rails engine: settings from `config.lineside.*`, a secret derived from the app's key, the middleware, the helper,
   # the token endpoint and the identity cookie. Web processes open the link at boot. Prints nothing.
   class Engine < ::Rails::Engine
-    # String of `config.hosts`: a name, with a dot before it for all names below, and an optional port.
-    HOST = /\A\.?[a-z0-9][a-z0-9._-]*(:\d+)?\z/i
-
     # Settings of {Configuration}. Environment variables override them. An unknown name aborts the boot.
     config.lineside = ActiveSupport::OrderedOptions.new
 
@@ -28,8 +26,8 @@ module Lineside
 
     # Runs after the app's initializers, which can set config.lineside too.
     initializer "lineside.configure", after: :load_config_initializers do |app|
-      found = { root: app.root.to_s, app_environment: Rails.env.to_s, app_key: Engine.app_key(app),
-                hosts: Engine.hosts(app) }
+      found = { root: app.root.to_s, app_environment: Rails.env.to_s, app_key: RailsApp.key(app),
+                hosts: RailsApp.hosts(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
       LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end
@@ -44,8 +42,14 @@ module Lineside
     # Samples the cursor at the beginning of each request or job and clears it at the end. In nested executions, the
     # sample of the outermost one counts.
     initializer "lineside.request_cursor" do |app|
-      app.executor.to_run { [Lineside.sample_request_cursor, Lineside.begin_request] }
-      app.executor.to_complete { [Lineside.forget_request_cursor, Lineside.end_request] }
+      app.executor.to_run do
+        Lineside.sample_request_cursor
+        Lineside.begin_request
+      end
+      app.executor.to_complete do
+        Lineside.forget_request_cursor
+        Lineside.end_request
+      end
     end
 
     # The permit of a page opens its channels, so it is not logged.
@@ -61,7 +65,7 @@ module Lineside
 
     # Sprockets compiles only listed files for production. Propshaft compiles the whole folder.
     initializer "lineside.assets", after: :load_config_initializers do |app|
-      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets) && Engine.compiles_module?(app)
+      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets) && RailsApp.compiles_module?(app)
     end
 
     initializer "lineside.helper" do
@@ -112,58 +116,11 @@ module Lineside
 
     # All initializers have run, so no code of theirs changes a channel class afterwards.
     server do |app|
-      Cable.channels if app.config.eager_load && Engine.cable?
+      Cable.channels if app.config.eager_load && RailsApp.cable?
     end
 
     console do |app|
       Publisher.prepend(Sandbox) if app.sandbox? && !Lineside.config.record?
-    end
-
-    # @return [Array<String>, nil] the app's `config.hosts` as a setting of the sidecar; nil if there are none, or if
-    #   only Ruby can compare them
-    def self.hosts(app)
-      hosts = app.config.hosts.map do |host|
-        case host
-        when HOST then host.sub(/:\d+\z/, "")
-        when IPAddr then "#{host}/#{host.prefix}"
-        end
-      end
-      hosts unless hosts.empty? || hosts.include?(nil)
-    end
-
-    # @return [Boolean] whether the sidecar serves the app's Action Cable path
-    def self.cable?
-      # The server loads {Cable}.
-      server = ::ActionCable.server if defined?(::ActionCable::Engine)
-      !server.nil? && Cable.serves?(server.config)
-    end
-
-    # Compressors that read no ES modules, and so fail with the browser module.
-    OLD_COMPRESSORS = /uglif|yui|closure/i
-    private_constant :OLD_COMPRESSORS
-
-    # @return [Boolean] whether Sprockets compiles the browser module: unless the app's compressor cannot read it, or if
-    #   the app pins it
-    def self.compiles_module?(app)
-      compressor = app.config.assets.js_compressor
-      compressor = compressor.class unless compressor.is_a?(Symbol) || compressor.is_a?(Module)
-      return true unless compressor.to_s.match?(OLD_COMPRESSORS)
-
-      map = app.root.join("config/importmap.rb")
-      map.file? && map.read.match?(/^\s*pin ["']lineside["']/)
-    end
-
-    # @return [String, nil] nil if the app has no key, as during assets:precompile, or if its credentials cannot be
-    #   read, which is a line in the log. Signing then raises an error
-    def self.app_key(app)
-      app.secret_key_base
-    rescue ArgumentError
-      nil
-    rescue StandardError => e
-      Lineside.config.logger.warn("Lineside: the app's credentials cannot be read (#{e.class}), so there is no " \
-                                  "secret to sign tokens: correct RAILS_MASTER_KEY or config/master.key, or set " \
-                                  "SECRET_KEY_BASE")
-      nil
     end
   end
 end

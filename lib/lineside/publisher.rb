@@ -132,15 +132,17 @@ module Lineside
     end
 
     def hold(publications, once, timeout, transactions, event)
-      if timeout
-        raise InTransaction, "publish! cannot wait inside a transaction, because nothing is sent before the commit: " \
-                             "call it after the commit, or give now: true to publish at once"
-      end
+      refuse_to_wait if timeout
       encoded = Native.hold(publications, once, event)
       return accepted?(encoded, publications.size) if encoded.is_a?(String)
 
       Deferred.new(encoded, transactions) { accepted?(Native.publish_held(encoded), publications.size) }
       true
+    end
+
+    def refuse_to_wait
+      raise InTransaction, "publish! cannot wait inside a transaction, because nothing is sent before the commit: " \
+                           "call it after the commit, or give now: true to publish at once"
     end
 
     # @param accepted [Integer, String] sequence number of the frame, or the reason why it was not accepted

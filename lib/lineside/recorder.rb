@@ -83,8 +83,7 @@ module Lineside
     end
 
     def defer(recorded, timeout, transactions)
-      # Raises InTransaction.
-      hold([], nil, timeout, transactions, nil) if timeout
+      refuse_to_wait if timeout
       Deferred.new(nil, transactions) { recorded.each { |publication| record(publication) } }
       true
     end

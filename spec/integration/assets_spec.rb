@@ -27,7 +27,7 @@ RSpec.describe "lineside.js in an app's asset pipeline", :generated_app do
     production = { "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "k" * 64 }
     rails("assets:precompile", env: production)
     expect(Dir.glob(app_path("public/assets/lineside-*"))).to eq []
-    write_app_file "config/importmap.rb", "pin \"lineside\"\n"
+    write_app_file "config/importmap.rb", "pin(\"lineside\")\n"
     expect(rails("assets:precompile", env: production, exits: 1)).to include("Unexpected token: export")
   end
 end

@@ -170,14 +170,7 @@ RSpec.describe "The cursor of a request", :sidecar do
   # Runs code in an app that publishes to this example's sidecar.
   def app(code)
     ruby(<<~RUBY, env: publisher_env)
-      require "rails"
-      require "lineside"
-      class Shop < Rails::Application
-        config.root = "/nowhere"
-        config.eager_load = false
-        config.logger = Logger.new(nil)
-      end
-      Shop.initialize!
+      #{shop_app(railties: [])}
       #{code}
     RUBY
   end
@@ -209,21 +202,11 @@ RSpec.describe "The user of a page" do
   # Gets a page and a fresh token from an app. Returns the users of both tokens; a status if there is no fresh token.
   def users(code, settings: "")
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
-      require "rails"
-      require "action_controller/railtie"
-      require "action_view/railtie"
-      require "lineside"
-      class Shop < Rails::Application
-        config.root = "/nowhere"
-        config.eager_load = false
-        config.logger = Logger.new(nil)
-        config.secret_key_base = "k" * 64
-        config.hosts.clear
+      #{shop_app(<<~SETTINGS)}
         config.action_controller.allow_forgery_protection = false
         #{settings}
         routes.append { get "/page", to: "pages#show" }
-      end
-      Shop.initialize!
+      SETTINGS
       #{code}
       class PagesController < ActionController::Base
         include Visits if defined?(Visits)

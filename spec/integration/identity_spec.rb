@@ -125,23 +125,13 @@ RSpec.describe "The identity cookie in an app" do
   # @return [Array] status, whether the cookie is set, log, and lifetime of the cookie in seconds
   def answer(path, controllers, settings: "", cookie: nil)
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET }))
-      require "rails"
-      require "action_controller/railtie"
-      require "stringio"
-      require "lineside"
-      class Shop < Rails::Application
-        config.root = "/nowhere"
-        config.eager_load = false
-        config.secret_key_base = "k" * 64
-        config.hosts.clear
-        config.logger = Logger.new($log = StringIO.new)
+      #{shop_app(<<~SETTINGS, railties: %w[action_controller])}
         #{settings}
         routes.append do
           %w[page open out].each { |name| get "/\#{name}", to: "pages#\#{name}" }
           get "/engine", to: "engine#show"
         end
-      end
-      Shop.initialize!
+      SETTINGS
       #{controllers}
       answer = Array.new(2) { Rack::MockRequest.new(Shop).get("#{path}", "HTTP_COOKIE" => #{cookie.to_s.inspect}) }.last
       cookie = answer["Set-Cookie"].to_s

@@ -90,7 +90,7 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
 
   it "keeps entries that are written in another way" do
     FileUtils.rm(app_path(layout))
-    files = { "config/puma.rb" => "plugin 'lineside'\n", "config/importmap.rb" => "pin 'lineside'\n",
+    files = { "config/puma.rb" => "plugin 'lineside'\n", "config/importmap.rb" => "pin('lineside')\n",
               "app/views/layouts/application.html.haml" => "%head\n  = lineside_meta_tags\n" }
     files.each { |file, text| write_app_file file, text }
     expect(generate(app_path)).to match(/identical .*application.html.haml/).and not_to_call_for_tags

@@ -114,11 +114,12 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
   it "replaces a sidecar of another version at a hot restart" do
     process = start_ruby(<<~'RUBY', env: publisher_env.merge("LINESIDE_BIND" => "127.0.0.1:0"))
       require "lineside/sidecar"
-      file = ENV.fetch("LINESIDE_LINK").delete_prefix("unix:")
+      listening, signalled = IO.pipe
+      trap(:USR1) { signalled.puts }
       first = ENV["LINESIDE_SIDECAR"].nil?
       sidecar = Lineside::Sidecar.new { |line| puts line }
       sidecar.start
-      sleep 0.01 until File.socket?(file)
+      listening.gets
       sidecar.leave_running
       if first
         ENV["LINESIDE_SIDECAR"] = ENV["LINESIDE_SIDECAR"].sub(/:.*/, ":0.0.0")
@@ -126,6 +127,10 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
       end
       puts "children: #{File.read("/proc/self/task/#{Process.pid}/children").split.size}"
     RUBY
+    [1, 2].each do |number|
+      eventually("sidecar #{number}") { process.output.scan("event=listening").size == number }
+      process.signal(:USR1)
+    end
     expect(process.wait).to be_success
     expect(process.output.scan(/event=(?:listening|drained)|children: 1/).sort)
       .to eq ["children: 1", "event=drained", "event=drained", "event=listening", "event=listening"]

@@ -7,21 +7,10 @@ RSpec.describe "Pages of a Rails app" do
   # @return [Array<Array>] status and body of each response; then the log
   def responses(*paths, env: "development", user: '"ada"')
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET, "RAILS_ENV" => env }))
-      require "rails"
-      require "action_controller/railtie"
-      require "action_view/railtie"
-      require "stringio"
-      require "lineside"
-      class Shop < Rails::Application
-        config.root = "/nowhere"
-        config.eager_load = false
+      #{shop_app(<<~'SETTINGS')}
         config.consider_all_requests_local = true
-        config.secret_key_base = "k" * 64
-        config.hosts.clear
-        config.logger = Logger.new($log = StringIO.new)
-        routes.append { %w[shared anonymous named].each { |name| get "/\#{name}", to: "pages#\#{name}" } }
-      end
-      Shop.initialize!
+        routes.append { %w[shared anonymous named].each { |name| get "/#{name}", to: "pages##{name}" } }
+      SETTINGS
       class Order
         def to_gid_param = "order-7"
       end

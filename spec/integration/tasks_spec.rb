@@ -52,6 +52,8 @@ RSpec.describe "bin/rails", :generated_app, :sidecar, :app do
 
   it "lineside:check finds no fault in a complete set-up" do
     start_sidecar
+    write_app_file "config/importmap.rb", "pin(\"lineside\")\n"
+    write_app_file "app/javascript/application.js", "import { connect } from \"lineside\"\n"
     rails("generate", "lineside:install")
     write_app_file "app/models/user.rb", "class User; end"
     write_app_file "app/models/current.rb", "class Current < ActiveSupport::CurrentAttributes; attribute :user; end"

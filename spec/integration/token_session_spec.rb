@@ -9,24 +9,14 @@ RSpec.describe "The app's session in requests for tokens" do
   # @return [Object] what the code returns, as JSON
   def in_app(code, store: ":cookie_store")
     JSON.parse(ruby(<<~RUBY, env: { "LINESIDE_SECRET" => Settings::SECRET, "RAILS_ENV" => "production" })).first
-      require "rails"
-      require "action_controller/railtie"
-      require "action_view/railtie"
-      require "lineside"
-      class Shop < Rails::Application
-        config.root = "/nowhere"
-        config.eager_load = false
-        config.secret_key_base = "k" * 64
-        config.hosts.clear
-        config.logger = Logger.new(nil)
+      #{shop_app(<<~SETTINGS)}
         config.cache_store = :memory_store
         config.session_store #{store}, key: "shop"
         routes.append do
           get "/seen", to: "pages#seen"
           post "/sign_in", to: "pages#sign_in"
         end
-      end
-      Shop.initialize!
+      SETTINGS
       class ApplicationController < ActionController::Base
         before_action do
           session[:requests] = session[:requests].to_i + 1

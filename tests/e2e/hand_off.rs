@@ -41,6 +41,7 @@ fn hand_off() -> HandOff {
         peer: "203.0.113.7".into(),
         origin: "https://shop.example".into(),
         request: Bytes::from(format!("{REQUEST}Origin: https://shop.example\r\n\r\n")),
+        cable: None,
     }
 }
 

@@ -13,13 +13,13 @@ use lineside_protocol::{Cursor, Epoch, Position};
 use slab::Slab;
 
 use crate::journal::{Publication, Replay};
-use crate::outbox::Outbox;
+use crate::outbox::{Framing, Outbox};
 
 use channels::{Channels, Subscription};
 use flush::{Flush, FlushState, Lane, Queued};
 use resume::PendingResume;
 
-pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS};
 pub use resume::{ChannelVerdict, Resume, Resumed};
 
 /// Maximum number of subscribers of a publication in the direct lane, whose connections are written first: the devices of
@@ -47,6 +47,8 @@ struct Connection {
     id: ConnectionId,
     /// In the order of subscribing.
     subscriptions: Vec<Subscription>,
+    /// Its dialect puts a head of its own before each publication.
+    is_framed: bool,
     outbox: Outbox,
     flush: FlushState,
     /// Resume that waits for the shard to dispatch more.
@@ -70,6 +72,10 @@ pub struct FanOut {
     flush: Flush,
     /// Result of the latest [`next_flush`](Self::next_flush).
     written: Option<Queued>,
+    /// Framed subscribers of the latest publication that have not got it yet.
+    framed: Vec<ConnectionId>,
+    /// Lane of the latest publication.
+    lane: Lane,
     /// Connections with a waiting resume, by the position that completes it.
     pending: BTreeSet<(Position, ConnectionId)>,
     /// Number of channels that were resumed.
@@ -93,6 +99,8 @@ impl FanOut {
             channels: Channels::default(),
             flush: Flush::new(outbox_bytes_max),
             written: None,
+            framed: Vec::new(),
+            lane: Lane::Direct,
             pending: BTreeSet::new(),
             resumed: 0,
             held: 0,
@@ -113,6 +121,16 @@ impl FanOut {
 
     /// Opens a connection without subscriptions.
     pub fn open(&mut self) -> ConnectionId {
+        self.insert(false)
+    }
+
+    /// Opens a framed connection: [`dispatch`](Self::dispatch) leaves its publications to the caller, who puts a head before
+    /// each.
+    pub fn open_framed(&mut self) -> ConnectionId {
+        self.insert(true)
+    }
+
+    fn insert(&mut self, is_framed: bool) -> ConnectionId {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId {
             slot: entry.key(),
@@ -122,6 +140,7 @@ impl FanOut {
         entry.insert(Connection {
             id,
             subscriptions: Vec::new(),
+            is_framed,
             outbox: Outbox::default(),
             flush: FlushState::default(),
             pending: None,
@@ -153,8 +172,8 @@ impl FanOut {
         }
     }
 
-    /// Puts a publication into the outbox of every subscriber of its channel, and returns their number. Publications must
-    /// come in journal order, each once.
+    /// Puts a publication into the outbox of every subscriber of its channel that is not framed, and returns their number.
+    /// Publications must come in journal order, each once. [`next_framed`](Self::next_framed) returns the other subscribers.
     pub fn dispatch(&mut self, publication: &Arc<Publication>) -> usize {
         debug_assert!(
             publication.position > self.dispatched,
@@ -166,7 +185,7 @@ impl FanOut {
             return 0;
         }
         self.flush.count_offered();
-        let lane = if subscribers.len() <= DIRECT_SUBSCRIBERS_MAX {
+        self.lane = if subscribers.len() <= DIRECT_SUBSCRIBERS_MAX {
             Lane::Direct
         } else {
             Lane::Bulk
@@ -174,15 +193,41 @@ impl FanOut {
         let mut offered = 0;
         for &slot in subscribers {
             let connection = &mut self.connections[slot];
-            if !connection.flush.slow {
-                let held = connection.outbox.held_bytes();
-                connection.outbox.push_publication(publication);
-                self.held += connection.outbox.held_bytes() - held;
-                self.flush.enqueue(connection, lane);
-                offered += 1;
+            if connection.flush.slow {
+                continue;
             }
+            if connection.is_framed {
+                self.framed.push(connection.id);
+                continue;
+            }
+            let held = connection.outbox.held_bytes();
+            connection.outbox.push_publication(publication);
+            self.held += connection.outbox.held_bytes() - held;
+            self.flush.enqueue(connection, self.lane);
+            offered += 1;
         }
         offered
+    }
+
+    /// Next framed subscriber of the latest dispatched publication. [Push](Self::push_framed) it with the head of each
+    /// subscription, before anything else is dispatched.
+    pub fn next_framed(&mut self) -> Option<ConnectionId> {
+        self.framed.pop()
+    }
+
+    /// Appends the latest dispatched publication to the outbox of a framed connection.
+    pub fn push_framed(
+        &mut self,
+        id: ConnectionId,
+        publication: &Arc<Publication>,
+        framing: &Framing,
+    ) {
+        self.change(id, |connection| {
+            connection.outbox.push_framed(publication, framing);
+        });
+        if let Some(connection) = get(&mut self.connections, id) {
+            self.flush.enqueue(connection, self.lane);
+        }
     }
 
     /// Moves on to the position of an entry without a publication. It must come in journal order.
@@ -198,7 +243,12 @@ impl FanOut {
 
     /// Appends a replay to a connection's outbox.
     pub fn push_replay(&mut self, id: ConnectionId, replay: Replay) {
-        self.push(id, |outbox| outbox.push_replay(replay));
+        self.push(id, |outbox| outbox.push_replay(replay, None));
+    }
+
+    /// Appends a replay to the outbox of a framed connection.
+    pub fn push_framed_replay(&mut self, id: ConnectionId, replay: Replay, framing: Framing) {
+        self.push(id, |outbox| outbox.push_replay(replay, Some(framing)));
     }
 
     /// Outbox of a connection.
@@ -286,7 +336,8 @@ impl FanOut {
     /// Next connection to write: its [outbox](Self::outbox) is not empty, and its kernel buffer is not known to be full.
     /// Call [`advance`](Self::advance), [`block`](Self::block) or [`close`](Self::close) after the write.
     ///
-    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections.
+    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections, and after every [`SLICE_REPLAYS`] of those
+    /// with a replay.
     pub fn next_flush(&mut self) -> Option<ConnectionId> {
         while let Some(queued) = self.flush.dequeue() {
             let Some(connection) = self.connection(queued.id) else {

@@ -33,7 +33,7 @@ pub use counts::Counts;
 pub use encoding::SnapshotError;
 pub use fan_out::{
     ChannelVerdict, ConnectionId, DIRECT_SUBSCRIBERS_MAX, FanOut, PASS_PUBLICATIONS_MAX, Resume,
-    Resumed, SLICE_CONNECTIONS,
+    Resumed, SLICE_CONNECTIONS, SLICE_REPLAYS,
 };
 pub use hub::{Encode, Entry, Hub, Ordered, Proposed};
 pub use journal::{
@@ -41,7 +41,7 @@ pub use journal::{
     Unencoded, Verdict, Want,
 };
 pub use memory::{Charged, Memory, Pool, Stage};
-pub use outbox::{OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
+pub use outbox::{Framing, OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 pub use outcome::Outcome;
 pub use publishers::{ANSWERS_MAX, Greeting, Origin, PUBLISHERS_MAX, PublisherId, PublishersFull};
 pub use rejection::Rejection;

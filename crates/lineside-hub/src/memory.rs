@@ -217,7 +217,7 @@ impl Memory {
     }
 }
 
-/// Account to which a publication is charged until it is freed. Two of them are always equal.
+/// Account to which a publication is charged until it is freed.
 #[derive(Debug, Default)]
 pub struct Charged {
     memory: Option<Arc<Memory>>,
@@ -237,14 +237,6 @@ impl Charged {
         }
     }
 }
-
-impl PartialEq for Charged {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Charged {}
 
 #[cfg(test)]
 mod tests;

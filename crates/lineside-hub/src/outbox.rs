@@ -22,9 +22,9 @@ pub const OUTBOX_ITEMS_MAX: usize = 16 * 1024;
 /// Number of items for which an empty outbox keeps memory. 64 bytes save a busy connection one allocation per publication.
 const ITEMS_KEPT: usize = 4;
 
-/// Memory of an item and of a pointer to a publication in a backlog, in bytes.
+/// Memory of an item, and of a message in a backlog, in bytes.
 const ITEM_BYTES: usize = size_of::<Item>();
-const POINTER_BYTES: usize = size_of::<Arc<Publication>>();
+const MESSAGE_BYTES: usize = size_of::<Message>();
 
 /// Maximum size of live publications behind a replay that do not count as slowness, in bytes. Beyond it they count.
 const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -34,23 +34,97 @@ const BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
 enum Item {
     /// A frame for this connection alone.
     Frame(Box<Bytes>),
-    /// A publication, whose body all subscribers share.
-    Publication(Arc<Publication>),
+    /// A publication.
+    Message(Message),
     /// A replay, and live publications behind it.
     Backlog(Box<Backlog>),
+}
+
+/// A publication as one connection receives it.
+#[derive(Debug)]
+enum Message {
+    /// The body, which all subscribers share.
+    Whole(Arc<Publication>),
+    /// A head for one subscription, and the end of the shared body.
+    Framed(Box<Framed>),
+}
+
+/// A publication with a head for one subscription.
+#[derive(Debug)]
+struct Framed {
+    head: Bytes,
+    publication: Arc<Publication>,
+    /// Number of bytes of the body that the head replaces.
+    from: usize,
+}
+
+/// Head of a subscription's publications: `encode` returns the head for a publication's body and the number of bytes of that
+/// body that it replaces.
+#[derive(Clone, Debug)]
+pub struct Framing {
+    /// Part of the head that all publications of the subscription share.
+    pub prefix: Bytes,
+    /// Makes the head from the prefix and the body.
+    pub encode: fn(prefix: &[u8], body: &[u8]) -> (Bytes, usize),
 }
 
 /// Publications that do not count as slowness: a replay, then live publications that arrived meanwhile. Never empty.
 #[derive(Debug, Default)]
 struct Backlog {
     /// Next publications of the replay. Holds [`SLICES_MAX`] of them while the replay has as many.
-    staged: VecDeque<Arc<Publication>>,
+    staged: VecDeque<Message>,
     replay: Replay,
-    live: VecDeque<Arc<Publication>>,
+    /// Heads of the replay's publications.
+    framing: Option<Framing>,
+    live: VecDeque<Message>,
     /// Size of `live`, in bytes.
     live_bytes: usize,
     /// Memory beside the publications, in bytes, until the backlog is sent.
     held: usize,
+}
+
+impl Message {
+    fn new(publication: &Arc<Publication>, framing: Option<&Framing>) -> Self {
+        let publication = Arc::clone(publication);
+        match framing {
+            None => Self::Whole(publication),
+            Some(Framing { prefix, encode }) => {
+                let (head, from) = encode(prefix, &publication.body);
+                Self::Framed(Box::new(Framed {
+                    head,
+                    publication,
+                    from,
+                }))
+            }
+        }
+    }
+
+    /// The head and the part of the body behind it. A message without a head of its own is all body.
+    fn parts(&self) -> [&[u8]; 2] {
+        match self {
+            Self::Whole(publication) => [&publication.body, &[]],
+            Self::Framed(framed) => [&framed.head, &framed.publication.body[framed.from..]],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    fn publication(&self) -> &Arc<Publication> {
+        match self {
+            Self::Whole(publication) => publication,
+            Self::Framed(framed) => &framed.publication,
+        }
+    }
+
+    /// Memory beside the publication, in bytes.
+    fn held(&self) -> usize {
+        match self {
+            Self::Whole(_) => 0,
+            Self::Framed(framed) => size_of::<Framed>() + framed.head.len(),
+        }
+    }
 }
 
 impl Backlog {
@@ -59,12 +133,13 @@ impl Backlog {
         while self.staged.len() < SLICES_MAX
             && let Some(next) = self.replay.take_next()
         {
-            self.staged.push_back(next);
+            let message = Message::new(&next, self.framing.as_ref());
+            self.staged.push_back(message);
         }
     }
 
     /// Publications of the next write, and whether these are all.
-    fn next(&self) -> (impl Iterator<Item = &Arc<Publication>>, bool) {
+    fn next(&self) -> (impl Iterator<Item = &Message>, bool) {
         let is_all = self.replay.is_empty();
         let live = is_all.then_some(&self.live).into_iter().flatten();
         (self.staged.iter().chain(live), is_all)
@@ -74,15 +149,15 @@ impl Backlog {
         if self.staged.pop_front().is_none()
             && let Some(sent) = self.live.pop_front()
         {
-            self.live_bytes -= sent.body.len();
+            self.live_bytes -= sent.len();
         }
         self.stage();
     }
 
-    fn push_live(&mut self, publication: Arc<Publication>) {
-        self.live_bytes += publication.body.len();
-        self.held += POINTER_BYTES;
-        self.live.push_back(publication);
+    fn push_live(&mut self, message: Message) {
+        self.live_bytes += message.len();
+        self.held += MESSAGE_BYTES + message.held();
+        self.live.push_back(message);
     }
 
     fn is_empty(&self) -> bool {
@@ -97,24 +172,29 @@ impl Backlog {
     /// Drops the publications of a channel, except the first one if `keep_first`.
     fn forget(&mut self, channel: &str, mut keep_first: bool) {
         self.replay.forget(channel);
-        let mut is_kept = |entry: &Arc<Publication>| {
-            std::mem::take(&mut keep_first) || *entry.channel != *channel
+        let mut is_kept = |message: &Message| {
+            std::mem::take(&mut keep_first) || *message.publication().channel != *channel
         };
         self.staged.retain(&mut is_kept);
         self.live.retain(&mut is_kept);
-        self.live_bytes = self.live.iter().map(|it| it.body.len()).sum();
+        self.live_bytes = self.live.iter().map(Message::len).sum();
         self.stage();
     }
 }
 
 impl Item {
     /// First frame of the item.
-    fn first(&self) -> Option<&Bytes> {
+    fn first(&self) -> Option<[&[u8]; 2]> {
         match self {
-            Self::Frame(frame) => Some(frame),
-            Self::Publication(publication) => Some(&publication.body),
-            Self::Backlog(backlog) => backlog.next().0.next().map(|it| &it.body),
+            Self::Frame(frame) => Some([frame, &[]]),
+            Self::Message(message) => Some(message.parts()),
+            Self::Backlog(backlog) => backlog.next().0.next().map(Message::parts),
         }
+    }
+
+    /// Size of the first frame, in bytes.
+    fn first_len(&self) -> Option<usize> {
+        self.first().map(|parts| parts[0].len() + parts[1].len())
     }
 }
 
@@ -168,7 +248,7 @@ impl Outbox {
     pub fn backlog_bytes(&self) -> usize {
         let backlogs = self.items.iter().filter_map(|item| match item {
             Item::Backlog(backlog) => Some(backlog.replay.bytes() + backlog.live_bytes),
-            Item::Frame(_) | Item::Publication(_) => None,
+            Item::Frame(_) | Item::Message(_) => None,
         });
         self.bytes + backlogs.take(self.backlogs).sum::<usize>()
     }
@@ -184,7 +264,7 @@ impl Outbox {
     #[must_use]
     pub fn begins_with_ms(&self) -> Option<u64> {
         match self.items.front() {
-            Some(Item::Publication(publication)) if self.written == 0 => Some(publication.at_ms),
+            Some(Item::Message(message)) if self.written == 0 => Some(message.publication().at_ms),
             _ => None,
         }
     }
@@ -200,11 +280,11 @@ impl Outbox {
         };
         for item in &self.items {
             let has_room = match item {
-                Item::Frame(frame) => gather.add(frame),
-                Item::Publication(publication) => gather.add(&publication.body),
+                Item::Frame(frame) => gather.add([frame, &[]]),
+                Item::Message(message) => gather.add(message.parts()),
                 Item::Backlog(backlog) => {
                     let (mut next, is_all) = backlog.next();
-                    next.all(|publication| gather.add(&publication.body)) && is_all
+                    next.all(|message| gather.add(message.parts())) && is_all
                 }
             };
             if !has_room {
@@ -216,8 +296,8 @@ impl Outbox {
 
     /// Removes the first `written` bytes.
     pub(crate) fn advance(&mut self, mut written: usize) {
-        while let Some(first) = self.items.front().and_then(Item::first) {
-            let left = first.len() - self.written;
+        while let Some(first_len) = self.items.front().and_then(Item::first_len) {
+            let left = first_len - self.written;
             if written < left {
                 self.written += written;
                 self.discount(written);
@@ -241,9 +321,9 @@ impl Outbox {
             let is_first = std::mem::take(&mut partly_written);
             match item {
                 Item::Frame(_) => true,
-                Item::Publication(publication) => {
-                    let kept = is_first || *publication.channel != *channel;
-                    bytes += if kept { 0 } else { publication.body.len() };
+                Item::Message(message) => {
+                    let kept = is_first || *message.publication().channel != *channel;
+                    bytes += if kept { 0 } else { message.len() };
                     dropped |= !kept;
                     kept
                 }
@@ -267,13 +347,16 @@ impl Outbox {
         self.bytes = 0;
         match self.items.front_mut() {
             Some(Item::Backlog(backlog)) => {
-                let first = backlog.next().0.next().cloned();
+                let first = backlog
+                    .staged
+                    .pop_front()
+                    .or_else(|| backlog.live.pop_front());
                 **backlog = Backlog {
                     staged: first.into_iter().collect(),
                     ..Backlog::default()
                 };
             }
-            Some(item) => self.bytes = item.first().map_or(0, |frame| frame.len() - self.written),
+            Some(item) => self.bytes = item.first_len().map_or(0, |bytes| bytes - self.written),
             None => {}
         }
         self.recount_backlogs();
@@ -286,26 +369,40 @@ impl Outbox {
     }
 
     pub(crate) fn push_publication(&mut self, publication: &Arc<Publication>) {
-        let bytes = publication.body.len();
-        let publication = Arc::clone(publication);
+        self.push_message(Message::new(publication, None));
+    }
+
+    /// Appends a publication with a head of its own.
+    pub(crate) fn push_framed(&mut self, publication: &Arc<Publication>, framing: &Framing) {
+        self.push_message(Message::new(publication, Some(framing)));
+    }
+
+    fn push_message(&mut self, message: Message) {
+        let bytes = message.len();
         if self.backlogs == 0 || self.behind + bytes > BEHIND_BYTES_MAX {
             self.bytes += bytes;
-            return self.items.push_back(Item::Publication(publication));
+            self.held += message.held();
+            return self.items.push_back(Item::Message(message));
         }
         self.behind += bytes;
         if let Some(Item::Backlog(backlog)) = self.items.back_mut() {
-            self.held += POINTER_BYTES;
-            return backlog.push_live(publication);
+            self.held += MESSAGE_BYTES + message.held();
+            return backlog.push_live(message);
         }
         let mut backlog = Backlog::default();
-        backlog.push_live(publication);
+        backlog.push_live(message);
         self.push_backlog(backlog);
     }
 
-    pub(crate) fn push_replay(&mut self, replay: Replay) {
+    /// Appends a replay, whose publications have heads if `framing` is given.
+    pub(crate) fn push_replay(&mut self, replay: Replay, framing: Option<Framing>) {
         if !replay.is_empty() {
+            let heads = framing.as_ref().map_or(0, |framing| {
+                replay.len().min(SLICES_MAX) * (size_of::<Framed>() + framing.prefix.len())
+            });
             let mut backlog = Backlog {
-                held: replay.held_bytes(),
+                held: replay.held_bytes() + heads,
+                framing,
                 replay,
                 ..Backlog::default()
             };
@@ -328,7 +425,7 @@ impl Outbox {
                 self.bytes -= bytes;
                 self.held -= bytes;
             }
-            Some(Item::Publication(_)) | None => self.bytes -= bytes,
+            Some(Item::Message(_)) | None => self.bytes -= bytes,
         }
     }
 
@@ -343,7 +440,9 @@ impl Outbox {
             self.held -= backlog.held;
             self.behind = if self.backlogs == 0 { 0 } else { self.behind };
         }
-        self.items.pop_front();
+        if let Some(Item::Message(message)) = self.items.pop_front() {
+            self.held -= message.held();
+        }
     }
 
     fn recount_backlogs(&mut self) {
@@ -355,7 +454,7 @@ impl Outbox {
                 Item::Frame(frame) => {
                     self.held += frame.len() - if index == 0 { written } else { 0 }
                 }
-                Item::Publication(_) => {}
+                Item::Message(message) => self.held += message.held(),
                 Item::Backlog(backlog) => {
                     self.backlogs += 1;
                     self.held += backlog.held;
@@ -376,18 +475,22 @@ struct Gather<'a, 'b> {
 }
 
 impl<'a> Gather<'a, '_> {
-    /// Adds a frame. Returns false, and adds nothing, when the write is full.
-    fn add(&mut self, frame: &'a Bytes) -> bool {
-        let Some(slice) = self.slices.get_mut(self.count) else {
-            return false;
-        };
-        if self.bytes >= WRITE_BYTES_MAX {
+    /// Adds the parts of a frame that have bytes left. Returns false, and adds nothing, when the write is full.
+    fn add(&mut self, parts: [&'a [u8]; 2]) -> bool {
+        let slices = parts.iter().filter(|part| !part.is_empty()).count();
+        if self.count + slices > SLICES_MAX || self.bytes >= WRITE_BYTES_MAX {
             return false;
         }
-        let rest = &frame[std::mem::take(&mut self.written)..];
-        *slice = IoSlice::new(rest);
-        self.bytes += rest.len();
-        self.count += 1;
+        for part in parts {
+            let skipped = self.written.min(part.len());
+            self.written -= skipped;
+            let rest = &part[skipped..];
+            if !rest.is_empty() {
+                self.slices[self.count] = IoSlice::new(rest);
+                self.bytes += rest.len();
+                self.count += 1;
+            }
+        }
         true
     }
 }

@@ -165,10 +165,13 @@ impl Revocations {
     }
 
     fn widen(&self, revocation: Arc<Revocation>) -> Arc<Revocation> {
+        if revocation.session.is_none() {
+            return revocation;
+        }
         let key = revocation.key();
         let others = self.sessions(&revocation.user, u64::MAX);
         let others = others.into_iter().filter(|(other, _)| *other != key);
-        if revocation.session.is_none() || others.clone().count() < REVOKED_SESSIONS_MAX {
+        if others.clone().count() < REVOKED_SESSIONS_MAX {
             return revocation;
         }
         Arc::new(Revocation {

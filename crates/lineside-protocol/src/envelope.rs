@@ -14,9 +14,9 @@ use crate::{Cursor, Epoch, Position};
 const FRAME_HEAD_BYTES_MAX: usize = 10;
 
 /// First byte of a text frame: final fragment and opcode (RFC 6455 §5.2).
-const FINAL_TEXT: u8 = 0x81;
+pub(crate) const FINAL_TEXT: u8 = 0x81;
 /// First byte of a close frame.
-const FINAL_CLOSE: u8 = 0x88;
+pub(crate) const FINAL_CLOSE: u8 = 0x88;
 /// First byte of a ping frame.
 const FINAL_PING: u8 = 0x89;
 
@@ -210,8 +210,16 @@ pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Byt
     let mut out = Vec::with_capacity(FRAME_HEAD_BYTES_MAX + capacity);
     out.resize(FRAME_HEAD_BYTES_MAX, 0);
     body(&mut out);
-    let length = out.len() - FRAME_HEAD_BYTES_MAX;
-    let mut head = vec![first];
+    let head = head(first, out.len() - FRAME_HEAD_BYTES_MAX);
+    let start = FRAME_HEAD_BYTES_MAX - head.len();
+    out[start..FRAME_HEAD_BYTES_MAX].copy_from_slice(&head);
+    Bytes::from(out).slice(start..)
+}
+
+/// Head of an unmasked frame whose body has `length` bytes.
+fn head(first: u8, length: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(FRAME_HEAD_BYTES_MAX);
+    head.push(first);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ ..126), _) => head.push(short),
         (_, Ok(medium)) => {
@@ -223,9 +231,24 @@ pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Byt
             head.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    let start = FRAME_HEAD_BYTES_MAX - head.len();
-    out[start..FRAME_HEAD_BYTES_MAX].copy_from_slice(&head);
-    Bytes::from(out).slice(start..)
+    head
+}
+
+/// Head of a frame whose body has `length` bytes, and the beginning of that body.
+pub(crate) fn frame_head(first: u8, length: usize, beginning: &[u8]) -> Bytes {
+    let mut out = head(first, length);
+    out.reserve_exact(beginning.len());
+    out.extend_from_slice(beginning);
+    out.into()
+}
+
+/// Index of the payload in the frame of a [`message`]. The payload and one brace are the end of the frame.
+///
+/// In front of it only the channel has arbitrary text, whose quotation marks are escaped, so the first match is the right one.
+pub(crate) fn payload_start(frame: &[u8]) -> usize {
+    const KEY: &[u8] = br#","data":"#;
+    let found = frame.windows(KEY.len()).position(|it| it == KEY);
+    found.map_or(frame.len(), |at| at + KEY.len())
 }
 
 /// Returns the body of an encoded frame.
@@ -243,7 +266,7 @@ pub fn text(frame: &Bytes) -> Bytes {
     frame.slice(head..)
 }
 
-fn json(out: &mut Vec<u8>, value: &impl Serialize) {
+pub(crate) fn json(out: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(out, value)
         .expect("envelopes have string keys only, and a Vec takes every byte");
 }

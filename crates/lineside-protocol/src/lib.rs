@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cable;
 pub mod channel;
 pub mod codes;
 mod cursor;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::BytesMut;
-use lineside_protocol::codes;
 use lineside_protocol::frame::{
     Ack, Frame, Hello, PROTOCOL_VERSION, Receipt, Refusal, ToPublisher, ToSidecar, Welcome,
 };
@@ -215,9 +214,9 @@ impl LinkClient {
         match frame {
             ToPublisher::Welcome(welcome) => self.welcome(welcome),
             ToPublisher::Fault(fault) => {
-                let is_mismatch = fault.code == codes::LINK_KEY_MISMATCH.number;
-                self.spool.state().status.mismatch = is_mismatch;
-                Err(Ended::fault(fault.code, &fault.message))
+                let ended = Ended::fault(fault.code, &fault.message);
+                self.spool.state().status.mismatch = ended.is_key_mismatch();
+                Err(ended)
             }
             _ => Err(Ended::Protocol("the first frame is not a welcome".into())),
         }

@@ -5,6 +5,8 @@
 //! one channel, and an *identity* is the cookie that names a browser's user. Signing and verification apply the same
 //! rules, because both use the same constructors.
 //!
+//! A *signed stream name* is not a JWT: it is Turbo's own form, which is only verified here.
+//!
 //! Pure functions: no IO, no async, no clock. Time is an argument, in milliseconds since the Unix epoch.
 //!
 //! ```
@@ -31,6 +33,7 @@ mod grant;
 mod json;
 mod key;
 mod sign;
+mod stream_name;
 mod verify;
 
 pub use claims::{
@@ -41,6 +44,9 @@ pub use grant::Grant;
 pub use key::{KEY_BYTES_MIN, KEYS_MAX, KeyError, Keys, derive};
 pub use lineside_protocol::channel::NameError;
 pub use sign::{sign_channel, sign_connection, sign_identity};
+pub use stream_name::{
+    SIGNED_NAME_BYTES_MAX, STREAM_KEYS_MAX, StreamKeys, StreamName, StreamNameError,
+};
 pub use verify::{LEEWAY_MS, TokenError, verify_channel, verify_connection, verify_identity};
 
 /// Maximum length of a token, in bytes. Longer tokens are never signed, and are refused before they are decoded.

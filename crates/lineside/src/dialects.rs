@@ -4,14 +4,18 @@
 //! A shard drives a [`Connection`] without knowing its dialect. A new dialect is a module beside [`lineside_v1`], and a
 //! variant of [`Opening`] and [`Connection`].
 
+pub mod action_cable;
+mod allowance;
 pub mod lineside_v1;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_hub::{ConnectionId, FanOut, Resume, Resumed, Revocation, Unencoded, Want};
+use lineside_hub::{
+    ConnectionId, FanOut, Publication, Resume, Resumed, Revocation, Unencoded, Want,
+};
 use lineside_protocol::codes::CloseCode;
-use lineside_token::Grant;
+use lineside_token::{Grant, LEEWAY_MS};
 
 use crate::broker::Broker;
 use crate::clock::Now;
@@ -92,6 +96,8 @@ impl Turn<'_> {
 pub enum Opening {
     /// `lineside-v1`.
     LinesideV1(lineside_v1::Opening),
+    /// `actioncable-v1-json`.
+    ActionCable(Box<action_cable::Opening>),
 }
 
 impl Opening {
@@ -107,10 +113,27 @@ impl Opening {
         lineside_v1::Opening::of_request(head, server, settings).map(Self::LinesideV1)
     }
 
+    /// Reads what the app decided about a connection of Action Cable.
+    ///
+    /// # Errors
+    /// The reason if it cannot be read.
+    pub(crate) fn of_app(json: &[u8]) -> Result<Self, String> {
+        action_cable::Opening::parse(json).map(|it| Self::ActionCable(Box::new(it)))
+    }
+
     /// Name of the WebSocket subprotocol.
     pub(crate) fn subprotocol(&self) -> &'static str {
         match self {
             Self::LinesideV1(_) => lineside_v1::SUBPROTOCOL,
+            Self::ActionCable(_) => action_cable::SUBPROTOCOL,
+        }
+    }
+
+    /// Whether each publication has a head for each of the connection's subscriptions.
+    pub(crate) fn is_framed(&self) -> bool {
+        match self {
+            Self::LinesideV1(_) => false,
+            Self::ActionCable(_) => true,
         }
     }
 }
@@ -119,6 +142,7 @@ impl Opening {
 #[derive(Debug)]
 pub(crate) enum Connection {
     LinesideV1(lineside_v1::Connection),
+    ActionCable(Box<action_cable::Connection>),
 }
 
 impl Connection {
@@ -128,6 +152,9 @@ impl Connection {
             Opening::LinesideV1(opening) => {
                 Self::LinesideV1(lineside_v1::Connection::new(opening, name))
             }
+            Opening::ActionCable(opening) => {
+                Self::ActionCable(Box::new(action_cable::Connection::new(*opening, name)))
+            }
         }
     }
 
@@ -135,6 +162,7 @@ impl Connection {
     pub(crate) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match self {
             Self::LinesideV1(connection) => connection.begin(turn),
+            Self::ActionCable(connection) => connection.begin(turn),
         }
     }
 
@@ -142,6 +170,7 @@ impl Connection {
     pub(crate) fn receive(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match self {
             Self::LinesideV1(connection) => connection.receive(text, turn),
+            Self::ActionCable(connection) => connection.receive(text, turn),
         }
     }
 
@@ -149,6 +178,7 @@ impl Connection {
     pub(crate) fn count_message(&mut self, now_s: u64) -> Result<(), Ending> {
         match self {
             Self::LinesideV1(connection) => connection.count_message(now_s),
+            Self::ActionCable(connection) => connection.count_message(now_s),
         }
     }
 
@@ -156,6 +186,7 @@ impl Connection {
     pub(crate) fn resumed(&mut self, resumed: Resumed, turn: &mut Turn<'_>) {
         match self {
             Self::LinesideV1(connection) => connection.resumed(resumed, turn),
+            Self::ActionCable(connection) => connection.resumed(resumed, turn),
         }
     }
 
@@ -163,6 +194,7 @@ impl Connection {
     pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
         match self {
             Self::LinesideV1(connection) => connection.expire(turn),
+            Self::ActionCable(connection) => connection.expire(turn),
         }
     }
 
@@ -174,13 +206,33 @@ impl Connection {
     ) -> Result<(), Ending> {
         match self {
             Self::LinesideV1(connection) => connection.revoke(revocation, turn),
+            Self::ActionCable(connection) => connection.revoke(revocation, turn),
         }
     }
 
-    /// Sends a ping.
-    pub(crate) fn ping(&self, turn: &mut Turn<'_>) {
+    /// Appends the latest dispatched publication to the outbox of a framed connection, with the head of each subscription. An
+    /// error ends the connection.
+    pub(crate) fn publish(
+        &mut self,
+        publication: &Arc<Publication>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
         match self {
-            Self::LinesideV1(connection) => connection.ping(turn),
+            Self::LinesideV1(_) => Ok(()),
+            Self::ActionCable(connection) => connection.publish(publication, turn),
+        }
+    }
+
+    /// Sends a ping. `can_answer` says whether the browser's answer would be read. Returns whether an answer must follow.
+    pub(crate) fn ping(&mut self, can_answer: bool, turn: &mut Turn<'_>) -> bool {
+        match self {
+            Self::LinesideV1(connection) => {
+                if can_answer {
+                    connection.ping(turn);
+                }
+                can_answer
+            }
+            Self::ActionCable(connection) => connection.ping(can_answer, turn),
         }
     }
 
@@ -189,6 +241,7 @@ impl Connection {
     pub(crate) fn closing_frames(&self, ending: &Ending, after_ms: Option<u64>) -> [Bytes; 2] {
         match self {
             Self::LinesideV1(_) => lineside_v1::closing_frames(ending, after_ms),
+            Self::ActionCable(connection) => connection.closing_frames(ending),
         }
     }
 
@@ -196,6 +249,8 @@ impl Connection {
     pub(crate) fn connect_ms_max(&self) -> u64 {
         match self {
             Self::LinesideV1(_) => lineside_v1::CONNECT_MS_MAX,
+            // The app has decided before the hand-off.
+            Self::ActionCable(_) => 0,
         }
     }
 
@@ -203,6 +258,7 @@ impl Connection {
     pub(crate) fn ping_interval_ms(&self, rules: &Rules) -> u64 {
         match self {
             Self::LinesideV1(_) => rules.heartbeat_seconds * 1000,
+            Self::ActionCable(_) => action_cable::PING_MS,
         }
     }
 
@@ -210,6 +266,7 @@ impl Connection {
     pub(crate) fn silence_ms_max(&self) -> u64 {
         match self {
             Self::LinesideV1(_) => lineside_v1::SILENCE_MS_MAX,
+            Self::ActionCable(_) => action_cable::SILENCE_MS_MAX,
         }
     }
 
@@ -217,6 +274,7 @@ impl Connection {
     pub(crate) fn is_connected(&self) -> bool {
         match self {
             Self::LinesideV1(connection) => connection.is_connected(),
+            Self::ActionCable(connection) => connection.is_connected(),
         }
     }
 
@@ -224,6 +282,7 @@ impl Connection {
     pub(crate) fn is_busy(&self) -> bool {
         match self {
             Self::LinesideV1(connection) => connection.is_busy(),
+            Self::ActionCable(connection) => connection.is_busy(),
         }
     }
 
@@ -231,6 +290,7 @@ impl Connection {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::LinesideV1(connection) => connection.name(),
+            Self::ActionCable(connection) => connection.name(),
         }
     }
 
@@ -238,6 +298,7 @@ impl Connection {
     pub(crate) fn user(&self) -> Option<&str> {
         match self {
             Self::LinesideV1(connection) => connection.user(),
+            Self::ActionCable(connection) => connection.user(),
         }
     }
 
@@ -245,7 +306,18 @@ impl Connection {
     pub(crate) fn expires_in_ms(&self, now: Now) -> Option<u64> {
         match self {
             Self::LinesideV1(connection) => connection.expires_in_ms(now),
+            Self::ActionCable(connection) => connection.expires_in_ms(now),
         }
+    }
+}
+
+/// Issue time of an accepted token. A token from the future was issued before the wall clock was set back, and so is older
+/// than any revocation that arrives now.
+pub(crate) fn issue_time_ms(iat_ms: u64, wall_ms: u64) -> u64 {
+    if iat_ms > wall_ms.saturating_add(LEEWAY_MS) {
+        0
+    } else {
+        iat_ms
     }
 }
 

@@ -23,16 +23,14 @@ const HEADERS_MAX: usize = 100;
 /// Version of the WebSocket protocol.
 const VERSION: &str = "13";
 
+/// Remedy for both versions of the PROXY protocol.
+const PROXY_REMEDY: &str =
+    "this is the PROXY protocol, which is not supported: turn it off in the proxy for this server";
+
 /// First bytes of other protocols than HTTP/1, and the remedy.
 const FOREIGN: [(&[u8], &str); 4] = [
-    (
-        b"PROXY ",
-        "this is the PROXY protocol, which is not supported: turn it off in the proxy for this server",
-    ),
-    (
-        b"\r\n\r\n\0\r\nQUIT\n",
-        "this is the PROXY protocol, which is not supported: turn it off in the proxy for this server",
-    ),
+    (b"PROXY ", PROXY_REMEDY),
+    (b"\r\n\r\n\0\r\nQUIT\n", PROXY_REMEDY),
     (
         b"PRI * HTTP/2",
         "this is HTTP/2, which is not supported: let the proxy use HTTP/1.1 for this server",

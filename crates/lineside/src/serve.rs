@@ -14,6 +14,7 @@ use lineside_hub::{Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
 use lineside_protocol::frame::{DESCRIPTION, HAND_OFF, TAIL};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -55,13 +56,22 @@ pub(crate) fn serve(settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    let served = runtime.block_on(run(Arc::new(settings)));
+    // A thread of its own, so that a flood of connections does not delay the links of publishers.
+    let requests = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("requests")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the thread for requests cannot start: {error}"))?;
+    let served = runtime.block_on(run(Arc::new(settings), requests.handle()));
+    requests.shutdown_timeout(Duration::ZERO);
     runtime.shutdown_timeout(Duration::ZERO);
     log::finish();
     served
 }
 
-async fn run(settings: Arc<Settings>) -> Result<(), String> {
+/// Serves. HTTP requests run in the runtime `requests`.
+async fn run(settings: Arc<Settings>, requests: &Handle) -> Result<(), String> {
     let unwatched = |error| format!("signals cannot be watched: {error}");
     let in_terminal = std::io::stdin().is_terminal();
     let mut stops = StopSignals::new(in_terminal, settings.parent_pid).map_err(unwatched)?;
@@ -69,8 +79,11 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     tokio::spawn(IgnoredSignals::new().map_err(unwatched)?.log());
     let limits = &settings.limits;
     let budget = Budget::of_the_process(limits.connections_max, limits.shards);
-    let mut link = LinkListener::open(&settings.link)?;
-    let listeners = Listeners::open(&settings)?;
+    let link = LinkListener::open(&settings.link)?;
+    let listeners = {
+        let _entered = requests.enter();
+        Listeners::open(&settings)?
+    };
     let (hub, clock, snapshot) = snapshot::restore(&Files::of(&link), settings.limits.history)?;
     let memory = Monitor::start(hub.memory(), settings.memory_max);
     let epoch = hub.cursor().epoch;
@@ -92,7 +105,6 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     let hosts = settings.admin_hosts.clone();
     let admin = Arc::new(Admin::new(metrics, Arc::clone(&upgrades), hosts));
     let keys = Arc::clone(&settings.keys);
-    let ingress = Arc::new(Ingress::new(Arc::clone(&broker), keys, clock));
     let descriptions = Descriptions {
         bind: listeners.browsers.shown()?,
         admin: listeners.operators.shown()?,
@@ -100,7 +112,7 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
         keys: Arc::clone(&settings.keys),
     };
     let services = Services {
-        ingress: Arc::clone(&ingress),
+        ingress: Arc::new(Ingress::new(Arc::clone(&broker), keys, clock)),
         hand_offs: Arc::new(HandOffs::new(Arc::clone(&upgrades))),
         descriptions: Arc::new(descriptions),
     };
@@ -108,39 +120,25 @@ async fn run(settings: Arc<Settings>) -> Result<(), String> {
     snapshot.consume();
     announce(&settings, &services.descriptions, &epoch);
 
+    requests.spawn(listeners.accept(Arc::clone(&upgrades), admin));
+    let mut server = Server {
+        drain_seconds_max: settings.limits.drain_seconds_max,
+        clock,
+        broker,
+        shards,
+        link,
+        services,
+        upgrades,
+    };
     let mut links = JoinSet::new();
     let signal = tokio::select! {
-        never = accept_links(&mut link, &services, &mut links) => match never {},
-        never = expire(&broker, clock) => match never {},
-        never = memory.run(&broker, clock) => match never {},
-        never = listeners.accept(&upgrades, &admin) => match never {},
+        never = accept_links(&mut server.link, &server.services, &mut links) => match never {},
+        never = expire(&server.broker, clock) => match never {},
+        never = memory.run(&server.broker, clock) => match never {},
         signal = stops.next() => signal,
         never = reload_secrets(hangups, &settings.keys), if !in_terminal => match never {},
     };
-    let seconds = settings.limits.drain_seconds_max;
-    event!(Level::Info, "draining", signal, seconds_max = seconds);
-    upgrades.drain();
-    ingress.stop();
-    let stop = async {
-        tokio::select! {
-            () = drain(&ingress, &shards, &mut links) => event!(Level::Info, "drained"),
-            () = tokio::time::sleep(Duration::from_secs(seconds)) => {
-                event!(Level::Warn, "drain_cut", seconds);
-            }
-            signal = stops.next() => event!(Level::Warn, "drain_cut", signal),
-        }
-        // Without publishers no position is assigned.
-        links.shutdown().await;
-        snapshot::save(&link, &broker, clock).await;
-    };
-    tokio::select! {
-        () = stop => {}
-        never = accept_hand_offs(&link, &services.hand_offs) => match never {},
-        never = listeners.accept(&upgrades, &admin) => match never {},
-    }
-    // The app answers a further hand-off, because it finds no link. Hand-offs that were taken are answered here.
-    drop(link);
-    services.hand_offs.finish().await;
+    server.stop(links, stops, signal).await;
     Ok(())
 }
 
@@ -188,6 +186,50 @@ impl Services {
     }
 }
 
+/// Parts of a sidecar that serves.
+struct Server {
+    drain_seconds_max: u64,
+    clock: Clock,
+    broker: Arc<Broker>,
+    shards: Shards,
+    link: LinkListener,
+    services: Services,
+    upgrades: Arc<Upgrades>,
+}
+
+impl Server {
+    /// Drains the sidecar, for at most its time or until a further signal, and writes the snapshot. Meanwhile the listeners
+    /// accept connections, and the link hand-offs, so that their browsers are told when to reconnect. `signal` is the reason.
+    async fn stop(self, mut links: JoinSet<()>, mut stops: StopSignals, signal: &'static str) {
+        let Services {
+            ingress, hand_offs, ..
+        } = &self.services;
+        let seconds = self.drain_seconds_max;
+        event!(Level::Info, "draining", signal, seconds_max = seconds);
+        self.upgrades.drain();
+        ingress.stop();
+        let stop = async {
+            tokio::select! {
+                () = drain(ingress, &self.shards, &mut links) => event!(Level::Info, "drained"),
+                () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+                    event!(Level::Warn, "drain_cut", seconds);
+                }
+                signal = stops.next() => event!(Level::Warn, "drain_cut", signal),
+            }
+            // Without publishers no position is assigned.
+            links.shutdown().await;
+            snapshot::save(&self.link, &self.broker, self.clock).await;
+        };
+        tokio::select! {
+            () = stop => {}
+            never = accept_hand_offs(&self.link, hand_offs) => match never {},
+        }
+        // The app answers a further hand-off, because it finds no link. Hand-offs that were taken are answered here.
+        drop(self.link);
+        hand_offs.finish().await;
+    }
+}
+
 /// The two listeners. Each may be none.
 struct Listeners {
     browsers: Listener,
@@ -203,7 +245,7 @@ impl Listeners {
     }
 
     /// Accepts until the sidecar stops.
-    async fn accept(&self, upgrades: &Arc<Upgrades>, admin: &Arc<Admin>) -> Infallible {
+    async fn accept(self, upgrades: Arc<Upgrades>, admin: Arc<Admin>) -> Infallible {
         tokio::select! {
             never = upgrades.accept(&self.browsers) => never,
             never = admin.accept(&self.operators) => never,

@@ -1,17 +1,19 @@
 //! Settings, read once from the `LINESIDE_*` variables of the environment. No other file reads the environment.
 
+mod link;
+mod secret;
+
 use std::env::VarError;
 use std::fmt::Display;
-use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use lineside_hub::{HistoryLimits, Memory};
 use lineside_protocol::channel;
-use lineside_token::{Grant, Keys};
+use lineside_token::Grant;
 
 use crate::keyring::Keyring;
 use crate::listener::Bind;
@@ -19,8 +21,8 @@ use crate::log::{Format, Level};
 use crate::memory;
 use crate::origin::{HostRule, OriginRule};
 
-/// Maximum length of a Unix socket's path, in bytes: `sun_path` of unix(7) has 108, with the final NUL.
-const LINK_PATH_BYTES_MAX: usize = 107;
+pub(crate) use link::link_path;
+pub(crate) use secret::{SECRET_FILE, secret};
 
 /// Path of the health check.
 pub(crate) const HEALTH_PATH: &str = "/up";
@@ -34,9 +36,6 @@ const SHARDS_MAX: usize = 1024;
 /// Valid values of `LINESIDE_BIND` and `LINESIDE_ADMIN_BIND`, for error messages.
 const ADDRESS: &str =
     "an address and a port, such as 127.0.0.1:8090, [::1]:8090 or 0.0.0.0:0, or none";
-
-/// Setting with the path of the secret's file. SIGHUP reads the file again.
-pub(crate) const SECRET_FILE: &str = "LINESIDE_SECRET_FILE";
 
 /// Setting with the process id of the parent.
 const PARENT_PID: &str = "LINESIDE_PARENT_PID";
@@ -362,38 +361,6 @@ impl Limits {
     }
 }
 
-/// Returns the absolute path of the link, from `LINESIDE_LINK` or the default below the working directory.
-pub(crate) fn link_path(source: &impl Source) -> Result<PathBuf, String> {
-    let path = match source.get("LINESIDE_LINK")? {
-        None => default_link(source)?,
-        Some(text) => text
-            .strip_prefix("unix:")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-            .ok_or_else(|| format!("LINESIDE_LINK is {text:?}: it must be unix:PATH"))?,
-    };
-    let path = std::path::absolute(&path)
-        .map_err(|error| format!("LINESIDE_LINK is {}: {error}", path.display()))?;
-    match path.as_os_str().len() {
-        0..=LINK_PATH_BYTES_MAX => Ok(path),
-        bytes => Err(format!(
-            "the link's path {} has {bytes} bytes, but the path of a Unix socket has at most {LINK_PATH_BYTES_MAX}; set \
-             LINESIDE_LINK=unix:PATH to a shorter path",
-            path.display()
-        )),
-    }
-}
-
-/// Returns the default path of the link for the app's environment, which is named as in Rails.
-fn default_link(source: &impl Source) -> Result<PathBuf, String> {
-    let environment = match source.get("RAILS_ENV")? {
-        Some(name) => Some(name),
-        None => source.get("RACK_ENV")?,
-    };
-    let environment = environment.as_deref().unwrap_or("development");
-    Ok(format!("tmp/lineside/{environment}.sock").into())
-}
-
 /// Parses a network or an address. An IPv4 network that is mapped to IPv6 is returned as IPv4.
 fn network(entry: &str) -> Result<IpNet, String> {
     let address = entry.parse().map(IpNet::from as fn(IpAddr) -> IpNet);
@@ -420,63 +387,6 @@ fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {
     let id = text.parse();
     id.map(Some)
         .map_err(|_| format!("{PARENT_PID} is {text:?}: give a process id, or unset it"))
-}
-
-/// Returns the keys, from `LINESIDE_SECRET_FD`, `LINESIDE_SECRET` or `LINESIDE_SECRET_FILE`.
-///
-/// # Errors
-/// Returns an error if none or more than one of them is set, or if the secret cannot be read or is too short.
-pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
-    let set = |name| {
-        source
-            .get(name)
-            .map(|value| value.map(|value| (name, value)))
-    };
-    let sources = [
-        set("LINESIDE_SECRET_FD")?,
-        set("LINESIDE_SECRET")?,
-        set(SECRET_FILE)?,
-    ];
-    let mut sources = sources.into_iter().flatten();
-    let (name, value) = sources.next().ok_or(
-        "there is no secret: start with `bundle exec lineside` inside the app, or set LINESIDE_SECRET or \
-         LINESIDE_SECRET_FILE",
-    )?;
-    if let Some((other, _)) = sources.next() {
-        return Err(format!(
-            "{name} and {other} are both set; unset one of them"
-        ));
-    }
-    let text = match name {
-        "LINESIDE_SECRET" => value,
-        SECRET_FILE => read_secret(Path::new(&value), name)?,
-        _ => {
-            let fd: u32 = value.parse().map_err(|_| {
-                format!("{name} is {value:?}: give the number of a file descriptor")
-            })?;
-            read_secret(Path::new(&format!("/dev/fd/{fd}")), name)?
-        }
-    };
-    Keys::parse(&text).map_err(|error| format!("{name}: {error}"))
-}
-
-/// Maximum size of a secret, in bytes. A list of keys for a rotation is far smaller. A larger file is another one.
-const SECRET_BYTES_MAX: u64 = 16 * 1024;
-
-fn read_secret(path: &Path, name: &str) -> Result<String, String> {
-    let invalid = |reason: &dyn Display| format!("{name} is {}, which {reason}", path.display());
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| invalid(&format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(invalid(&format!(
-            "has more than {SECRET_BYTES_MAX} bytes: is it another file?"
-        )));
-    }
-    String::from_utf8(bytes).map_err(|_| {
-        invalid(&"is not UTF-8: write the secret as text, such as from `openssl rand -hex 32`")
-    })
 }
 
 fn path(text: String) -> Result<String, String> {

@@ -42,7 +42,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+use lineside_hub::{
+    ConnectionId, FanOut, Outbox, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS,
+};
 use lineside_protocol::Cursor;
 use lineside_protocol::codes;
 
@@ -150,7 +152,11 @@ impl<S: Socket> Worker<S> {
             opening,
             place,
         } = arrival;
-        let id = self.fan_out.open();
+        let id = if opening.is_framed() {
+            self.fan_out.open_framed()
+        } else {
+            self.fan_out.open()
+        };
         let now_ms = self.now.ms;
         let connection = Connection::new(opening, self.plan.random.bytes());
         let connect_by_ms = now_ms + connection.connect_ms_max();
@@ -227,7 +233,7 @@ impl<S: Socket> Worker<S> {
     /// Does one round of work: reads, dispatches, writes one slice, and runs timers. Report every socket that
     /// became ready before [now](Self::set_time) first, or connections may seem silent that are not.
     pub fn turn(&mut self) {
-        self.cost = Cost::from(self.fan_out.resumed_count());
+        self.cost = Cost::begin(self.fan_out.resumed_count());
         self.resume_ready();
         self.read_queued();
         self.dispatch();
@@ -293,6 +299,11 @@ impl<S: Socket> Worker<S> {
                 Some(InboxEntry::Publication(publication)) => {
                     let offered = self.fan_out.dispatch(&publication);
                     self.counts.deliveries.add(offered as u64);
+                    while let Some(id) = self.fan_out.next_framed() {
+                        self.act(id, |connection, turn| {
+                            connection.publish(&publication, turn)
+                        });
+                    }
                 }
                 Some(InboxEntry::Revocation(position, revocation)) => {
                     self.fan_out.pass(position);
@@ -318,11 +329,16 @@ impl<S: Socket> Worker<S> {
 
     /// Writes one slice of connections, one write each.
     fn flush(&mut self) {
+        let mut replays = 0;
         for _ in 0..SLICE_CONNECTIONS {
             let Some(id) = self.fan_out.next_flush() else {
                 break;
             };
+            replays += usize::from(self.fan_out.outbox(id).is_some_and(Outbox::has_replay));
             self.guarded(id, Self::write);
+            if replays == SLICE_REPLAYS {
+                break;
+            }
         }
     }
 

@@ -10,14 +10,14 @@ module Lineside
 
       # Says which channels run where.
       def action_cable
-        return skipped unless Engine.cable?
+        return skipped unless RailsApp.cable?
 
         Found.new("channels run #{Lineside::Cable.channels.summary}")
       end
 
       # Asks the app for its Action Cable path, as a browser does.
       def action_cable_path
-        return skipped unless Engine.cable?
+        return skipped unless RailsApp.cable?
         return Skipped.new("config.action_cable.mount_path is nil") unless path
 
         status, headers, = @app.call(request)

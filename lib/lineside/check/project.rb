@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "../import_map"
+
 module Lineside
   class Check
     # Checks of the app's files and gems.
@@ -57,11 +59,11 @@ module Lineside
       end
 
       def browser_module
-        map = text("config/importmap.rb")
-        return Skipped.new("there is no config/importmap.rb") if map.empty?
-        return if map.match?(/^\s*pin ["']lineside["']/)
+        map = text(ImportMap::FILE)
+        return Skipped.new("there is no #{ImportMap::FILE}") if map.empty?
+        return if map.match?(ImportMap::PIN)
 
-        'lineside.js is imported but not pinned; add pin "lineside" to config/importmap.rb' if
+        %(lineside.js is imported but not pinned; add pin "lineside" to #{ImportMap::FILE}) if
           any?("app/javascript/**/*", /from ["']lineside["']/)
       end
 

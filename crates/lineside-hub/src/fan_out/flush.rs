@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 use super::{Connection, ConnectionId};
 use crate::outbox::OUTBOX_ITEMS_MAX;
 
-/// Number of writes in one lane before the other lane's turn: less than a millisecond at 2.7 µs per write to a local
+/// Number of writes in one lane before the next lane's turn: less than a millisecond at 2.7 µs per write to a local
 /// socket (measured).
 pub const SLICE_CONNECTIONS: usize = 256;
+
+/// Number of writes of replays before the next lane's turn: half a mebibyte at most. Copying it takes about 0.2 ms.
+pub const SLICE_REPLAYS: usize = 8;
 
 /// Maximum number of publications that a shard offers while the longest waiting connection is not written. Offering more
 /// would only move the backlog from the link, where publishers notice it, into outboxes. One write takes as many.
@@ -16,10 +19,30 @@ pub const PASS_PUBLICATIONS_MAX: u64 = 64;
 /// Queue of connections to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Publications with few subscribers. Gets at most half of the writes while both lanes wait.
+    /// Publications with few subscribers. Gets at most half of the writes while the bulk lane waits.
     Direct,
     /// Publications with many subscribers, and connections with more in the outbox than one write takes.
     Bulk,
+    /// Connections with a replay. A page that resumes does not delay those that are up to date.
+    Replay,
+}
+
+impl Lane {
+    /// Number of writes before the next lane's turn.
+    fn slice(self) -> usize {
+        match self {
+            Self::Direct | Self::Bulk => SLICE_CONNECTIONS,
+            Self::Replay => SLICE_REPLAYS,
+        }
+    }
+
+    fn next(self) -> Self {
+        match self {
+            Self::Direct => Self::Bulk,
+            Self::Bulk => Self::Replay,
+            Self::Replay => Self::Direct,
+        }
+    }
 }
 
 /// State of one connection in the flush.
@@ -27,6 +50,7 @@ pub(super) enum Lane {
 pub(super) struct FlushState {
     in_direct: bool,
     in_bulk: bool,
+    in_replay: bool,
     /// The kernel buffer is full.
     pub(super) blocked: bool,
     /// The connection is about to be closed and receives no more publications.
@@ -42,12 +66,13 @@ pub(super) struct Queued {
     since: u64,
 }
 
-/// The two lanes, each first in, first out. A lane holds a connection at most once. A connection in both lanes is written
+/// The lanes, each first in, first out. A lane holds a connection at most once. A connection in several lanes is written
 /// from whichever comes first.
 #[derive(Debug)]
 pub(super) struct Flush {
     direct: VecDeque<Queued>,
     bulk: VecDeque<Queued>,
+    replay: VecDeque<Queued>,
     turn: Lane,
     /// Number of writes left in this turn.
     left: usize,
@@ -62,6 +87,7 @@ impl Flush {
         Self {
             direct: VecDeque::new(),
             bulk: VecDeque::new(),
+            replay: VecDeque::new(),
             turn: Lane::Direct,
             left: SLICE_CONNECTIONS,
             offered: 0,
@@ -75,7 +101,8 @@ impl Flush {
         self.offered += 1;
     }
 
-    /// Number of publications offered since the longest waiting connection was queued.
+    /// Number of publications offered since the longest waiting connection was queued. Connections with a replay do not count,
+    /// because their live publications wait behind it anyway.
     pub(super) fn offered_since_pass(&self) -> u64 {
         let oldest = self.direct.front().into_iter().chain(self.bulk.front());
         oldest
@@ -102,7 +129,16 @@ impl Flush {
             }
             return;
         }
-        let is_queued = state.in_direct || (lane == Lane::Bulk && state.in_bulk);
+        let lane = if outbox.has_replay() {
+            Lane::Replay
+        } else {
+            lane
+        };
+        let is_queued = match lane {
+            Lane::Direct => state.in_direct,
+            Lane::Bulk => state.in_direct || state.in_bulk,
+            Lane::Replay => state.in_replay,
+        };
         if !is_queued {
             let queued = Queued {
                 id: *id,
@@ -130,7 +166,9 @@ impl Flush {
 
     /// Whether a connection is queued.
     pub(super) fn has_queued(&self) -> bool {
-        !self.direct.is_empty() || !self.bulk.is_empty()
+        [&self.direct, &self.bulk, &self.replay]
+            .iter()
+            .any(|lane| !lane.is_empty())
     }
 
     /// Next slow connection. It may be closed.
@@ -140,14 +178,12 @@ impl Flush {
 
     /// Removes the next connection. It may be closed, blocked or have an empty outbox.
     pub(super) fn dequeue(&mut self) -> Option<Queued> {
-        let other = match self.turn {
-            Lane::Direct => Lane::Bulk,
-            Lane::Bulk => Lane::Direct,
-        };
-        let is_over = self.left == 0 && !self.lane(other).is_empty();
-        if is_over || self.lane(self.turn).is_empty() {
-            self.turn = other;
-            self.left = SLICE_CONNECTIONS;
+        let next = self.turn.next();
+        if self.left == 0 || self.lane(self.turn).is_empty() {
+            let others = [next, next.next()];
+            let waiting = others.into_iter().find(|lane| !self.lane(*lane).is_empty());
+            self.turn = waiting.unwrap_or(self.turn);
+            self.left = self.turn.slice();
         }
         self.left = self.left.saturating_sub(1);
         self.lane(self.turn).pop_front()
@@ -157,6 +193,7 @@ impl Flush {
         match lane {
             Lane::Direct => &mut self.direct,
             Lane::Bulk => &mut self.bulk,
+            Lane::Replay => &mut self.replay,
         }
     }
 }
@@ -171,6 +208,7 @@ impl FlushState {
         match lane {
             Lane::Direct => self.in_direct = stands,
             Lane::Bulk => self.in_bulk = stands,
+            Lane::Replay => self.in_replay = stands,
         }
     }
 }

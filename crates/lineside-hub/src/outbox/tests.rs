@@ -57,7 +57,10 @@ fn mixed() -> Outbox {
     let mut outbox = Outbox::default();
     outbox.push_frame(Bytes::from_static(b"frame,"));
     outbox.push_publication(&publication("a", "one,"));
-    outbox.push_replay(replay(&[("a", "two,".into()), ("b", "three,".into())]));
+    outbox.push_replay(
+        replay(&[("a", "two,".into()), ("b", "three,".into())]),
+        None,
+    );
     outbox.push_publication(&publication("b", "four"));
     outbox
 }
@@ -180,7 +183,7 @@ fn live_publications_behind_a_replay_count_beyond_16_mib() {
         at_ms: 0,
         charged: Default::default(),
     });
-    outbox.push_replay(replay(&[("a", "old".into())]));
+    outbox.push_replay(replay(&[("a", "old".into())]), None);
     outbox.push_frame(Bytes::from_static(b"caught up"));
     outbox.push_publication(&large);
     outbox.push_publication(&large);
@@ -197,7 +200,7 @@ fn live_publications_behind_a_replay_count_beyond_16_mib() {
         4,
         "a publication without a replay before it counts"
     );
-    outbox.push_replay(replay(&[("a", "old".into())]));
+    outbox.push_replay(replay(&[("a", "old".into())]), None);
     outbox.push_publication(&large);
     assert_eq!(
         outbox.bytes(),
@@ -220,7 +223,7 @@ fn long_replay_fills_every_write() {
     let mut outbox = Outbox::default();
     let body = |number: usize| format!("{number},");
     let publications: Vec<_> = (0..200).map(|number| ("a", body(number))).collect();
-    outbox.push_replay(replay(&publications));
+    outbox.push_replay(replay(&publications), None);
     outbox.push_publication(&publication("a", "live"));
     assert_eq!(
         (outbox.items(), outbox.bytes()),
@@ -396,7 +399,7 @@ proptest! {
                         reference.push(Some(channel), &body, false);
                         publications.push((CHANNELS[channel], body));
                     }
-                    outbox.push_replay(replay(&publications));
+                    outbox.push_replay(replay(&publications), None);
                 }
                 Step::Publish { .. } | Step::Replay { .. } => {}
                 Step::Write { percent } => {
@@ -435,10 +438,10 @@ fn held_bytes_are_those_of_frames_items_and_pointers() {
     assert_eq!(outbox.held_bytes(), 5 + 2 * ITEM_BYTES);
     let replay = replay(&[("a", "1".into()), ("b", "2".into())]);
     let pointers = replay.held_bytes();
-    assert!(pointers >= 2 * POINTER_BYTES);
-    outbox.push_replay(replay);
+    assert!(pointers >= 2 * size_of::<usize>());
+    outbox.push_replay(replay, None);
     outbox.push_publication(&publication("a", "live"));
-    let held = 5 + 3 * ITEM_BYTES + pointers + POINTER_BYTES;
+    let held = 5 + 3 * ITEM_BYTES + pointers + MESSAGE_BYTES;
     assert_eq!(outbox.held_bytes(), held);
     outbox.advance(2);
     assert_eq!(outbox.held_bytes(), held - 2);
@@ -447,4 +450,60 @@ fn held_bytes_are_those_of_frames_items_and_pointers() {
     assert_eq!(outbox.held_bytes(), held - 5 - 2 * ITEM_BYTES);
     outbox.abandon();
     assert_eq!(outbox.held_bytes(), 0);
+}
+
+/// Replaces the first two bytes of a body by the prefix and the number of bytes that follow it.
+fn framing(prefix: &'static str) -> Framing {
+    Framing {
+        prefix: Bytes::from_static(prefix.as_bytes()),
+        encode: |prefix, body| {
+            let mut head = prefix.to_vec();
+            head.extend_from_slice((body.len() - 2).to_string().as_bytes());
+            (head.into(), 2)
+        },
+    }
+}
+
+#[test]
+fn framed_publications_have_their_head_and_the_end_of_the_body() {
+    let mut outbox = Outbox::default();
+    outbox.push_framed(&publication("a", "--one,"), &framing("x"));
+    outbox.push_framed(&publication("a", "--one,"), &framing("y"));
+    outbox.push_replay(
+        replay(&[("a", "--two,".into()), ("a", "--three,".into())]),
+        Some(framing("x")),
+    );
+    outbox.push_framed(&publication("a", "--four"), &framing("z"));
+    let whole = "x4one,y4one,x4two,x6three,z4four";
+    assert_eq!(next_write(&outbox), whole);
+    for written in 1..=whole.len() {
+        outbox.advance(1);
+        assert_eq!(next_write(&outbox), whole[written..]);
+    }
+    assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.held_bytes() == 0);
+}
+
+#[test]
+fn a_write_does_not_end_between_the_head_and_the_body() {
+    let mut outbox = Outbox::default();
+    outbox.push_publication(&publication("a", "x"));
+    for _ in 0..SLICES_MAX {
+        outbox.push_framed(&publication("a", "--b"), &framing("h"));
+    }
+    let whole = "h1b".repeat((SLICES_MAX - 1) / 2);
+    assert_eq!(next_write(&outbox), format!("x{whole}"));
+}
+
+#[test]
+fn a_partly_written_framed_publication_is_kept_and_others_are_forgotten() {
+    let mut outbox = Outbox::default();
+    for _ in 0..2 {
+        outbox.push_framed(&publication("a", "--b"), &framing("head"));
+    }
+    outbox.advance(2);
+    assert!(outbox.forget("a"));
+    assert_eq!(next_write(&outbox), "ad1b");
+    outbox.push_framed(&publication("a", "--c"), &framing("head"));
+    outbox.abandon();
+    assert_eq!((next_write(&outbox).as_str(), outbox.bytes()), ("ad1b", 4));
 }

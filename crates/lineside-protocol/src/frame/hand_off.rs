@@ -8,6 +8,9 @@ use super::{Frame, FrameError, bounded, encode};
 /// Kind of [`HandOff`]. The sidecar peeks at it before it reads, since the descriptor arrives with the first read.
 pub const HAND_OFF: u8 = 16;
 
+/// Critical option of [`HandOff`]: the connection speaks Action Cable, and the app has decided about it.
+const CABLE: u16 = 0x8002;
+
 /// Kind of [`Taken`].
 const TAKEN: u8 = 144;
 
@@ -24,6 +27,8 @@ pub struct HandOff {
     pub origin: String,
     /// Head of the request, and any bytes that were read after it.
     pub request: Bytes,
+    /// JSON of a [`CableConnect`](crate::cable::CableConnect) if the connection speaks Action Cable. Option 0x8002.
+    pub cable: Option<Bytes>,
 }
 
 impl HandOff {
@@ -35,7 +40,7 @@ impl HandOff {
         if frame.kind != HAND_OFF {
             return Err(FrameError::UnknownKind(frame.kind));
         }
-        frame.option(None)?;
+        let cable = frame.option(Some(CABLE))?;
         let truncated = |field| FrameError::Truncated {
             kind: HAND_OFF,
             field,
@@ -54,12 +59,14 @@ impl HandOff {
             peer: text(peer_bytes, "peer")?,
             origin: text(origin_bytes, "origin")?,
             request: rest,
+            cable,
         })
     }
 
-    /// Appends the frame to `out`. The caller must limit `peer` and `origin` to 65,535 bytes each.
+    /// Appends the frame to `out`. The caller must limit `peer` and `origin` to 65,535 bytes each, and `cable` to 65,531.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        encode(out, (HAND_OFF, 0), None, |out| {
+        let cable = self.cable.as_deref().map(|value| (CABLE, value));
+        encode(out, (HAND_OFF, 0), cable, |out| {
             out.put_u16(bounded(self.peer.len()));
             out.put_u16(bounded(self.origin.len()));
             out.put_slice(self.peer.as_bytes());

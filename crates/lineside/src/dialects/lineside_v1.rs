@@ -18,6 +18,7 @@ use lineside_protocol::envelope::{
 };
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
 
+use super::allowance::{Allowance, MESSAGES_PER_SECOND_MAX};
 use super::{Ending, Turn};
 use crate::clock::Now;
 use crate::log::{Level, event};
@@ -34,12 +35,6 @@ pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// Maximum number of subscriptions per connection: the 129 that a token can bring, and as many again.
 const SUBSCRIPTIONS_MAX: usize = 256;
 
-/// Maximum number of requests per second and connection, on average.
-const REQUESTS_PER_SECOND_MAX: u32 = 50;
-
-/// Period of that average, in seconds. A page may subscribe to many channels when it opens.
-const REQUEST_BURST_SECONDS: u32 = 10;
-
 /// Deadline for the connect, in milliseconds (docs/protocol.md).
 pub(super) const CONNECT_MS_MAX: u64 = 5000;
 
@@ -49,7 +44,7 @@ pub(super) const SILENCE_MS_MAX: u64 = 10_000;
 const LIMITS: Limits = Limits {
     message_bytes_max: MESSAGE_BYTES_MAX,
     subscriptions_max: SUBSCRIPTIONS_MAX,
-    requests_per_second_max: REQUESTS_PER_SECOND_MAX,
+    requests_per_second_max: MESSAGES_PER_SECOND_MAX,
 };
 
 /// Protocol state of one connection.
@@ -63,8 +58,7 @@ pub(crate) struct Connection {
     rights: Option<Box<Rights>>,
     /// Reply that waits for its resume.
     pending: Option<Box<Pending>>,
-    /// Remaining requests, and the time at which they were counted, in seconds.
-    allowance: (u32, u64),
+    allowance: Allowance,
 }
 
 /// A reply that waits for its resume.
@@ -88,7 +82,7 @@ impl Connection {
             opening: (!is_empty).then(|| Box::new(opening)),
             rights: None,
             pending: None,
-            allowance: (REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS, 0),
+            allowance: Allowance::default(),
         }
     }
 
@@ -109,18 +103,7 @@ impl Connection {
     }
 
     pub(super) fn count_message(&mut self, now_s: u64) -> Result<(), Ending> {
-        let most = REQUESTS_PER_SECOND_MAX * REQUEST_BURST_SECONDS;
-        let (left, counted_s) = self.allowance;
-        let passed = u32::try_from(now_s.saturating_sub(counted_s)).unwrap_or(u32::MAX);
-        let left = left
-            .saturating_add(passed.saturating_mul(REQUESTS_PER_SECOND_MAX))
-            .min(most);
-        self.allowance = (left.saturating_sub(1), now_s);
-        if left == 0 {
-            Err(codes::CLOSE_TOO_MANY_REQUESTS.into())
-        } else {
-            Ok(())
-        }
+        self.allowance.count(now_s)
     }
 
     pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {

@@ -31,7 +31,9 @@ fn rules(heartbeat_seconds: u64) -> Rules {
 fn opening_is_refused_by_the_origin_rules_of_its_dialect() {
     let opened = opening("/lineside?token=t", "http://app.example").unwrap();
     assert_eq!(opened.subprotocol(), "lineside-v1");
-    let Opening::LinesideV1(opened) = opened;
+    let Opening::LinesideV1(opened) = opened else {
+        unreachable!("requests open lineside-v1")
+    };
     assert_eq!(opened.connect.unwrap().token.as_deref(), Some("t"));
     let refused = opening("/lineside?token=t", "http://evil.example").unwrap_err();
     assert_eq!(refused.status, 403);

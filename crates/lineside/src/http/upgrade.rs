@@ -122,34 +122,40 @@ impl Upgrades {
         let peer = read
             .as_ref()
             .map_or(peer, |(head, _)| head.client(peer, &self.settings));
-        self.respond(stream, (peer, server), read).await;
+        let read = read.and_then(|(head, rest)| Ok((self.decide(&head, &server)?, rest)));
+        self.respond(stream, peer, read).await;
     }
 
-    /// Serves a socket that the app handed over. `request` holds the head, and bytes behind it.
+    /// Serves a socket that the app handed over. `request` holds the head, and bytes behind it. `decided` is what the app has
+    /// decided about a connection of Action Cable, whatever its path and origin.
     pub(crate) async fn adopt(
         &self,
         stream: TcpStream,
-        from: (SocketAddr, ServerOrigin),
+        (peer, server): (SocketAddr, ServerOrigin),
         request: Vec<u8>,
+        decided: Option<Opening>,
     ) {
         self.counts.hand_offs.add(1);
         let read = Head::parse(&request).and_then(|head| {
             let head = head.ok_or_else(|| HeadError::new(400, TRUNCATED))?;
             let behind = request[head.bytes..].to_vec();
-            Ok((head, behind))
+            let decision = match decided {
+                Some(opening) => self.upgrade(&head, |_| Ok(opening)),
+                None => self.decide(&head, &server),
+            };
+            Ok((decision?, behind))
         });
-        self.respond(stream, from, read).await;
+        self.respond(stream, peer, read).await;
     }
 
     /// Hands a browser to a shard, or sends a response.
     async fn respond(
         &self,
         stream: TcpStream,
-        (peer, server): (SocketAddr, ServerOrigin),
-        read: Result<(Head, Vec<u8>), HeadError>,
+        peer: SocketAddr,
+        read: Result<(Decision, Vec<u8>), HeadError>,
     ) {
-        let outcome = read.and_then(|(head, rest)| Ok((self.decide(&head, &server)?, rest)));
-        match outcome {
+        match read {
             Ok((Decision::Upgrade(upgrade), rest)) => {
                 self.hand_over(stream, (peer, rest), upgrade).await;
             }
@@ -179,6 +185,17 @@ impl Upgrades {
                 ),
             ));
         }
+        self.upgrade(head, |head| {
+            Opening::of_request(head, server, &self.settings)
+        })
+    }
+
+    /// Upgrades a request to WebSocket, if the sidecar takes a further connection.
+    fn upgrade(
+        &self,
+        head: &Head,
+        open: impl FnOnce(&Head) -> Result<Opening, HeadError>,
+    ) -> Result<Decision, HeadError> {
         if !head.is_upgrade() {
             return Err(HeadError::new(
                 426,
@@ -198,7 +215,7 @@ impl Upgrades {
                 "this server has too little memory for more connections (LINESIDE_MEMORY_MAX)",
             ));
         }
-        let opening = Opening::of_request(head, server, &self.settings)?;
+        let opening = open(head)?;
         let answer = head.upgrade(opening.subprotocol())?;
         let place = Place::take(&self.connections, self.budget.connections_max).ok_or_else(|| {
             let most = self.budget.connections_max;

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::EXCHANGE_MS_MAX;
 use super::first_frame::{LinkRefusal, read_first_frame};
-use crate::dialects::MESSAGE_BYTES_MAX;
+use crate::dialects::{MESSAGE_BYTES_MAX, Opening};
 use crate::head::{HEAD_BYTES_MAX, ServerOrigin};
 use crate::http::RESPONSE_MS_MAX;
 use crate::http::upgrade::Upgrades;
@@ -28,8 +28,9 @@ use crate::origin::Origin;
 /// Maximum number of hand-offs under way. Each holds at most two file descriptors. An app has at most one per thread.
 const HAND_OFFS_MAX: usize = 1024;
 
-/// Maximum size of the frame, in bytes: a request head, a message that was read behind it, and the other fields.
-const FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + MESSAGE_BYTES_MAX + 1024;
+/// Maximum size of the frame, in bytes: a request head, a message that was read behind it, the option for Action Cable, and
+/// the other fields.
+const FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + MESSAGE_BYTES_MAX + 65_535 + 1024;
 
 /// Receiver of hand-offs.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ struct HandedOff {
     peer: SocketAddr,
     server: ServerOrigin,
     request: Vec<u8>,
+    /// What the app decided about a connection of Action Cable.
+    cable: Option<Opening>,
 }
 
 impl HandOffs {
@@ -78,6 +81,7 @@ impl HandOffs {
             peer,
             server,
             request,
+            cable,
         } = match receive(&link).await {
             Ok(handed_off) => handed_off,
             Err(refusal) => return refuse(&link, refusal).await,
@@ -89,7 +93,9 @@ impl HandOffs {
             return;
         }
         drop(link);
-        self.upgrades.adopt(socket, (peer, server), request).await;
+        self.upgrades
+            .adopt(socket, (peer, server), request, cable)
+            .await;
         drop(permit);
     }
 }
@@ -113,6 +119,7 @@ async fn receive(link: &UnixStream) -> Result<HandedOff, LinkRefusal> {
                 .ok_or_else(|| LinkRefusal::bad_frame(format!("{text:?} is no origin")))?,
         ),
     };
+    let cable = hand_off.cable.as_deref().map(Opening::of_app).transpose();
     let socket = browser_socket(descriptor).map_err(|error| {
         LinkRefusal::bad_frame(format!("the descriptor cannot be used: {error}"))
     })?;
@@ -122,6 +129,7 @@ async fn receive(link: &UnixStream) -> Result<HandedOff, LinkRefusal> {
         peer: SocketAddr::new(address, 0),
         server: ServerOrigin::OfApp(origin),
         request: hand_off.request.into(),
+        cable: cable.map_err(LinkRefusal::bad_frame)?,
     })
 }
 

@@ -36,8 +36,9 @@ pub(super) struct Cost {
     resumed_before: u64,
 }
 
-impl From<u64> for Cost {
-    fn from(resumed_before: u64) -> Self {
+impl Cost {
+    /// Starts a turn. `resumed_before` is the number of resumed channels so far.
+    pub(super) fn begin(resumed_before: u64) -> Self {
         Self {
             message_bytes: 0,
             resumed_before,

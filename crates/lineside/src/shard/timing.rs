@@ -114,12 +114,15 @@ impl<S: Socket> Worker<S> {
         }
         if peer.ping_at_ms <= now_ms {
             peer.ping_at_ms = now_ms + interval_ms;
-            if !is_unread {
-                peer.pinged_ms.get_or_insert(now_ms);
+            if peer.blocked_since_ms.is_none() {
+                let mut is_answered = false;
                 self.act(id, |connection, turn| {
-                    connection.ping(turn);
+                    is_answered = connection.ping(!is_unread, turn);
                     Ok(())
                 });
+                if let Some(peer) = super::peer(&mut self.peers, id).filter(|_| is_answered) {
+                    peer.pinged_ms.get_or_insert(now_ms);
+                }
             }
         }
         let Some(peer) = super::peer(&mut self.peers, id) else {

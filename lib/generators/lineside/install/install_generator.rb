@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "rails/generators"
+require "lineside/import_map"
 require_relative "authentication"
 require_relative "removal"
 
@@ -17,7 +18,6 @@ module Lineside
       PROCFILE = "Procfile.dev"
       PUMA = "config/puma.rb"
       LAYOUT = "app/views/layouts/application.html.erb"
-      IMPORTMAP = "config/importmap.rb"
       INITIALIZER = "config/initializers/lineside.rb"
 
       # Guides to which the output refers, in order of preference. The gem contains README.md only.
@@ -54,7 +54,7 @@ module Lineside
       end
 
       def pin_module
-        add(IMPORTMAP, /^\s*pin[ (]+["']lineside["']/, "pin \"lineside\"\n") if exists?(IMPORTMAP)
+        add(ImportMap::FILE, ImportMap::PIN, "pin \"lineside\"\n") if exists?(ImportMap::FILE)
       end
 
       def print_next_steps
@@ -121,7 +121,7 @@ module Lineside
       def todos = (@todos ||= [])
 
       def javascript
-        return 'import { connect } from "lineside"        // JavaScript' if exists?(IMPORTMAP)
+        return 'import { connect } from "lineside"        // JavaScript' if exists?(ImportMap::FILE)
 
         '<%= lineside_meta_tags channels: ["orders"] %>  # view'
       end

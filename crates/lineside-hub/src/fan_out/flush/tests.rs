@@ -154,6 +154,46 @@ fn blocked_connection_over_the_limit_is_slow_and_no_other_is() {
     assert_eq!(fixture.flush_one(), Some((blocked, ";why".to_owned())));
 }
 
+/// Writes this many connections.
+fn written(fixture: &mut Fixture, count: usize) -> Vec<ConnectionId> {
+    (0..count).map(|_| fixture.flush_one().unwrap().0).collect()
+}
+
+#[test]
+fn publications_wait_for_at_most_one_slice_of_replays() {
+    let mut fixture = Fixture::new(usize::MAX);
+    for _ in 0..3 * crate::SLICES_MAX {
+        fixture.publish("history");
+    }
+    let board = fixture.subscribers("board", DIRECT_SUBSCRIBERS_MAX + 1);
+    let resuming: Vec<_> = (0..2 * SLICE_REPLAYS)
+        .map(|_| {
+            let id = fixture.shard.open();
+            let wants = vec![want("history", fixture.after(0))];
+            let resumed = fixture.resume(id, wants).unwrap();
+            fixture.shard.push_replay(id, resumed.replay);
+            id
+        })
+        .collect();
+    assert_eq!(
+        written(&mut fixture, SLICE_REPLAYS),
+        resuming[..SLICE_REPLAYS]
+    );
+    fixture.publish("board");
+    assert_eq!(written(&mut fixture, board.len()), board);
+    assert_eq!(
+        written(&mut fixture, SLICE_REPLAYS),
+        resuming[SLICE_REPLAYS..]
+    );
+    fixture.publish("history");
+    while let Some((id, bytes)) = fixture.flush_one() {
+        assert!(resuming.contains(&id) && !bytes.is_empty());
+    }
+    for id in resuming {
+        assert!(!fixture.shard.outbox(id).unwrap().has_replay());
+    }
+}
+
 #[test]
 fn replay_does_not_make_a_connection_slow() {
     let mut fixture = Fixture::new(5);

@@ -7,6 +7,7 @@ fn hand_off() -> HandOff {
         peer: "203.0.113.7".into(),
         origin: "https://shop.example.org".into(),
         request: Bytes::from_static(b"GET /lineside HTTP/1.1\r\n\r\nbehind"),
+        cable: None,
     }
 }
 
@@ -20,6 +21,15 @@ fn frames_survive_encoding_and_decoding() {
     hand_off().encode(&mut bytes);
     assert_eq!(bytes[4], HAND_OFF);
     assert_eq!(HandOff::decode(&split(&bytes)), Ok(hand_off()));
+
+    let mut bytes = Vec::new();
+    let cable = HandOff {
+        cable: Some(Bytes::from_static(b"{}")),
+        ..hand_off()
+    };
+    cable.encode(&mut bytes);
+    assert_eq!(bytes[6..14], [0, 6, 0x80, 2, 0, 2, b'{', b'}']);
+    assert_eq!(HandOff::decode(&split(&bytes)), Ok(cable));
 
     let mut bytes = Vec::new();
     Taken.encode(&mut bytes);

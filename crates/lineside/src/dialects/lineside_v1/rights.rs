@@ -11,7 +11,7 @@ use lineside_token::{
 };
 
 use crate::clock::{Deadline, Now};
-use crate::dialects::{Rules, Turn};
+use crate::dialects::{Rules, Turn, issue_time_ms};
 
 // A revocation lives as long as every token that it covers.
 const _: () = assert!(REVOCATION_MS > TTL_SECONDS_MAX * 1000 + 2 * LEEWAY_MS + SET_BACK_MS_MAX);
@@ -302,16 +302,6 @@ fn verify_unrevoked(
         return Err(Refusal::revoked());
     }
     Ok(claims)
-}
-
-/// Issue time of an accepted token. A token from the future was issued before the wall clock was set back, and so is older
-/// than any revocation that arrives now.
-fn issue_time_ms(iat_ms: u64, wall_ms: u64) -> u64 {
-    if iat_ms > wall_ms.saturating_add(LEEWAY_MS) {
-        0
-    } else {
-        iat_ms
-    }
 }
 
 /// Deadline of a token, with the leeway that also applies to the issue time.

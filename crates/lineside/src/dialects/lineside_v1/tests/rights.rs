@@ -1,4 +1,4 @@
-//! Rights of a connection: channel tokens that are used again, their number, and rights after a refresh.
+//! Rights of a connection: its channel tokens, their number, and rights after a refresh.
 
 use super::*;
 
@@ -126,4 +126,58 @@ fn refresh_replaces_the_grants_and_keeps_the_channel_tokens() {
     stage.deliver("orders");
     let sent = stage.sent();
     assert_eq!((sent.len(), &sent[0]["channel"]), (1, &json!("orders")));
+}
+
+#[test]
+fn unsubscribe_drops_the_channel_token() {
+    let mut stage = Stage::new();
+    stage.connect();
+    let token = stage.channel_token("orders", None, 10);
+    let again = json!({"type": "subscribe", "channel": "orders"});
+    stage
+        .request(&json!({"type": "subscribe", "channel": "orders", "token": token}))
+        .unwrap();
+    assert_eq!(stage.request(&again).unwrap()[0]["type"], "subscribed");
+    stage
+        .request(&json!({"type": "unsubscribe", "channel": "orders"}))
+        .unwrap();
+    assert_eq!(stage.request(&again).unwrap()[0]["code"], "forbidden");
+    assert_eq!(
+        stage.expires_in_ms(),
+        Some(65_000),
+        "expiry of the connection's own token"
+    );
+}
+
+#[test]
+fn refresh_widens_and_narrows_but_never_changes_the_user() {
+    let mut stage = Stage::new();
+    stage.connect();
+    stage
+        .request(&json!({"type": "subscribe", "channel": "public:x"}))
+        .unwrap();
+    for other in [Some("43"), None] {
+        let token = stage.token(other, &[], 60);
+        assert_eq!(
+            stage
+                .request(&json!({"type": "refresh", "token": token, "ref": 1}))
+                .unwrap()[0]["code"],
+            "other_user"
+        );
+    }
+    let token = stage.token(Some("42"), &["sports"], 120);
+    let sent = stage
+        .request(&json!({"type": "refresh", "token": token, "ref": 2}))
+        .unwrap();
+    let exp = START_MS / 1000 + 120;
+    let channels = json!(["user:42", "public:x", "sports"]);
+    assert_eq!(
+        sent,
+        [
+            json!({"type": "unsubscribed", "channel": "news", "code": "expired"}),
+            json!({"type": "refreshed", "exp": exp, "channels": channels, "ref": 2}),
+        ]
+    );
+    stage.wall_ms += 100_000;
+    assert_eq!(stage.act(Connection::expire), Ok(()));
 }

@@ -1,0 +1,324 @@
+//! Dialect `actioncable-v1-json`: protocol state of one connection of Action Cable (docs/action-cable.md).
+//!
+//! The app has decided about the connection before it handed the socket over ([`Opening`]). Streams of Turbo are opened by
+//! their signed names. Each subscription puts a head of its own before a publication.
+
+mod opening;
+mod subscription;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lineside_hub::{Publication, Resumed, Revocation, Want};
+use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Reply};
+use lineside_protocol::channel::{self, CABLE_PREFIX};
+use lineside_protocol::codes;
+use lineside_protocol::envelope::websocket_ping;
+use serde::Deserialize;
+
+use super::allowance::Allowance;
+use super::{Ending, Turn, issue_time_ms};
+use crate::clock::{Deadline, Now};
+use crate::log::{Level, event};
+
+pub use lineside_protocol::cable::SUBPROTOCOL;
+pub use opening::Opening;
+use subscription::Subscription;
+
+/// Maximum number of subscriptions per connection.
+const SUBSCRIPTIONS_MAX: usize = 256;
+
+/// Time between two pings, in milliseconds, as Rails' server sends them (`Connection::Heartbeat`). The client reconnects
+/// after twice this time without one.
+pub(super) const PING_MS: u64 = 3000;
+
+/// Number of pings for one that the browser answers: a WebSocket ping (RFC 6455 §5.5.2) every 24 seconds.
+const PINGS_PER_ANSWER: u8 = 8;
+
+/// Maximum silence after a ping that the browser answers, in milliseconds.
+pub(super) const SILENCE_MS_MAX: u64 = 10_000;
+
+/// Beginning of the channels on which Rails ends connections by their identifier.
+const REMOTE_PREFIX: &str = "cable:action_cable/";
+
+/// Class of Turbo's streams.
+const TURBO_CHANNEL: &str = "Turbo::StreamsChannel";
+
+/// Protocol state of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Random name for logs.
+    name: [u8; 8],
+    opening: Opening,
+    /// Channel on which Rails ends this connection.
+    remote: Option<Arc<str>>,
+    subscriptions: Vec<Subscription>,
+    is_connected: bool,
+    /// Number of pings since the last one that is answered.
+    pings: u8,
+    allowance: Allowance,
+    /// Reason that the browser is told, and whether it may connect again.
+    closing: Option<(&'static str, bool)>,
+}
+
+/// Contents of a publication that ends connections.
+#[derive(Deserialize)]
+struct Remote {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default = "yes")]
+    reconnect: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Connection {
+    pub(super) fn new(opening: Opening, name: [u8; 8]) -> Self {
+        let identifier = &opening.identifier;
+        Self {
+            remote: (!identifier.is_empty())
+                .then(|| Arc::from(format!("{REMOTE_PREFIX}{identifier}"))),
+            name,
+            opening,
+            subscriptions: Vec::new(),
+            is_connected: false,
+            pings: 0,
+            allowance: Allowance::default(),
+            closing: None,
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        false
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.name.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn user(&self) -> Option<&str> {
+        self.opening.user.as_deref()
+    }
+
+    pub(super) fn count_message(&mut self, now_s: u64) -> Result<(), Ending> {
+        self.allowance.count(now_s)
+    }
+
+    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        if self.opening.is_rejected {
+            self.closing = Some(("unauthorized", false));
+            return Err(Ending {
+                code: codes::CLOSE_TOKEN_INVALID,
+                message: Some("the app rejected the connection".into()),
+            });
+        }
+        let Opening {
+            user,
+            session,
+            issued_ms,
+            ..
+        } = &self.opening;
+        let is_revoked = |user: &str| turn.broker.is_revoked(user, session.as_deref(), *issued_ms);
+        if user.as_deref().is_some_and(is_revoked) {
+            return Err(codes::CLOSE_TOKEN_REVOKED.into());
+        }
+        if let Some(remote) = &self.remote {
+            subscribe(remote, turn);
+        }
+        self.is_connected = true;
+        turn.push(Reply::Welcome.frame());
+        Ok(())
+    }
+
+    /// Handles a text message. Ignores what Rails ignores.
+    pub(super) fn receive(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let Some(command) = Command::parse(text) else {
+            return Ok(());
+        };
+        match command.kind {
+            CommandKind::Subscribe => self.subscribe(&command.identifier, turn),
+            CommandKind::Unsubscribe => self.unsubscribe(&command.identifier.text, turn),
+            CommandKind::Message => {}
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, identifier: &Identifier, turn: &mut Turn<'_>) {
+        if self.subscriptions.iter().any(|it| it.is(&identifier.text)) {
+            return;
+        }
+        let Some(parameters) = identifier.parameters() else {
+            return;
+        };
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            let message = format!("a connection has at most {SUBSCRIPTIONS_MAX} subscriptions");
+            return reject(identifier, &parameters.channel, &message, turn);
+        }
+        let channel = &*parameters.channel;
+        let subscription = if channel == TURBO_CHANNEL && !self.opening.turbo_keys.is_empty() {
+            let signed = parameters.signed_stream_name.as_deref();
+            match self
+                .opening
+                .open_stream(signed.unwrap_or_default(), turn.now)
+            {
+                Ok((stream, deadline)) => Subscription::new(identifier, Some(stream), deadline),
+                Err(message) => return reject(identifier, channel, &message, turn),
+            }
+        } else if self.opening.is_empty_channel(channel) {
+            Subscription::new(identifier, None, None)
+        } else {
+            let message = "this sidecar does not run the channel's class";
+            return event!(Level::Warn, "channel_unknown", channel, message);
+        };
+        for stream in subscription.streams() {
+            subscribe(stream, turn);
+        }
+        self.subscriptions.push(subscription);
+        let identifier = &identifier.raw;
+        turn.push(Reply::ConfirmSubscription { identifier }.frame());
+    }
+
+    fn unsubscribe(&mut self, identifier: &str, turn: &mut Turn<'_>) {
+        let Some(at) = self.subscriptions.iter().position(|it| it.is(identifier)) else {
+            return;
+        };
+        let ended = self.subscriptions.remove(at);
+        self.leave(&ended, turn);
+    }
+
+    /// Ends the streams of a subscription that no other one has.
+    fn leave(&self, ended: &Subscription, turn: &mut Turn<'_>) {
+        for stream in ended.streams() {
+            if !self.subscriptions.iter().any(|it| it.has(stream)) {
+                turn.fan_out.unsubscribe(turn.id, stream);
+            }
+        }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        publication: &Arc<Publication>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
+        if self.remote.as_deref() == Some(&*publication.channel) {
+            return self.end_remotely(publication);
+        }
+        for subscription in &self.subscriptions {
+            if subscription.has(&publication.channel) {
+                let framing = subscription.framing();
+                turn.fan_out.push_framed(turn.id, publication, framing);
+                turn.counts.deliveries.add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles a publication of `remote_connections.where(…).disconnect`.
+    fn end_remotely(&mut self, publication: &Publication) -> Result<(), Ending> {
+        match serde_json::from_slice(cable::payload(&publication.body)) {
+            Ok(Remote { kind, reconnect }) if kind == "disconnect" => {
+                self.closing = Some(("remote", reconnect));
+                Err(codes::CLOSE_TOKEN_REVOKED.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn resumed(&mut self, _: Resumed, _: &mut Turn<'_>) {}
+
+    pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let expired: Vec<_> = self
+            .subscriptions
+            .extract_if(.., |it| it.left_ms(turn.now) == Some(0))
+            .collect();
+        for subscription in expired {
+            self.leave(&subscription, turn);
+            turn.push(subscription.rejection());
+        }
+        Ok(())
+    }
+
+    pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
+        self.subscriptions
+            .iter()
+            .filter_map(|it| it.left_ms(now))
+            .min()
+    }
+
+    pub(super) fn revoke(
+        &mut self,
+        revocation: &Revocation,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
+        let issued_ms = issue_time_ms(self.opening.issued_ms, turn.now.wall_ms);
+        if revocation.covers(self.opening.session.as_deref(), issued_ms) {
+            return Err(codes::CLOSE_TOKEN_REVOKED.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn ping(&mut self, can_answer: bool, turn: &mut Turn<'_>) -> bool {
+        let message = turn.now.wall_ms / 1000;
+        turn.push(Reply::Ping { message }.frame());
+        self.pings += 1;
+        let is_answered = can_answer && self.pings >= PINGS_PER_ANSWER;
+        if is_answered {
+            self.pings = 0;
+            turn.push(websocket_ping());
+        }
+        is_answered
+    }
+
+    pub(super) fn closing_frames(&self, ending: &Ending) -> [Bytes; 2] {
+        let code = ending.code;
+        let (reason, reconnect) = self.closing.unwrap_or(match code {
+            codes::CLOSE_DRAIN => ("server_restart", true),
+            codes::CLOSE_TOKEN_REVOKED => ("remote", true),
+            _ => (code.name, true),
+        });
+        [
+            Reply::Disconnect { reason, reconnect }.frame(),
+            cable::close(code),
+        ]
+    }
+}
+
+/// Subscribes the connection to a channel, without a replay.
+fn subscribe(channel: &Arc<str>, turn: &mut Turn<'_>) {
+    let want = Want {
+        channel: Arc::clone(channel),
+        after: None,
+    };
+    // A resume without cursors never waits.
+    let _resumed = turn.resume(vec![want]);
+}
+
+fn reject(identifier: &Identifier, channel: &str, message: &str, turn: &mut Turn<'_>) {
+    event!(Level::Info, "subscription_rejected", channel, message);
+    let identifier = &identifier.raw;
+    turn.push(Reply::RejectSubscription { identifier }.frame());
+}
+
+impl Opening {
+    /// Channel of a signed stream name, and its end if it expires.
+    fn open_stream(&self, signed: &str, now: Now) -> Result<(Arc<str>, Option<Deadline>), String> {
+        let name = self.turbo_keys.verify(signed, now.wall_ms);
+        let name = name.map_err(|error| error.to_string())?;
+        let channel = format!("{CABLE_PREFIX}{}", name.name);
+        channel::check(&channel).map_err(|error| error.to_string())?;
+        if channel.starts_with(REMOTE_PREFIX) {
+            return Err("streams that begin with action_cable/ are Rails' own".into());
+        }
+        let deadline = name.expires_ms.map(|it| Deadline::at_wall(it, now));
+        Ok((channel.into(), deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests;

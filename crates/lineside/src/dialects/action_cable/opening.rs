@@ -1,0 +1,57 @@
+//! What the app decided about a connection before the hand-off.
+
+use lineside_protocol::cable::CableConnect;
+use lineside_token::StreamKeys;
+
+/// What the app decided about a connection, in the form that a shard uses.
+#[derive(Debug)]
+pub struct Opening {
+    /// Rails' `connection_identifier`, or empty.
+    pub(super) identifier: String,
+    /// The app rejected the connection.
+    pub(super) is_rejected: bool,
+    pub(super) user: Option<String>,
+    pub(super) session: Option<String>,
+    /// Time of the decision, in milliseconds since the Unix epoch.
+    pub(super) issued_ms: u64,
+    /// Keys of signed stream names. Without one the sidecar does not decide about them.
+    pub(super) turbo_keys: StreamKeys,
+    /// Names of channel classes without code of their own.
+    empty: Box<[String]>,
+}
+
+impl Opening {
+    /// Reads the option of a hand-off.
+    ///
+    /// # Errors
+    /// Returns the reason if it is not the JSON of a [`CableConnect`], or a key cannot be read.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let CableConnect {
+            identifier,
+            rejected,
+            user,
+            session,
+            issued_ms,
+            turbo_keys,
+            empty,
+            context: _,
+        } = serde_json::from_slice(json)
+            .map_err(|error| format!("the option for Action Cable cannot be read: {error}"))?;
+        let turbo_keys = StreamKeys::decode(&turbo_keys)
+            .map_err(|number| format!("key {number} of turbo_keys cannot be used"))?;
+        Ok(Self {
+            identifier,
+            is_rejected: rejected,
+            user,
+            session,
+            issued_ms,
+            turbo_keys,
+            empty: empty.into(),
+        })
+    }
+
+    /// Whether a channel's class has no code of its own.
+    pub(super) fn is_empty_channel(&self, name: &str) -> bool {
+        self.empty.iter().any(|it| it == name)
+    }
+}
