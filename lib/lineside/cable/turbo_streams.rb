@@ -10,6 +10,9 @@ module Lineside
     class TurboStreams
       NAME = "Turbo::StreamsChannel"
 
+      # Maximum number of keys, as in the sidecar.
+      KEYS_MAX = 16
+
       # Value that is signed to compare verifiers.
       PROBE = "lineside"
 
@@ -31,11 +34,11 @@ module Lineside
       end
 
       # @return [Array<String>, nil] keys that sign names of streams, the current one first; nil if the verifier is not
-      #   that of turbo-rails, or there is no key
+      #   that of turbo-rails, or there is no key, or more than {KEYS_MAX}
       def keys
         verifier = ::Turbo.signed_stream_verifier
         keys = [verifier, *verifier.instance_variable_get(:@rotations)].map { |it| key(it) }
-        keys if keys.all?
+        keys if keys.all?(&:present?) && keys.size <= KEYS_MAX
       rescue ArgumentError
         nil
       end

@@ -1,0 +1,52 @@
+# frozen_string_literal: true
+
+require_relative "browser"
+
+# WebSocket client that speaks actioncable-v1-json, in place of Action Cable's JavaScript.
+class CableBrowser < Browser
+  PROTOCOLS = "actioncable-v1-json, actioncable-unsupported"
+
+  # @return [String] head of the answer
+  attr_reader :head
+
+  def initialize(port, path: "/cable", headers: {}) # rubocop:disable Lint/MissingSuper -- that connects with lineside-v1
+    @socket = TCPSocket.new("127.0.0.1", port)
+    own = { "Origin" => "http://127.0.0.1:#{port}", "Sec-WebSocket-Protocol" => PROTOCOLS }
+    @socket.write(request(port, path, own.merge(headers)))
+    @head = shake_hands
+  end
+
+  # @return [String] identifier of a subscription
+  def self.identifier(channel, **params) = JSON.generate(channel:, **params)
+
+  # Sends a command, and returns the answer.
+  def subscribe(identifier)
+    send_json(command: "subscribe", identifier:)
+    receive
+  end
+
+  # @return [Hash] the next message that is no ping
+  def receive
+    message = read_message
+    message["type"] == "ping" ? receive : message
+  end
+
+  # Waits for the close frame.
+  # @return [Integer] its code
+  def receive_close
+    opcode, payload = read_frame
+    return payload.unpack1("n") if opcode == CLOSE
+
+    receive_close
+  end
+
+  private
+
+  def shake_hands
+    head = +""
+    head << read(1) until head.end_with?("\r\n\r\n")
+    raise "no WebSocket: #{head}" unless head.start_with?("HTTP/1.1 101")
+
+    head
+  end
+end
