@@ -20,6 +20,7 @@ RSpec.configure do |config|
   config.include GeneratedApps, :generated_app
   config.include Sidecars, :sidecar
   config.include Apps, :app
+  config.include CableClasses, :cable_classes
   config.include Proxies, :proxy
   config.include Databases, :databases
   config.include CableServers, :cable

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "check/address"
+require_relative "check/cable"
 require_relative "check/project"
 require_relative "check/users"
 require_relative "check/web_socket"
@@ -10,10 +11,13 @@ module Lineside
   # Checks the set-up of an app for common mistakes, without changing anything. `bin/rails lineside:check` runs these
   # checks, which need the app, and then `lineside check`.
   #
-  # Each check is a method that returns nil, a sentence on the mistake and its remedy, or {Skipped}.
+  # Each check is a method that returns nil, a sentence on the mistake and its remedy, {Found} or {Skipped}.
   class Check
     # Result of a check that was not made, with the reason.
     Skipped = Struct.new(:reason)
+
+    # Result of a check without a mistake, with a sentence on what it found.
+    Found = Struct.new(:text)
 
     # Level of a finding, class of the check, and its method.
     CHECKS = [
@@ -29,7 +33,9 @@ module Lineside
       [:fail, Address, :url],
       [:fail, Address, :path],
       [:fail, Address, :content_security_policy],
-      [:warn, Address, :https]
+      [:warn, Address, :https],
+      [:warn, Cable, :action_cable],
+      [:fail, Cable, :action_cable_path]
     ].freeze
 
     # @param app [Rails::Application]
@@ -55,6 +61,7 @@ module Lineside
     def finding(level, part, check)
       case result = @parts.fetch(part).public_send(check)
       when nil then [:ok]
+      when Found then [:ok, result.text]
       when Skipped then [:skip, result.reason]
       else [level, result]
       end

@@ -97,12 +97,26 @@ module Lineside
       end
     end
 
+    # Loaded with Action Cable.
+    initializer "lineside.cable" do |app|
+      ActiveSupport.on_load(:action_cable) do
+        require_relative "cable"
+        Cable::Connection.install
+        app.reloader.to_prepare { Cable.forget_channels }
+      end
+    end
+
     # Opens the link at boot of a server (`Rails.application.load_server` in config.ru), and again in each forked
     # worker. A console or a rake task opens it with the first publication.
     server do
       open_link = -> { Lineside.publisher.connect }
       ActiveSupport::ForkTracker.after_fork(&open_link)
       open_link.call
+    end
+
+    # All initializers have run, so no code of theirs changes a channel class afterwards.
+    server do |app|
+      Cable.channels if app.config.eager_load && RailsApp.cable?
     end
 
     console do |app|

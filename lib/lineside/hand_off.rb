@@ -61,15 +61,17 @@ module Lineside
 
     # Hands over the socket of a WebSocket request, whatever its path.
     # @param env [Hash] Rack environment
+    # @yieldreturn [Array(Integer, String)] tag and value of an option of the frame ({Client#hand_over}). Not called for
+    #   a request whose socket cannot be handed over
     # @return [Array] Rack response
     def answer(env)
       return [204, { REACHED => "reached" }, []] if env[CHECK]
       return refuse(426, NO_UPGRADE) unless Request.upgrade?(env)
       return refuse(501, NO_HIJACK) unless env["rack.hijack"].respond_to?(:call)
       # Refused before the hijack if the server exposes the socket.
-      return refuse(501, TLS) unless plain?(env.fetch("puma.socket") { return hand_off(env) })
+      return refuse(501, TLS) if encrypted?(env)
 
-      hand_off(env)
+      hand_off(env, (yield if block_given?))
     rescue Client::Unavailable => e
       refuse(503, e.message, e.remedy)
     end
@@ -77,10 +79,10 @@ module Lineside
     private
 
     # Connects to the sidecar first: without one, the server still answers the request normally.
-    def hand_off(env)
+    def hand_off(env, option)
       request = Request.new(@remote_ip.call(env))
       fields = [request.peer, request.origin, request.bytes]
-      Client.open(Lineside.config.link_path) { |client| transfer(client, hijack(env), fields) }
+      Client.open(Lineside.config.link_path) { |client| transfer(client, hijack(env), fields, option) }
       [HIJACKED, {}, []]
     rescue NotImplementedError
       # Raised by WEBrick, which has no full hijack.
@@ -89,10 +91,10 @@ module Lineside
 
     def hijack(env) = env["rack.hijack"].call || env["rack.hijack_io"]
 
-    def transfer(client, socket, fields)
+    def transfer(client, socket, fields, option)
       return refuse_on(socket, 501, TLS) unless plain?(socket)
 
-      client.hand_over(socket, fields)
+      client.hand_over(socket, fields, option)
     rescue Client::Unavailable => e
       refuse_on(socket, 503, e.message, e.remedy)
     ensure
@@ -102,6 +104,9 @@ module Lineside
 
     # Whether the socket is unencrypted: Puma's TLS sockets are of another class.
     def plain?(socket) = socket.is_a?(BasicSocket)
+
+    # Whether the server exposes a socket that cannot be handed over.
+    def encrypted?(env) = env.key?("puma.socket") && !plain?(env["puma.socket"])
 
     def refuse(status, message, remedy = nil)
       log(status == 503 ? "#{[message, *remedy].join('; ')} (the link is #{Lineside.config.link_path})" : message)

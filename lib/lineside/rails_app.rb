@@ -26,6 +26,13 @@ module Lineside
       hosts unless hosts.empty? || hosts.include?(nil)
     end
 
+    # @return [Boolean] whether the sidecar serves the app's Action Cable path
+    def cable?
+      # The server loads {Cable}.
+      server = ::ActionCable.server if defined?(::ActionCable::Engine)
+      !server.nil? && Cable.serves?(server.config)
+    end
+
     # @return [Boolean] whether Sprockets compiles the browser module: unless the app's compressor cannot read it, or if
     #   the app pins it
     def compiles_module?(app)

@@ -8,7 +8,8 @@ RSpec.describe "Action Cable in Puma with adapter: lineside", :app, :sidecar do
 
   def visit(user, room)
     browser = CableBrowser.new(@port, path: "/cable?user=#{user}").tap { |it| browsers << it }
-    [browser, browser.subscribe("ChatChannel", room:)]
+    expect(browser.receive).to eq("type" => "welcome")
+    [browser, browser.confirm("ChatChannel", room:)]
   end
 
   # Starts the app's port over the sidecar's.
@@ -38,7 +39,7 @@ RSpec.describe "Action Cable in Puma with adapter: lineside", :app, :sidecar do
     Net::HTTP.get("127.0.0.1", "/broadcast/1/2", @port)
     expect([browser.next_message, same.next_message]).to eq %w[2 2]
     browser.unsubscribe(identifier)
-    browser.subscribe("ChatChannel", room: 3)
+    browser.confirm("ChatChannel", room: 3)
     Net::HTTP.get("127.0.0.1", "/broadcast/1/3", @port)
     Net::HTTP.get("127.0.0.1", "/broadcast/2/4", @port)
     Net::HTTP.get("127.0.0.1", "/broadcast/3/5", @port)

@@ -2,29 +2,70 @@
 
 require_relative "browser"
 
-# WebSocket client that speaks Action Cable's protocol, in place of @rails/actioncable.
+# WebSocket client that speaks actioncable-v1-json, in place of Action Cable's JavaScript.
 class CableBrowser < Browser
-  def initialize(port, path: "/cable") # rubocop:disable Lint/MissingSuper -- that sends a connect of lineside-v1
+  PROTOCOLS = "actioncable-v1-json, actioncable-unsupported"
+
+  # @return [String] head of the answer
+  attr_reader :head
+
+  def initialize(port, path: "/cable", headers: {}) # rubocop:disable Lint/MissingSuper -- that connects with lineside-v1
     @socket = TCPSocket.new("127.0.0.1", port)
-    @socket.write(request(port, path, { "Sec-WebSocket-Protocol" => "actioncable-v1-json" }))
-    shake_hands
-    @welcome = receive("welcome")
+    own = { "Origin" => "http://127.0.0.1:#{port}", "Sec-WebSocket-Protocol" => PROTOCOLS }
+    @socket.write(request(port, path, own.merge(headers)))
+    @head = shake_hands
   end
 
-  # Subscribes to a channel and waits for the confirmation.
-  # @return [String] the identifier
-  def subscribe(channel, **params)
-    identifier = JSON.generate(channel:, **params)
+  # @return [String] identifier of a subscription
+  def self.identifier(channel, **params) = JSON.generate(channel:, **params)
+
+  # Sends a command, and returns the answer.
+  def subscribe(identifier)
     send_json(command: "subscribe", identifier:)
-    receive("confirm_subscription")
+    receive
+  end
+
+  # Subscribes to a channel, and waits for the confirmation.
+  # @return [String] identifier of the subscription
+  def confirm(channel, **params)
+    identifier = self.class.identifier(channel, **params)
+    answer = subscribe(identifier)
+    answer = receive until answer["type"]
+    raise "not confirmed: #{answer}" unless answer == { "identifier" => identifier, "type" => "confirm_subscription" }
+
     identifier
   end
 
   def unsubscribe(identifier) = send_json(command: "unsubscribe", identifier:)
 
-  # Returns the next message of a channel.
+  # @return [Object] data of the next message of a channel
   def next_message
-    message = read_message until message&.key?("message") && !message.key?("type")
-    message["message"]
+    message = receive
+    message.key?("type") ? next_message : message["message"]
+  end
+
+  # @return [Hash] the next message that is no ping
+  def receive
+    message = read_message
+    message["type"] == "ping" ? receive : message
+  end
+
+  # Waits for the close frame.
+  # @return [Integer] its code
+  def receive_close
+    opcode, payload = read_frame
+    return payload.unpack1("n") if opcode == CLOSE
+
+    receive_close
+  end
+
+  private
+
+  def shake_hands
+    head = +""
+    head << read(1) until head.end_with?("\r\n\r\n")
+    raise "no WebSocket: #{head}" unless head.start_with?("HTTP/1.1 101")
+
+    head
   end
 end

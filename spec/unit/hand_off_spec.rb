@@ -103,6 +103,32 @@ RSpec.describe Lineside::HandOff do
       expect(answered(frame(144))).to eq [-1, true, ""]
     end
 
+    it "sends an option of the frame in front of the body" do
+      Dir.mktmpdir do |folder|
+        Lineside.config.link = "unix:#{folder}/link.sock"
+        UNIXServer.open("#{folder}/link.sock") do |server|
+          socket, = UNIXSocket.pair
+          sidecar = Thread.new { server.accept.then { |link| link.recvmsg.first.tap { link.write(frame(144)) } } }
+          answer = middleware.answer(request("rack.hijack" => -> { socket })) { [0x8002, "{\u00e9}"] }
+          options = [0x8002, 4].pack("n2") + "{\u00e9}".b
+          expect(answer.first).to eq(-1)
+          expect(sidecar.value.byteslice(4, 4 + options.bytesize)).to eq [16, 0, 8].pack("C C n") + options
+        end
+      end
+    end
+
+    it "asks for no option if the socket cannot be handed over" do
+      untouched = -> { raise "hijacked" }
+      [{}, { "rack.hijack" => untouched, "puma.socket" => Object.new }].each do |fields|
+        expect(middleware.answer(request(**fields)) { raise "asked" }.first).to eq 501
+      end
+    end
+
+    it "sends no option above 65,531 bytes" do
+      client = described_class::Client.allocate
+      expect { client.hand_over(nil, [], [1, "x" * 65_532]) }.to raise_error(ArgumentError, /option of 65532 bytes/)
+    end
+
     it "answers 503 if the sidecar refuses, closes, or sends an unknown frame" do
       fault = frame(134, "\0kit is full")
       { fault => /answered "it is full"/, "" => /did not answer/, frame(134) => /answered ""/,

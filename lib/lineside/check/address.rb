@@ -10,6 +10,15 @@ module Lineside
       # Status of requests that the app refuses for other reasons than their path.
       BLOCKED = [301, 302, 307, 308, 401, 403].freeze
 
+      # @param path [String] path below the root
+      # @return [Hash] Rack environment of a WebSocket request that only asks whether it arrives
+      def self.request(path, root)
+        { "REQUEST_METHOD" => "GET", "SCRIPT_NAME" => root, "PATH_INFO" => path, "QUERY_STRING" => "",
+          "SERVER_NAME" => "localhost", "SERVER_PORT" => "80", "HTTP_HOST" => "localhost",
+          "REMOTE_ADDR" => "127.0.0.1", "HTTPS" => "on", "rack.url_scheme" => "https", "rack.input" => StringIO.new,
+          "rack.errors" => $stderr, "HTTP_UPGRADE" => "websocket", HandOff::CHECK => true }
+      end
+
       def initialize(app, config)
         @app = app
         @config = config
@@ -30,7 +39,7 @@ module Lineside
         return Skipped.new("pages connect to #{@url}") if origin
 
         path = "#{root}#{@config.path}"
-        status, headers, = @app.call(request(path))
+        status, headers, = @app.call(self.class.request(@config.path, root))
         return if headers.key?(HandOff::REACHED)
         return Skipped.new("the app answers #{status}; give its address in URL=") if BLOCKED.include?(status)
 
@@ -59,13 +68,6 @@ module Lineside
       private
 
       def root = @app.config.relative_url_root.to_s
-
-      def request(path)
-        { "REQUEST_METHOD" => "GET", "SCRIPT_NAME" => root, "PATH_INFO" => path.delete_prefix(root),
-          "QUERY_STRING" => "", "SERVER_NAME" => "localhost", "SERVER_PORT" => "80", "HTTP_HOST" => "localhost",
-          "REMOTE_ADDR" => "127.0.0.1", "HTTPS" => "on", "rack.url_scheme" => "https", "rack.input" => StringIO.new,
-          "rack.errors" => $stderr, "HTTP_UPGRADE" => "websocket", HandOff::CHECK => true }
-      end
 
       # Sources to which pages may connect; empty if any.
       def sources

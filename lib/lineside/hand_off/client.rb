@@ -25,6 +25,9 @@ module Lineside
       # Size of a frame's head, in bytes: length, kind, flags, length of the options.
       HEAD_BYTES = 8
 
+      # Maximum size of the value of an option, in bytes. The frame's head has the length of all options in 16 bits.
+      OPTION_BYTES_MAX = 65_535 - 4
+
       # Connects, yields the client and closes the connection.
       # @param path [String] path of the link's socket
       # @raise [Unavailable]
@@ -60,10 +63,11 @@ module Lineside
       # Hands a browser's socket to the sidecar, which then answers the browser.
       # @param socket [BasicSocket]
       # @param fields [Array<String>] the browser's address, the app's origin, and the bytes of the request
+      # @param option [Array(Integer, String), nil] tag and value of an option, of up to {OPTION_BYTES_MAX}
       # @return [void]
       # @raise [Unavailable] the sidecar did not accept the socket and will not use it
-      def hand_over(socket, fields)
-        send_frame(socket, fields)
+      def hand_over(socket, fields, option = nil)
+        send_frame(socket, pack(fields.map(&:b), option ? pack_option(*option) : ""))
         answer = read_frame or raise unavailable("it did not answer in time")
         kind = answer.getbyte(4)
         raise unavailable(reason(kind, answer)) unless kind == TAKEN
@@ -74,8 +78,7 @@ module Lineside
       private
 
       # Sends the frame, and the descriptor with its first bytes.
-      def send_frame(socket, fields)
-        frame = pack(*fields.map(&:b))
+      def send_frame(socket, frame)
         sent = @socket.sendmsg_nonblock(frame, 0, nil, Socket::AncillaryData.unix_rights(socket))
         sent += write(frame.byteslice(sent..)) while sent < frame.bytesize
       rescue Errno::EPIPE, Errno::ECONNRESET
@@ -84,9 +87,16 @@ module Lineside
         raise unavailable(plain(e))
       end
 
-      def pack(peer, origin, request)
+      def pack((peer, origin, request), options)
         body = [peer.bytesize, origin.bytesize].pack("n2") + peer + origin + request
-        [HEAD_BYTES - 4 + body.bytesize, HAND_OFF, 0, 0].pack("N C C n") + body
+        bytes = HEAD_BYTES - 4 + options.bytesize + body.bytesize
+        [bytes, HAND_OFF, 0, options.bytesize].pack("N C C n") + options + body
+      end
+
+      def pack_option(tag, value)
+        value.bytesize <= OPTION_BYTES_MAX or
+          raise ArgumentError, "an option of #{value.bytesize} bytes; up to #{OPTION_BYTES_MAX} are possible"
+        [tag, value.bytesize].pack("n2") + value.b
       end
 
       def write(bytes)

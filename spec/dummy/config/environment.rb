@@ -3,6 +3,7 @@
 require "rails"
 require "action_controller/railtie"
 require "action_view/railtie"
+require "action_cable/engine"
 require "lineside"
 
 # Middleware that moves a tenant's number from the path to SCRIPT_NAME, as apps with several tenants do.
@@ -18,6 +19,9 @@ class TenantPrefix
                         "PATH_INFO" => env["PATH_INFO"].delete_prefix(prefix)))
   end
 end
+
+# Stand-in for turbo-rails.
+require File.expand_path("../../apps/turbo/streams_channel", __dir__)
 
 # Minimal Rails app that publishes and renders a page.
 class Dummy < Rails::Application
@@ -47,3 +51,4 @@ class Dummy < Rails::Application
 end
 
 Dummy.initialize!
+Turbo.signed_stream_verifier_key = "the key of Turbo"

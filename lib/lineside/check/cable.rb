@@ -1,0 +1,44 @@
+# frozen_string_literal: true
+
+module Lineside
+  class Check
+    # Checks of Action Cable, if `config/cable.yml` has `adapter: lineside`.
+    class Cable
+      def initialize(app, _config)
+        @app = app
+      end
+
+      # Says which channels run where.
+      def action_cable
+        return skipped unless RailsApp.cable?
+
+        Found.new("channels run #{Lineside::Cable.channels.summary}")
+      end
+
+      # Asks the app for its Action Cable path, as a browser does.
+      def action_cable_path
+        return skipped unless RailsApp.cable?
+        return Skipped.new("config.action_cable.mount_path is nil") unless path
+
+        status, headers, = @app.call(request)
+        return if headers.key?(HandOff::REACHED)
+        return Skipped.new("the app answers #{status}") if Address::BLOCKED.include?(status)
+
+        "the app answers #{status} to a WebSocket request for #{path}; check whether a middleware or a route takes " \
+          "this path, or an origin is missing in config.action_cable.allowed_request_origins"
+      end
+
+      private
+
+      def skipped = Skipped.new("config/cable.yml does not say adapter: lineside")
+
+      def path = @app.config.action_cable.mount_path
+
+      def request
+        Address.request(path, @app.config.relative_url_root.to_s)
+               .merge("HTTP_CONNECTION" => "Upgrade", "HTTP_ORIGIN" => "https://localhost",
+                      "HTTP_SEC_WEBSOCKET_VERSION" => "13", "HTTP_SEC_WEBSOCKET_KEY" => "bGluZXNpZGUgY2hlY2tzIQ==")
+      end
+    end
+  end
+end

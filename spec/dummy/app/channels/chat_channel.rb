@@ -1,0 +1,6 @@
+# frozen_string_literal: true
+
+# Runs in the app.
+class ChatChannel < ApplicationCable::Channel
+  def subscribed = stream_from("chat")
+end
