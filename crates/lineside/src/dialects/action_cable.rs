@@ -133,6 +133,8 @@ impl Connection {
                 message: Some("the app rejected the connection".into()),
             });
         }
+        self.opening
+            .find_session(&turn.rules.keys.current(), turn.now.wall_ms);
         let Opening {
             user,
             session,
