@@ -279,7 +279,8 @@ impl<S: Socket> Worker<S> {
     }
 
     /// Time of the next write of a replay, in milliseconds, if one waits: zero, or the next millisecond.
-    pub(crate) fn replay_due_ms(&self) -> Option<u64> {
+    #[must_use]
+    pub fn replay_due_ms(&self) -> Option<u64> {
         let due_ms = match self.replays {
             (ms, 0) => ms + 1,
             _ => 0,

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::response::{RESPONSE_MS_MAX, Response, TRUNCATED, read_head};
 use super::slots::Slots;
-use super::waiting::Waiting;
+use super::waiting::{WAITING_MAX, Waiting};
 use crate::descriptors::Budget;
 use crate::dialects::Opening;
 use crate::head::{Head, HeadError, ServerOrigin};
@@ -61,12 +61,16 @@ struct Upgrade {
 
 /// Next connection to read. Takes everything that waits in the kernel first, up to [`ACCEPTS_MAX`], so that each address has its
 /// turn.
-async fn next(listener: &Listener, waiting: &mut Waiting<TcpStream>) -> (TcpStream, SocketAddr) {
+async fn next(
+    listener: &Listener,
+    waiting: &mut Waiting<TcpStream>,
+    waiting_max: usize,
+) -> (TcpStream, SocketAddr) {
     for _ in 0..ACCEPTS_MAX {
         let Some((stream, peer)) = listener.accept_now().await else {
             break;
         };
-        drop(waiting.push(stream, peer));
+        drop(waiting.push(stream, peer, waiting_max));
     }
     match waiting.pop() {
         Some(next) => next,
@@ -98,8 +102,12 @@ impl Upgrades {
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
         let mut waiting = Waiting::default();
         loop {
-            let (stream, peer) = next(listener, &mut waiting).await;
-            let (slot, ended) = self.handshakes.take(self.requests_max()).await;
+            // Waiting connections and requests under way share the file descriptors.
+            let descriptors = self.requests_max();
+            let waiting_max = (descriptors / 4).clamp(1, WAITING_MAX);
+            let (stream, peer) = next(listener, &mut waiting, waiting_max).await;
+            let requests_max = (descriptors - waiting_max).max(1);
+            let (slot, ended) = self.handshakes.take(requests_max).await;
             if ended > 0 {
                 let message = "too many requests are under way: the oldest, which are not complete, were closed";
                 event!(Level::Warn, "request_ended", message, ended);

@@ -4,8 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Maximum number of waiting connections. A further one closes the oldest of the address with the most.
-const WAITING_MAX: usize = 1024;
+/// Maximum number of waiting connections, unless the file descriptors allow fewer. A further one closes the oldest of the address
+/// with the most.
+pub(super) const WAITING_MAX: usize = 1024;
 
 /// Connections of the kind `S` by address, each address in its turn.
 #[derive(Debug)]
@@ -27,11 +28,9 @@ impl<S> Default for Waiting<S> {
 }
 
 impl<S> Waiting<S> {
-    /// Adds a connection. Returns the one that must close for it.
-    pub(super) fn push(&mut self, connection: S, peer: SocketAddr) -> Option<S> {
-        let closed = (self.count == WAITING_MAX)
-            .then(|| self.drop_one())
-            .flatten();
+    /// Adds a connection. Returns the one that must close for it, if `max` wait.
+    pub(super) fn push(&mut self, connection: S, peer: SocketAddr, max: usize) -> Option<S> {
+        let closed = (self.count >= max).then(|| self.drop_one()).flatten();
         let address = peer.ip().to_canonical();
         let queue = self.by_address.entry(address).or_default();
         if queue.is_empty() {
