@@ -3,6 +3,7 @@
 require_relative "lineside/version"
 require_relative "lineside/error"
 require_relative "lineside/configuration"
+require_relative "lineside/cable_stream"
 require_relative "lineside/channel_name"
 require_relative "lineside/user_id"
 require_relative "lineside/session_id"

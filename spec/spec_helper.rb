@@ -23,6 +23,7 @@ RSpec.configure do |config|
   config.include CableClasses, :cable_classes
   config.include Proxies, :proxy
   config.include Databases, :databases
+  config.include CableServers, :cable
 
   # Resets the settings and the environment before each example.
   config.around { |example| with_default_settings { example.run } }

@@ -9,12 +9,19 @@ module Lineside
   # these classes. All other values come here, including instances of subclasses, and hashes with keys of several
   # classes.
   module Json
+    # Data that is JSON already, which is published unchanged.
+    # @!attribute text
+    #   @return [String] one JSON value in UTF-8
+    Encoded = Struct.new(:text)
+
     module_function
 
     # @param levels [Integer] nesting depth of the value in the data
     # @return [String] JSON of the value, by ActiveSupport if it is loaded
     # @raise [ArgumentError] if the value contains itself, or text that is not UTF-8, or by {Mistakes}
     def generate(value, levels)
+      return value.text if value.is_a?(Encoded)
+
       json = defined?(ActiveSupport::JSON.encode) ? ActiveSupport::JSON.encode(value) : generate_alone(value, levels)
       Mistakes.check_data(value, json)
       json

@@ -15,6 +15,7 @@
 mod support;
 
 mod admin;
+mod app_link;
 mod architecture;
 mod check;
 mod command;

@@ -101,6 +101,7 @@ impl Sidecar {
                 let mut names = Random::new(random.number());
                 Shard {
                     worker: Worker::new(Plan {
+                        shard: 0,
                         broker: Arc::clone(&broker),
                         start: start.clone(),
                         rules: Arc::clone(&rules),

@@ -34,6 +34,24 @@ pub struct ConnectionId {
     number: u64,
 }
 
+impl std::fmt::Display for ConnectionId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}", self.slot, self.number)
+    }
+}
+
+impl std::str::FromStr for ConnectionId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (slot, number) = text.split_once('.').ok_or(())?;
+        Ok(Self {
+            slot: slot.parse().map_err(drop)?,
+            number: number.parse().map_err(drop)?,
+        })
+    }
+}
+
 impl ConnectionId {
     /// Index of the connection among the open ones. Small, for use in a table beside the shard.
     #[must_use]

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use lineside_protocol::channel::{self, SESSION_ID_BYTES_MAX};
 use lineside_protocol::codes::{LINK_BAD_CHANNEL, LINK_BAD_ONCE, LINK_BAD_PAYLOAD, LINK_TOO_LARGE};
 use lineside_protocol::frame::{Publish, Revoke, Skip};
-use lineside_protocol::{NESTING_LEVELS_MAX, nesting_levels};
-use serde::de::IgnoredAny;
+use lineside_protocol::{NESTING_LEVELS_MAX, check_json, nesting_levels};
 
 use crate::rejection::Rejection;
 use crate::revocations::Revocation;
@@ -161,9 +160,8 @@ fn validate(
         message: format!("the payload for {} {why}", shown(name)),
     };
     let not_json = |why: String| bad_payload(format!("is not JSON: {why}"));
-    // serde_json does not check the encoding of strings that it skips.
     let text = str::from_utf8(&payload).map_err(|error| not_json(error.to_string()))?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(error.to_string()))?;
+    check_json(text).map_err(not_json)?;
     if nests_too_deep(&payload) {
         return Err(bad_payload(format!(
             "nests deeper than {NESTING_LEVELS_MAX} levels, the limit of common JSON readers; publish flatter data"

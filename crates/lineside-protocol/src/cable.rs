@@ -154,6 +154,47 @@ impl Reply<'_> {
     }
 }
 
+/// Encodes JSON of the app as a WebSocket text frame.
+#[must_use]
+pub fn text_frame(json: &str) -> Bytes {
+    frame(FINAL_TEXT, json.len(), |out| {
+        out.extend_from_slice(json.as_bytes());
+    })
+}
+
+/// What a text of the app tells the browser, as far as the sidecar keeps it.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AppText {
+    /// The subscription has begun.
+    ConfirmSubscription {
+        /// Text of the identifier.
+        identifier: String,
+    },
+    /// The subscription is refused.
+    RejectSubscription {
+        /// Text of the identifier.
+        identifier: String,
+    },
+    /// The connection ends.
+    Disconnect {
+        /// Reason for the browser.
+        #[serde(default)]
+        reason: Option<String>,
+        /// Whether the browser may connect again by itself.
+        #[serde(default)]
+        reconnect: Option<bool>,
+    },
+}
+
+impl AppText {
+    /// Reads a text. `None` for a message, and for anything else.
+    #[must_use]
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+}
+
 /// Returns the WebSocket close frame that follows a [`Reply::Disconnect`]. Only codes of RFC 6455 are sent as they are.
 #[must_use]
 pub fn close(code: CloseCode) -> Bytes {
@@ -187,13 +228,6 @@ pub fn message_head(prefix: &[u8], body: &[u8]) -> (Bytes, usize) {
     (envelope::frame_head(FINAL_TEXT, length, prefix), from)
 }
 
-/// Payload of a publication, from its frame in `lineside-v1`.
-#[must_use]
-pub fn payload(body: &[u8]) -> &[u8] {
-    let from = envelope::payload_start(body);
-    body[from..].strip_suffix(b"}").unwrap_or_default()
-}
-
 /// What the app decided about a connection, in the hand-off of its socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CableConnect {
@@ -221,6 +255,12 @@ pub struct CableConnect {
     /// Text from which the app makes the connection again. Absent if no channel runs in the app.
     #[serde(default)]
     pub context: Option<String>,
+    /// The connection's class has a `disconnect` of its own.
+    #[serde(default)]
+    pub disconnects: bool,
+    /// Name of the process, as in the hello of its app link.
+    #[serde(default)]
+    pub process: Option<String>,
 }
 
 #[cfg(test)]

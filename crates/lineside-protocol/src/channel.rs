@@ -56,8 +56,7 @@ pub fn is_reserved(name: &str) -> bool {
 /// Returns the first rule that the name breaks, never [`NameError::Reserved`].
 pub fn check(name: &str) -> Result<(), NameError> {
     if let Some(stream) = name.strip_prefix(CABLE_PREFIX) {
-        // `*` is allowed: grants never open cable streams.
-        return check_text(stream, CABLE_NAME_BYTES_MAX);
+        return check_cable_stream(stream);
     }
     if name == USER_PREFIX {
         return Err(NameError::Empty);
@@ -84,6 +83,15 @@ pub fn check_shared(name: &str) -> Result<(), NameError> {
 pub fn check_user_id(id: &str) -> Result<(), NameError> {
     check_text(id, USER_ID_BYTES_MAX)?;
     check_star(id)
+}
+
+/// Checks the name of an Action Cable stream. Accepts exactly the names for which [`check`] accepts `cable:<name>`.
+///
+/// # Errors
+/// Returns the first rule that the name breaks, with [`CABLE_NAME_BYTES_MAX`] as the limit.
+pub fn check_cable_stream(name: &str) -> Result<(), NameError> {
+    // `*` is allowed: grants never open cable streams.
+    check_text(name, CABLE_NAME_BYTES_MAX)
 }
 
 fn check_text(text: &str, max: usize) -> Result<(), NameError> {

@@ -83,6 +83,7 @@ numbered_codes! {
     CLOSE_CONNECT_TIMEOUT 4103 "connect_timeout" "The client sent no `connect` within 5 seconds."
     CLOSE_MESSAGE_TIMEOUT 4104 "message_timeout" "The client did not finish a message within 30 seconds."
     CLOSE_OVERLOADED 4105 "overloaded" "The server has too little memory for the client's unfinished message; reconnect after `after_ms`."
+    CLOSE_APP_TIMEOUT 4106 "app_timeout" "The app did not answer a command of Action Cable within a minute."
     CLOSE_BAD_CONNECT 4500 "bad_connect" "The first frame is not a `connect` of this protocol; fix the client."
     CLOSE_TOO_MANY_REQUESTS 4501 "too_many_requests" "The client sends more requests per second than the welcome's `limits` allow; fix the client."
 }
@@ -103,6 +104,9 @@ numbered_codes! {
     LINK_HAND_OFFS_FULL 107 "hand_offs_full" "The sidecar has `HAND_OFFS_MAX` hand-offs in progress, the most possible; the browser may retry."
     LINK_TAILS_FULL 108 "tails_full" "16 links of `lineside tail` are open, the maximum; end one of them."
     LINK_KEY_MISMATCH 109 "key_mismatch" "Publisher and sidecar have different secrets; give both the same, or start the sidecar with `bundle exec lineside` inside the app."
+    LINK_APP_LINKS_FULL 110 "app_links_full" "256 app links are open, the maximum: fewer processes of the app can subscribe."
+    LINK_APP_SLOW 111 "app_slow" "The process does not read what it follows fast enough; it reconnects and is sent what it missed."
+    LINK_STREAMS_FULL 112 "streams_full" "The process follows 65,536 streams, the maximum; spread its connections over more processes."
 }
 
 #[cfg(test)]

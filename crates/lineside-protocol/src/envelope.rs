@@ -50,6 +50,14 @@ pub fn message(
     })
 }
 
+/// Returns the payload of an encoded [`message`], as a slice of it. Empty if the frame is no message.
+#[must_use]
+pub fn payload(frame: &Bytes) -> Bytes {
+    // The last byte closes the envelope.
+    let end = frame.len().saturating_sub(1);
+    frame.slice(payload_start(frame).min(end)..end)
+}
+
 /// Returns a WebSocket ping frame without a payload.
 #[must_use]
 pub fn websocket_ping() -> Bytes {
@@ -243,9 +251,8 @@ pub(crate) fn frame_head(first: u8, length: usize, beginning: &[u8]) -> Bytes {
 }
 
 /// Index of the payload in the frame of a [`message`]. The payload and one brace are the end of the frame.
-///
-/// In front of it only the channel has arbitrary text, whose quotation marks are escaped, so the first match is the right one.
 pub(crate) fn payload_start(frame: &[u8]) -> usize {
+    // Quotes in the channel's name are escaped, so the first match is the envelope's own field.
     const KEY: &[u8] = br#","data":"#;
     let found = frame.windows(KEY.len()).position(|it| it == KEY);
     found.map_or(frame.len(), |at| at + KEY.len())

@@ -18,13 +18,19 @@
 //! `Revoke` and `Skip`, and the sidecar sends cumulative `Ack`s, a `Receipt` for each frame that wants one, a `Refusal`
 //! for each frame that it permanently rejects, and `Moved` when other publishers' entries have advanced the journal.
 
+mod app;
 mod body;
 mod description;
 mod hand_off;
+pub mod runner;
 mod tail;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+pub use app::{
+    APP_HELLO, APP_LINK_VERSION, AppHello, AppWelcome, FOLLOWED_STREAMS_MAX, Follow, Followed,
+    FollowedAfter, FollowedFrom, FromApp, Published, Reached, ToApp, Unfollow, encode_published,
+};
 pub use body::{
     Ack, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead, Receipt,
     Refusal, Revoke, Skip, ToPublisher, ToSidecar, Welcome, encode_publish,
@@ -70,6 +76,9 @@ pub enum FrameError {
     /// A text field is not UTF-8.
     #[error("{0} is not UTF-8")]
     NotText(&'static str),
+    /// The body is not the JSON object of its kind.
+    #[error("the body of {0} is not the JSON object that the protocol describes")]
+    NotJson(&'static str),
     /// The receiver does not know the kind.
     #[error("a frame of the unknown kind {0}")]
     UnknownKind(u8),

@@ -17,7 +17,7 @@ pub mod origin;
 pub mod request;
 
 pub use cursor::{After, Cursor, Epoch, EpochError, POSITION_MAX, Position};
-pub use json::{NESTING_LEVELS_MAX, nesting_levels};
+pub use json::{NESTING_LEVELS_MAX, check_json, nesting_levels};
 
 /// Maximum payload of one publication, in bytes.
 ///

@@ -35,7 +35,7 @@ mod wait;
 mod wake_fd;
 mod writer;
 
-pub use lineside_protocol::{NESTING_LEVELS_MAX, channel, forwarded, nesting_levels};
+pub use lineside_protocol::{NESTING_LEVELS_MAX, channel, check_json, forwarded, nesting_levels};
 pub use link::{Ended, LinkClient};
 pub use panic::panic_message;
 pub use publisher::{Publisher, Unconfirmed};

@@ -1,16 +1,19 @@
-//! The broker: the only access to the hub. It owns the hub's lock, the inboxes of the shards, the tails and the signal of
-//! the newest position.
+//! The broker: the only access to the hub. It owns the hub's lock, the inboxes of the shards, the tails, the queues of the
+//! app links and the signal of the newest position.
 //!
 //! Links, connections, the admin listener and the snapshot hold one [`Broker`] and call it. Every entry passes through
 //! [`Broker::propose`]: the hub [accepts](Hub::propose) it, the engine orders it, and the hub
-//! [applies](Hub::apply) it. The engine in memory orders each entry at once, so all of this happens under one lock. Inboxes
-//! and tails are filled under the same lock, so all of them receive entries in one order.
+//! [applies](Hub::apply) it. The engine in memory orders each entry at once, so all of this happens under one lock. Inboxes,
+//! tails and queues are filled under the same lock, so all of them receive entries in one order.
 //!
 //! No call does IO, encodes or merges a replay, or waits for anything but the lock, except [`Broker::save`].
 
+mod app_links;
 mod inbox;
+pub mod runners;
 mod tails;
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,15 +21,18 @@ use std::time::Duration;
 
 use lineside_hub::{
     Counts, Encode, Greeting, Hub, Memory, Ordered, Origin, Outcome, Proposal, Proposed,
-    PublishersFull, ReplayAnswer, ReplayRequest, SavedAt, Stage,
+    Publication, PublishersFull, ReplayAnswer, ReplayRequest, SavedAt, Stage, Want,
 };
 use lineside_protocol::{Cursor, Position};
 use tokio::sync::watch;
 
 use crate::clock::Now;
 use crate::log::{Level, event};
+use app_links::AppLinks;
+use runners::Runners;
 use tails::Tails;
 
+pub(crate) use app_links::{AppLinksFull, AppQueue, Overflowed};
 pub use inbox::{Inbox, InboxEntry, Taken};
 pub(crate) use tails::{Filter, Tail, TailsFull};
 
@@ -36,12 +42,25 @@ const EVICTIONS_MAX: usize = 1_000;
 /// Time between two looks at the memory while links are not read, in milliseconds.
 const MEMORY_PAUSE_MS: u64 = 20;
 
+/// Publications that an app link sends when it follows channels, in this order. Those after the seam are in its queue.
+#[derive(Debug)]
+pub(crate) struct AppReplay {
+    /// Publications of other channels that the link followed before, up to the seam.
+    pub(crate) earlier: VecDeque<Arc<Publication>>,
+    /// The journal's answer, for the reply and the replay.
+    pub(crate) answer: ReplayAnswer,
+    /// The replay ends here.
+    pub(crate) seam: Cursor,
+}
+
 /// The only access to the hub. Shared by links, connections, the admin listener and the snapshot.
 #[derive(Debug)]
 pub struct Broker {
     hub: Mutex<Hub>,
     shards: Vec<Arc<Inbox>>,
     tails: Tails,
+    app_links: AppLinks,
+    runners: Runners,
     newest: watch::Sender<Position>,
     encode: Encode,
     memory: Arc<Memory>,
@@ -56,8 +75,10 @@ impl Broker {
         Self {
             memory: Arc::clone(hub.memory()),
             hub: Mutex::new(hub),
+            runners: Runners::new(shards.clone()),
             shards,
             tails: Tails::default(),
+            app_links: AppLinks::default(),
             newest: watch::Sender::new(Position::default()),
             encode,
             reported_gaps: AtomicU64::new(0),
@@ -102,7 +123,7 @@ impl Broker {
         }
     }
 
-    /// Applies an ordered entry, and hands it to every shard and tail. Takes the locked hub, so that all receive entries in
+    /// Applies an ordered entry, and hands it to every shard, tail and app link. Takes the locked hub, so that all receive entries in
     /// one order.
     fn apply(&self, hub: &mut Hub, ordered: Ordered) -> Outcome {
         let outcome = hub.apply(ordered, self.encode);
@@ -112,6 +133,7 @@ impl Broker {
                     shard.publish(publications);
                 }
                 self.tails.offer(publications);
+                self.app_links.offer(publications);
             }
             Outcome::Revoked {
                 position,
@@ -241,6 +263,68 @@ impl Broker {
     /// Closes a tail.
     pub(crate) fn close_tail(&self, tail: &Arc<Tail>) {
         self.tails.close(tail);
+    }
+
+    /// Processes that run channel classes.
+    pub(crate) fn runners(&self) -> &Runners {
+        &self.runners
+    }
+
+    /// Opens an app link.
+    ///
+    /// # Errors
+    /// Returns an error if the maximum number of app links is open.
+    pub(crate) fn open_app_link(&self) -> Result<Arc<AppQueue>, AppLinksFull> {
+        self.app_links.open()
+    }
+
+    /// Makes an app link follow channels, each after its own cursor. No two have the same name.
+    pub(crate) fn follow(&self, queue: &Arc<AppQueue>, wants: Vec<Want>) -> AppReplay {
+        // Nothing is applied while the hub is locked, so there is no gap between the replay and the queue.
+        let hub = self.hub();
+        let seam = hub.cursor();
+        let request = ReplayRequest {
+            wants,
+            through: seam.position,
+        };
+        let answer = hub.replay(&request);
+        let earlier = queue.take_all();
+        for want in &request.wants {
+            self.app_links.follow(queue, &want.channel);
+        }
+        AppReplay {
+            earlier,
+            answer,
+            seam,
+        }
+    }
+
+    /// Ends that an app link follows a channel. Its queue may still hold publications of it.
+    pub(crate) fn unfollow(&self, queue: &Arc<AppQueue>, channel: &str) {
+        self.app_links.unfollow(queue, channel);
+    }
+
+    /// Closes an app link that follows these channels.
+    pub(crate) fn close_app_link<'a>(
+        &self,
+        queue: &Arc<AppQueue>,
+        followed: impl Iterator<Item = &'a Arc<str>>,
+    ) {
+        for channel in followed {
+            self.app_links.unfollow(queue, channel);
+        }
+        self.app_links.close();
+    }
+
+    /// Cursor up to which every publication was taken from the queue of an app link. `None` while some wait.
+    pub(crate) fn cursor_of(&self, queue: &AppQueue) -> Option<Cursor> {
+        let hub = self.hub();
+        queue.is_empty().then(|| hub.cursor())
+    }
+
+    /// Number of open app links.
+    pub(crate) fn app_links(&self) -> usize {
+        self.app_links.count()
     }
 
     /// Writes a snapshot of the hub, and returns its size in bytes. Holds the hub's lock while it writes: call it only

@@ -18,6 +18,7 @@ use lineside_protocol::codes::CloseCode;
 use lineside_token::{Grant, LEEWAY_MS};
 
 use crate::broker::Broker;
+use crate::broker::runners::RunnerEvent;
 use crate::clock::Now;
 use crate::head::{Head, HeadError, ServerOrigin};
 use crate::keyring::Keyring;
@@ -59,6 +60,8 @@ impl From<CloseCode> for Ending {
 pub(crate) struct Turn<'a> {
     /// Id of the connection.
     pub(crate) id: ConnectionId,
+    /// Number of the connection's shard.
+    pub(crate) shard: usize,
     /// Fan-out of the connection's shard.
     pub(crate) fan_out: &'a mut FanOut,
     /// Access to the hub.
@@ -220,6 +223,34 @@ impl Connection {
         match self {
             Self::LinesideV1(_) => Ok(()),
             Self::ActionCable(connection) => connection.publish(publication, turn),
+        }
+    }
+
+    /// Handles an event of a process that runs channel classes. An error ends the connection.
+    pub(crate) fn runner_event(
+        &mut self,
+        event: RunnerEvent,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
+        let Self::ActionCable(connection) = self else {
+            return Ok(());
+        };
+        match event {
+            RunnerEvent::Opened => connection.runner_opened(turn),
+            RunnerEvent::Closed { runner, is_clean } => {
+                connection.runner_closed(runner, is_clean, turn);
+            }
+            RunnerEvent::Sent { runner, report, .. } => {
+                return connection.report(runner, report, turn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles the end of the connection.
+    pub(crate) fn closed(&mut self, turn: &Turn<'_>) {
+        if let Self::ActionCable(connection) = self {
+            connection.closed(turn);
         }
     }
 

@@ -1,9 +1,10 @@
 //! The link: the Unix socket on which the app's processes reach the sidecar.
 //!
 //! [`socket`] is the listener with its lock, in the link's [`folder`]. [`ingress`] serves publishers, [`hand_off`] receives
-//! browsers' sockets from the app, [`tail`] sends publications to `lineside tail`, and [`description`] answers
-//! `lineside check`.
+//! browsers' sockets from the app, [`app`] sends publications to the app, [`tail`] to `lineside tail`, and [`description`]
+//! answers `lineside check`.
 
+mod app;
 pub(crate) mod description;
 mod first_frame;
 pub(crate) mod folder;

@@ -201,6 +201,11 @@ impl Metrics {
                 counts.linked as u64,
             ),
             (
+                "lineside_app_links",
+                "Processes of the app that are connected to receive broadcasts.",
+                self.broker.app_links() as u64,
+            ),
+            (
                 "lineside_journal_publications",
                 "Publications in the journal.",
                 counts.journal_publications as u64,

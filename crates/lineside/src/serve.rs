@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lineside_hub::{Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{DESCRIPTION, HAND_OFF, TAIL};
+use lineside_protocol::frame::{APP_HELLO, DESCRIPTION, HAND_OFF, TAIL};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -178,6 +178,7 @@ impl Services {
                 // In a task of its own, because a stop that is cut ends the links.
                 tokio::spawn(async move { self.hand_offs.serve(stream).await });
             }
+            Some(APP_HELLO) => self.ingress.serve_app(stream).await,
             Some(TAIL) => self.ingress.serve_tail(stream).await,
             Some(DESCRIPTION) => self.descriptions.serve(stream).await,
             // A link without a valid first frame gets its error as a publisher.
@@ -352,6 +353,7 @@ impl Shards {
         };
         for (number, reactor) in reactors.into_iter().enumerate() {
             let plan = Plan {
+                shard: number,
                 broker: Arc::clone(&broker),
                 start: start.clone(),
                 rules: Arc::clone(&rules),

@@ -10,7 +10,7 @@
 //! (docs/decisions/0017-worker-over-sockets.md):
 //!
 //! ```text
-//! let mut worker = Worker::new(Plan { broker, start, rules, limits, random: Random::from_fn(seeded) });
+//! let mut worker = Worker::new(Plan { shard, broker, start, rules, limits, random: Random::from_fn(seeded) });
 //! loop {
 //!     worker.set_time(Now { ms, wall_ms });           // stays until it is set again
 //!     worker.admit(Arrival { socket, … });            // returns the connection's id; id.slot() names the socket below
@@ -48,6 +48,7 @@ use lineside_hub::{
 use lineside_protocol::Cursor;
 use lineside_protocol::codes;
 
+use crate::broker::runners::RunnerEvent;
 use crate::broker::{Broker, InboxEntry};
 use crate::clock::Now;
 use crate::dialects::{Connection, Ending, Rules, Turn};
@@ -68,6 +69,8 @@ pub use socket::Socket;
 /// Inputs of a new worker.
 #[derive(Debug)]
 pub struct Plan {
+    /// Number of the shard, from 0.
+    pub shard: usize,
     /// Access to the hub.
     pub broker: Arc<Broker>,
     /// Cursor of the newest entry when the broker was created. The worker receives every later entry.
@@ -213,6 +216,19 @@ impl<S: Socket> Worker<S> {
         self.entries.extend(entries);
     }
 
+    /// Handles events of the processes that run channel classes.
+    pub fn handle_runner_events(&mut self, events: impl IntoIterator<Item = RunnerEvent>) {
+        for event in events {
+            match event {
+                RunnerEvent::Sent { connection, .. } => self.tell(connection, event),
+                RunnerEvent::Opened => self.tell_all(|| RunnerEvent::Opened),
+                RunnerEvent::Closed { runner, is_clean } => {
+                    self.tell_all(|| RunnerEvent::Closed { runner, is_clean });
+                }
+            }
+        }
+    }
+
     /// Starts the drain: ends all present and future connections once every enqueued entry is dispatched.
     pub fn drain(&mut self) {
         self.drain = true;
@@ -268,6 +284,11 @@ impl<S: Socket> Worker<S> {
 
     /// Closes a connection and its socket.
     pub fn close(&mut self, id: ConnectionId) {
+        self.act_on(id, |connection, turn| connection.closed(turn));
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
         self.fan_out.close(id);
         self.forget_user(id);
         self.forget_message(id);
@@ -275,6 +296,25 @@ impl<S: Socket> Worker<S> {
             self.counts.close(peer.close_code);
             self.peers[id.slot()] = None;
             self.connections -= 1;
+        }
+    }
+
+    fn tell(&mut self, id: ConnectionId, event: RunnerEvent) {
+        let is_closing =
+            peer(&mut self.peers, id).is_none_or(|peer| peer.closing_until_ms.is_some());
+        if !is_closing {
+            self.act(id, |connection, turn| connection.runner_event(event, turn));
+            // Requests that waited for the runner may continue.
+            self.queue_read(id);
+        }
+    }
+
+    /// Costs a pass over all connections, which an event of a whole process is worth.
+    fn tell_all(&mut self, event: impl Fn() -> RunnerEvent) {
+        for slot in 0..self.peers.len() {
+            if let Some(id) = self.at(slot) {
+                self.tell(id, event());
+            }
         }
     }
 
@@ -367,31 +407,40 @@ impl<S: Socket> Worker<S> {
         id: ConnectionId,
         act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> Result<(), Ending>,
     ) {
-        self.guarded(id, |worker, id| {
-            let Some(peer) = peer(&mut worker.peers, id) else {
-                return;
-            };
-            let mut turn = Turn {
-                id,
-                fan_out: &mut worker.fan_out,
-                broker: &worker.plan.broker,
-                rules: &worker.plan.rules,
-                now: worker.now,
-                counts: &worker.counts,
-            };
-            if let Err(ending) = act(&mut peer.connection, &mut turn) {
-                return worker.end(id, &ending);
+        self.guarded(id, |worker, id| match worker.act_on(id, act) {
+            None => {}
+            Some(Err(ending)) => worker.end(id, &ending),
+            Some(Ok(())) => {
+                worker.note_user(id);
+                worker.set_next_timer(id);
             }
-            worker.note_user(id);
-            worker.set_next_timer(id);
         });
+    }
+
+    /// Runs code of an open connection.
+    fn act_on<T>(
+        &mut self,
+        id: ConnectionId,
+        act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let peer = peer(&mut self.peers, id)?;
+        let mut turn = Turn {
+            id,
+            shard: self.plan.shard,
+            fan_out: &mut self.fan_out,
+            broker: &self.plan.broker,
+            rules: &self.plan.rules,
+            now: self.now,
+            counts: &self.counts,
+        };
+        Some(act(&mut peer.connection, &mut turn))
     }
 
     /// Runs code for one connection. A panic ends this connection only.
     fn guarded(&mut self, id: ConnectionId, run: impl FnOnce(&mut Self, ConnectionId)) {
         if catch_unwind(AssertUnwindSafe(|| run(self, id))).is_err() {
             event!(Level::Error, "connection_panicked", slot = id.slot());
-            self.close(id);
+            self.remove(id);
         }
     }
 

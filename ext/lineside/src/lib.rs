@@ -52,6 +52,11 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_singleton_method("sign_identity", function!(token::sign_identity, 2))?;
     native.define_singleton_method("channel_problem", function!(name::channel_problem, 1))?;
     native.define_singleton_method("user_id_problem", function!(name::user_id_problem, 1))?;
+    native.define_singleton_method(
+        "cable_stream_problem",
+        function!(name::cable_stream_problem, 1),
+    )?;
+    native.define_singleton_method("json_problem", function!(name::json_problem, 1))?;
     native.const_set("SESSION_ID_BYTES_MAX", SESSION_ID_BYTES_MAX)?;
     native.define_singleton_method("server_origin", function!(origin::server_origin, 4))?;
     native.const_set(

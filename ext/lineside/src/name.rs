@@ -1,6 +1,6 @@
-//! Checks of channel names and user ids for Ruby. The rules are those of `lineside-protocol`.
+//! Checks of names and JSON for Ruby. The rules are those of `lineside-protocol`.
 
-use lineside_publisher::channel::{self, NameError};
+use lineside_publisher::{channel, check_json};
 use magnus::{Error, RString, Ruby};
 
 use crate::error::guard;
@@ -17,10 +17,20 @@ pub(crate) fn user_id_problem(ruby: &Ruby, id: RString) -> Result<Option<String>
     problem(ruby, id, channel::check_user_id)
 }
 
-fn problem(
+/// `Native.cable_stream_problem(name)`: nil if the String names an Action Cable stream, otherwise a String with the reason.
+pub(crate) fn cable_stream_problem(ruby: &Ruby, name: RString) -> Result<Option<String>, Error> {
+    problem(ruby, name, channel::check_cable_stream)
+}
+
+/// `Native.json_problem(text)`: nil if the String is one JSON value, otherwise a String with the reason.
+pub(crate) fn json_problem(ruby: &Ruby, text: RString) -> Result<Option<String>, Error> {
+    problem(ruby, text, check_json)
+}
+
+fn problem<E: ToString>(
     ruby: &Ruby,
     text: RString,
-    check: fn(&str) -> Result<(), NameError>,
+    check: fn(&str) -> Result<(), E>,
 ) -> Result<Option<String>, Error> {
     guard(ruby, || {
         if let Some(problem) = utf8_problem(ruby, text)? {

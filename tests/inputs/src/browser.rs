@@ -135,6 +135,7 @@ impl Stage {
             heartbeat_seconds: limits.heartbeat_seconds,
         };
         let mut worker = Worker::new(Plan {
+            shard: 0,
             broker: Arc::clone(&broker),
             start,
             rules: Arc::new(rules),

@@ -12,7 +12,7 @@ use lineside::link::ingress::{End, Session};
 use lineside::origin::Origin;
 use lineside_hub::{HistoryLimits, Hub, SavedAt};
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{Frame, HandOff, ToPublisher, ToSidecar};
+use lineside_protocol::frame::{Frame, FromApp, HandOff, ToApp, ToPublisher, ToSidecar};
 use lineside_publisher::{LinkClient, PublishOptions, Settings, Spool};
 
 use super::{WALL_MS, cut, keys};
@@ -28,6 +28,11 @@ pub(super) fn publications(bytes: &[u8]) {
             let mut encoded = Vec::new();
             decoded.encode(&mut encoded);
             assert_eq!(ToSidecar::decode(&split(&[&encoded])[0]), Ok(decoded));
+        }
+        if let Ok(decoded) = FromApp::decode(&frame) {
+            let mut encoded = Vec::new();
+            decoded.encode(&mut encoded);
+            assert_eq!(FromApp::decode(&split(&[&encoded])[0]), Ok(decoded));
         }
     }
 }
@@ -89,6 +94,11 @@ pub(super) fn answers(bytes: &[u8]) {
             let mut encoded = Vec::new();
             decoded.encode(&mut encoded);
             assert_eq!(ToPublisher::decode(&split(&[&encoded])[0]), Ok(decoded));
+        }
+        if let Ok(decoded) = ToApp::decode(&frame) {
+            let mut encoded = Vec::new();
+            decoded.encode(&mut encoded);
+            assert_eq!(ToApp::decode(&split(&[&encoded])[0]), Ok(decoded));
         }
     }
 }

@@ -95,3 +95,30 @@ fn text_returns_the_body_of_a_frame() {
         assert_eq!(super::text(&frame), body, "{bytes}");
     }
 }
+
+#[test]
+fn payload_is_the_published_bytes_whatever_the_channel_is_called() {
+    let epoch = Epoch::new("e").unwrap();
+    for channel in [
+        "a",
+        "a,\"data\":1",
+        "\",\"data\":",
+        "data\":",
+        ",",
+        "\\",
+        "é\\\",",
+    ] {
+        for json in [
+            "1",
+            "\"\"",
+            r#"{"data": [ ],"data":2}"#,
+            &format!("\"{}\"", "x".repeat(70_000)),
+        ] {
+            for resent in [false, true] {
+                let frame = message(channel, &epoch, Position(7), json.as_bytes(), resent);
+                assert_eq!(payload(&frame), json.as_bytes(), "{channel}");
+            }
+        }
+    }
+    assert_eq!(payload(&websocket_ping()), Bytes::new());
+}

@@ -8,6 +8,8 @@ use lineside_hub::{Publication, Revocation};
 use lineside_protocol::Position;
 use tokio::sync::Notify;
 
+use super::runners::RunnerEvent;
+
 /// Maximum number of waiting entries. Beyond it links are not read. With payloads of 128 bytes they take about 4 MiB.
 const ENTRIES_MAX: usize = 8 * 1024;
 
@@ -38,6 +40,8 @@ impl InboxEntry {
 pub struct Taken {
     /// Entries in journal order.
     pub entries: VecDeque<InboxEntry>,
+    /// Events of the processes that run channel classes, in the order of each process.
+    pub runner_events: VecDeque<RunnerEvent>,
     /// The sidecar drains, and the inbox is empty.
     pub drain: bool,
 }
@@ -47,6 +51,8 @@ struct Queue {
     /// In journal order.
     entries: VecDeque<InboxEntry>,
     bytes: usize,
+    runner_events: VecDeque<RunnerEvent>,
+    runner_bytes: usize,
     /// The shard must drain once `entries` is empty.
     drain: bool,
     /// The shard sleeps until something is added.
@@ -55,11 +61,12 @@ struct Queue {
 
 impl Queue {
     fn is_full(&self) -> bool {
-        self.entries.len() >= ENTRIES_MAX || self.bytes >= BYTES_MAX
+        self.entries.len() + self.runner_events.len() >= ENTRIES_MAX
+            || self.bytes + self.runner_bytes >= BYTES_MAX
     }
 
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && !self.drain
+        self.entries.is_empty() && self.runner_events.is_empty() && !self.drain
     }
 }
 
@@ -96,6 +103,14 @@ impl Inbox {
     pub(super) fn revoke(&self, position: Position, revocation: &Arc<Revocation>) {
         let entry = InboxEntry::Revocation(position, Arc::clone(revocation));
         self.add(|queue| queue.entries.push_back(entry));
+    }
+
+    /// Adds an event of a process that runs channel classes.
+    pub(crate) fn report(&self, event: RunnerEvent) {
+        self.add(|queue| {
+            queue.runner_bytes += event.bytes();
+            queue.runner_events.push_back(event);
+        });
     }
 
     /// Tells the shard to drain once it has taken every entry.
@@ -136,12 +151,18 @@ impl Inbox {
         let count = queue.entries.len().min(entries_max);
         let entries: VecDeque<_> = queue.entries.drain(..count).collect();
         queue.bytes -= entries.iter().map(InboxEntry::bytes).sum::<usize>();
+        let runner_events = std::mem::take(&mut queue.runner_events);
+        queue.runner_bytes = 0;
         let drain = queue.entries.is_empty() && std::mem::take(&mut queue.drain);
         drop(queue);
-        if count > 0 {
+        if count > 0 || !runner_events.is_empty() {
             self.room.notify_waiters();
         }
-        Taken { entries, drain }
+        Taken {
+            entries,
+            runner_events,
+            drain,
+        }
     }
 
     /// Marks the shard as asleep. Returns false if something waits: then the shard must not sleep.

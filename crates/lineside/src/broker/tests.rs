@@ -2,9 +2,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use lineside_hub::{HistoryLimits, PUBLISHERS_MAX, Publication, Revocation};
+use lineside_hub::{HistoryLimits, PUBLISHERS_MAX, Publication, Revocation, Verdict};
 use lineside_protocol::frame::{Frame, PublishHead, Revoke, ToSidecar, encode_publish};
-use lineside_protocol::{Epoch, PAYLOAD_BYTES_MAX};
+use lineside_protocol::{After, Epoch, PAYLOAD_BYTES_MAX};
 
 use super::*;
 
@@ -169,6 +169,51 @@ fn tail_opened_during_publishing_misses_nothing_after_its_cursor() {
             let received: Vec<u64> = batch.publications.iter().map(|it| it.position.0).collect();
             let expected: Vec<u64> = (cursor.position.0 + 1..=PUBLICATIONS).collect();
             assert_eq!((received, batch.missed), (expected, 0));
+        }
+    }
+}
+
+#[test]
+fn app_link_that_follows_during_publishing_gets_everything_after_its_cursors_once() {
+    const PUBLICATIONS: u64 = 900;
+    const AFTER: u64 = 7;
+    let broker = broker(&[]);
+    let mut publisher = TestPublisher::greet(&broker, 1);
+    let want = |channel: &str| Want {
+        channel: channel.into(),
+        after: Some(After::Cursor(broker.cursor().epoch.at(Position(AFTER)))),
+    };
+    let links: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..PUBLICATIONS {
+                publisher.publish(&broker, if number % 2 == 0 { "a" } else { "b" }, "1", 0);
+            }
+        });
+        let follow = |step| {
+            while broker.cursor().position.0 < AFTER + step * 25 {
+                std::thread::yield_now();
+            }
+            let queue = broker.open_app_link().unwrap();
+            let first = broker.follow(&queue, vec![want("a")]);
+            let second = broker.follow(&queue, vec![want("b")]);
+            (queue, [first, second])
+        };
+        (0..30_u64).map(follow).collect()
+    });
+    for (queue, followed) in links {
+        let mut received = Vec::new();
+        for mut followed in followed {
+            assert_eq!(followed.answer.verdicts, [Verdict::Recovered]);
+            received.extend(followed.earlier);
+            received.extend(std::iter::from_fn(|| followed.answer.replay.take_next()));
+        }
+        received.extend(queue.take_all());
+        for channel in ["a", "b"] {
+            let positions = received.iter().filter(|it| *it.channel == *channel);
+            let positions: Vec<u64> = positions.map(|it| it.position.0).collect();
+            let is_of = |position: &u64| (position % 2 == 1) == (channel == "a");
+            let expected: Vec<u64> = (AFTER + 1..=PUBLICATIONS).filter(is_of).collect();
+            assert_eq!(positions, expected);
         }
     }
 }

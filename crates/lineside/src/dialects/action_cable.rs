@@ -3,9 +3,12 @@
 //! The app has decided about the connection before it handed the socket over ([`Opening`]). Streams of Turbo are opened by
 //! their signed names. Each subscription puts a head of its own before a publication.
 
+mod app;
 mod opening;
+mod reports;
 mod subscription;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +16,8 @@ use lineside_hub::{Publication, Resumed, Revocation, Want};
 use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Reply};
 use lineside_protocol::channel::{self, CABLE_PREFIX};
 use lineside_protocol::codes;
-use lineside_protocol::envelope::websocket_ping;
+use lineside_protocol::envelope::{payload, websocket_ping};
+use lineside_protocol::frame::runner::CommandKind as Kind;
 use serde::Deserialize;
 
 use super::allowance::Allowance;
@@ -21,6 +25,7 @@ use super::{Ending, Turn, issue_time_ms};
 use crate::clock::{Deadline, Now};
 use crate::log::{Level, event};
 
+use app::{App, Pending};
 pub use lineside_protocol::cable::SUBPROTOCOL;
 pub use opening::Opening;
 use subscription::Subscription;
@@ -58,7 +63,9 @@ pub(crate) struct Connection {
     pings: u8,
     allowance: Allowance,
     /// Reason that the browser is told, and whether it may connect again.
-    closing: Option<(&'static str, bool)>,
+    closing: Option<(Cow<'static, str>, bool)>,
+    /// The part that runs in the app.
+    app: Option<App>,
 }
 
 /// Contents of a publication that ends connections.
@@ -75,9 +82,12 @@ fn yes() -> bool {
 }
 
 impl Connection {
-    pub(super) fn new(opening: Opening, name: [u8; 8]) -> Self {
+    pub(super) fn new(mut opening: Opening, name: [u8; 8]) -> Self {
+        let context = opening.context.take();
+        let process = opening.process.take();
         let identifier = &opening.identifier;
         Self {
+            app: context.map(|context| App::new(context, process)),
             remote: (!identifier.is_empty())
                 .then(|| Arc::from(format!("{REMOTE_PREFIX}{identifier}"))),
             name,
@@ -95,7 +105,7 @@ impl Connection {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        false
+        self.app.as_ref().is_some_and(App::is_busy)
     }
 
     pub(super) fn name(&self) -> String {
@@ -112,7 +122,7 @@ impl Connection {
 
     pub(super) fn begin(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
         if self.opening.is_rejected {
-            self.closing = Some(("unauthorized", false));
+            self.closing = Some(("unauthorized".into(), false));
             return Err(Ending {
                 code: codes::CLOSE_TOKEN_INVALID,
                 message: Some("the app rejected the connection".into()),
@@ -144,7 +154,7 @@ impl Connection {
         match command.kind {
             CommandKind::Subscribe => self.subscribe(&command.identifier, turn),
             CommandKind::Unsubscribe => self.unsubscribe(&command.identifier.text, turn),
-            CommandKind::Message => {}
+            CommandKind::Message => self.perform(command, turn),
         }
         Ok(())
     }
@@ -173,8 +183,7 @@ impl Connection {
         } else if self.opening.is_empty_channel(channel) {
             Subscription::new(identifier, None, None)
         } else {
-            let message = "this sidecar does not run the channel's class";
-            return event!(Level::Warn, "channel_unknown", channel, message);
+            return self.subscribe_in_app(identifier, channel, turn);
         };
         for stream in subscription.streams() {
             subscribe(stream, turn);
@@ -184,17 +193,65 @@ impl Connection {
         turn.push(Reply::ConfirmSubscription { identifier }.frame());
     }
 
+    fn subscribe_in_app(&mut self, identifier: &Identifier, channel: &str, turn: &Turn<'_>) {
+        let Some(app) = &mut self.app else {
+            let message = "no class of the app has this name";
+            return event!(Level::Warn, "channel_unknown", channel, message);
+        };
+        self.subscriptions.push(Subscription::of_app(identifier));
+        let pending = Pending {
+            kind: Kind::Subscribe,
+            identifier: identifier.text.clone(),
+            data: None,
+        };
+        app.add(pending, turn);
+    }
+
     fn unsubscribe(&mut self, identifier: &str, turn: &mut Turn<'_>) {
-        let Some(at) = self.subscriptions.iter().position(|it| it.is(identifier)) else {
+        let Some(ended) = self.remove(identifier, turn) else {
             return;
         };
+        if let (Some(_), Some(app)) = (ended.running, &mut self.app) {
+            let pending = Pending {
+                kind: Kind::Unsubscribe,
+                identifier: identifier.to_owned(),
+                data: None,
+            };
+            app.add(pending, turn);
+        }
+    }
+
+    /// Calls an action of a channel that runs in the app. The others have none.
+    fn perform(&mut self, command: Command, turn: &Turn<'_>) {
+        let identifier = command.identifier.text;
+        let subscription = self.subscriptions.iter().find(|it| it.is(&identifier));
+        let is_running = subscription.is_some_and(|it| it.running.is_some());
+        if let Some(app) = self.app.as_mut().filter(|_| is_running) {
+            let pending = Pending {
+                kind: Kind::Message,
+                identifier,
+                data: command.data,
+            };
+            app.add(pending, turn);
+        }
+    }
+
+    /// Removes a subscription.
+    fn remove(&mut self, identifier: &str, turn: &mut Turn<'_>) -> Option<Subscription> {
+        let at = self.subscriptions.iter().position(|it| it.is(identifier))?;
         let ended = self.subscriptions.remove(at);
         self.leave(&ended, turn);
+        Some(ended)
     }
 
     /// Ends the streams of a subscription that no other one has.
     fn leave(&self, ended: &Subscription, turn: &mut Turn<'_>) {
-        for stream in ended.streams() {
+        self.leave_streams(ended.streams(), turn);
+    }
+
+    /// Ends those of the streams that no subscription has.
+    fn leave_streams(&self, streams: &[Arc<str>], turn: &mut Turn<'_>) {
+        for stream in streams {
             if !self.subscriptions.iter().any(|it| it.has(stream)) {
                 turn.fan_out.unsubscribe(turn.id, stream);
             }
@@ -221,9 +278,9 @@ impl Connection {
 
     /// Handles a publication of `remote_connections.where(…).disconnect`.
     fn end_remotely(&mut self, publication: &Publication) -> Result<(), Ending> {
-        match serde_json::from_slice(cable::payload(&publication.body)) {
+        match serde_json::from_slice(&payload(&publication.body)) {
             Ok(Remote { kind, reconnect }) if kind == "disconnect" => {
-                self.closing = Some(("remote", reconnect));
+                self.closing = Some(("remote".into(), reconnect));
                 Err(codes::CLOSE_TOKEN_REVOKED.into())
             }
             _ => Ok(()),
@@ -241,14 +298,17 @@ impl Connection {
             self.leave(&subscription, turn);
             turn.push(subscription.rejection());
         }
+        let left_ms = self.app.as_ref().and_then(|app| app.left_ms(turn.now));
+        if left_ms == Some(0) {
+            return Err(codes::CLOSE_APP_TIMEOUT.into());
+        }
         Ok(())
     }
 
     pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
-        self.subscriptions
-            .iter()
-            .filter_map(|it| it.left_ms(now))
-            .min()
+        let subscriptions = self.subscriptions.iter().filter_map(|it| it.left_ms(now));
+        let app = self.app.as_ref().and_then(|app| app.left_ms(now));
+        subscriptions.chain(app).min()
     }
 
     pub(super) fn revoke(
@@ -277,11 +337,12 @@ impl Connection {
 
     pub(super) fn closing_frames(&self, ending: &Ending) -> [Bytes; 2] {
         let code = ending.code;
-        let (reason, reconnect) = self.closing.unwrap_or(match code {
-            codes::CLOSE_DRAIN => ("server_restart", true),
-            codes::CLOSE_TOKEN_REVOKED => ("remote", true),
-            _ => (code.name, true),
-        });
+        let (reason, reconnect) = match &self.closing {
+            Some((reason, reconnect)) => (&**reason, *reconnect),
+            None if code == codes::CLOSE_DRAIN => ("server_restart", true),
+            None if code == codes::CLOSE_TOKEN_REVOKED => ("remote", true),
+            None => (code.name, true),
+        };
         [
             Reply::Disconnect { reason, reconnect }.frame(),
             cable::close(code),

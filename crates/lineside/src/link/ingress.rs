@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
 
-use super::{EXCHANGE_MS_MAX, tail};
+use super::{EXCHANGE_MS_MAX, app, tail};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keyring::Keyring;
@@ -104,6 +104,12 @@ impl Ingress {
     pub(crate) async fn serve_tail(&self, mut stream: UnixStream) {
         let stop = self.stop.subscribe();
         tail::serve(&mut stream, &self.broker, self.clock, stop).await;
+    }
+
+    /// Serves a link on which a process of the app receives publications, until it ends.
+    pub(crate) async fn serve_app(&self, stream: UnixStream) {
+        let stop = self.stop.subscribe();
+        app::serve(stream, &self.broker, stop).await;
     }
 
     /// Ends every link after the frames that were read from it.

@@ -172,6 +172,7 @@ impl Running {
     fn take_inbox(&mut self) {
         let taken = self.inbox.take(self.worker.room());
         self.worker.enqueue(taken.entries);
+        self.worker.handle_runner_events(taken.runner_events);
         if taken.drain {
             self.worker.drain();
         }

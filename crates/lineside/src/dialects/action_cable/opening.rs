@@ -18,6 +18,12 @@ pub struct Opening {
     pub(super) turbo_keys: StreamKeys,
     /// Names of channel classes without code of their own.
     empty: Box<[String]>,
+    /// Text from which a process of the app makes the connection, if it runs channels.
+    pub(super) context: Option<String>,
+    /// The connection's class has a `disconnect` of its own.
+    pub(super) disconnects: bool,
+    /// Name of the process that handed the connection over.
+    pub(super) process: Option<String>,
 }
 
 impl Opening {
@@ -34,7 +40,9 @@ impl Opening {
             issued_ms,
             turbo_keys,
             empty,
-            context: _,
+            context,
+            disconnects,
+            process,
         } = serde_json::from_slice(json)
             .map_err(|error| format!("the option for Action Cable cannot be read: {error}"))?;
         let turbo_keys = StreamKeys::decode(&turbo_keys)
@@ -47,6 +55,9 @@ impl Opening {
             issued_ms,
             turbo_keys,
             empty: empty.into(),
+            context,
+            disconnects,
+            process,
         })
     }
 

@@ -19,6 +19,19 @@ pub(super) struct Subscription {
     streams: Vec<Arc<str>>,
     /// End of the right to it.
     deadline: Option<Deadline>,
+    /// State of a subscription whose channel runs in the app.
+    pub(super) running: Option<Running>,
+}
+
+/// State of a subscription whose channel runs in the app.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    /// `subscribed` was run.
+    pub(super) is_subscribed: bool,
+    /// The browser has the confirmation.
+    pub(super) is_confirmed: bool,
+    /// Streams of the channel object of an earlier runner, until the new one has run `subscribed`.
+    stale: Vec<Arc<str>>,
 }
 
 impl Subscription {
@@ -36,7 +49,56 @@ impl Subscription {
             },
             streams: stream.into_iter().collect(),
             deadline,
+            running: None,
         }
+    }
+
+    /// A subscription whose channel runs in the app.
+    pub(super) fn of_app(identifier: &Identifier) -> Self {
+        Self {
+            running: Some(Running::default()),
+            ..Self::new(identifier, None, None)
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Adds a stream. Returns false if it has it already.
+    pub(super) fn add(&mut self, stream: &Arc<str>) -> bool {
+        if let Some(running) = &mut self.running {
+            running.stale.retain(|it| it != stream);
+        }
+        let is_new = !self.streams.contains(stream);
+        if is_new {
+            self.streams.push(Arc::clone(stream));
+        }
+        is_new
+    }
+
+    /// Removes a stream.
+    pub(super) fn remove(&mut self, stream: &str) {
+        self.streams.retain(|it| **it != *stream);
+    }
+
+    /// Notes that its channel object is gone. It keeps its streams until the next one has run `subscribed`. Returns whether
+    /// the lost one has run `subscribed`.
+    pub(super) fn lose_object(&mut self) -> Option<bool> {
+        let running = self.running.as_mut()?;
+        running.stale.clone_from(&self.streams);
+        Some(std::mem::take(&mut running.is_subscribed))
+    }
+
+    /// Notes that `subscribed` was run. Returns the streams that the channel object has not opened again.
+    pub(super) fn note_subscribed(&mut self) -> Vec<Arc<str>> {
+        let Some(running) = &mut self.running else {
+            return Vec::new();
+        };
+        running.is_subscribed = true;
+        let stale = std::mem::take(&mut running.stale);
+        self.streams.retain(|it| !stale.contains(it));
+        stale
     }
 
     pub(super) fn is(&self, identifier: &str) -> bool {

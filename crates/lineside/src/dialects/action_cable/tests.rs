@@ -13,6 +13,8 @@ use crate::dialects::{Rules, encode};
 use crate::keyring::Keyring;
 use crate::metrics::ShardCounts;
 
+mod app;
+
 /// `books`, signed with the key `k`.
 const BOOKS: &str =
     "ImJvb2tzIg==--2e1f34ed8889c2034e728be6bc07b2fee34099b9862931c68d0018e9d1e7fcde";
@@ -69,6 +71,7 @@ impl Stage {
             &mut self.connection,
             &mut Turn {
                 id: self.id,
+                shard: 0,
                 fan_out: &mut self.fan_out,
                 broker: &self.broker,
                 rules: &self.rules,

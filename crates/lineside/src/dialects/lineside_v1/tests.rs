@@ -81,6 +81,7 @@ impl Stage {
             connection,
             &mut Turn {
                 id: *id,
+                shard: 0,
                 fan_out,
                 broker,
                 rules,

@@ -224,6 +224,7 @@ impl Stage {
         };
         let mut stage = Self {
             worker: Worker::new(Plan {
+                shard: 0,
                 broker: Arc::clone(&broker),
                 start,
                 rules: Arc::new(rules),

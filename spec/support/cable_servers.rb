@@ -1,0 +1,19 @@
+# frozen_string_literal: true
+
+require "active_support"
+require "active_support/rails"
+require "active_support/core_ext/hash"
+require "active_support/core_ext/string"
+require "logger"
+
+# Servers of Action Cable with `adapter: lineside`, as an app with that line in config/cable.yml has one.
+module CableServers
+  # @return [ActionCable::Server::Base]
+  def cable_server(**settings)
+    require "action_cable"
+    config = ActionCable::Server::Configuration.new
+    config.cable = { adapter: "lineside", **settings }.with_indifferent_access
+    config.logger = Logger.new(log)
+    ActionCable::Server::Base.new(config:)
+  end
+end
