@@ -35,6 +35,7 @@ mod wait;
 mod wake_fd;
 mod writer;
 
+pub use lineside_protocol::frame::FOLLOWED_STREAMS_MAX;
 pub use lineside_protocol::{NESTING_LEVELS_MAX, channel, check_json, forwarded, nesting_levels};
 pub use link::{Ended, LinkClient};
 pub use panic::panic_message;

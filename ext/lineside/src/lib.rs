@@ -19,6 +19,7 @@ mod revocation;
 mod token;
 mod utf8;
 
+use lineside_publisher::FOLLOWED_STREAMS_MAX;
 use lineside_publisher::channel::SESSION_ID_BYTES_MAX;
 use lineside_publisher::forwarded::FIELDS;
 use magnus::{Class, Error, Module, Object, RModule, RString, Ruby, Value, function};
@@ -57,6 +58,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
         function!(name::cable_stream_problem, 1),
     )?;
     native.define_singleton_method("json_problem", function!(name::json_problem, 1))?;
+    native.const_set("FOLLOWED_STREAMS_MAX", FOLLOWED_STREAMS_MAX)?;
     native.const_set("SESSION_ID_BYTES_MAX", SESSION_ID_BYTES_MAX)?;
     native.define_singleton_method("server_origin", function!(origin::server_origin, 4))?;
     native.const_set(

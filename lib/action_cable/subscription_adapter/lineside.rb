@@ -1,11 +1,12 @@
 # frozen_string_literal: true
 
-require "lineside"
+require "lineside/app_link"
 
 module ActionCable
   module SubscriptionAdapter
-    # Adapter for `adapter: lineside` in config/cable.yml. Broadcasts go to the sidecar, from every process of the app.
-    # Supports Rails 6.1 and newer. `channel_prefix` is ignored: each app has a sidecar of its own.
+    # Adapter for `adapter: lineside` in config/cable.yml. Broadcasts go to the sidecar, from every process of the app,
+    # and subscriptions receive them on the process's {::Lineside::AppLink}. Supports Rails 6.1 and newer.
+    # `channel_prefix` is ignored: each app has a sidecar of its own.
     #
     # In tests ({::Lineside::Configuration#record?}) this is Rails' own test adapter ({Recording}).
     class Lineside < Base
@@ -28,6 +29,30 @@ module ActionCable
         ::Lineside::CableStream.check_payload(name, payload, ::Lineside.config)
         ::Lineside.publisher.publish([[channel, ::Lineside::Json::Encoded.new(payload)]], now: true)
       end
+
+      # Calls the callback with each message of a stream. One thread calls all callbacks, in the order of broadcasts.
+      #
+      # @param name [String] name of the stream
+      # @param callback [#call] takes the message, a String of JSON
+      # @param success_callback [#call, nil] called once the sidecar has confirmed: every later broadcast arrives
+      # @raise [ArgumentError] if the name is invalid
+      # @raise [::Lineside::Error] if this process subscribes to too many streams
+      def subscribe(name, callback, success_callback = nil)
+        channel = ::Lineside::CableStream.channel(name)
+        ::Lineside::AppLink.current.subscribe(channel, self, callback, success_callback)
+      rescue ArgumentError, ::Lineside::Error => e
+        # Up to Rails 8.1, Action Cable subscribes in a thread that drops errors.
+        logger.error(e.message)
+        raise
+      end
+
+      # After it, no further call of the callback begins.
+      def unsubscribe(name, callback)
+        ::Lineside::AppLink.current.unsubscribe("#{::Lineside::CableStream::PREFIX}#{name}", callback)
+      end
+
+      # Ends the subscriptions of this adapter. Waits for no callback.
+      def shutdown = ::Lineside::AppLink.current.unsubscribe_all(self)
 
       # Rails' test adapter, so that `assert_broadcasts`, `have_broadcasted_to` and system tests work and nothing leaves
       # the process. Raises the same errors as {Lineside} for what cannot be sent.

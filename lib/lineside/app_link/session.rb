@@ -1,0 +1,135 @@
+# frozen_string_literal: true
+
+require "json"
+
+module Lineside
+  class AppLink
+    # Protocol of one connection: asks for the streams of the {Subscriptions}, and calls their callbacks.
+    class Session
+      # Version of the protocol.
+      VERSION = 1
+
+      # Kinds of frames.
+      HELLO = 48
+      FOLLOW = 49
+      UNFOLLOW = 50
+      FAULT = 134
+      WELCOME = 176
+      FOLLOWED = 177
+      PUBLISHED = 178
+      REACHED = 179
+
+      # Code of the fault of a planned stop.
+      DRAIN = 105
+
+      # Time-out of the sidecar's welcome, in seconds.
+      WELCOME_SECONDS_MAX = 5
+
+      # Size of the JSON from which a request is split into several, in bytes: half of the largest frame.
+      REQUEST_BYTES = 512 * 1024
+
+      # Maximum number of wake-ups that one read takes.
+      WAKES_MAX = 1024
+
+      def initialize(connection, subscriptions, report)
+        @connection = connection
+        @subscriptions = subscriptions
+        @report = report
+      end
+
+      # Opens the link. Nothing is followed on it yet.
+      # @raise [Connection::Ended]
+      def greet
+        process = "#{Printable.of(File.basename($PROGRAM_NAME))}[#{Process.pid}]"
+        @connection.write(HELLO, { version: VERSION, process: })
+        # Nothing is followed yet, so no other frame matters.
+        kind, body = first_frame(now + WELCOME_SECONDS_MAX)
+        end_with(body) if kind == FAULT
+        raise Connection::Ended, "the sidecar sent a frame of the unknown kind #{kind}" unless kind == WELCOME
+      end
+
+      # Sends what changed, waits for frames or for a wake-up, and handles them.
+      # @param wakes [IO] readable when the subscriptions have changed
+      # @raise [Connection::Ended]
+      def turn(wakes)
+        request_changes
+        readable = @connection.wait(wakes)
+        wakes.read_nonblock(WAKES_MAX, exception: false) if readable.include?(wakes)
+        @connection.take_frames.each { |kind, body| handle(kind, body) }
+      end
+
+      private
+
+      def first_frame(deadline)
+        while @connection.wait(nil, [deadline - now, 0].max)
+          frame = @connection.take_frames.first
+          return frame if frame
+        end
+        raise Connection::Ended, "the sidecar did not answer within #{WELCOME_SECONDS_MAX} s"
+      end
+
+      def request_changes
+        unfollowed, followed = @subscriptions.changes
+        { UNFOLLOW => unfollowed, FOLLOW => followed }.each do |kind, streams|
+          parts(streams).each { |part| @connection.write(kind, { streams: part }) }
+        end
+      end
+
+      # Lists of streams that each fit into one frame.
+      def parts(streams)
+        bytes = 0
+        streams.slice_before do |stream|
+          bytes += JSON.generate(stream).bytesize
+          bytes = 0 if bytes > REQUEST_BYTES
+          bytes.zero?
+        end
+      end
+
+      def handle(kind, body)
+        case kind
+        when PUBLISHED then publish(body)
+        when FOLLOWED then confirm(JSON.parse(body)["streams"])
+        when REACHED then call_all(@subscriptions.reached(JSON.parse(body)["cursor"]))
+        when FAULT then end_with(body)
+        end
+      end
+
+      def publish(body)
+        stream_bytes, cursor_bytes = body.unpack("nC")
+        name = text(body.byteslice(3, stream_bytes))
+        cursor = body.byteslice(3 + stream_bytes, cursor_bytes)
+        payload = text(body.byteslice((3 + stream_bytes + cursor_bytes)..))
+        @subscriptions.published(name, cursor).each do |callback|
+          call(name, callback, payload) if @subscriptions.active?(name, callback)
+        end
+      end
+
+      def confirm(streams)
+        call_all(@subscriptions.followed(streams))
+        lost = streams.filter_map { |stream| stream["name"] if stream["lost"] }
+        @report.lost(lost) if lost.any?
+      end
+
+      def call_all(confirmations) = confirmations.each { |name, callback| call(name, callback) }
+
+      # An error of one subscriber concerns no other one.
+      def call(name, callback, *arguments)
+        callback.call(*arguments)
+      rescue StandardError, ScriptError => e
+        @report.failed(name, e)
+      end
+
+      # @raise [Connection::Ended]
+      def end_with(fault)
+        code = fault.unpack1("n")
+        message = text(fault.byteslice(2..)).scrub
+        @report.fault(message) unless code == DRAIN
+        raise Connection::Ended, message
+      end
+
+      def text(bytes) = bytes.force_encoding(Encoding::UTF_8)
+
+      def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+  end
+end
