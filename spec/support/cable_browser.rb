@@ -25,6 +25,25 @@ class CableBrowser < Browser
     receive
   end
 
+  # Subscribes to a channel, and waits for the confirmation.
+  # @return [String] identifier of the subscription
+  def confirm(channel, **params)
+    identifier = self.class.identifier(channel, **params)
+    answer = subscribe(identifier)
+    answer = receive until answer["type"]
+    raise "not confirmed: #{answer}" unless answer == { "identifier" => identifier, "type" => "confirm_subscription" }
+
+    identifier
+  end
+
+  def unsubscribe(identifier) = send_json(command: "unsubscribe", identifier:)
+
+  # @return [Object] data of the next message of a channel
+  def next_message
+    message = receive
+    message.key?("type") ? next_message : message["message"]
+  end
+
   # @return [Hash] the next message that is no ping
   def receive
     message = read_message

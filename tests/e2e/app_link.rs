@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::{Place, RawLink, Sidecar, is_after, place, raw_frame, sidecar};
 
 /// A process of the app, after its hello.
-struct App {
+pub(crate) struct App {
     link: RawLink,
     buffer: BytesMut,
     /// Cursor of the welcome.
@@ -26,6 +26,11 @@ struct App {
 
 impl Place {
     fn app(&self) -> App {
+        self.process("test[1]", false)
+    }
+
+    /// A process with this name.
+    fn process(&self, name: &str, is_runner: bool) -> App {
         let mut app = App {
             link: self.raw_link(),
             buffer: BytesMut::new(),
@@ -33,8 +38,8 @@ impl Place {
         };
         app.send(&FromApp::Hello(AppHello {
             version: 1,
-            process: "test[1]".into(),
-            runner: false,
+            process: name.into(),
+            runner: is_runner,
         }));
         match app.next() {
             Some(ToApp::Welcome(welcome)) => app.cursor = welcome.cursor,
@@ -45,8 +50,13 @@ impl Place {
 }
 
 impl Sidecar {
-    fn app(&self) -> App {
+    pub(crate) fn app(&self) -> App {
         self.place().app()
+    }
+
+    /// A process that runs channel classes.
+    pub(crate) fn runner(&self, name: &str) -> App {
+        self.place().process(name, true)
     }
 }
 
@@ -67,12 +77,12 @@ fn follow(streams: &[(&str, Option<&str>)]) -> FromApp {
 }
 
 impl App {
-    fn send(&mut self, frame: &FromApp) {
+    pub(crate) fn send(&mut self, frame: &FromApp) {
         self.link.send(&encoded(frame));
     }
 
     /// Receives a frame; `None` at the end of the link.
-    fn next(&mut self) -> Option<ToApp> {
+    pub(crate) fn next(&mut self) -> Option<ToApp> {
         loop {
             if let Some(frame) = Frame::split(&mut self.buffer).unwrap() {
                 return Some(ToApp::decode(&frame).unwrap());
@@ -124,7 +134,7 @@ impl App {
 
     /// Receives everything up to the fault that must end the link; returns its code and message.
     #[track_caller]
-    fn expect_fault(&mut self) -> (u16, String) {
+    pub(crate) fn expect_fault(&mut self) -> (u16, String) {
         loop {
             match self.next() {
                 Some(ToApp::Fault(Fault { code, message })) => {
@@ -393,7 +403,7 @@ fn invalid_frame_ends_its_own_link_with_a_fault() {
     for (bytes, expected) in [
         (hello(1), LINK_BAD_FRAME),
         (raw_frame(49, 0, b"", b"{"), LINK_BAD_FRAME),
-        (raw_frame(51, 0, b"", b"{}"), LINK_UNKNOWN_KIND),
+        (raw_frame(60, 0, b"", b"{}"), LINK_UNKNOWN_KIND),
         (encoded(&follow(&[("a*", None)])), LINK_BAD_CHANNEL),
         (encoded(&follow(&[("cable:", None)])), LINK_BAD_CHANNEL),
     ] {

@@ -93,6 +93,18 @@ pub(crate) fn hand_off_with_headers(sidecar: &Sidecar, fields: &str) -> TcpStrea
     })
 }
 
+/// Hands over a connection of Action Cable, with what the app decided about it.
+pub(crate) fn hand_off_of_cable(sidecar: &Sidecar, decided: &Value) -> TcpStream {
+    let path = REQUEST.replace("/lineside", "/tenant/cable?user=1");
+    let protocols = "actioncable-v1-json, actioncable-unsupported";
+    let request = format!("{path}Sec-WebSocket-Protocol: {protocols}\r\n\r\n");
+    sidecar.hand_off(&HandOff {
+        request: request.into(),
+        cable: Some(decided.to_string().into()),
+        ..hand_off()
+    })
+}
+
 impl Sidecar {
     /// Hands a browser over, which the sidecar must accept; returns the browser's end.
     fn hand_off(&self, hand_off: &HandOff) -> TcpStream {

@@ -17,6 +17,7 @@ mod support;
 mod admin;
 mod app_link;
 mod architecture;
+mod cable;
 mod check;
 mod command;
 mod crash;

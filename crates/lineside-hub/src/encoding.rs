@@ -13,7 +13,7 @@ const CHECKSUM_BYTES: usize = 32;
 
 /// Version of the format. Any other version is rejected: a new epoch makes pages refetch, but a misread snapshot would
 /// make them miss data.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// Error of reading a snapshot. Start with an empty hub of a new epoch instead.
 #[derive(Debug, thiserror::Error)]

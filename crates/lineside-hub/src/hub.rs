@@ -7,6 +7,7 @@ use lineside_protocol::{Cursor, Epoch, Position};
 
 use crate::counts::Counts;
 use crate::journal::{HistoryLimits, Journal, Publication, ReplayAnswer, ReplayRequest, Unencoded};
+use crate::marks::{Begin, Confirmed, MarkKey, MarkedConnection, Marks};
 use crate::memory::Memory;
 use crate::once::OnceIds;
 use crate::outcome::Outcome;
@@ -54,6 +55,7 @@ pub struct Hub {
     pub(crate) publishers: Publishers,
     pub(crate) once: OnceIds,
     pub(crate) revocations: Revocations,
+    pub(crate) marks: Marks,
     pub(crate) counts: Counts,
 }
 
@@ -66,6 +68,7 @@ impl Hub {
             publishers: Publishers::new(publishers_max),
             once: OnceIds::default(),
             revocations: Revocations::default(),
+            marks: Marks::default(),
             counts: Counts::default(),
         }
     }
@@ -225,6 +228,35 @@ impl Hub {
         self.journal.expire(now_ms);
         self.revocations.expire(now_ms);
         self.revocations.note_wall(wall_ms);
+        self.marks.expire(now_ms, self.journal.limits().age_ms_max);
+    }
+
+    /// Where the subscription of a page begins on a connection. `own` is the position of the page's cursor.
+    #[must_use]
+    pub fn begin_after(
+        &self,
+        key: &MarkKey,
+        own: Position,
+        connection: MarkedConnection,
+        now_ms: u64,
+    ) -> Begin {
+        self.marks.begin(key, own, connection, now_ms)
+    }
+
+    /// Notes that a page has subscribed after `begun`. Returns the number of the mark.
+    pub fn open_mark(
+        &mut self,
+        key: MarkKey,
+        begun: Position,
+        confirmed: Confirmed,
+        connection: MarkedConnection,
+    ) -> u64 {
+        self.marks.open(key, begun, confirmed, Some(connection))
+    }
+
+    /// Notes the end of a page's subscription. `sent` is the newest position that was sent, if its connection goes on.
+    pub fn end_mark(&mut self, key: MarkKey, number: u64, sent: Option<Position>, now_ms: u64) {
+        self.marks.end(key, number, sent, now_ms);
     }
 
     /// Account of the process's memory. It has no ceiling until one is [set](Memory::limit).

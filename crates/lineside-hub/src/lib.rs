@@ -19,6 +19,7 @@ mod encoding;
 mod fan_out;
 mod hub;
 mod journal;
+mod marks;
 mod memory;
 mod once;
 mod outbox;
@@ -40,6 +41,7 @@ pub use journal::{
     HistoryLimits, Journal, Publication, REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest,
     Unencoded, Verdict, Want,
 };
+pub use marks::{Begin, Confirmed, MARKS_MAX, MarkKey, MarkedConnection, PAGE_KEY_BYTES_MAX};
 pub use memory::{Charged, Memory, Pool, Stage};
 pub use outbox::{Framing, OUTBOX_ITEMS_MAX, Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 pub use outcome::Outcome;

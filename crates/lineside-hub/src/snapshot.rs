@@ -1,7 +1,7 @@
 //! Snapshot of the hub: what a planned stop writes and the next sidecar restores.
 //!
 //! ```text
-//!  "LNSSTATE" | version u16 | now_ms u64 | wall_ms u64 | journal | publishers | once ids | revocations | SHA-256
+//!  "LNSSTATE" | version u16 | now_ms u64 | wall_ms u64 | journal | publishers | once ids | revocations | marks | SHA-256
 //!
 //!  journal:      epoch | newest u64 | now_ms u64 | forgotten | count u32, then for each entry, in order:
 //!                channel u32, and if it is the next new one its name and forgotten u64 | position u64 | at_ms u64 | body
@@ -10,6 +10,8 @@
 //!                sequence u64 | 0, receipt u64, duplicate u8; or 1, code u16, message
 //!  once ids:     count u32, then for each, oldest first: at_ms u64 | channel | id | position u64
 //!  revocations:  count u32, then for each, oldest first: until_ms u64 | added_ms u64 | key
+//!  marks:        forgotten u64 | count u32, then for each, the one that ended first in front: key 16 bytes | position u64 |
+//!                ended_ms u64
 //! ```
 //!
 //! Numbers are big-endian. Names, ids and messages have their bytes counted in a u16 before them, bodies in a u32. The
@@ -21,6 +23,7 @@ use crate::counts::Counts;
 use crate::encoding::{Reader, SnapshotError, VERSION, Writer};
 use crate::hub::Hub;
 use crate::journal::{HistoryLimits, Journal};
+use crate::marks::Marks;
 use crate::once::OnceIds;
 use crate::publishers::Publishers;
 use crate::revocations::Revocations;
@@ -63,6 +66,7 @@ impl Hub {
         self.publishers.save(&mut out, at.now_ms)?;
         self.once.save(&mut out)?;
         self.revocations.save(&mut out)?;
+        self.marks.save(&mut out, at.now_ms)?;
         out.finish()
     }
 
@@ -99,6 +103,7 @@ impl Hub {
             publishers: Publishers::restore(&mut input, publishers_max)?,
             once: OnceIds::restore(&mut input)?,
             revocations: Revocations::restore(&mut input)?,
+            marks: Marks::restore(&mut input)?,
             counts: Counts::default(),
         };
         input.finish()?;

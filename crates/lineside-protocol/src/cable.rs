@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::Cursor;
 use crate::codes::CloseCode;
 use crate::envelope::{self, FINAL_CLOSE, FINAL_TEXT, frame};
 
@@ -24,6 +25,9 @@ const CLOSE_OWN: u16 = 4000;
 /// `data-lineside-after` of the element.
 const AFTER: &str = "lineside_after";
 
+/// Name of the member of an identifier that holds the page's key, from the attribute `data-lineside-page`.
+const PAGE: &str = "lineside_page";
+
 /// Command of a browser.
 #[derive(Debug)]
 pub struct Command {
@@ -33,6 +37,8 @@ pub struct Command {
     pub identifier: Identifier,
     /// Text of a message for the channel's class. Absent in other commands.
     pub data: Option<String>,
+    /// Cursor up to which the page has applied everything of the subscription. Only Lineside's own module sends it.
+    pub after: Option<String>,
 }
 
 /// Kind of a [`Command`].
@@ -64,6 +70,8 @@ struct RawCommand<'a> {
     identifier: &'a RawValue,
     #[serde(default)]
     data: Value,
+    #[serde(default, rename = "lineside_after")]
+    after: Value,
 }
 
 impl Command {
@@ -75,9 +83,10 @@ impl Command {
             command: kind,
             identifier,
             data,
+            after,
         } = serde_json::from_str(text).ok()?;
-        let data = match data {
-            Value::String(data) => Some(data),
+        let string = |value| match value {
+            Value::String(text) => Some(text),
             _ => None,
         };
         Some(Self {
@@ -86,8 +95,21 @@ impl Command {
                 text: serde_json::from_str(identifier.get()).ok()?,
                 raw: identifier.to_owned(),
             },
-            data,
+            data: string(data),
+            after: string(after),
         })
+    }
+
+    /// Whether a text message is that of Lineside's own module, `{"command":"lineside"}`: it asks for cursors in the frames of
+    /// its connection, and is told of lost publications. Rails ignores it.
+    #[must_use]
+    pub fn asks_for_cursors(text: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Hello<'a> {
+            #[serde(borrow)]
+            command: std::borrow::Cow<'a, str>,
+        }
+        serde_json::from_str(text).is_ok_and(|hello: Hello<'_>| hello.command == "lineside")
     }
 }
 
@@ -100,6 +122,8 @@ pub struct Parameters {
     pub signed_stream_name: Option<String>,
     /// Cursor of the page.
     pub after: Option<String>,
+    /// Random key of the page.
+    pub page: Option<String>,
 }
 
 impl Identifier {
@@ -112,6 +136,7 @@ impl Identifier {
             channel: member("channel")?,
             signed_stream_name: member("signed_stream_name"),
             after: member(AFTER),
+            page: member(PAGE),
         })
     }
 }
@@ -131,11 +156,21 @@ pub enum Reply<'a> {
     ConfirmSubscription {
         /// The identifier, as the browser sent it.
         identifier: &'a RawValue,
+        /// Cursor after which its messages begin, if the connection has asked for cursors.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<Cursor>,
     },
     /// The subscription is refused.
     RejectSubscription {
         /// The identifier, as the browser sent it.
         identifier: &'a RawValue,
+    },
+    /// Publications after the page's cursor are missing. Sent behind the confirmation, if the connection has asked for cursors.
+    LinesideLost {
+        /// The identifier, as the browser sent it.
+        identifier: &'a RawValue,
+        /// Cursor after which its messages begin.
+        cursor: Cursor,
     },
     /// The connection ends.
     Disconnect {
@@ -152,6 +187,20 @@ impl Reply<'_> {
     pub fn frame(&self) -> Bytes {
         frame(FINAL_TEXT, 256, |out| envelope::json(out, self))
     }
+}
+
+/// Head of a message with its cursor, `{"identifier":…,"cursor":"…","message":`. `prefix` is the one of [`message_prefix`]. See
+/// [`message_head`].
+#[must_use]
+pub fn message_head_with_cursor(prefix: &[u8], body: &[u8]) -> (Bytes, usize) {
+    const MESSAGE: &[u8] = br#"message":"#;
+    const CURSOR: &[u8] = br#"cursor":""#;
+    let from = envelope::payload_start(body);
+    let cursor = envelope::cursor(body);
+    let identifier = prefix.strip_suffix(MESSAGE).unwrap_or(prefix);
+    let beginning = [identifier, CURSOR, cursor, b"\",\"", MESSAGE].concat();
+    let length = beginning.len() + body.len() - from;
+    (envelope::frame_head(FINAL_TEXT, length, &beginning), from)
 }
 
 /// Encodes JSON of the app as a WebSocket text frame.

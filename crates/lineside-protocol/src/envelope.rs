@@ -50,6 +50,15 @@ pub fn message(
     })
 }
 
+/// Returns the cursor in the frame of a [`message`]. Empty if the frame is no message.
+pub(crate) fn cursor(frame: &[u8]) -> &[u8] {
+    // As in `payload_start`, the first match is the envelope's own field.
+    const KEY: &[u8] = br#","cursor":""#;
+    let found = frame.windows(KEY.len()).position(|it| it == KEY);
+    let rest = found.map_or(&[][..], |at| &frame[at + KEY.len()..]);
+    rest.split(|byte| *byte == b'"').next().unwrap_or_default()
+}
+
 /// Returns the payload of an encoded [`message`], as a slice of it. Empty if the frame is no message.
 #[must_use]
 pub fn payload(frame: &Bytes) -> Bytes {
@@ -62,6 +71,14 @@ pub fn payload(frame: &Bytes) -> Bytes {
 #[must_use]
 pub fn websocket_ping() -> Bytes {
     Bytes::from_static(&[FINAL_PING, 0])
+}
+
+/// Returns a WebSocket ping frame with a payload of at most 125 bytes, which the pong repeats (RFC 6455 §5.5.3).
+#[must_use]
+pub fn websocket_ping_with(payload: &[u8]) -> Bytes {
+    frame(FINAL_PING, payload.len(), |out| {
+        out.extend_from_slice(payload);
+    })
 }
 
 /// Encodes a WebSocket close frame with the code's number and name.

@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lineside_hub::{
-    Counts, Encode, Greeting, Hub, Memory, Ordered, Origin, Outcome, Proposal, Proposed,
-    Publication, PublishersFull, ReplayAnswer, ReplayRequest, SavedAt, Stage, Want,
+    Begin, Confirmed, Counts, Encode, Greeting, Hub, MarkKey, MarkedConnection, Memory, Ordered,
+    Origin, Outcome, Proposal, Proposed, Publication, PublishersFull, ReplayAnswer, ReplayRequest,
+    SavedAt, Stage, Want,
 };
 use lineside_protocol::{Cursor, Position};
 use tokio::sync::watch;
@@ -263,6 +264,41 @@ impl Broker {
     /// Closes a tail.
     pub(crate) fn close_tail(&self, tail: &Arc<Tail>) {
         self.tails.close(tail);
+    }
+
+    /// Where the subscription of a page begins. See [`Hub::begin_after`].
+    pub(crate) fn begin_after(
+        &self,
+        key: &MarkKey,
+        own: Position,
+        connection: MarkedConnection,
+        now_ms: u64,
+    ) -> Begin {
+        self.hub().begin_after(key, own, connection, now_ms)
+    }
+
+    /// Notes that a page has subscribed. See [`Hub::open_mark`].
+    pub(crate) fn open_mark(
+        &self,
+        key: MarkKey,
+        begun: Position,
+        confirmed: Confirmed,
+        connection: MarkedConnection,
+    ) -> u64 {
+        self.hub().open_mark(key, begun, confirmed, connection)
+    }
+
+    /// Notes the ends of a page's subscriptions, each by the key and number of its mark. See [`Hub::end_mark`].
+    pub(crate) fn end_marks(
+        &self,
+        marks: impl IntoIterator<Item = (MarkKey, u64)>,
+        sent: Option<Position>,
+        now_ms: u64,
+    ) {
+        let mut hub = self.hub();
+        for (key, number) in marks {
+            hub.end_mark(key, number, sent, now_ms);
+        }
     }
 
     /// Processes that run channel classes.

@@ -27,6 +27,13 @@ use crate::settings::Settings;
 
 pub use lineside_v1::MESSAGE_BYTES_MAX;
 
+/// Name of the cookie with the identity of a page's user. Each app adds a suffix of its own, as browsers share cookies
+/// between all ports of a host.
+const IDENTITY_COOKIE: &str = "lineside";
+
+/// Maximum number of identity cookies that are verified. A host has few apps.
+const IDENTITIES_MAX: usize = 8;
+
 /// Rules for all connections of a shard.
 #[derive(Debug)]
 pub struct Rules {
@@ -122,6 +129,13 @@ impl Opening {
     /// The reason if it cannot be read.
     pub(crate) fn of_app(json: &[u8]) -> Result<Self, String> {
         action_cable::Opening::parse(json).map(|it| Self::ActionCable(Box::new(it)))
+    }
+
+    /// Adds the identities from cookies to what the app decided about a connection of Action Cable.
+    pub(crate) fn add_identities(&mut self, head: &Head) {
+        if let Self::ActionCable(opening) = self {
+            opening.identities = identities(head);
+        }
     }
 
     /// Name of the WebSocket subprotocol.
@@ -247,6 +261,27 @@ impl Connection {
         Ok(())
     }
 
+    /// Handles the answer to a ping.
+    pub(crate) fn pong(&mut self, payload: &[u8]) {
+        if let Self::ActionCable(connection) = self {
+            connection.pong(payload);
+        }
+    }
+
+    /// Notes that everything up to now is sent before the connection ends.
+    pub(crate) fn note_end(&mut self, turn: &Turn<'_>) {
+        if let Self::ActionCable(connection) = self {
+            connection.note_end(turn);
+        }
+    }
+
+    /// Notes that the browser has received everything before the end.
+    pub(crate) fn confirm_close(&mut self) {
+        if let Self::ActionCable(connection) = self {
+            connection.confirm_close();
+        }
+    }
+
     /// Handles the end of the connection.
     pub(crate) fn closed(&mut self, turn: &Turn<'_>) {
         if let Self::ActionCable(connection) = self {
@@ -340,6 +375,15 @@ impl Connection {
             Self::ActionCable(connection) => connection.expires_in_ms(now),
         }
     }
+}
+
+/// Identities from cookies. None without an origin: such a client is not a browser, and can send a token.
+pub(crate) fn identities(head: &Head) -> Vec<Box<str>> {
+    if !matches!(head.origin(), Ok(Some(_))) {
+        return Vec::new();
+    }
+    let cookies = head.cookies(IDENTITY_COOKIE).take(IDENTITIES_MAX);
+    cookies.map(Box::from).collect()
 }
 
 /// Issue time of an accepted token. A token from the future was issued before the wall clock was set back, and so is older

@@ -10,6 +10,7 @@ use super::*;
 use crate::hub::Ordered;
 use crate::hub::Proposed;
 use crate::journal::{ReplayRequest, Unencoded, Verdict, Want};
+use crate::marks::{Begin, Confirmed, MarkKey};
 use crate::outcome::Outcome;
 use crate::publishers::Origin;
 use crate::rejection::Rejection;
@@ -355,7 +356,7 @@ proptest! {
     }
 }
 
-/// A hub with publications, `once` ids, answers and revocations.
+/// A hub with publications, `once` ids, answers, revocations and marks.
 fn full() -> World {
     let mut world = World::new(SMALL);
     for number in 0..12 {
@@ -375,7 +376,33 @@ fn full() -> World {
             session,
         });
     }
+    for (page, ended_ms) in [("ended", Some(5)), ("open", None)] {
+        let key = MarkKey::new(page, "cable:board").unwrap();
+        let connection = (0, "0.0".parse().unwrap());
+        let hub = &mut world.hub;
+        let number = hub.open_mark(key, Position(3), Confirmed::default(), connection);
+        if let Some(ended_ms) = ended_ms {
+            hub.end_mark(key, number, None, ended_ms);
+        }
+    }
     world
+}
+
+#[test]
+fn restored_marks_are_those_of_ended_connections() {
+    let world = full();
+    let mut restored = world.restarted().hub;
+    let begin = |hub: &Hub, page: &str| {
+        let key = MarkKey::new(page, "cable:board").unwrap();
+        hub.begin_after(&key, Position(1), (0, "9.9".parse().unwrap()), world.now_ms)
+    };
+    for page in ["ended", "open"] {
+        assert_eq!(begin(&restored, page), Begin::After(Position(3)));
+    }
+    assert_eq!(begin(&restored, "other"), Begin::Own);
+    let age_ms_max = restored.journal.limits().age_ms_max;
+    restored.expire(5 + age_ms_max + 1, 0);
+    assert_eq!(begin(&restored, "ended"), Begin::Own);
 }
 
 #[test]

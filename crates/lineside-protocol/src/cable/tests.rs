@@ -15,6 +15,7 @@ fn identifier_comes_back_byte_for_byte() {
     let expected = format!(r#"{{"type":"confirm_subscription","identifier":{raw}}}"#);
     let reply = Reply::ConfirmSubscription {
         identifier: &command.identifier.raw,
+        cursor: None,
     };
     assert_eq!(text(&reply.frame()), expected);
 }
@@ -34,6 +35,11 @@ fn message_ends_with_the_payload_of_the_stored_frame() {
             let frame = Bytes::from([&head[..], &body[from..]].concat());
             let expected = format!(r#"{{"identifier":"{{}}","message":{payload}}}"#);
             assert_eq!(text(&frame), expected);
+            let (head, from) = message_head_with_cursor(&message_prefix(r#""{}""#), &body);
+            let with = Bytes::from([&head[..], &body[from..]].concat());
+            let cursor =
+                format!(r#"{{"identifier":"{{}}","cursor":"ours.7","message":{payload}}}"#);
+            assert_eq!(text(&with), cursor);
             let short = expected.len() < 126;
             let length = if short {
                 frame[1].into()
@@ -66,6 +72,18 @@ fn what_rails_ignores_is_no_command() {
 }
 
 #[test]
+fn module_asks_for_cursors_and_sends_its_own() {
+    assert!(Command::asks_for_cursors(
+        r#"{"command":"lineside","version":1}"#
+    ));
+    for text in ["", "[]", r#"{"command":"subscribe"}"#, r#"{"command":1}"#] {
+        assert!(!Command::asks_for_cursors(text), "{text}");
+    }
+    let text = r#"{"command":"subscribe","identifier":"{}","lineside_after":"e.1"}"#;
+    assert_eq!(Command::parse(text).unwrap().after.as_deref(), Some("e.1"));
+}
+
+#[test]
 fn parameters_of_turbo_are_read_beside_others() {
     let identifier = r#""{\"channel\":\"Turbo::StreamsChannel\",\"signed_stream_name\":\"n\",\"lineside_after\":\"e.1\",\"x\":[1]}""#;
     let text = format!(r#"{{"command":"unsubscribe","identifier":{identifier}}}"#);
@@ -74,6 +92,7 @@ fn parameters_of_turbo_are_read_beside_others() {
         channel: "Turbo::StreamsChannel".into(),
         signed_stream_name: Some("n".into()),
         after: Some("e.1".into()),
+        page: None,
     };
     assert_eq!(parameters, Some(expected));
 }

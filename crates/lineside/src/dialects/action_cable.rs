@@ -5,6 +5,7 @@
 
 mod app;
 mod opening;
+mod pages;
 mod reports;
 mod subscription;
 
@@ -12,11 +13,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_hub::{Publication, Resumed, Revocation, Want};
+use lineside_hub::{Publication, Revocation, Want};
 use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Reply};
 use lineside_protocol::channel::{self, CABLE_PREFIX};
 use lineside_protocol::codes;
-use lineside_protocol::envelope::{payload, websocket_ping};
+use lineside_protocol::envelope::payload;
 use lineside_protocol::frame::runner::CommandKind as Kind;
 use serde::Deserialize;
 
@@ -28,6 +29,7 @@ use crate::log::{Level, event};
 use app::{App, Pending};
 pub use lineside_protocol::cable::SUBPROTOCOL;
 pub use opening::Opening;
+use pages::Pages;
 use subscription::Subscription;
 
 /// Maximum number of subscriptions per connection.
@@ -66,6 +68,8 @@ pub(crate) struct Connection {
     closing: Option<(Cow<'static, str>, bool)>,
     /// The part that runs in the app.
     app: Option<App>,
+    /// What the browser has confirmed, for its pages.
+    pages: Pages,
 }
 
 /// Contents of a publication that ends connections.
@@ -97,6 +101,7 @@ impl Connection {
             pings: 0,
             allowance: Allowance::default(),
             closing: None,
+            pages: Pages::default(),
         }
     }
 
@@ -105,7 +110,7 @@ impl Connection {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.app.as_ref().is_some_and(App::is_busy)
+        self.pages.is_waiting() || self.app.as_ref().is_some_and(App::is_busy)
     }
 
     pub(super) fn name(&self) -> String {
@@ -128,6 +133,8 @@ impl Connection {
                 message: Some("the app rejected the connection".into()),
             });
         }
+        self.opening
+            .find_session(&turn.rules.keys.current(), turn.now.wall_ms);
         let Opening {
             user,
             session,
@@ -149,17 +156,19 @@ impl Connection {
     /// Handles a text message. Ignores what Rails ignores.
     pub(super) fn receive(&mut self, text: &str, turn: &mut Turn<'_>) -> Result<(), Ending> {
         let Some(command) = Command::parse(text) else {
+            self.pages.has_cursors |= Command::asks_for_cursors(text);
             return Ok(());
         };
         match command.kind {
-            CommandKind::Subscribe => self.subscribe(&command.identifier, turn),
+            CommandKind::Subscribe => self.subscribe(&command, turn),
             CommandKind::Unsubscribe => self.unsubscribe(&command.identifier.text, turn),
             CommandKind::Message => self.perform(command, turn),
         }
         Ok(())
     }
 
-    fn subscribe(&mut self, identifier: &Identifier, turn: &mut Turn<'_>) {
+    fn subscribe(&mut self, command: &Command, turn: &mut Turn<'_>) {
+        let identifier = &command.identifier;
         if self.subscriptions.iter().any(|it| it.is(&identifier.text)) {
             return;
         }
@@ -171,26 +180,26 @@ impl Connection {
             return reject(identifier, &parameters.channel, &message, turn);
         }
         let channel = &*parameters.channel;
-        let subscription = if channel == TURBO_CHANNEL && !self.opening.turbo_keys.is_empty() {
+        if channel == TURBO_CHANNEL && !self.opening.turbo_keys.is_empty() {
             let signed = parameters.signed_stream_name.as_deref();
             match self
                 .opening
                 .open_stream(signed.unwrap_or_default(), turn.now)
             {
-                Ok((stream, deadline)) => Subscription::new(identifier, Some(stream), deadline),
-                Err(message) => return reject(identifier, channel, &message, turn),
+                Ok((stream, deadline)) => {
+                    let subscription = Subscription::new(identifier, Some(stream), deadline);
+                    let applied = command.after.as_deref();
+                    self.begin_stream(subscription, &parameters, applied, turn);
+                }
+                Err(message) => reject(identifier, channel, &message, turn),
             }
         } else if self.opening.is_empty_channel(channel) {
-            Subscription::new(identifier, None, None)
+            let subscription = Subscription::new(identifier, None, None);
+            turn.push(subscription.confirmation(None));
+            self.subscriptions.push(subscription);
         } else {
-            return self.subscribe_in_app(identifier, channel, turn);
-        };
-        for stream in subscription.streams() {
-            subscribe(stream, turn);
+            self.subscribe_in_app(identifier, channel, turn);
         }
-        self.subscriptions.push(subscription);
-        let identifier = &identifier.raw;
-        turn.push(Reply::ConfirmSubscription { identifier }.frame());
     }
 
     fn subscribe_in_app(&mut self, identifier: &Identifier, channel: &str, turn: &Turn<'_>) {
@@ -241,6 +250,9 @@ impl Connection {
         let at = self.subscriptions.iter().position(|it| it.is(identifier))?;
         let ended = self.subscriptions.remove(at);
         self.leave(&ended, turn);
+        let sent = turn.fan_out.dispatched();
+        turn.broker
+            .end_marks(ended.open_mark(), Some(sent), turn.now.ms);
         Some(ended)
     }
 
@@ -271,8 +283,10 @@ impl Connection {
                 let framing = subscription.framing();
                 turn.fan_out.push_framed(turn.id, publication, framing);
                 turn.counts.deliveries.add(1);
+                self.pages.is_behind |= subscription.mark.is_some();
             }
         }
+        self.pages.ask_soon(turn);
         Ok(())
     }
 
@@ -287,8 +301,6 @@ impl Connection {
         }
     }
 
-    pub(super) fn resumed(&mut self, _: Resumed, _: &mut Turn<'_>) {}
-
     pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
         let expired: Vec<_> = self
             .subscriptions
@@ -296,6 +308,8 @@ impl Connection {
             .collect();
         for subscription in expired {
             self.leave(&subscription, turn);
+            turn.broker
+                .end_marks(subscription.open_mark(), None, turn.now.ms);
             turn.push(subscription.rejection());
         }
         let left_ms = self.app.as_ref().and_then(|app| app.left_ms(turn.now));
@@ -327,12 +341,12 @@ impl Connection {
         let message = turn.now.wall_ms / 1000;
         turn.push(Reply::Ping { message }.frame());
         self.pings += 1;
-        let is_answered = can_answer && self.pings >= PINGS_PER_ANSWER;
-        if is_answered {
+        let is_due = self.pings >= PINGS_PER_ANSWER || self.pages.is_behind;
+        if is_due && can_answer {
             self.pings = 0;
-            turn.push(websocket_ping());
+            self.pages.ask(turn);
         }
-        is_answered
+        is_due && can_answer
     }
 
     pub(super) fn closing_frames(&self, ending: &Ending) -> [Bytes; 2] {

@@ -140,7 +140,10 @@ impl Upgrades {
             let head = head.ok_or_else(|| HeadError::new(400, TRUNCATED))?;
             let behind = request[head.bytes..].to_vec();
             let decision = match decided {
-                Some(opening) => self.upgrade(&head, |_| Ok(opening)),
+                Some(mut opening) => self.upgrade(&head, |head| {
+                    opening.add_identities(head);
+                    Ok(opening)
+                }),
                 None => self.decide(&head, &server),
             };
             Ok((decision?, behind))

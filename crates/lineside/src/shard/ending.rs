@@ -45,6 +45,8 @@ impl<S: Socket> Worker<S> {
         let has_replay = self.fan_out.outbox(id).is_some_and(Outbox::has_replay);
         if has_replay || ABANDONED.contains(&ending.code) {
             self.fan_out.abandon(id);
+        } else {
+            self.act_on(id, |connection, turn| connection.note_end(turn));
         }
         self.push_closing_frames(id, ending);
         self.set_timer(id, until_ms);

@@ -142,11 +142,20 @@ impl<S: Socket> Worker<S> {
                 Inbound::Empty => return,
                 Inbound::Broken(code) => return self.reject(id, code),
                 Inbound::Binary(_) => return self.reject(id, CLOSE_UNSUPPORTED_DATA),
-                Inbound::Closed if is_closing => return self.close(id),
+                Inbound::Closed if is_closing => {
+                    // The browser answers the close after it has read everything before.
+                    self.act_on(id, |connection, _| connection.confirm_close());
+                    return self.close(id);
+                }
                 _ if is_closing => {}
                 Inbound::Closed => return self.finish(id),
-                Inbound::Control => {
+                Inbound::Ping => {
                     self.count_message(id);
+                }
+                Inbound::Pong(payload) => {
+                    if self.count_message(id) {
+                        self.act_on(id, |connection, _| connection.pong(&payload));
+                    }
                 }
                 Inbound::Text(text) => {
                     self.cost.message_bytes += text.len();

@@ -37,8 +37,10 @@ pub enum Inbound {
     Text(Utf8Bytes),
     /// A complete binary message.
     Binary(Bytes),
-    /// A ping or pong. A ping has been answered.
-    Control,
+    /// A ping, which has been answered.
+    Ping,
+    /// A pong, with the payload of the ping that it answers.
+    Pong(Bytes),
     /// The browser closed. The answer is among the replies.
     Closed,
     /// No complete message.
@@ -149,7 +151,8 @@ impl Busy {
             Ok(Message::Text(text)) => Inbound::Text(text),
             Ok(Message::Binary(bytes)) => Inbound::Binary(bytes),
             Ok(Message::Close(_)) => Inbound::Closed,
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Inbound::Control,
+            Ok(Message::Pong(payload)) => Inbound::Pong(payload),
+            Ok(Message::Ping(_) | Message::Frame(_)) => Inbound::Ping,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Inbound::Empty,
             Err(Error::Capacity(_)) => Inbound::Broken(CLOSE_TOO_LARGE),
             Err(Error::Utf8(_)) => Inbound::Broken(CLOSE_INVALID_TEXT),

@@ -134,8 +134,8 @@ fn invalid_frames_are_refused() {
         }
     }
     assert_eq!(
-        FromApp::decode(&frame(51, b"{}")),
-        Err(FrameError::UnknownKind(51))
+        FromApp::decode(&frame(60, b"{}")),
+        Err(FrameError::UnknownKind(60))
     );
     for (body, field) in [
         (&b"\0"[..], "stream_bytes"),

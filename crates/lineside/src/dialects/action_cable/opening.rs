@@ -1,7 +1,7 @@
 //! What the app decided about a connection before the hand-off.
 
 use lineside_protocol::cable::CableConnect;
-use lineside_token::StreamKeys;
+use lineside_token::{Keys, StreamKeys, verify_identity};
 
 /// What the app decided about a connection, in the form that a shard uses.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ pub struct Opening {
     pub(super) disconnects: bool,
     /// Name of the process that handed the connection over.
     pub(super) process: Option<String>,
+    /// Identities from cookies, not verified yet. They name the session of a connection that the app identifies by its user
+    /// alone, as Rails' generated authentication does.
+    pub(in crate::dialects) identities: Vec<Box<str>>,
 }
 
 impl Opening {
@@ -58,7 +61,21 @@ impl Opening {
             context,
             disconnects,
             process,
+            identities: Vec::new(),
         })
+    }
+
+    /// Takes the session from the identity of the connection's user, if the app has named none.
+    pub(super) fn find_session(&mut self, keys: &Keys, wall_ms: u64) {
+        let identities = std::mem::take(&mut self.identities);
+        if self.session.is_some() || self.user.is_none() {
+            return;
+        }
+        let verified = identities
+            .iter()
+            .filter_map(|it| verify_identity(it, keys, wall_ms).ok());
+        let mut own = verified.filter(|claims| claims.sub == self.user);
+        self.session = own.next().and_then(|claims| claims.sid);
     }
 
     /// Whether a channel's class has no code of its own.

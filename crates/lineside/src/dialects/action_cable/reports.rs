@@ -71,6 +71,7 @@ impl Connection {
 
     /// The browser has left: `unsubscribed` is run for each subscription whose `subscribed` was run.
     pub(in crate::dialects) fn closed(&mut self, turn: &Turn<'_>) {
+        self.end_pages(turn);
         let Some(app) = &self.app else {
             return;
         };

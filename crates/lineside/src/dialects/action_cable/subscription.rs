@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_hub::Framing;
+use lineside_hub::{Confirmed, Framing, MarkKey};
+use lineside_protocol::Cursor;
 use lineside_protocol::cable::{self, Identifier, Reply};
 use serde_json::value::RawValue;
 
@@ -21,6 +22,19 @@ pub(super) struct Subscription {
     deadline: Option<Deadline>,
     /// State of a subscription whose channel runs in the app.
     pub(super) running: Option<Running>,
+    /// How far the page has received the stream.
+    pub(super) mark: Option<Mark>,
+}
+
+/// How far a page has received the stream of a subscription.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) key: MarkKey,
+    /// Number in the table of marks, once the subscription has begun.
+    pub(super) number: Option<u64>,
+    pub(super) confirmed: Confirmed,
+    /// Number of the first ping behind the subscription's replay.
+    pub(super) first_ping: u64,
 }
 
 /// State of a subscription whose channel runs in the app.
@@ -50,7 +64,31 @@ impl Subscription {
             streams: stream.into_iter().collect(),
             deadline,
             running: None,
+            mark: None,
         }
+    }
+
+    /// Key and number of the page's mark.
+    pub(super) fn open_mark(&self) -> Option<(MarkKey, u64)> {
+        let mark = self.mark.as_ref()?;
+        Some((mark.key, mark.number?))
+    }
+
+    /// Frame that tells the browser that the subscription has begun, with a cursor if its connection has asked for them.
+    pub(super) fn confirmation(&self, cursor: Option<Cursor>) -> Bytes {
+        let identifier = &*self.raw;
+        Reply::ConfirmSubscription { identifier, cursor }.frame()
+    }
+
+    /// Frame that tells Lineside's module that publications are missing.
+    pub(super) fn loss(&self, cursor: Cursor) -> Bytes {
+        let identifier = &*self.raw;
+        Reply::LinesideLost { identifier, cursor }.frame()
+    }
+
+    /// Puts the cursor into every message.
+    pub(super) fn show_cursors(&mut self) {
+        self.framing.encode = cable::message_head_with_cursor;
     }
 
     /// A subscription whose channel runs in the app.

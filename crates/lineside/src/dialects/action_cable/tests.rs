@@ -3,7 +3,7 @@ use std::io::IoSlice;
 use lineside_hub::{ConnectionId, FanOut, HistoryLimits, Hub, PUBLISHERS_MAX, SLICES_MAX};
 use lineside_protocol::Epoch;
 use lineside_protocol::codes::CloseCode;
-use lineside_token::Keys;
+use lineside_token::{IdentityDraft, Keys, sign_identity};
 use serde_json::{Value, json};
 
 use super::*;
@@ -14,6 +14,7 @@ use crate::keyring::Keyring;
 use crate::metrics::ShardCounts;
 
 mod app;
+mod pages;
 
 /// `books`, signed with the key `k`.
 const BOOKS: &str =
@@ -122,6 +123,23 @@ impl Stage {
             }
             Ok(())
         })
+    }
+
+    /// Publishes without a dispatch to the shard.
+    fn publish_ahead(&mut self, channel: &str, payload: &str) {
+        let publication = self.publisher.publish(&self.broker, channel, payload, 0);
+        self.fan_out.dispatch(&publication);
+        assert_eq!(self.fan_out.next_framed(), None);
+    }
+
+    /// Closes the connection, and opens another one in its place.
+    fn reconnect(&mut self, decided: &Value) {
+        self.act(|connection, turn| connection.closed(turn));
+        self.fan_out.close(self.id);
+        self.id = self.fan_out.open_framed();
+        let opening = Opening::parse(decided.to_string().as_bytes()).unwrap();
+        self.connection = Connection::new(opening, [8; 8]);
+        assert_eq!(self.begin(), Ok(vec![json!({"type": "welcome"})]));
     }
 
     /// Takes every frame that was sent: its first byte and its payload.
@@ -311,6 +329,27 @@ fn sign_out_ends_connections_of_the_session_that_were_decided_before() {
     let mut late = Stage::before_begin(&stock());
     late.publisher.revoke(&late.broker, "42", "", START_MS);
     assert_eq!(late.begin(), Err(codes::CLOSE_TOKEN_REVOKED));
+}
+
+#[test]
+fn session_of_the_identity_counts_if_the_app_names_none() {
+    let mut decided = stock();
+    decided["session"] = Value::Null;
+    for (sub, is_ended) in [("42", true), ("43", false)] {
+        let mut stage = Stage::before_begin(&decided);
+        let draft = IdentityDraft {
+            sub: sub.into(),
+            sid: Some("s".into()),
+            ttl_s: 60,
+        };
+        let keys = stage.rules.keys.current();
+        let identity = sign_identity(draft, &keys, START_MS).unwrap();
+        stage.connection.opening.identities = vec!["foreign".into(), identity.into()];
+        stage.begin().unwrap();
+        let revocation = stage.publisher.revoke(&stage.broker, "42", "s", START_MS);
+        let ended = stage.run(|connection, turn| connection.revoke(&revocation, turn));
+        assert_eq!(ended.is_err(), is_ended, "{sub}");
+    }
 }
 
 #[test]

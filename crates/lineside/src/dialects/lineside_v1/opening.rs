@@ -3,19 +3,13 @@
 use lineside_protocol::After;
 use lineside_protocol::request::{Connect, Subscribe};
 
+use crate::dialects::identities;
 use crate::head::{Head, HeadError, ServerOrigin, percent_decode};
 use crate::origin::Origin;
 use crate::settings::Settings;
 
 /// Name of the subprotocol.
 pub(crate) const SUBPROTOCOL: &str = "lineside-v1";
-
-/// Name of the cookie with the identity of a page's user. Each app adds a suffix of its own, as browsers share cookies
-/// between all ports of a host.
-const IDENTITY_COOKIE: &str = "lineside";
-
-/// Maximum number of identity cookies that are verified. A host has few apps.
-const IDENTITIES_MAX: usize = 8;
 
 /// Prefix of a second subprotocol that holds a token.
 const TOKEN_SUBPROTOCOL: &str = "lineside.token.";
@@ -103,15 +97,6 @@ fn connect(head: &Head) -> Result<Option<Connect>, HeadError> {
         found = true;
     }
     Ok(found.then_some(connect))
-}
-
-/// Identities from cookies. None without an origin: such a client is not a browser, and can send a token.
-fn identities(head: &Head) -> Vec<Box<str>> {
-    if !matches!(head.origin(), Ok(Some(_))) {
-        return Vec::new();
-    }
-    let cookies = head.cookies(IDENTITY_COOKIE).take(IDENTITIES_MAX);
-    cookies.map(Box::from).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ fn read_all(reader: &mut Reader) -> (Vec<String>, Vec<u8>) {
         messages.push(match reader.next(|reply| replies.extend(reply)) {
             Inbound::Text(text) => text.to_string(),
             Inbound::Binary(bytes) => format!("{bytes:?}"),
-            Inbound::Control => "control".into(),
+            Inbound::Ping => "control".into(),
+            Inbound::Pong(_) => "control".into(),
             Inbound::Closed => "closed".into(),
             Inbound::Empty => return (messages, replies),
             Inbound::Broken(code) => {

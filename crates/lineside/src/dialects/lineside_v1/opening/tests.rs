@@ -1,4 +1,5 @@
 use super::*;
+use crate::dialects::IDENTITIES_MAX;
 use crate::settings::tests::read;
 
 fn get(target: &str, fields: &str) -> Head {
