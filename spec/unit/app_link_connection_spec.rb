@@ -9,9 +9,9 @@ RSpec.describe "Frames of an app link" do
   let(:connection) { Lineside::AppLink::Connection.new(@path) }
   let(:peer) { connection && server.accept }
 
-  def read_frame(io)
-    size, kind, = io.read(8).unpack("N C")
-    [kind, JSON.parse(io.read(size - 4))]
+  def read_frame(socket)
+    size, kind, = socket.read(8).unpack("N C")
+    [kind, JSON.parse(socket.read(size - 4))]
   end
 
   def write_frame(kind, body)
@@ -38,29 +38,37 @@ RSpec.describe "Frames of an app link" do
     Thread.new(&).tap { |thread| thread.report_on_exception = false }
   end
 
-  it "arrive whole and in the order of each thread" do
-    link = run_link
-    reader = server.accept
-    writers = Array.new(4) do |thread|
-      Thread.new { 500.times { |number| link.write(52, { thread:, number:, text: "x" * 2000 }) } }
-    end
-    received = Array.new(2000) { read_frame(reader).last }
-    expect(writers.map(&:value)).to eq [500] * 4
-    expect(received.group_by { |it| it["thread"] }.values.map { |list| list.map { |it| it["number"] } })
-      .to eq [[*0...500]] * 4
+  # Frames that the peer receives, read by a thread until it has as many.
+  def receive(count)
+    peer
+    reader = Thread.new { Array.new(count) { read_frame(peer).last } }
+    yield
+    connection.wait(nil, 0.01) while reader.alive?
+    reader.value
   end
 
-  it "arrive whole if a time-out ends threads that write them" do
-    link = run_link
-    reader = server.accept
-    received = quietly { Array.new(1000) { read_frame(reader).first }.uniq }
-    until received.join(0)
-      writer = quietly { loop { link.write(52, { text: "x" * 50_000 }) } }
-      received.join(0.001)
+  it "arrive whole and in the order of each thread" do
+    received = receive(2000) do
+      4.times do |thread|
+        Thread.new { 500.times { |number| connection.write(52, { thread:, number:, text: "x" * 2000 }) } }
+      end
+    end
+    numbers = received.group_by { |it| it["thread"] }.transform_values { |list| list.map { |it| it["number"] } }
+    expect(numbers).to eq((0...4).to_h { |thread| [thread, [*0...500]] })
+  end
+
+  it "are whole if a time-out ends the thread that writes them" do
+    peer
+    reader = Thread.new { true until read_frame(peer).last["last"] }
+    20.times do
+      writer = Thread.new { loop { connection.write(52, { text: "x" * 100_000 }) } }
+      writer.report_on_exception = false
+      connection.wait(nil, 0.01)
       writer.raise("time-out")
       expect { writer.join }.to raise_error("time-out")
     end
-    expect(received.value).to eq [52]
+    connection.write(51, { last: true })
+    eventually("the last frame") { connection.wait(nil, 0.01) && !reader.alive? }
   end
 
   it "end the link if the sidecar does not read" do
