@@ -106,6 +106,16 @@ module Lineside
       end
     end
 
+    # Turbo's helpers are loaded once, also in development.
+    initializer "lineside.turbo" do |app|
+      app.config.to_prepare do
+        next unless defined?(::Turbo::StreamsHelper) && defined?(::ActionCable::Engine)
+
+        require_relative "cable/stream_source"
+        Cable::StreamSource.install
+      end
+    end
+
     # Opens the link at boot of a server (`Rails.application.load_server` in config.ru), and again in each forked
     # worker. A console or a rake task opens it with the first publication.
     server do

@@ -29,11 +29,19 @@ module Turbo
     module StreamName
       def verified_stream_name(signed) = Turbo.signed_stream_verifier.verified(signed)
 
-      def signed_stream_name(name) = Turbo.signed_stream_verifier.generate(name)
+      def signed_stream_name(streamables) = Turbo.signed_stream_verifier.generate(stream_name_from(streamables))
 
       # Methods of channels.
       module ClassMethods
         def verified_stream_name_from_params = self.class.verified_stream_name(params[:signed_stream_name])
+      end
+
+      private
+
+      def stream_name_from(streamables)
+        return streamables.map { |streamable| stream_name_from(streamable) }.join(":") if streamables.is_a?(Array)
+
+        streamables.try(:to_gid_param) || streamables.to_param
       end
     end
   end

@@ -21,7 +21,7 @@ class TenantPrefix
 end
 
 # Stand-in for turbo-rails.
-require File.expand_path("../../apps/turbo/streams_channel", __dir__)
+require File.expand_path("../../apps/turbo/streams_helper", __dir__)
 
 # Minimal Rails app that publishes and renders a page.
 class Dummy < Rails::Application
