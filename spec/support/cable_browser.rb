@@ -44,10 +44,16 @@ class CableBrowser < Browser
     message.key?("type") ? next_message : message["message"]
   end
 
+  # Maximum number of pings before a message. One comes every 3 s.
+  PINGS_MAX = 20
+
   # @return [Hash] the next message that is no ping
   def receive
-    message = read_message
-    message["type"] == "ping" ? receive : message
+    (PINGS_MAX + 1).times do
+      message = read_message
+      return message unless message["type"] == "ping"
+    end
+    raise "received only pings"
   end
 
   # Waits for the close frame.

@@ -3,7 +3,7 @@
 require_relative "../channel"
 require_relative "../context"
 require_relative "frames"
-require_relative "lane"
+require_relative "job_queue"
 require_relative "pubsub"
 require_relative "web_socket"
 
@@ -29,8 +29,8 @@ module Lineside
           @context = context
           @link = link
           @server = server
-          @commands = Lane.new(server)
-          @messages = Lane.new(server, MESSAGES_MAX)
+          @commands = JobQueue.new(server)
+          @messages = JobQueue.new(server, MESSAGES_MAX)
           @web_socket = WebSocket.new(self)
           @has_left = false
         end
@@ -129,10 +129,7 @@ module Lineside
 
         # @return [ActionCable::Connection::Base, nil] nil if it cannot be made, which the browser is told
         def connection
-          @connection ||= make
-        rescue Context::Invalid => e
-          Lineside.config.logger.warn("Lineside: a connection of Action Cable ends: #{Printable.of(e.message)}")
-          refuse("unauthorized", reconnect: false)
+          @connection ||= ::Rails.application.executor.wrap { make }
         rescue StandardError, ScriptError => e
           Lineside.config.logger.error("Lineside: a connection of Action Cable cannot be made again: #{e.class}, " \
                                        "#{Printable.of(e.message)}\n#{e.backtrace&.join("\n")}")
@@ -140,12 +137,14 @@ module Lineside
         end
 
         def make
-          ::Rails.application.executor.wrap do
-            Context.connection(@context, @web_socket, server: @server).tap do |made|
-              Connection.host(@server, made, Pubsub.new(@server.pubsub, self))
-              @context = nil
-            end
+          Context.connection(@context, @web_socket, server: @server).tap do |made|
+            Connection.host(@server, made, Pubsub.new(@server.pubsub, self))
+            @context = nil
           end
+        rescue Context::Invalid => e
+          # Caught here, because the executor reports errors to the app's error tracker.
+          Lineside.config.logger.warn("Lineside: a connection of Action Cable ends: #{Printable.of(e.message)}")
+          refuse("unauthorized", reconnect: false)
         end
 
         # Ends the connection.

@@ -39,9 +39,7 @@ module Lineside
         # @return [#call] callback for {#subscribe}. Calls the block in the worker pool with one message after another,
         #   until it is unsubscribed
         def handler(block)
-          callback = lambda do |message|
-            @hosted.deliver { block.call(message) if @mutex.synchronize { @subscribed[callback] } }
-          end
+          callback = ->(message) { @hosted.deliver { block.call(message) if subscribed?(callback) } }
         end
 
         # As the adapter does. Up to Rails 8.1, another thread calls this for a channel, perhaps after {#unsubscribe}.
@@ -68,6 +66,10 @@ module Lineside
             __getobj__.unsubscribe(name, callback)
           end
         end
+
+        private
+
+        def subscribed?(callback) = @mutex.synchronize { @subscribed[callback] }
       end
     end
   end

@@ -5,9 +5,9 @@ require_relative "../connection"
 module Lineside
   module Cable
     class Runner
-      # Runs jobs one after another, each in a thread of Rails' worker pool. Between two of them, other lanes have their
-      # turn.
-      class Lane
+      # Runs jobs one after another, each in a thread of Rails' worker pool. Between two of them, other queues have
+      # their turn.
+      class JobQueue
         # @param server [ActionCable::Server::Base]
         # @param jobs_max [Integer, Float] maximum number of waiting jobs
         def initialize(server, jobs_max = Float::INFINITY)
