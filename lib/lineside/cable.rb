@@ -12,8 +12,8 @@ module Lineside
   # Serves the app's Action Cable path from the sidecar if `config/cable.yml` has `adapter: lineside`.
   #
   # Rails accepts or refuses a WebSocket request by its own rules. Then {Opening} runs the app's `connect` within the
-  # request and hands the socket to the sidecar, so no thread of the app's server holds a connection. Loaded with Action
-  # Cable.
+  # request and hands the socket to the sidecar, so no thread of the app's server holds a connection. If the server's
+  # sockets cannot be handed over, Rails serves the connections in the process as usual. Loaded with Action Cable.
   module Cable
     ADAPTER = "lineside"
 
@@ -24,6 +24,17 @@ module Lineside
       # @return [Boolean] whether the sidecar serves the connections of this server. Tests that record publications have
       #   no sidecar
       def serves?(config) = config.cable.to_h.symbolize_keys[:adapter] == ADAPTER && !Lineside.config.record?
+
+      # Whether the socket of a WebSocket request can be handed over. If not, the log says why, once for each reason.
+      #
+      # @param env [Hash] Rack environment
+      # @return [Boolean]
+      def hands_over?(env)
+        # A check of the set-up has no socket.
+        obstacle = HandOff.obstacle(env) unless env[HandOff::CHECK]
+        log_obstacle(obstacle) if obstacle
+        obstacle.nil?
+      end
 
       # @return [Channels] the app's channel classes, classified on first use and again after each reload of code
       def channels
@@ -50,6 +61,12 @@ module Lineside
       def hand_off = (@hand_off ||= HandOff.new(nil))
 
       private
+
+      def log_obstacle(obstacle)
+        return if @lock.synchronize { (@obstacles ||= []).include?(obstacle) || !(@obstacles << obstacle) }
+
+        Lineside.config.logger.warn("Lineside: Rails serves Action Cable in this process, because #{obstacle}")
+      end
 
       # Reloads that change nothing are not logged.
       def log(found)

@@ -29,13 +29,13 @@ module Lineside
 
     REASONS = { 501 => "Not Implemented", 503 => "Service Unavailable" }.freeze
 
-    NO_HIJACK = "this server does not support rack.hijack: use Puma, or let a proxy route this path to the sidecar's " \
-                "own port"
+    NO_HIJACK = "this server does not support rack.hijack: use Puma"
 
     NO_UPGRADE = "the WebSocket request has no Upgrade header: let the proxy pass the Upgrade and Connection headers"
 
-    TLS = "this server terminates TLS itself, so its sockets cannot be handed over: let a proxy terminate TLS, or " \
-          "let it route this path to the sidecar's own port"
+    TLS = "this server terminates TLS itself, so its sockets cannot be handed over: let a proxy terminate TLS"
+
+    OWN_PORT = ", or let a proxy route this path to the sidecar's own port"
 
     # @param app [#call] the next middleware
     # @param proxies [Array] arguments of `ActionDispatch::RemoteIp`: whether to check for spoofing, and trusted proxies
@@ -45,10 +45,24 @@ module Lineside
       @logged_at = -LOG_SECONDS
     end
 
-    # @return [Array] the app's settings for `ActionDispatch::RemoteIp`
-    def self.proxies
-      settings = ::Rails.application.config.action_dispatch
-      [settings.ip_spoofing_check, settings.trusted_proxies]
+    class << self
+      # @return [Array] the app's settings for `ActionDispatch::RemoteIp`
+      def proxies
+        settings = ::Rails.application.config.action_dispatch
+        [settings.ip_spoofing_check, settings.trusted_proxies]
+      end
+
+      # @param env [Hash] Rack environment of a WebSocket request
+      # @return [String, nil] why its socket cannot be handed over, with the remedy, as far as it is known before the
+      #   hijack
+      def obstacle(env)
+        return NO_HIJACK unless env["rack.hijack"].respond_to?(:call)
+
+        TLS if env.key?("puma.socket") && !plain?(env["puma.socket"])
+      end
+
+      # @return [Boolean] whether the socket is unencrypted: Puma's TLS sockets are of another class
+      def plain?(socket) = socket.is_a?(BasicSocket)
     end
 
     # @param env [Hash] Rack environment
@@ -67,9 +81,9 @@ module Lineside
     def answer(env)
       return [204, { REACHED => "reached" }, []] if env[CHECK]
       return refuse(426, NO_UPGRADE) unless Request.upgrade?(env)
-      return refuse(501, NO_HIJACK) unless env["rack.hijack"].respond_to?(:call)
-      # Refused before the hijack if the server exposes the socket.
-      return refuse(501, TLS) if encrypted?(env)
+
+      obstacle = HandOff.obstacle(env)
+      return refuse(501, obstacle + OWN_PORT) if obstacle
 
       hand_off(env, (yield if block_given?))
     rescue Client::Unavailable => e
@@ -86,13 +100,13 @@ module Lineside
       [HIJACKED, {}, []]
     rescue NotImplementedError
       # Raised by WEBrick, which has no full hijack.
-      refuse(501, NO_HIJACK)
+      refuse(501, NO_HIJACK + OWN_PORT)
     end
 
     def hijack(env) = env["rack.hijack"].call || env["rack.hijack_io"]
 
     def transfer(client, socket, fields, option)
-      return refuse_on(socket, 501, TLS) unless plain?(socket)
+      return refuse_on(socket, 501, TLS + OWN_PORT) unless HandOff.plain?(socket)
 
       client.hand_over(socket, fields, option)
     rescue Client::Unavailable => e
@@ -101,12 +115,6 @@ module Lineside
       # The sidecar has its own descriptor, so the connection stays open.
       socket.close
     end
-
-    # Whether the socket is unencrypted: Puma's TLS sockets are of another class.
-    def plain?(socket) = socket.is_a?(BasicSocket)
-
-    # Whether the server exposes a socket that cannot be handed over.
-    def encrypted?(env) = env.key?("puma.socket") && !plain?(env["puma.socket"])
 
     def refuse(status, message, remedy = nil)
       log(status == 503 ? "#{[message, *remedy].join('; ')} (the link is #{Lineside.config.link_path})" : message)
@@ -123,7 +131,7 @@ module Lineside
       text = response.last.first
       lines = response[1].merge("content-length" => text.bytesize, "connection" => "close").map { |it| it.join(": ") }
       socket.write(["HTTP/1.1 #{status} #{REASONS[status]}", *lines, "", text].join("\r\n"))
-      socket.shutdown if plain?(socket)
+      socket.shutdown if HandOff.plain?(socket)
     rescue SystemCallError, IOError
       # The browser has disconnected.
     end

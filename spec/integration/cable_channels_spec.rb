@@ -5,12 +5,12 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
 
   before { start_sidecar }
 
-  def serve(**options)
-    super(env: { "CABLE_EVENTS" => events_file }, **options)
+  def serve(*arguments, **options)
+    super(*arguments, env: { "CABLE_EVENTS" => events_file }, **options)
   end
 
-  def connect(user)
-    CableBrowser.new(@port, path: "/cable?user=#{user}").tap do |browser|
+  def connect(user, **options)
+    CableBrowser.new(@port, path: "/cable?user=#{user}", **options).tap do |browser|
       browsers << browser
       expect(browser.receive).to eq("type" => "welcome")
     end
@@ -66,6 +66,15 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     Lineside.flush(timeout: 10)
     number
   end
+
+  # Receives in a thread until the message "end", because a browser that answers no pings is disconnected.
+  # @return [Thread] its value is the list of messages
+  def receive_until_end(browser)
+    Thread.new { [].tap { |received| received << browser.receive until received.last == message("end") } }
+  end
+
+  # Messages of {#publish_until} and the last one.
+  def messages(last) = [*1..last, "end"].map { |data| message(data) }
 
   # Checks that each `unsubscribed` followed its `subscribed`, at least twice.
   def expect_pairs(events)
@@ -198,11 +207,12 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
   it "move to the new workers of a phased restart, and streams go on" do
     serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_phased.rb"))
     names = %w[ada ben cem]
-    names.each { |name| enter(name) }
+    received = names.to_h { |name| enter(name).then { |browser| [browser, receive_until_end(browser)] } }
     restart_phased
     last = publish_until { puma.output.scan(/Worker \d .*booted.*phase: 1/).size == 2 }
-    browsers.each do |browser|
-      expect(Array.new(last) { browser.receive }).to eq((1..last).map { |number| message(number) })
+    broadcast("room:1", "end")
+    received.each do |browser, thread|
+      expect(thread.value).to eq messages(last)
       expect(children(puma.pid)).to include(answer(browser, "process_id"))
       browser.close
     end
@@ -228,13 +238,30 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
 
   it "move through a hot restart of a single Puma" do
     serve
-    browser = enter
+    received = receive_until_end(browser = enter)
     restart_hot
     last = publish_until { puma.output.match?(/Inherited tcp:/) && events.size == 3 }
-    expect(Array.new(last) { browser.receive }).to eq((1..last).map { |it| message(it) })
+    broadcast("room:1", "end")
+    expect(received.value).to eq messages(last)
     expect(events).to eq ["subscribed 1 ada", "unsubscribed 1 ada", "subscribed 1 ada"]
     expect(answer(browser, "count")).to eq 1
     puma.written(/this process stops, and other processes run the channels of 1 connections/)
+  end
+
+  it "run in Puma with the connection if Puma itself terminates TLS" do
+    serve_tls
+    browser = connect("ada", tls: true)
+    other = connect("ben", tls: true)
+    [browser, other].each { |it| expect(it.subscribe(room)).to include("type" => "confirm_subscription") }
+    broadcast("room:1", "hello")
+    [browser, other].each { |it| expect(it.receive).to eq message("hello") }
+    expect(answer(browser, "count")).to eq 1
+    browser.receive_ping
+    browser.close
+    expect_events("subscribed 1 ada", "subscribed 1 ben", "unsubscribed 1 ada")
+    reason = /Rails serves Action Cable in this process, because this server terminates TLS itself.*let a proxy/
+    expect(puma.output.scan(reason).size).to eq 1
+    expect(puma.output).not_to include("hand-off failed")
   end
 
   it "end when the sidecar stops, each with one unsubscribed" do

@@ -137,25 +137,10 @@ RSpec.describe "Hand-off from Puma", :app, :sidecar do
   end
 
   it "answers 501 with a remedy if Puma itself terminates TLS" do
-    key = OpenSSL::PKey::RSA.new(2048)
-    File.write("#{@folder}/key.pem", key.to_pem)
-    File.write("#{@folder}/cert.pem", certificate(key).to_pem)
     start_sidecar
-    serve("-b", "ssl://127.0.0.1:0?key=#{@folder}/key.pem&cert=#{@folder}/cert.pem&verify_mode=none")
-    @port = Integer(puma.written(%r{Listening on ssl://127\.0\.0\.1:(\d+)})[1])
-    @tls = { use_ssl: true, verify_mode: OpenSSL::SSL::VERIFY_NONE }
+    serve_tls
     response = upgrade
     expect([response.code, response.body]).to match ["501", /let a proxy terminate TLS/]
     puma.written(/hand-off failed: this server terminates TLS itself.*route this path to the sidecar's own port/)
-  end
-
-  def certificate(key)
-    OpenSSL::X509::Certificate.new.tap do |it|
-      it.subject = it.issuer = OpenSSL::X509::Name.parse("/CN=127.0.0.1")
-      it.not_before = Time.now - 60
-      it.not_after = Time.now + 3600
-      it.public_key = key.public_key
-      it.sign(key, OpenSSL::Digest.new("SHA256"))
-    end
   end
 end

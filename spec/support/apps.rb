@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "net/http"
+require "openssl"
 
 # Runs the dummy app in Puma on a free port.
 module Apps
@@ -16,6 +17,17 @@ module Apps
              workers:, **options)
   end
 
+  # Starts the app in a Puma that terminates TLS itself on one of two ports.
+  # @return [Integer] the port with TLS
+  def serve_tls(**options)
+    key = OpenSSL::PKey::RSA.new(2048)
+    File.write("#{@folder}/key.pem", key.to_pem)
+    File.write("#{@folder}/cert.pem", certificate(key).to_pem)
+    serve("-b", "ssl://127.0.0.1:0?key=#{@folder}/key.pem&cert=#{@folder}/cert.pem&verify_mode=none", **options)
+    @tls = { use_ssl: true, verify_mode: OpenSSL::SSL::VERIFY_NONE }
+    @port = Integer(puma.written(%r{Listening on ssl://127\.0\.0\.1:(\d+)})[1])
+  end
+
   # Starts an app of spec/apps, with an empty database.
   def serve_file(name, env: {})
     command = [RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0", "-C", "-"]
@@ -28,6 +40,16 @@ module Apps
     @puma = start([publisher_env.merge("RAILS_ENV" => "development", **env), *command], chdir: ROOT, **options)
     workers.times { |worker| puma.written(/Worker #{worker}.*booted/) }
     @port = Integer(puma.written(%r{Listening on (?:http|ssl)://127\.0\.0\.1:(\d+)})[1])
+  end
+
+  def certificate(key)
+    OpenSSL::X509::Certificate.new.tap do |it|
+      it.subject = it.issuer = OpenSSL::X509::Name.parse("/CN=127.0.0.1")
+      it.not_before = Time.now - 60
+      it.not_after = Time.now + 3600
+      it.public_key = key.public_key
+      it.sign(key, OpenSSL::Digest.new("SHA256"))
+    end
   end
 
   # Sends a WebSocket request to the app's port and reads the response as HTTP.

@@ -105,10 +105,17 @@ class Browser
 
   def read(bytes)
     buffer = "".b
-    while buffer.bytesize < bytes
-      eventually("a message") { @socket.wait_readable(0.1) }
-      buffer << @socket.readpartial(bytes - buffer.bytesize)
-    end
+    buffer << eventually("a message") { read_available(bytes - buffer.bytesize) } while buffer.bytesize < bytes
     buffer
+  end
+
+  # Reads up to as many bytes. Returns nil if there are none for a while.
+  def read_available(bytes)
+    read = @socket.read_nonblock(bytes, exception: false)
+    raise EOFError if read.nil?
+    return read unless read.is_a?(Symbol)
+
+    @socket.to_io.wait_readable(0.1)
+    nil
   end
 end

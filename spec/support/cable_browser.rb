@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "openssl"
 require_relative "browser"
 
 # WebSocket client that speaks actioncable-v1-json, in place of Action Cable's JavaScript.
@@ -9,9 +10,11 @@ class CableBrowser < Browser
   # @return [String] head of the answer
   attr_reader :head
 
-  def initialize(port, path: "/cable", headers: {}) # rubocop:disable Lint/MissingSuper -- that connects with lineside-v1
+  # @param tls [Boolean] whether the server terminates TLS. The browser trusts any certificate
+  def initialize(port, path: "/cable", headers: {}, tls: false) # rubocop:disable Lint/MissingSuper -- that connects with lineside-v1
     @socket = TCPSocket.new("127.0.0.1", port)
-    own = { "Origin" => "http://127.0.0.1:#{port}", "Sec-WebSocket-Protocol" => PROTOCOLS }
+    @socket = OpenSSL::SSL::SSLSocket.new(@socket).tap(&:connect) if tls
+    own = { "Origin" => "http#{'s' if tls}://127.0.0.1:#{port}", "Sec-WebSocket-Protocol" => PROTOCOLS }
     @socket.write(request(port, path, own.merge(headers)))
     @head = shake_hands
   end

@@ -259,6 +259,13 @@ RSpec.describe "Channels that a process runs for the sidecar", :cable_classes do
     expect(link.until([:done, 0])).to eq [[:done, 99], [:done, 0]]
   end
 
+  it "send no pings, which are the sidecar's" do
+    channel { def work = transmit("works") }
+    subscribe
+    server.connections.each(&:beat)
+    expect(perform("work")).to eq [message("works")]
+  end
+
   it "end the connection if it closes itself, or if a record that identifies it is gone" do
     channel { def leave = connection.close(reason: "bye", reconnect: false) }
     subscribe

@@ -17,16 +17,23 @@ module Lineside
         # Called by Rails for a WebSocket request with an allowed origin.
         def respond_to_successful_request
           return super unless Cable.serves?(server.config)
+          return in_process { super } unless Cable.hands_over?(env)
 
           Opening.new(self).answer { logger.info successful_request_message }
+        end
+
+        def in_process
+          server.setup_heartbeat_timer(in_process: true)
+          yield
         end
       end
 
       # Prepended to `ActionCable::Server::Base`.
       module Heartbeats
-        # The sidecar sends the pings, so the server needs no timer.
-        def setup_heartbeat_timer
-          super unless Cable.serves?(config)
+        # The sidecar sends the pings of its connections.
+        # @param in_process [Boolean] whether Rails serves connections in this process
+        def setup_heartbeat_timer(in_process: !Cable.serves?(config))
+          super() if in_process
         end
       end
 
@@ -34,6 +41,11 @@ module Lineside
       module Hosting
         # @return [Object] in a connection that a {Runner} runs, its {Runner::Pubsub}
         def pubsub = @lineside_pubsub || super
+
+        # Sends no ping of a hosted connection.
+        def beat
+          super unless @lineside_pubsub
+        end
       end
 
       # Stands for the WebSocket while `connect` runs: the socket still belongs to the app's server.
