@@ -65,7 +65,9 @@ module Lineside
 
     # Sprockets compiles only listed files for production. Propshaft compiles the whole folder.
     initializer "lineside.assets", after: :load_config_initializers do |app|
-      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets) && RailsApp.compiles_module?(app)
+      next unless app.config.respond_to?(:assets) && RailsApp.compiles_module?(app)
+
+      app.config.assets.precompile.push("lineside.js", "lineside/turbo.js")
     end
 
     initializer "lineside.helper" do
