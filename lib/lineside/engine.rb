@@ -108,10 +108,10 @@ module Lineside
       end
     end
 
-    # Turbo's helpers are loaded once, also in development.
+    # The helpers of turbo-rails are loaded on first use, and not again by a reload of code.
     initializer "lineside.turbo" do |app|
       app.config.to_prepare do
-        next unless defined?(::Turbo::StreamsHelper) && defined?(::ActionCable::Engine)
+        next unless defined?(::Turbo::Engine) && defined?(::ActionCable::Engine)
 
         require_relative "cable/stream_source"
         Cable::StreamSource.install
