@@ -134,6 +134,7 @@ for (const [name, query] of [
     await room.post("second");
     await guest.consumer("connect");
     await guest.sees("second");
+    await guest.is("connected");
     assert.deepEqual(await guest.texts(), ["first", "second"]);
     assert.deepEqual(await guest.events(), ["connected", "connected", "disconnected", "disconnected", "connected", "connected"]);
     assert.deepEqual(guest.faults, []);
