@@ -41,6 +41,7 @@ module Lineside
 
       # Never prevents the end of the process.
       def send_rest
+        Cable::Runner.leave if defined?(Cable::Runner)
         Lineside.send_rest
       rescue StandardError => e
         warn("Lineside: unsent publications may be lost: #{e.message}")

@@ -7,14 +7,16 @@ require_relative "app_link/session"
 require_relative "app_link/subscriptions"
 
 module Lineside
-  # Link on which this process receives publications from the sidecar. Opened with the first subscription, by a thread
-  # of its own, which also calls all callbacks, one after another: in the order of the journal. The thread reconnects
-  # when the sidecar restarts, and resumes where it was. A forked child opens its own link, without the subscriptions of
-  # its parent.
+  # Link on which this process receives publications from the sidecar, and commands for the channels that it runs.
+  # Opened with the first subscription or with {#run_channels}, by a thread of its own, which also calls all callbacks,
+  # one after another: in the order of the journal. The thread reconnects when the sidecar restarts, and resumes where
+  # it was. A forked child opens its own link, without the subscriptions of its parent.
   class AppLink
     # Maximum time before the next attempt to connect, in seconds.
     DELAY_SECONDS_MAX = 1.0
     DELAY_SECONDS_MIN = 0.02
+
+    FLUSH_PAUSE_SECONDS = 0.01
 
     @starting = Mutex.new
 
@@ -25,6 +27,14 @@ module Lineside
           @current = new if @current.nil? || @current.forked?
           @current
         end
+      end
+
+      # @return [String] name of this process in logs of the sidecar. It stays the same
+      def process
+        own = "[#{Process.pid}]"
+        # Puma changes the program's name while it runs.
+        @process = "#{Printable.of(File.basename($PROGRAM_NAME))}#{own}" unless @process&.end_with?(own)
+        @process
       end
 
       # Closes a forked child's copies of the parent's file descriptors.
@@ -74,10 +84,31 @@ module Lineside
       wake
     end
 
+    # Runs channel classes from now on.
+    #
+    # @param runner [Cable::Runner]
+    # @return [void]
+    def run_channels(runner)
+      @runner = runner
+      start
+      wake
+    end
+
+    # Waits until all frames are sent.
+    # @param deadline [Float] time of the monotonic clock
+    # @return [void]
+    def flush(deadline)
+      connection = @connection
+      sleep(FLUSH_PAUSE_SECONDS) until connection.nil? || connection.sent? || now > deadline
+    end
+
     # @return [Boolean] whether another process created this link
     def forked? = @pid != Process.pid
 
-    def close_copies = [@connection, *@pipe].each { |io| io&.close }
+    def close_copies
+      @connection&.close_copy
+      @pipe&.each(&:close)
+    end
 
     private
 
@@ -110,19 +141,28 @@ module Lineside
     # Connects and serves until the link ends.
     # @return [Boolean] whether the sidecar welcomed this process
     def serve
-      @connection = Connection.new(Lineside.config.link_path)
-      session = Session.new(@connection, @subscriptions, @report)
+      @connection = Connection.new(Lineside.config.link_path, @pipe.last)
+      session = Session.new(@connection, @subscriptions, @report, @runner)
       session.greet
       is_welcome = true
       @report.up
-      session.turn(@pipe.first) until forked?
+      # A process that runs channels says so at the beginning.
+      session.turn(@pipe.first) until forked? || session.runner != @runner
     rescue StandardError => e
       @report.down(e.message)
       is_welcome || false
     ensure
+      close(session&.runner, e)
+    end
+
+    def close(runner, error)
       @subscriptions.reset
       @connection&.close
       @connection = nil
+      # A link that this process has ended is a lost runner for the sidecar, which asks another one to end its objects.
+      runner&.link_ended(again: !error.is_a?(Connection::Ended))
     end
+
+    def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end
 end

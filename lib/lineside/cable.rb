@@ -5,6 +5,8 @@ require_relative "cable/channels"
 require_relative "cable/connection"
 require_relative "cable/context"
 require_relative "cable/opening"
+require_relative "cable/puma_server"
+require_relative "cable/runner"
 
 module Lineside
   # Serves the app's Action Cable path from the sidecar if `config/cable.yml` has `adapter: lineside`.
@@ -32,6 +34,16 @@ module Lineside
       # @return [void]
       def forget_channels
         @channels = nil
+      end
+
+      # Runs the app's channels in this process, which is one of a server, unless there is nothing to run.
+      # @return [void]
+      def run_channels
+        server = ActionCable.server
+        return unless serves?(server.config)
+
+        # Without eager loading, classes are loaded later.
+        Runner.open(server) if !::Rails.application.config.eager_load || channels.app? || channels.disconnects?
       end
 
       # @return [HandOff] its log lines are limited for all connections together

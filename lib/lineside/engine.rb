@@ -128,7 +128,10 @@ module Lineside
 
     # All initializers have run, so no code of theirs changes a channel class afterwards.
     server do |app|
-      Cable.channels if app.config.eager_load && RailsApp.cable?
+      next unless RailsApp.cable?
+
+      Cable.channels if app.config.eager_load
+      ::Puma::Server.prepend(Cable::PumaServer) if defined?(::Puma::Server)
     end
 
     console do |app|

@@ -53,4 +53,38 @@ RSpec.describe "Action Cable in an app in development", :generated_app, :sidecar
     expect(check.values_at("action cable", "action cable path"))
       .to eq [["skip", "config/cable.yml does not say adapter: lineside"]] * 2
   end
+
+  # Writes the channel of the board, which transmits a word and notes its end in a file.
+  def write_board(word)
+    write_app_file "app/channels/board_channel.rb", <<~RUBY
+      class BoardChannel < ApplicationCable::Channel
+        def subscribed = transmit(#{word.inspect})
+        def unsubscribed = File.write(Rails.root.join("ended"), #{word.inspect}, mode: "a")
+      end
+    RUBY
+  end
+
+  def subscribe
+    browser = CableBrowser.new(@port).tap { |it| browsers << it }
+    browser.receive
+    [browser, browser.subscribe(CableBrowser.identifier("BoardChannel"))["message"]]
+  end
+
+  it "closes connections when code is loaded again, and runs the new code" do
+    write_app_file "config/routes.rb", 'Rails.application.routes.draw { get "/", to: ->(_) { [200, {}, ["page"]] } }'
+    write_board("before")
+    start_sidecar
+    env = { **GeneratedApps.environment, **publisher_env, "RAILS_LOG_TO_STDOUT" => "1" }
+    server = start([env, RbConfig.ruby, "bin/rails", "server", "-p", "0", "-b", "127.0.0.1"], chdir: app_path)
+    @port = Integer(server.written(%r{Listening on http://127\.0\.0\.1:(\d+)})[1])
+    browser, word = subscribe
+    expect(word).to eq "before"
+    expect(browser.receive["type"]).to eq "confirm_subscription"
+    write_board("after")
+    expect(Net::HTTP.get("127.0.0.1", "/", @port)).to eq "page"
+    expect(browser.receive).to eq("type" => "disconnect", "reason" => "server_restart", "reconnect" => true)
+    expect(subscribe.last).to eq "after"
+    eventually("the end") { File.exist?(app_path("ended")) }
+    expect(app_file("ended")).to eq "before"
+  end
 end

@@ -42,11 +42,12 @@ RSpec.describe "Hand-off of Action Cable connections", :app, :sidecar do
       "identifier" => "7", "rejected" => false, "user" => "7", "session" => nil,
       "issued_ms" => be_between(before, Time.now.to_f * 1000),
       "turbo_keys" => ["dGhlIGtleSBvZiBUdXJibw=="],
-      "empty" => ["ApplicationCable::Channel", "HeartbeatChannel"], "context" => String
+      "empty" => ["ApplicationCable::Channel", "HeartbeatChannel"], "context" => String,
+      "disconnects" => true, "process" => "puma[#{puma.pid}]"
     )
     expect(hand_off.request)
       .to include("Sec-WebSocket-Protocol: actioncable-v1-json, actioncable-unsupported\r\n", "Upgrade: websocket\r\n")
-    puma.written(/Action Cable's channels run in the sidecar: Turbo::StreamsChannel, .*; in the app: ChatChannel \(def/)
+    puma.written(/channels run in the sidecar: Turbo::StreamsChannel, .*; in the app: ChatChannel \(def.*RoomChannel/)
     puma.written(/Successfully upgraded to WebSocket/)
   end
 

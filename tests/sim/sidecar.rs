@@ -264,6 +264,12 @@ impl Sidecar {
         saved
     }
 
+    /// Whether a replay waits for its next millisecond.
+    pub(crate) fn has_replays(&self) -> bool {
+        let mut shards = self.shards.iter();
+        shards.any(|it| it.worker.replay_due_ms().is_some())
+    }
+
     /// Time of its next timer.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         let of_shards = self.shards.iter().map(|it| it.worker.due_ms());

@@ -19,7 +19,7 @@ use channels::{Channels, Subscription};
 use flush::{Flush, FlushState, Lane, Queued};
 use resume::PendingResume;
 
-pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS};
+pub use flush::{PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
 pub use resume::{ChannelVerdict, Resume, Resumed};
 
 /// Maximum number of subscribers of a publication in the direct lane, whose connections are written first: the devices of
@@ -354,10 +354,18 @@ impl FanOut {
     /// Next connection to write: its [outbox](Self::outbox) is not empty, and its kernel buffer is not known to be full.
     /// Call [`advance`](Self::advance), [`block`](Self::block) or [`close`](Self::close) after the write.
     ///
-    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections, and after every [`SLICE_REPLAYS`] of those
-    /// with a replay.
+    /// The caller does its other work after every [`SLICE_CONNECTIONS`] connections.
     pub fn next_flush(&mut self) -> Option<ConnectionId> {
-        while let Some(queued) = self.flush.dequeue() {
+        self.next_of(Flush::dequeue)
+    }
+
+    /// Next connection to write that has no replay. See [`next_flush`](Self::next_flush).
+    pub fn next_live_flush(&mut self) -> Option<ConnectionId> {
+        self.next_of(Flush::dequeue_live)
+    }
+
+    fn next_of(&mut self, dequeue: impl Fn(&mut Flush) -> Option<Queued>) -> Option<ConnectionId> {
+        while let Some(queued) = dequeue(&mut self.flush) {
             let Some(connection) = self.connection(queued.id) else {
                 continue;
             };
@@ -421,6 +429,12 @@ impl FanOut {
     #[must_use]
     pub fn has_flush(&self) -> bool {
         self.flush.has_queued()
+    }
+
+    /// Whether [`next_live_flush`](Self::next_live_flush) may return a connection.
+    #[must_use]
+    pub fn has_live_flush(&self) -> bool {
+        self.flush.has_live()
     }
 
     /// Number of publications offered since the longest waiting connection was queued. From [`PASS_PUBLICATIONS_MAX`] on,

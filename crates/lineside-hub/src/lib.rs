@@ -34,7 +34,7 @@ pub use counts::Counts;
 pub use encoding::SnapshotError;
 pub use fan_out::{
     ChannelVerdict, ConnectionId, DIRECT_SUBSCRIBERS_MAX, FanOut, PASS_PUBLICATIONS_MAX, Resume,
-    Resumed, SLICE_CONNECTIONS, SLICE_REPLAYS,
+    Resumed, SLICE_CONNECTIONS,
 };
 pub use hub::{Encode, Entry, Hub, Ordered, Proposed};
 pub use journal::{

@@ -4,5 +4,6 @@ pub(crate) mod admin;
 mod response;
 mod slots;
 pub(crate) mod upgrade;
+mod waiting;
 
 pub(crate) use response::RESPONSE_MS_MAX;

@@ -1,8 +1,10 @@
 //! TCP listeners for browsers and operators.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::task::Poll;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -85,6 +87,17 @@ impl Listener {
                 .local_addr()
                 .map(|address| address.to_string())
                 .map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The next connection, if one waits in the kernel.
+    pub(crate) async fn accept_now(&self) -> Option<(TcpStream, SocketAddr)> {
+        let listener = self.0.as_ref()?;
+        let accepted = poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await;
+        match accepted {
+            Poll::Ready(Ok(accepted)) => Some(accepted),
+            // The next `accept` reports the error.
+            Poll::Ready(Err(_)) | Poll::Pending => None,
         }
     }
 

@@ -42,9 +42,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lineside_hub::{
-    ConnectionId, FanOut, Outbox, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS, SLICE_REPLAYS,
-};
+use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
 use lineside_protocol::Cursor;
 use lineside_protocol::codes;
 
@@ -102,6 +100,8 @@ pub struct Worker<S> {
     unread: VecDeque<ConnectionId>,
     /// Cost of the requests of this turn.
     cost: Cost,
+    /// A millisecond, and the number of writes of replays that are left in it.
+    replays: (u64, usize),
     /// Buffer of one read.
     scratch: Box<[u8]>,
     /// Memory of the connections.
@@ -133,6 +133,7 @@ impl<S: Socket> Worker<S> {
             entries: VecDeque::new(),
             unread: VecDeque::new(),
             cost: Cost::default(),
+            replays: (0, writing::REPLAY_WRITES_PER_MS),
             scratch: vec![0; reading::READ_BYTES].into(),
             held: Held::default(),
             drain: false,
@@ -266,13 +267,25 @@ impl<S: Socket> Worker<S> {
     pub fn due_ms(&self) -> u64 {
         let has_work = !self.entries.is_empty()
             || !self.unread.is_empty()
-            || self.fan_out.has_flush()
+            || self.fan_out.has_live_flush()
             || self.fan_out.has_ready();
         if has_work {
             return 0;
         }
-        let next = self.timers.peek();
-        next.map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms)
+        let timer = self.timers.peek();
+        let timer_ms = timer.map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms);
+        let replay_ms = self.replay_due_ms();
+        replay_ms.map_or(timer_ms, |replay_ms| timer_ms.min(replay_ms))
+    }
+
+    /// Time of the next write of a replay, in milliseconds, if one waits: zero, or the next millisecond.
+    #[must_use]
+    pub fn replay_due_ms(&self) -> Option<u64> {
+        let due_ms = match self.replays {
+            (ms, 0) => ms + 1,
+            _ => 0,
+        };
+        self.fan_out.has_flush().then_some(due_ms)
     }
 
     /// Whether a timer is due.
@@ -367,18 +380,21 @@ impl<S: Socket> Worker<S> {
         }
     }
 
-    /// Writes one slice of connections, one write each.
+    /// Writes one slice of connections, one write each. Replays are paced, so that they leave processor time to everything else.
     fn flush(&mut self) {
-        let mut replays = 0;
+        if self.replays.0 != self.now.ms {
+            self.replays = (self.now.ms, writing::REPLAY_WRITES_PER_MS);
+        }
         for _ in 0..SLICE_CONNECTIONS {
-            let Some(id) = self.fan_out.next_flush() else {
+            let next = if self.replays.1 > 0 {
+                self.fan_out.next_flush()
+            } else {
+                self.fan_out.next_live_flush()
+            };
+            let Some(id) = next else {
                 break;
             };
-            replays += usize::from(self.fan_out.outbox(id).is_some_and(Outbox::has_replay));
             self.guarded(id, Self::write);
-            if replays == SLICE_REPLAYS {
-                break;
-            }
         }
     }
 

@@ -18,6 +18,7 @@ module Lineside
       FOLLOWED = 177
       PUBLISHED = 178
       REACHED = 179
+      COMMAND = 180
 
       # Code of the fault of a planned stop.
       DRAIN = 105
@@ -31,21 +32,27 @@ module Lineside
       # Maximum number of wake-ups that one read takes.
       WAKES_MAX = 1024
 
-      def initialize(connection, subscriptions, report)
+      # @return [Cable::Runner, nil]
+      attr_reader :runner
+
+      # @param runner [Cable::Runner, nil] takes the commands for connections of Action Cable; nil if this process runs
+      #   no channels
+      def initialize(connection, subscriptions, report, runner = nil)
         @connection = connection
         @subscriptions = subscriptions
         @report = report
+        @runner = runner
       end
 
       # Opens the link. Nothing is followed on it yet.
       # @raise [Connection::Ended]
       def greet
-        process = "#{Printable.of(File.basename($PROGRAM_NAME))}[#{Process.pid}]"
-        @connection.write(HELLO, { version: VERSION, process: })
-        # Nothing is followed yet, so no other frame matters.
-        kind, body = first_frame(now + WELCOME_SECONDS_MAX)
+        @connection.write(HELLO, { version: VERSION, process: AppLink.process, runner: !@runner.nil? })
+        (kind, body), *others = first_frames(now + WELCOME_SECONDS_MAX)
         end_with(body) if kind == FAULT
         raise Connection::Ended, "the sidecar sent a frame of the unknown kind #{kind}" unless kind == WELCOME
+
+        others.each { |frame| handle(*frame) }
       end
 
       # Sends what changed, waits for frames or for a wake-up, and handles them.
@@ -60,10 +67,11 @@ module Lineside
 
       private
 
-      def first_frame(deadline)
-        while @connection.wait(nil, [deadline - now, 0].max)
-          frame = @connection.take_frames.first
-          return frame if frame
+      def first_frames(deadline)
+        until now > deadline
+          @connection.wait(nil, [deadline - now, 0].max)
+          frames = @connection.take_frames
+          return frames if frames.any?
         end
         raise Connection::Ended, "the sidecar did not answer within #{WELCOME_SECONDS_MAX} s"
       end
@@ -89,6 +97,7 @@ module Lineside
         case kind
         when PUBLISHED then publish(body)
         when FOLLOWED then confirm(JSON.parse(body)["streams"])
+        when COMMAND then @runner&.command(JSON.parse(body), @connection)
         when REACHED then call_all(@subscriptions.reached(JSON.parse(body)["cursor"]))
         when FAULT then end_with(body)
         end

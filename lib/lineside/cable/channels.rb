@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "channel"
+require_relative "connection"
 require_relative "stock_code"
 require_relative "turbo_streams"
 
@@ -64,11 +66,25 @@ module Lineside
         @connection = connection
         @app = {}
         @empty = []
+        @direct = {}.compare_by_identity
         classes.sort_by(&:name).each { |it| add(it) }
       end
 
       # @return [Boolean] whether any class runs in the app
       def app? = @app.any?
+
+      # @return [Boolean] whether connections have a `disconnect` of their own, which runs in the app
+      def disconnects? = Connection.disconnects?(@connection)
+
+      # @param channel [Class] that runs in the app
+      # @return [Boolean] whether the sidecar may send the messages of its streams to the browser itself: no method is
+      #   changed that Rails calls for each message
+      def direct?(channel)
+        @direct.fetch(channel) do
+          @direct[channel] = !@stock.changed?(channel, Channel::STREAMING) &&
+                             !@stock.changed?(@connection, Connection::STREAMING)
+        end
+      end
 
       # @return [String] the division, for people
       def summary

@@ -50,10 +50,18 @@ module Lineside
           issued_ms:, **decided(Cable.channels, identified) }
       end
 
-      # Part of the option on the channels: those that the sidecar decides, and the context for the others.
+      # Part of the option on the channels: those that the sidecar decides, and what runs the others.
       def decided(channels, identified)
-        context = Context.generate(identified, @env) if channels.app?
-        { turbo_keys: channels.turbo_keys&.map { |key| [key].pack("m0") }, empty: channels.empty, context: }.compact
+        { turbo_keys: channels.turbo_keys&.map { |key| [key].pack("m0") }, empty: channels.empty,
+          **in_app(channels, identified) }.compact
+      end
+
+      def in_app(channels, identified)
+        return {} unless channels.app? || channels.disconnects?
+
+        # Servers other than Puma do not say that they begin.
+        Cable.run_channels
+        { context: Context.generate(identified, @env), disconnects: channels.disconnects?, process: AppLink.process }
       end
 
       def connection = Connection.of(@holder)

@@ -36,6 +36,14 @@ module Lineside
         names.find { |name| chain(owner, name).partition { |method| stock?(method) }.none?(&:empty?) }&.to_s
       end
 
+      # @param owner [Class]
+      # @param names [Array<Symbol>] methods, of which some Rails has none
+      # @return [Boolean] whether one of them was overridden elsewhere
+      def changed?(owner, names)
+        names = names.select { |name| owner.method_defined?(name) || owner.private_method_defined?(name) }
+        names.any? { |name| !chain(owner, name).all? { |method| stock?(method) } }
+      end
+
       # @param owner [Class] class with ActiveSupport::Callbacks
       # @param kinds [Array<Symbol>]
       # @return [String, nil] kind of a callback that was added elsewhere

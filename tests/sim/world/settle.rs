@@ -111,6 +111,7 @@ impl World {
             && self.processes.iter().all(super::Process::is_settled)
             && self.wires.iter().all(|wire| wire.borrow().is_idle())
             && self.tabs.iter().all(super::Tab::is_idle)
+            && !matches!(&self.host, Host::Up(sidecar) if sidecar.has_replays())
     }
 
     fn unsettled(&self) -> String {

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::response::{RESPONSE_MS_MAX, Response, TRUNCATED, read_head};
 use super::slots::Slots;
+use super::waiting::{WAITING_MAX, Waiting};
 use crate::descriptors::Budget;
 use crate::dialects::Opening;
 use crate::head::{Head, HeadError, ServerOrigin};
@@ -25,6 +26,10 @@ use crate::shard::{Arrival, Arrivals, Place};
 
 /// Maximum number of requests under way. Each holds at most one head. A further one ends the oldest.
 const HANDSHAKES_MAX: usize = 4096;
+
+/// Maximum number of connections that are accepted before the next one is read. Accepting takes less time than reading, so a
+/// flood waits where each address has its turn.
+const ACCEPTS_MAX: usize = 8;
 
 /// Upgrades of browsers, and the health check.
 #[derive(Debug)]
@@ -54,6 +59,25 @@ struct Upgrade {
     place: Place,
 }
 
+/// Next connection to read. Takes everything that waits in the kernel first, up to [`ACCEPTS_MAX`], so that each address has its
+/// turn.
+async fn next(
+    listener: &Listener,
+    waiting: &mut Waiting<TcpStream>,
+    waiting_max: usize,
+) -> (TcpStream, SocketAddr) {
+    for _ in 0..ACCEPTS_MAX {
+        let Some((stream, peer)) = listener.accept_now().await else {
+            break;
+        };
+        drop(waiting.push(stream, peer, waiting_max));
+    }
+    match waiting.pop() {
+        Some(next) => next,
+        None => listener.accept().await,
+    }
+}
+
 impl Upgrades {
     pub(crate) fn new(
         settings: Arc<Settings>,
@@ -76,9 +100,14 @@ impl Upgrades {
 
     /// Accepts browsers until the sidecar stops.
     pub(crate) async fn accept(self: &Arc<Self>, listener: &Listener) -> Infallible {
+        let mut waiting = Waiting::default();
         loop {
-            let (stream, peer) = listener.accept().await;
-            let (slot, ended) = self.handshakes.take(self.requests_max()).await;
+            // Waiting connections and requests under way share the file descriptors.
+            let descriptors = self.requests_max();
+            let waiting_max = (descriptors / 4).clamp(1, WAITING_MAX);
+            let (stream, peer) = next(listener, &mut waiting, waiting_max).await;
+            let requests_max = (descriptors - waiting_max).max(1);
+            let (slot, ended) = self.handshakes.take(requests_max).await;
             if ended > 0 {
                 let message = "too many requests are under way: the oldest, which are not complete, were closed";
                 event!(Level::Warn, "request_ended", message, ended);

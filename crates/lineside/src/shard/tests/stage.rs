@@ -402,15 +402,21 @@ impl Stage {
         self.now_ms += ms;
     }
 
-    /// Runs turns until nothing is due.
+    /// Runs turns until nothing is due. Lets time pass while replays wait for their next millisecond.
     pub(super) fn turns(&mut self) {
-        self.worker.set_time(Now {
-            ms: self.now_ms,
-            wall_ms: START_MS + self.now_ms - self.behind_ms,
-        });
-        self.worker.turn();
-        while self.worker.due_ms() <= self.now_ms {
+        loop {
+            self.worker.set_time(Now {
+                ms: self.now_ms,
+                wall_ms: START_MS + self.now_ms - self.behind_ms,
+            });
             self.worker.turn();
+            while self.worker.due_ms() <= self.now_ms {
+                self.worker.turn();
+            }
+            if self.worker.replay_due_ms().is_none() {
+                break;
+            }
+            self.now_ms += 1;
         }
     }
 }

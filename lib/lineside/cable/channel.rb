@@ -1,0 +1,85 @@
+# frozen_string_literal: true
+
+require_relative "../cable_stream"
+require_relative "runner/pubsub"
+
+module Lineside
+  module Cable
+    # Private structure of Action Cable's channels that Lineside depends on. No other file touches it.
+    module Channel
+      # Methods that Rails calls for a stream without a block, or for each of its messages. {Channels#direct?} looks for
+      # changed ones.
+      STREAMING = %i[transmit worker_pool_stream_handler stream_handler default_stream_handler stream_decoder
+                     stream_transmitter identity_handler].freeze
+
+      # Prepended to `ActionCable::Channel::Base`. Channels of connections that Puma holds are not affected.
+      module Streams
+        # The sidecar sends the messages of a stream without a block and without a foreign coder to the browser itself.
+        def stream_from(broadcasting, callback = nil, coder: nil, &block)
+          return super unless pubsub.is_a?(Runner::Pubsub) && direct?(callback || block, coder)
+          # From Rails 8.1 on.
+          return if respond_to?(:unsubscribed?) && unsubscribed?
+
+          name = String(broadcasting)
+          streams[name] = pubsub.stream(identifier, name)
+          logger.info "#{self.class.name} is streaming from #{name}"
+        end
+
+        private
+
+        def direct?(handler, coder)
+          handler.nil? && [nil, ActiveSupport::JSON].include?(coder) && Cable.channels.direct?(self.class)
+        end
+
+        # Calls the block with one message after another. In Rails' worker pool alone, they could overtake each other.
+        def worker_pool_stream_handler(broadcasting, user_handler, coder: nil)
+          return super unless pubsub.is_a?(Runner::Pubsub)
+
+          handler = stream_handler(broadcasting, user_handler, coder:)
+          pubsub.handler(handler)
+        end
+      end
+
+      class << self
+        # @param connection [ActionCable::Connection::Base]
+        # @return [Array<ActionCable::Channel::Base>] its channel objects
+        def all(connection) = subscriptions(connection).values
+
+        # Runs `unsubscribed` of a channel object, with its callbacks, and drops it.
+        def unsubscribe(connection, channel)
+          channel.unsubscribe_from_channel
+        ensure
+          forget(connection, channel.identifier)
+        end
+
+        # Drops a channel object. Rails keeps one whose `unsubscribed` raised, and would run it again.
+        # @param identifier [String]
+        def forget(connection, identifier) = subscriptions(connection).delete(identifier)
+
+        # Runs `unsubscribed`, with its callbacks, for a channel object that died with another process.
+        #
+        # @param identifier [String]
+        # @raise [NameError] if there is no such class any more
+        def end(connection, identifier)
+          params = ActiveSupport::JSON.decode(identifier).with_indifferent_access
+          channel = params[:channel].to_s.safe_constantize
+          unless channel.is_a?(Class) && channel < ActionCable::Channel::Base
+            raise NameError, "Subscription class not found: #{params[:channel].inspect}"
+          end
+
+          channel.new(connection, identifier, params).unsubscribe_from_channel
+        end
+
+        # Ends timers and streams of a channel object without `unsubscribed`.
+        def drop(channel)
+          channel.send(:stop_periodic_timers)
+          channel.stop_all_streams
+        end
+
+        private
+
+        def subscriptions(connection) = connection.subscriptions.instance_variable_get(:@subscriptions)
+      end
+    end
+  end
+end
