@@ -65,7 +65,9 @@ module Lineside
 
     # Sprockets compiles only listed files for production. Propshaft compiles the whole folder.
     initializer "lineside.assets", after: :load_config_initializers do |app|
-      app.config.assets.precompile << "lineside.js" if app.config.respond_to?(:assets) && RailsApp.compiles_module?(app)
+      next unless app.config.respond_to?(:assets) && RailsApp.compiles_module?(app)
+
+      app.config.assets.precompile.push("lineside.js", "lineside/turbo.js")
     end
 
     initializer "lineside.helper" do
@@ -106,10 +108,10 @@ module Lineside
       end
     end
 
-    # Turbo's helpers are loaded once, also in development.
+    # The helpers of turbo-rails are loaded on first use, and not again by a reload of code.
     initializer "lineside.turbo" do |app|
       app.config.to_prepare do
-        next unless defined?(::Turbo::StreamsHelper) && defined?(::ActionCable::Engine)
+        next unless defined?(::Turbo::Engine) && defined?(::ActionCable::Engine)
 
         require_relative "cable/stream_source"
         Cable::StreamSource.install

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-RSpec.describe "lineside.js in an app's asset pipeline", :generated_app do
+RSpec.describe "A browser module in an app's asset pipeline", :generated_app do
   # Compressor that reads no ES modules.
   def write_uglifier
     write_app_file "config/initializers/assets.rb", <<~RUBY
@@ -14,11 +14,15 @@ RSpec.describe "lineside.js in an app's asset pipeline", :generated_app do
   it "is served unchanged under its digest in production" do
     production = { "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "k" * 64 }
     rails("assets:precompile", env: production)
-    path = rails("runner", "print ActionController::Base.helpers.asset_path('lineside.js')", env: production)
-    expect(path).to match(%r{\A/assets/lineside-\h{8,}\.js\z})
-    module_file = File.join(ROOT, "app/assets/javascripts/lineside.js")
-    # Sprockets appends a semicolon to each script.
-    expect(app_file("public#{path}").delete_suffix(";\n")).to eq File.read(module_file)
+    names = %w[lineside lineside/turbo]
+    script = "puts #{names}.map { |name| ActionController::Base.helpers.asset_path(\"\#{name}.js\") }"
+    paths = rails("runner", script, env: production).split
+    names.zip(paths) do |name, path|
+      expect(path).to match(%r{\A/assets/#{name}-\h{8,}\.js\z})
+      # Sprockets appends a semicolon to a script without one.
+      files = [app_path("public#{path}"), File.join(ROOT, "app/assets/javascripts/#{name}.js")]
+      expect(files.map { |file| File.read(file).sub(/(;?\n)+\z/, "") }.uniq.size).to eq 1
+    end
   end
 
   it "is left out if the compressor reads no modules, unless the app pins it" do

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "yaml"
+
 RSpec.describe "bin/rails generate lineside:install", :generated_app do
   let(:layout) { "app/views/layouts/application.html.erb" }
 
@@ -74,6 +76,7 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
       expect(generate(folder)).not_to include("set config.lineside.user")
       initializer = File.read("#{folder}/config/initializers/lineside.rb")
       expect(initializer.lines.grep(/^  config/).map(&:strip)).to eq settings
+      expect(initializer.include?("before_logout(scope: :member)")).to eq files.key?("config/initializers/devise.rb")
       RubyVM::InstructionSequence.compile(initializer)
     end
   end
@@ -138,6 +141,92 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
     [layout, "config/puma.rb"].each { |file| expect(app_file(file)).not_to include("lineside") }
     write_app_file layout, "<head><%= content_for(:lineside) || lineside_meta_tags %></head>\n"
     expect(rails("destroy", "lineside:install")).to include("* remove lineside_meta_tags from #{layout}")
+  end
+
+  describe "in an app with Hotwire" do
+    # Files of an app as `rails new` writes them, and the authentication of Rails 8.
+    let(:files) do
+      { "config/cable.yml" => <<~YAML, "config/importmap.rb" => <<~RUBY, "app/javascript/application.js" => <<~JS,
+        default: &default
+          adapter: redis
+          url: <%= ENV["REDIS_URL"] %>
+
+        development:
+          <<: *default
+
+        test:
+          adapter: test
+
+        production:
+          adapter: solid_cable # rows
+          connects_to:
+            database:
+              writing: cable
+      YAML
+        pin "application"
+        pin "@hotwired/turbo-rails", to: "turbo.min.js"
+      RUBY
+        // Configure your import map in config/importmap.rb.
+        import "@hotwired/turbo-rails"
+        import "controllers"
+      JS
+        "app/controllers/concerns/authentication.rb" => <<~RUBY }
+          module Authentication
+            private
+              def authenticated?
+                resume_session
+              end
+
+              def terminate_session
+                Current.session.destroy
+                cookies.delete(:session_id)
+              end
+          end
+        RUBY
+    end
+
+    before { files.each { |file, text| write_app_file file, text } }
+
+    it "sets the adapter, imports the module and ends connections at sign-out" do
+      install
+      cable = YAML.safe_load(app_file("config/cable.yml"), aliases: true)
+      expect(cable.transform_values { |it| it["adapter"] })
+        .to eq("default" => "redis", "development" => "lineside", "test" => "test", "production" => "lineside")
+      expect(app_file("config/importmap.rb")).to end_with("pin \"lineside\"\npin \"lineside/turbo\"\n")
+      expect(app_file("app/javascript/application.js"))
+        .to include("import \"@hotwired/turbo-rails\"\nimport \"lineside/turbo\"\nimport \"controllers\"")
+      expect(app_file("app/controllers/concerns/authentication.rb"))
+        .to match(/terminate_session\n +Lineside\.disconnect\(Current\.user, session: Current\.session\)\n +Current\./)
+    end
+
+    it "changes nothing when it runs again, and nothing is left when it is destroyed" do
+      before = app_digests
+      install
+      installed = app_digests
+      expect(install).to match(/identical +config.cable\.yml/)
+      expect(app_digests).to eq installed
+      rails("destroy", "lineside:install")
+      expect(app_digests).to eq before
+    end
+
+    it "copies the module for a bundler" do
+      FileUtils.rm(app_path("config/importmap.rb"))
+      write_app_file "package.json", '{ "dependencies": { "@hotwired/turbo-rails": "8" } }'
+      before = app_digests
+      install
+      expect(app_file("app/javascript/lineside/turbo.js"))
+        .to eq File.read(File.join(ROOT, "app/assets/javascripts/lineside/turbo.js"))
+      expect(app_file("app/javascript/application.js")).to include("\nimport \"./lineside/turbo\"\n")
+      rails("destroy", "lineside:install")
+      expect(app_digests).to eq before
+    end
+
+    it "names what it cannot set" do
+      write_app_file "config/cable.yml", "development: { adapter: async }\n"
+      write_app_file "app/controllers/concerns/authentication.rb", "def authenticated?\nend\n"
+      expect(install).to include("* set adapter: lineside in config/cable.yml for development and production",
+                                 "* call Lineside.disconnect(user) where the app signs users out")
+    end
   end
 
   it "adds the sidecar to an existing Procfile.dev and pins the module" do

@@ -42,6 +42,19 @@ class Dummy < Rails::Application
     match "/sign_out", to: "pages#sign_out", via: %i[get post]
     %w[tagged dated].each { |kind| get "/answers/#{kind}", to: "answers##{kind}" }
     get "/answers/:kind", to: "answers#show"
+    get "/rooms/:name", to: "rooms#show"
+    # Publishes the text of a stream, and stores the post that it adds, if there is one.
+    post "/broadcasts/:stream", to: (lambda do |env|
+      request = ActionDispatch::Request.new(env)
+      stream, post, html = request.params.values_at(:stream, :post, :html)
+      File.write(ENV.fetch("ROOM_FILE"), "#{post}\n", mode: "a") if post
+      ActionCable.server.broadcast(stream, html)
+      [204, {}, []]
+    end)
+    post "/disconnections/:user", to: (lambda do |env|
+      Lineside.disconnect!(env["action_dispatch.request.path_parameters"][:user])
+      [204, {}, []]
+    end)
     get "/publish/:number", to: (lambda do |env|
       number = env["action_dispatch.request.path_parameters"][:number]
       accepted = Lineside.publish("orders", number)

@@ -9,6 +9,10 @@ module Lineside
       SORCERY = "config/initializers/sorcery.rb"
       ROUTES = "config/routes.rb"
 
+      # Line of the generated `terminate_session` that ends the session, and the one inserted before it.
+      TERMINATE = /^ *Current\.session\.destroy\b.*\n/
+      SIGN_OUT = "      Lineside.disconnect(Current.user, session: Current.session)\n"
+
       # @param root [String] the app's folder
       def initialize(root)
         @root = root
@@ -16,6 +20,9 @@ module Lineside
 
       # @return [Boolean] whether one is found
       def known? = generated? || devise? || sorcery?
+
+      # @return [Boolean] whether the generated code ends sessions in one place
+      def ends? = read(GENERATED).scan(TERMINATE).one?
 
       # @return [String] lines of the initializer
       def user
@@ -36,6 +43,17 @@ module Lineside
         return "  config.lineside.token = -> { { session: Current.session } if authenticated? }" if generated?
 
         '  # config.lineside.token = -> { { channels: ["news"], allow: ["room:*"] } }'
+      end
+
+      # @return [String, nil] lines of the initializer that end the user's connections at sign-out
+      def sign_out
+        return unless devise?
+
+        <<-RUBY
+
+  # Ends the connections of a user who signs out.
+  Warden::Manager.before_logout(scope: :#{scope}) { |user, _warden, _options| Lineside.disconnect(user) if user }
+        RUBY
       end
 
       # @return [String] line of the initializer

@@ -3,14 +3,17 @@
 require "rails/generators"
 require "lineside/import_map"
 require_relative "authentication"
+require_relative "hotwire"
 require_relative "removal"
 
 module Lineside
   module Generators
     # `bin/rails generate lineside:install`: adds the sidecar to Procfile.dev or config/puma.rb, an initializer, the
-    # tags in the layout and the pin of the browser module. Skips existing entries, so it can be run again.
+    # tags in the layout and the pin of the browser module; for Action Cable, Hotwire and the authentication of an app,
+    # the adapter, the module lineside/turbo and a line at sign-out. Skips existing entries, so it can be run again.
     # `bin/rails destroy lineside:install` removes what it added.
     class InstallGenerator < ::Rails::Generators::Base
+      include Hotwire
       include Removal
 
       source_root File.expand_path("templates", __dir__)
@@ -55,6 +58,21 @@ module Lineside
 
       def pin_module
         add(ImportMap::FILE, ImportMap::PIN, "pin \"lineside\"\n") if exists?(ImportMap::FILE)
+      end
+
+      def set_adapter = exists?(Hotwire::CABLE) && change_adapters
+
+      def import_turbo_module = import_module
+
+      # Devise's hook is in the initializer.
+      def end_connections_at_sign_out
+        file = Authentication::GENERATED
+        return unless exists?(file)
+        return remove(file, Authentication::SIGN_OUT) if revoking?
+        return say_status(:identical, file, :blue) if read(file).include?("Lineside.disconnect")
+        return todo("call Lineside.disconnect(user) where the app signs users out") unless authentication.ends?
+
+        insert_into_file file, Authentication::SIGN_OUT, before: Authentication::TERMINATE
       end
 
       def print_next_steps

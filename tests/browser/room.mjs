@@ -1,0 +1,191 @@
+// App with Turbo streams for a test: Puma with the app of the specs, a sidecar, and a proxy in front of Puma that can
+// cut the network.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { build } from "esbuild";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const MODULES = new URL("node_modules/", import.meta.url).pathname;
+const SCRIPTS = {
+  "/js/turbo.js": `${MODULES}@hotwired/turbo-rails/app/assets/javascripts/turbo.js`,
+  "/js/turbo7.js": `${MODULES}turbo-rails-7/app/assets/javascripts/turbo.js`,
+  "/js/lineside/turbo.js": `${ROOT}app/assets/javascripts/lineside/turbo.js`,
+};
+
+// A process whose output is kept.
+class Process {
+  output = "";
+
+  constructor(command, given, env) {
+    this.child = spawn(command, given, { cwd: ROOT, env: { ...process.env, ...env } });
+    for (const stream of [this.child.stdout, this.child.stderr]) stream.on("data", (text) => (this.output += text));
+  }
+
+  // Resolves with the match once the output has it.
+  async written(pattern) {
+    for (;;) {
+      const found = this.output.match(pattern);
+      if (found) return found;
+      if (this.isEnded) throw new Error(`the process ended without ${pattern}:\n${this.output}`);
+      await Promise.race([once(this.child.stdout, "data"), once(this.child.stderr, "data"), once(this.child, "exit")]);
+    }
+  }
+
+  get isEnded() {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  async stop(signal = "SIGTERM") {
+    if (this.isEnded) return;
+    this.child.kill(signal);
+    await once(this.child, "exit");
+  }
+}
+
+// TCP proxy. While it is cut, it neither passes anything on nor closes a connection.
+class Proxy {
+  #isCut = false;
+  #connections = new Set();
+  #waiting = [];
+
+  static async start(port) {
+    const proxy = new Proxy();
+    proxy.server = createServer((socket) => proxy.#accept(socket, port)).listen(0, "127.0.0.1");
+    await once(proxy.server, "listening");
+    proxy.port = proxy.server.address().port;
+    return proxy;
+  }
+
+  #accept(socket, port) {
+    if (this.#isCut) return this.#waiting.push(() => this.#accept(socket, port));
+    const upstream = connect(port, "127.0.0.1");
+    const pair = { ends: [socket, upstream], isCut: false };
+    this.#connections.add(pair);
+    for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
+      from.on("data", (bytes) => pair.isCut || to.write(bytes));
+      from.on("end", () => pair.isCut || to.end());
+      from.on("error", () => pair.isCut || to.destroy());
+    }
+    socket.on("close", () => this.#connections.delete(pair));
+  }
+
+  cut() {
+    this.#isCut = true;
+    for (const pair of this.#connections) pair.isCut = true;
+  }
+
+  // Connections from before the cut stay silent.
+  heal() {
+    this.#isCut = false;
+    for (const accept of this.#waiting.splice(0)) accept();
+  }
+
+  stop() {
+    for (const { ends } of this.#connections) for (const end of ends) end.destroy();
+    this.server.close();
+  }
+}
+
+export class Room {
+  #folder = mkdtempSync(join(tmpdir(), "lineside-room-"));
+  #port = 0;
+
+  static async start() {
+    const room = new Room();
+    writeFileSync(room.#env.ROOM_FILE, "");
+    await room.startSidecar();
+    await room.startPuma();
+    room.proxy = await Proxy.start(room.#port);
+    room.url = `http://127.0.0.1:${room.proxy.port}`;
+    return room;
+  }
+
+  get #env() {
+    return {
+      RAILS_ENV: "development",
+      ROOM_FILE: join(this.#folder, "posts"),
+      LINESIDE_LINK: `unix:${this.#folder}/link/lineside.sock`,
+      LINESIDE_SECRET: "a-secret-for-tests-of-32-bytes-or-more",
+      LINESIDE_BIND: "none",
+      LINESIDE_ADMIN_BIND: "none",
+    };
+  }
+
+  async startSidecar() {
+    this.sidecar = new Process(`${ROOT}target/debug/lineside`, ["serve"], this.#env);
+    await this.sidecar.written(/event=listening/);
+  }
+
+  // Starts Puma, on the port of the last one.
+  async startPuma() {
+    const given = ["-I", `${ROOT}lib`, "-S", "puma", "-w", "0", "-C", "-", "-b", `tcp://127.0.0.1:${this.#port}`];
+    this.puma = new Process("ruby", [...given, `${ROOT}spec/dummy/config.ru`], this.#env);
+    this.#port = Number((await this.puma.written(/Listening on http:\/\/127\.0\.0\.1:(\d+)/))[1]);
+    // Until the process knows the newest cursor.
+    while (!/data-lineside-after="\w+\./.test(await this.#page())) continue;
+  }
+
+  async #page() {
+    return (await fetch(`http://127.0.0.1:${this.#port}/rooms/board`)).text();
+  }
+
+  async #send(path, form = {}) {
+    const response = await fetch(`http://127.0.0.1:${this.#port}${path}`, { method: "POST", body: new URLSearchParams(form) });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  }
+
+  // Adds a post to the pages of a stream, and to pages that are rendered later.
+  post(text, stream = "board") {
+    return this.#send(`/broadcasts/${stream}`, { post: text, html: append("posts", text) });
+  }
+
+  // Adds a line to the pages of a stream.
+  append(target, text, stream = "board") {
+    return this.#send(`/broadcasts/${stream}`, { html: append(target, text) });
+  }
+
+  refresh() {
+    return this.#send("/broadcasts/board", { html: '<turbo-stream action="refresh"></turbo-stream>' });
+  }
+
+  disconnect(user) {
+    return this.#send(`/disconnections/${user}`);
+  }
+
+  async stop() {
+    this.proxy?.stop();
+    await Promise.all([this.puma?.stop("SIGKILL"), this.sidecar?.stop("SIGKILL")]);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+const append = (target, text) =>
+  `<turbo-stream action="append" target="${target}"><template><li>${text}</li></template></turbo-stream>`;
+
+// Turbo, its client of Action Cable and the module in one file, as a bundler makes it.
+async function bundle() {
+  const contents = 'export * from "@hotwired/turbo-rails"; import "lineside/turbo"';
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: MODULES },
+    alias: { "lineside/turbo": SCRIPTS["/js/lineside/turbo.js"] },
+    nodePaths: [MODULES],
+    bundle: true,
+    format: "esm",
+    write: false,
+  });
+  return outputFiles[0].text;
+}
+
+// Serves the scripts of a browser context.
+export async function serveScripts(context) {
+  await context.route("**/js/**", async (route) => {
+    const { pathname } = new URL(route.request().url());
+    const body = pathname === "/js/bundle.js" ? await bundle() : readFileSync(SCRIPTS[pathname]);
+    return route.fulfill({ contentType: "text/javascript", body });
+  });
+}

@@ -1,0 +1,364 @@
+// Tests of Turbo streams in Chromium with stock clients from npm, with and without the module lineside/turbo.
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+
+import { Room, serveScripts } from "./room.mjs";
+import { launchBrowser } from "./visitor.mjs";
+
+// Time-out of every wait. A stock client reconnects up to 15 s after its network is cut.
+const WAIT_MS_MAX = 25_000;
+
+const STOCK = "";
+const MODULE = "module=1";
+
+let browser, room, guests;
+
+before(async () => {
+  browser = await launchBrowser();
+});
+
+after(() => browser?.close());
+
+beforeEach(async () => {
+  guests = [];
+  room = await Room.start();
+});
+
+afterEach(async () => {
+  for (const { page } of guests) await page.context().close();
+  await room.stop();
+});
+
+// A page of a visitor, and the sockets and errors that it has had.
+class Guest {
+  sockets = 0;
+  faults = [];
+
+  static async open({ user = "ada", path = "/rooms/board", query = STOCK, meanwhile } = {}) {
+    const context = await browser.newContext();
+    context.setDefaultTimeout(WAIT_MS_MAX);
+    await serveScripts(context);
+    const guest = new Guest(await context.newPage());
+    guests.push(guest);
+    await context.request.get(`${room.url}/sign_in/${user}`);
+    if (meanwhile) {
+      await context.route("**/js/turbo*.js", async (route) => {
+        await meanwhile?.();
+        meanwhile = undefined;
+        await route.fallback();
+      });
+    }
+    await guest.page.goto(`${room.url}${path}?${query}`);
+    await guest.connected();
+    return guest;
+  }
+
+  constructor(page) {
+    this.page = page;
+    page.on("websocket", () => this.sockets++);
+    page.on("pageerror", (error) => this.faults.push(String(error)));
+  }
+
+  connected() {
+    return this.page.waitForFunction(() => {
+      const sources = [...document.querySelectorAll("turbo-cable-stream-source")];
+      return sources.length > 0 && sources.every((it) => it.hasAttribute("connected"));
+    });
+  }
+
+  disconnected() {
+    return this.page.locator("turbo-cable-stream-source:not([connected])").first().waitFor({ state: "attached" });
+  }
+
+  // Waits for a text in a list.
+  sees(text, list = "posts") {
+    return this.page.locator(`#${list} li`).filter({ hasText: new RegExp(`^${text}$`) }).first().waitFor();
+  }
+
+  texts(list = "posts") {
+    return this.page.locator(`#${list} li`).allTextContents();
+  }
+
+  events() {
+    return this.page.evaluate(() => globalThis.events);
+  }
+
+  // Calls a method of the client's consumer.
+  consumer(method) {
+    return this.page.evaluate((name) => {
+      document.querySelector("turbo-cable-stream-source").subscription.consumer[name]();
+    }, method);
+  }
+
+  // Waits for a state in the attribute for CSS.
+  is(state) {
+    return this.page.locator(`html[data-lineside="${state}"]`).waitFor();
+  }
+
+  // Random number of the document, which Drive visits keep.
+  born() {
+    return this.page.evaluate(() => globalThis.born);
+  }
+
+  async click(name) {
+    await this.page.getByRole("link", { name }).click();
+    await this.page.getByRole("heading", { name }).waitFor();
+  }
+}
+
+// Defines a test for pages without and with the module, and one for an older Turbo.
+function everyTest(name, body) {
+  test(`${name}, with stock clients`, () => body(STOCK));
+  test(`${name}, with the module`, () => body(MODULE));
+}
+
+everyTest("an update arrives once", async (query) => {
+  const guest = await Guest.open({ query });
+  await room.post("first");
+  await room.post("second");
+  await guest.sees("second");
+  assert.deepEqual(await guest.texts(), ["first", "second"]);
+  assert.deepEqual(guest.faults, []);
+});
+
+for (const [name, query] of [
+  ["Turbo 7", `${MODULE}&turbo=turbo7`],
+  ["a bundle of the module", "turbo=bundle"],
+]) {
+  test(`a stream resumes with ${name}`, async () => {
+    const guest = await Guest.open({ query });
+    await room.post("first");
+    await guest.sees("first");
+    await guest.consumer("disconnect");
+    await guest.disconnected();
+    await room.post("second");
+    await guest.consumer("connect");
+    await guest.sees("second");
+    await guest.is("connected");
+    assert.deepEqual(await guest.texts(), ["first", "second"]);
+    assert.deepEqual(await guest.events(), ["connected", "connected", "disconnected", "disconnected", "connected", "connected"]);
+    assert.deepEqual(guest.faults, []);
+  });
+}
+
+test("a source without a cursor begins with its subscription and then resumes", async () => {
+  await room.post("rendered");
+  const guest = await Guest.open({ query: `${MODULE}&cached=1` });
+  await room.post("first");
+  await guest.sees("first");
+  await guest.consumer("disconnect");
+  await guest.disconnected();
+  await room.post("second");
+  await guest.consumer("connect");
+  await guest.sees("second");
+  assert.deepEqual(await guest.texts(), ["rendered", "first", "second"]);
+});
+
+everyTest("an update between render and subscribe arrives once", async (query) => {
+  const guest = await Guest.open({ query, meanwhile: () => room.post("meanwhile") });
+  await guest.sees("meanwhile");
+  await room.post("later");
+  await guest.sees("later");
+  assert.deepEqual(await guest.texts(), ["meanwhile", "later"]);
+});
+
+everyTest("a permanent source has no gap over a visit and repeats nothing", async (query) => {
+  const guest = await Guest.open({ query: `${query}&kept=1` });
+  await room.append("inside", "before");
+  await guest.sees("before", "inside");
+  let sent = 0;
+  let isOver = false;
+  const sending = (async () => {
+    while (!isOver) await room.append("inside", `${++sent}.`);
+  })();
+  for (const name of ["elsewhere"]) await guest.click(name);
+  await guest.page.goBack();
+  await guest.page.getByRole("heading", { name: "board" }).waitFor();
+  isOver = true;
+  await sending;
+  await room.append("inside", "after");
+  await guest.sees("after", "inside");
+  const expected = ["before", ...Array.from({ length: sent }, (_, at) => `${at + 1}.`), "after"];
+  assert.deepEqual(await guest.texts("inside"), expected);
+  assert.equal(guest.sockets, 1);
+});
+
+everyTest("a page that is shown again has what was published meanwhile", async (query) => {
+  const guest = await Guest.open({ query });
+  await room.post("before");
+  await guest.sees("before");
+  await guest.click("elsewhere");
+  await guest.connected();
+  await room.append("posts", "meanwhile");
+  await guest.page.goBack();
+  await guest.page.getByRole("heading", { name: "board" }).waitFor();
+  await guest.sees("meanwhile");
+  await room.append("posts", "after");
+  await guest.sees("after");
+  const texts = await guest.texts();
+  assert.deepEqual(query === STOCK ? [...new Set(texts)] : texts, ["before", "meanwhile", "after"]);
+  assert.equal(guest.sockets, 1);
+});
+
+everyTest("a page that is morphed repeats nothing and misses nothing", async (query) => {
+  const guest = await Guest.open({ query: `${query}&refresh=morph` });
+  await room.post("before");
+  await guest.sees("before");
+  const morphed = guest.page.evaluate(() => new Promise((resolve) => addEventListener("turbo:render", () => resolve())));
+  await room.refresh();
+  await room.post("behind the refresh");
+  await morphed;
+  await room.post("after");
+  await guest.sees("after");
+  assert.deepEqual(await guest.texts(), ["before", "behind the refresh", "after"]);
+  assert.equal(guest.sockets, 1);
+});
+
+everyTest("updates during a cut of the network arrive after it", async (query) => {
+  const guest = await Guest.open({ query });
+  await room.post("before");
+  await guest.sees("before");
+  room.proxy.cut();
+  await room.post("during 1");
+  await guest.page.waitForEvent("websocket");
+  await room.post("during 2");
+  room.proxy.heal();
+  await guest.sees("during 2");
+  await room.post("after");
+  await guest.sees("after");
+  const texts = await guest.texts();
+  // A stock client can receive again what it has not confirmed.
+  if (query === STOCK) assert.deepEqual([...new Set(texts)], ["before", "during 1", "during 2", "after"]);
+  else assert.deepEqual(texts, ["before", "during 1", "during 2", "after"]);
+});
+
+everyTest("a planned restart of the sidecar loses nothing", async (query) => {
+  const guest = await Guest.open({ query });
+  await room.post("before");
+  await guest.sees("before");
+  await room.sidecar.stop();
+  await room.post("during");
+  await room.startSidecar();
+  await guest.sees("during");
+  await room.post("after");
+  await guest.sees("after");
+  const texts = await guest.texts();
+  assert.deepEqual(texts, ["before", "during", "after"]);
+});
+
+test("a page with the module refreshes itself after a crash of the sidecar", async () => {
+  const guest = await Guest.open({ query: MODULE });
+  await guest.page.evaluate(() => (Math.random = () => 0));
+  const born = await guest.born();
+  await room.post("before");
+  await guest.sees("before");
+  await room.sidecar.stop("SIGKILL");
+  await room.startSidecar();
+  await room.post("after the crash");
+  await guest.page.waitForFunction(() => events.includes("lost"));
+  await guest.sees("after the crash");
+  await guest.page.waitForFunction(() => document.documentElement.dataset.lineside === "connected");
+  await room.post("later");
+  await guest.sees("later");
+  assert.deepEqual(await guest.texts(), ["before", "after the crash", "later"]);
+  assert.equal(await guest.born(), born);
+});
+
+test("a page that comes again from a cache is refreshed once", async () => {
+  const guest = await Guest.open({ query: MODULE });
+  await guest.page.evaluate(() => (Math.random = () => 0));
+  const body = await guest.page.evaluate(async () => (await fetch(location.href)).text());
+  let visits = 0;
+  await guest.page.route("**/rooms/board*", (route) => {
+    visits++;
+    return route.fulfill({ contentType: "text/html", body });
+  });
+  await room.sidecar.stop("SIGKILL");
+  await room.startSidecar();
+  await guest.page.waitForFunction(() => events.filter((it) => it === "lost").length === 4);
+  await room.append("posts", "after");
+  await guest.sees("after");
+  assert.equal(visits, 1);
+});
+
+test("a page with the refresh turned off says that it has lost messages", async () => {
+  const guest = await Guest.open({ query: `${MODULE}&off=1` });
+  await guest.page.evaluate(() => (Math.random = () => 0));
+  await guest.is("connected");
+  await room.sidecar.stop("SIGKILL");
+  await guest.is("disconnected");
+  await room.startSidecar();
+  await guest.is("lost");
+  await room.append("posts", "after");
+  await guest.sees("after");
+  assert.deepEqual(await guest.events(), [
+    "connected", "connected", "disconnected", "disconnected", "connected", "lost", "connected", "lost",
+  ]);
+  await guest.click("elsewhere");
+  await guest.is("connected");
+});
+
+everyTest("a restart of Puma closes no socket and loses nothing", async (query) => {
+  const guest = await Guest.open({ query });
+  await room.post("before");
+  await guest.sees("before");
+  await room.puma.stop();
+  await room.startPuma();
+  await room.post("after");
+  await guest.sees("after");
+  assert.deepEqual(await guest.texts(), ["before", "after"]);
+  assert.equal(guest.sockets, 1);
+});
+
+everyTest("a stream of a user reaches no other user", async (query) => {
+  const ada = await Guest.open({ query, user: "ada" });
+  const grace = await Guest.open({ query, user: "grace" });
+  await room.append("posts", "for ada", "user:ada");
+  await room.append("posts", "for grace", "user:grace");
+  await room.post("for all");
+  await Promise.all([ada.sees("for all"), grace.sees("for all"), ada.sees("for ada"), grace.sees("for grace")]);
+  assert.deepEqual((await ada.texts()).sort(), ["for ada", "for all"]);
+  assert.deepEqual((await grace.texts()).sort(), ["for all", "for grace"]);
+});
+
+everyTest("a sign-out ends the connection", async (query) => {
+  const ada = await Guest.open({ query, user: "ada" });
+  const grace = await Guest.open({ query, user: "grace" });
+  await ada.page.context().request.get(`${room.url}/sign_out`);
+  await room.disconnect("ada");
+  await ada.disconnected();
+  await room.append("posts", "for ada", "user:ada");
+  await room.post("for all");
+  await grace.sees("for all");
+  assert.deepEqual(await ada.texts(), []);
+  assert.equal(grace.sockets, 1);
+});
+
+test("a stream ends when its name expires, with stock clients", async () => {
+  const guest = await Guest.open({ query: "expiring=1" });
+  await room.append("posts", "before");
+  await guest.sees("before");
+  const rejected = guest.page.evaluate(() => {
+    const { subscription } = document.querySelector("turbo-cable-stream-source");
+    return new Promise((resolve) => (subscription.rejected = () => resolve(true)));
+  });
+  assert.equal(await rejected, true);
+  await room.append("posts", "after");
+  const other = await Guest.open();
+  await room.append("posts", "marker");
+  await other.sees("marker");
+  assert.deepEqual(await guest.texts(), ["before"]);
+});
+
+test("a page with the module gets a new name when that of a stream expires", async () => {
+  const guest = await Guest.open({ query: `${MODULE}&expiring=1` });
+  await guest.page.evaluate(() => (Math.random = () => 0));
+  const name = () => guest.page.locator("turbo-cable-stream-source").first().getAttribute("signed-stream-name");
+  const first = await name();
+  await guest.page.waitForFunction(
+    (old) => document.querySelector("turbo-cable-stream-source").getAttribute("signed-stream-name") !== old,
+    first,
+  );
+  await guest.connected();
+  assert.ok((await guest.events()).includes("lost"));
+});
