@@ -7,7 +7,7 @@ module LinesideGem
   # Paths relative to the repository's root, as globs, so that new files are included.
   FILES = (Dir.glob(
     %w[
-      app/**/*.rb lib/**/*.{rb,rake}
+      app/**/*.rb lib/**/*.{rb,rake,js}
       app/assets/javascripts/* package.json
       gem/exe/lineside
       ext/lineside/extconf.rb

@@ -70,6 +70,13 @@ module Lineside
       @publisher ||= new_publisher
     end
 
+    # Replaces the publisher of this process, which goes on working.
+    # @param publisher [Publisher, nil] nil to create one on next use
+    # @return [Publisher, nil] the former one
+    def replace_publisher(publisher)
+      @starting.synchronize { @publisher.tap { @publisher = publisher } }
+    end
+
     # Sends the unsent publications before this process ends. Waits up to a second, then logs the unconfirmed ones.
     # @return [void]
     def send_rest = @publisher&.close

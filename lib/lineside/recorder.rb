@@ -1,13 +1,12 @@
 # frozen_string_literal: true
 
-require_relative "publication"
+require_relative "recording"
 
 module Lineside
   # Publisher of the test environment: records publications instead of sending them, and opens no link. Checks the data,
   # and defers publications inside transactions, as {Publisher} does.
   class Recorder < Publisher
-    # Maximum number of recorded publications. The oldest are dropped.
-    PUBLICATIONS_MAX = 10_000
+    include Recording
 
     # Maximum number of publications in the message of a failure.
     LISTED_MAX = 20
@@ -15,11 +14,11 @@ module Lineside
     # Cursor of every receipt.
     CURSOR = "recorded.0"
 
-    # @return [Recorder] of this process
-    # @raise [Error] if publications are sent
+    # @return [Recording] publisher of this process
+    # @raise [Error] if publications are not recorded
     def self.current
       publisher = Lineside.publisher
-      return publisher if publisher.is_a?(Recorder)
+      return publisher if publisher.is_a?(Recording)
 
       raise Error, "publications are sent, not recorded, in the environment #{Lineside.config.app_environment}: " \
                    "set config.lineside.record = true"
@@ -33,27 +32,9 @@ module Lineside
       "Published: #{publications.first(LISTED_MAX).join('; ')}#{"; and #{rest} more" if rest.positive?}"
     end
 
-    # @return [Array<Publication>] recorded publications in their order
-    attr_reader :publications
-
     def initialize(config) # rubocop:disable Lint/MissingSuper -- that configures a link
       @config = config
-      @publications = []
-      @captures = {}.compare_by_identity
-    end
-
-    # Forgets the recorded publications.
-    # @return [void]
-    def clear = @publications.clear
-
-    # @return [Array<Publication>] publications recorded while the block runs
-    def capture
-      captured = []
-      @captures[captured] = true
-      yield
-      captured
-    ensure
-      @captures.delete(captured)
+      begin_recording
     end
 
     def disconnect(_user, _session, timeout: nil) = timeout ? Receipt.new(CURSOR, false) : true
@@ -100,21 +81,6 @@ module Lineside
 
       raise PayloadTooLarge, "the data has #{text.bytesize} bytes, more than the #{@config.payload_bytes_max} of " \
                              "payload_bytes_max: publish what the page needs to fetch the rest"
-    end
-
-    # @return [Boolean] false for a duplicate by `once:`, which is not recorded
-    def record(publication)
-      return false if duplicate?(publication)
-
-      @publications.shift if @publications.size >= PUBLICATIONS_MAX
-      [@publications, *@captures.keys].each { |list| list << publication }
-      true
-    end
-
-    def duplicate?(publication)
-      publication.once && @publications.any? do |earlier|
-        [earlier.channel, earlier.once] == [publication.channel, publication.once]
-      end
     end
   end
 end

@@ -106,5 +106,5 @@ end
 
 RSpec.configure do |config|
   config.include Lineside::Matchers
-  config.before { Lineside::Recorder.current.clear if Lineside.config.record? }
+  config.before { Lineside.publisher.clear if Lineside.publisher.is_a?(Lineside::Recording) }
 end

@@ -56,6 +56,22 @@ const subscribed = (request, recovered = true, cursor = request.after) => ({
   ref: request.ref,
 });
 
+clientTest("a system test is told the status of each connection that is not closed", async ({ server, page, open }) => {
+  const ask = () => {
+    const statuses = [];
+    page.window.dispatchEvent(new CustomEvent("lineside:ask", { detail: statuses }));
+    return statuses;
+  };
+  const [first, second] = [open(), open()];
+  assert.deepEqual(ask(), ["connecting", "connecting"]);
+  const isOpen = until(first, "status", "open");
+  await (await server.connection()).welcome();
+  await isOpen;
+  assert.equal(ask().filter((status) => status === "open").length, 1);
+  second.close();
+  assert.deepEqual(ask(), ["open"]);
+});
+
 clientTest("connect contains token, cursor and channels, and the URL none", async ({ server, open }) => {
   const lineside = open({ token: "secret" });
   lineside.subscribe("news", () => {});

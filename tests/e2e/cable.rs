@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use crate::app_link::App;
 use crate::hand_off::hand_off_of_cable;
+use crate::settle::{LONG_MS, Settle};
 use crate::support::{Browser, Received, Sidecar, place, read_response, sidecar};
 
 /// Key of signed stream names, and its base64.
@@ -284,4 +285,31 @@ fn process_that_runs_no_channels_may_not_report_on_connections() {
     );
     runner.transmit(&command, &confirm);
     browser.expect(confirm);
+}
+
+#[test]
+fn settling_waits_for_the_browser_and_for_commands_in_the_app() {
+    let sidecar = sidecar();
+    let mut runner = sidecar.runner("puma[1]");
+    let mut browser = connected(&sidecar);
+    subscribe(&mut browser, &books(""));
+    sidecar.publisher().publish("cable:books", 1);
+    expect_message(&mut browser, &books(""), json!(1));
+    command(&mut browser, "subscribe", ROOM);
+    let running = runner.command();
+    let mut settle = Settle::begin(sidecar.place(), LONG_MS);
+    let late = Settle::begin(sidecar.place(), 300).settled();
+    let [laggard] = &late.laggards[..] else {
+        panic!("{late:?}")
+    };
+    assert_eq!(laggard.channels, ["cable:action_cable/Z2lk", "cable:books"]);
+    assert!(laggard.reason.contains("the app"), "{laggard:?}");
+    assert!(settle.is_under_way());
+    let confirm = json!({"type": "confirm_subscription", "identifier": ROOM});
+    runner.transmit(&running, &confirm);
+    runner.done(&running);
+    browser.expect(confirm);
+    // Its pong is sent when it is received.
+    while browser.receive() != Received::Ping {}
+    assert_eq!(settle.settled().connections, 1);
 }

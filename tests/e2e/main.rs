@@ -43,6 +43,7 @@ mod resume;
 mod rotation;
 mod seam;
 mod settings;
+mod settle;
 mod sign_out;
 mod slow;
 mod tail;

@@ -593,6 +593,8 @@ class Lineside extends EventTarget {
     on(document, "resume", () => this.#reconnectSoon());
     on(globalThis, "pagehide", () => this.#pause());
     on(globalThis, "pageshow", () => this.#resume());
+    // Asked by system tests.
+    on(globalThis, "lineside:ask", ({ detail }) => detail.push(this.#status));
     on(document, "turbo:load", () => {
       lostDelayMs = undefined;
       this.#usePageToken();

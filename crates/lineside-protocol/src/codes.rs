@@ -107,6 +107,7 @@ numbered_codes! {
     LINK_APP_LINKS_FULL 110 "app_links_full" "256 app links are open, the maximum: fewer processes of the app can subscribe."
     LINK_APP_SLOW 111 "app_slow" "The process does not read what it follows fast enough; it reconnects and is sent what it missed."
     LINK_STREAMS_FULL 112 "streams_full" "The process follows 65,536 streams, the maximum; spread its connections over more processes."
+    LINK_SETTLES_FULL 113 "settles_full" "64 calls of `settle!` wait already, the maximum."
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod body;
 mod description;
 mod hand_off;
 pub mod runner;
+mod settle;
 mod tail;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -37,6 +38,7 @@ pub use body::{
 };
 pub use description::{DESCRIPTION, Description, DescriptionReply, DescriptionRequest};
 pub use hand_off::{HAND_OFF, HandOff, Taken};
+pub use settle::{Laggard, SETTLE, SettleReply, SettleRequest, Settled};
 pub use tail::{Seen, TAIL, TailReply, TailRequest};
 
 /// Maximum size of a frame without its length field, in bytes: a `publish_all` of sixteen payloads of maximum size.

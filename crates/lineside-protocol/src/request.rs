@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::After;
 use crate::codes::{BAD_REQUEST, ErrorCode, UNKNOWN_TYPE};
+use crate::{After, Cursor};
 
 /// Maximum length of a `ref`, in bytes. Fits a counter or a UUID, and bounds the echo in the reply.
 const REF_BYTES_MAX: usize = 64;
@@ -44,7 +44,10 @@ pub enum Request {
         reference: Option<Ref>,
     },
     /// Reply to a ping.
-    Pong,
+    Pong {
+        /// Position up to which the page has applied everything. `None` if it is missing or unreadable.
+        cursor: Option<Cursor>,
+    },
 }
 
 /// Token, channels and cursors of a new connection.
@@ -121,7 +124,12 @@ impl Request {
                 token: required(&object, "token").map_err(fail)?,
                 reference,
             },
-            "pong" => Self::Pong,
+            "pong" => Self::Pong {
+                cursor: object
+                    .get("cursor")
+                    .and_then(Value::as_str)
+                    .and_then(Cursor::parse),
+            },
             other => {
                 let shown: String = other.chars().take(REF_BYTES_MAX).collect();
                 let message = format!("the type {shown:?} is unknown");

@@ -11,6 +11,7 @@
 mod app_links;
 mod inbox;
 pub mod runners;
+mod settles;
 mod tails;
 
 use std::collections::VecDeque;
@@ -25,7 +26,7 @@ use lineside_hub::{
     SavedAt, Stage, Want,
 };
 use lineside_protocol::{Cursor, Position};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Now;
 use crate::log::{Level, event};
@@ -35,6 +36,7 @@ use tails::Tails;
 
 pub(crate) use app_links::{AppLinksFull, AppQueue, Overflowed};
 pub use inbox::{Inbox, InboxEntry, Taken};
+pub use settles::{Settle, Standing};
 pub(crate) use tails::{Filter, Tail, TailsFull};
 
 /// Maximum number of publications that one [`Broker::relieve`] evicts: about a millisecond under the lock.
@@ -264,6 +266,19 @@ impl Broker {
     /// Closes a tail.
     pub(crate) fn close_tail(&self, tail: &Arc<Tail>) {
         self.tails.close(tail);
+    }
+
+    /// Asks every shard which of its connections have everything up to the returned cursor. Each answers when all have, or at the
+    /// deadline `until_ms`.
+    pub(crate) fn settle(&self, until_ms: u64) -> (Cursor, Vec<oneshot::Receiver<Standing>>) {
+        let cursor = self.cursor();
+        let ask = |shard: &Arc<Inbox>| {
+            let (settle, answer) = Settle::new(cursor.position, until_ms);
+            shard.settle(settle);
+            answer
+        };
+        let answers = self.shards.iter().map(ask).collect();
+        (cursor, answers)
     }
 
     /// Where the subscription of a page begins. See [`Hub::begin_after`].

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use lineside_hub::{
     ConnectionId, FanOut, Publication, Resume, Resumed, Revocation, Unencoded, Want,
 };
+use lineside_protocol::Position;
 use lineside_protocol::codes::CloseCode;
 use lineside_token::{Grant, LEEWAY_MS};
 
@@ -302,6 +303,29 @@ impl Connection {
         }
     }
 
+    /// Asks the browser to confirm that it has everything that was sent before: by an answer in the dialect if it has one, or by
+    /// the answer to a WebSocket ping.
+    pub(crate) fn ask(&mut self, turn: &mut Turn<'_>) {
+        match self {
+            Self::LinesideV1(connection) => connection.ask(turn),
+            Self::ActionCable(connection) => connection.ask(turn),
+        }
+    }
+
+    /// Position up to which a text message confirms everything. `None` if it is a request.
+    pub(crate) fn applied_by_text(&self, text: &str, turn: &Turn<'_>) -> Option<Position> {
+        match self {
+            Self::LinesideV1(_) => lineside_v1::applied_by_text(text, turn),
+            Self::ActionCable(_) => None,
+        }
+    }
+
+    /// Position up to which the answer to a WebSocket ping confirms everything. `None` if the ping had no position.
+    pub(crate) fn applied_by_pong(&self, payload: &[u8]) -> Option<Position> {
+        let position = payload.first_chunk()?;
+        Some(Position(u64::from_be_bytes(*position)))
+    }
+
     /// Frames that tell the browser why the connection ends; the last one is a close frame. `after_ms` is the delay before
     /// the browser may reconnect, if it may.
     pub(crate) fn closing_frames(&self, ending: &Ending, after_ms: Option<u64>) -> [Bytes; 2] {
@@ -349,6 +373,14 @@ impl Connection {
         match self {
             Self::LinesideV1(connection) => connection.is_busy(),
             Self::ActionCable(connection) => connection.is_busy(),
+        }
+    }
+
+    /// Name of the WebSocket subprotocol.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self {
+            Self::LinesideV1(_) => lineside_v1::SUBPROTOCOL,
+            Self::ActionCable(_) => action_cable::SUBPROTOCOL,
         }
     }
 

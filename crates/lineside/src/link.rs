@@ -1,8 +1,8 @@
 //! The link: the Unix socket on which the app's processes reach the sidecar.
 //!
 //! [`socket`] is the listener with its lock, in the link's [`folder`]. [`ingress`] serves publishers, [`hand_off`] receives
-//! browsers' sockets from the app, [`app`] sends publications to the app, [`tail`] to `lineside tail`, and [`description`]
-//! answers `lineside check`.
+//! browsers' sockets from the app, [`app`] sends publications to the app, [`tail`] to `lineside tail`. [`description`]
+//! answers `lineside check`, and [`settle`] system tests.
 
 mod app;
 pub(crate) mod description;
@@ -10,6 +10,7 @@ mod first_frame;
 pub(crate) mod folder;
 pub(crate) mod hand_off;
 pub mod ingress;
+mod settle;
 pub(crate) mod socket;
 mod tail;
 

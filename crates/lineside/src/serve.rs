@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lineside_hub::{Hub, PUBLISHERS_MAX};
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{APP_HELLO, DESCRIPTION, HAND_OFF, TAIL};
+use lineside_protocol::frame::{APP_HELLO, DESCRIPTION, HAND_OFF, SETTLE, TAIL};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -180,6 +180,7 @@ impl Services {
             }
             Some(APP_HELLO) => self.ingress.serve_app(stream).await,
             Some(TAIL) => self.ingress.serve_tail(stream).await,
+            Some(SETTLE) => self.ingress.serve_settle(stream).await,
             Some(DESCRIPTION) => self.descriptions.serve(stream).await,
             // A link without a valid first frame gets its error as a publisher.
             _ => self.ingress.serve(number, stream).await,

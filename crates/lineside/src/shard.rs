@@ -32,6 +32,7 @@ mod reactor;
 mod reading;
 mod relief;
 mod revoking;
+mod settling;
 mod socket;
 mod timing;
 pub mod websocket;
@@ -57,6 +58,7 @@ use peer::Peer;
 use reading::Cost;
 use relief::Held;
 use revoking::Users;
+use settling::Settling;
 
 pub(crate) use arrivals::Arrivals;
 pub use arrivals::{Arrival, Place};
@@ -106,6 +108,8 @@ pub struct Worker<S> {
     scratch: Box<[u8]>,
     /// Memory of the connections.
     held: Held,
+    /// Waits for connections that are under way.
+    settling: Vec<Settling>,
     drain: bool,
     draining: bool,
     counts: Arc<ShardCounts>,
@@ -136,6 +140,7 @@ impl<S: Socket> Worker<S> {
             replays: (0, writing::REPLAY_WRITES_PER_MS),
             scratch: vec![0; reading::READ_BYTES].into(),
             held: Held::default(),
+            settling: Vec::new(),
             drain: false,
             draining: false,
             counts,
@@ -176,6 +181,7 @@ impl<S: Socket> Worker<S> {
         self.peers[id.slot()] = Some(Box::new(peer));
         self.connections += 1;
         self.counts.opened.add(1);
+        self.settle_too(id);
         self.set_timer(id, connect_by_ms);
         self.act(id, Connection::begin);
         self.guarded(id, Self::receive);
@@ -258,6 +264,7 @@ impl<S: Socket> Worker<S> {
         self.end_slow();
         self.relieve();
         self.run_timers();
+        self.keep_settling();
         self.begin_drain();
         self.update_gauges();
     }
@@ -274,8 +281,8 @@ impl<S: Socket> Worker<S> {
         }
         let timer = self.timers.peek();
         let timer_ms = timer.map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms);
-        let replay_ms = self.replay_due_ms();
-        replay_ms.map_or(timer_ms, |replay_ms| timer_ms.min(replay_ms))
+        let others = [self.replay_due_ms(), self.settling_due_ms()];
+        others.into_iter().flatten().fold(timer_ms, u64::min)
     }
 
     /// Time of the next write of a replay, in milliseconds, if one waits: zero, or the next millisecond.

@@ -8,13 +8,18 @@ module ActionCable
     # and subscriptions receive them on the process's {::Lineside::AppLink}. Supports Rails 6.1 and newer.
     # `channel_prefix` is ignored: each app has a sidecar of its own.
     #
-    # In tests ({::Lineside::Configuration#record?}) this is Rails' own test adapter ({Recording}).
+    # In tests ({::Lineside::Configuration#record?}) this is Rails' own test adapter ({Recording}), which sends in
+    # system tests only.
     class Lineside < Base
       # @param server [ActionCable::Server::Base]
       # @return [Lineside, Recording]
       def self.new(server)
-        equal?(Lineside) && ::Lineside.config.record? ? Recording.new(server) : super
+        equal?(Lineside) && in_tests? ? Recording.new(server) : super
       end
+
+      # The server keeps one adapter, whichever test runs first.
+      def self.in_tests? = ::Lineside.config.record? || ::Lineside.const_defined?(:SystemTest, false)
+      private_class_method :in_tests?
 
       # Publishes a message at once, also inside a transaction. Never waits for the sidecar and never raises for it: a
       # message that is not accepted is logged, as all of Lineside's publications are.
@@ -54,13 +59,40 @@ module ActionCable
       # Ends the subscriptions of this adapter. Waits for no callback.
       def shutdown = ::Lineside::AppLink.current.unsubscribe_all(self)
 
-      # Rails' test adapter, so that `assert_broadcasts`, `have_broadcasted_to` and system tests work and nothing leaves
-      # the process. Raises the same errors as {Lineside} for what cannot be sent.
+      # Rails' test adapter, so that `assert_broadcasts` and `have_broadcasted_to` work and nothing leaves the process.
+      # Raises the same errors as {Lineside} for what cannot be sent. In system tests, in which publications are sent,
+      # it also sends, and subscribes at the sidecar.
       class Recording < Test
+        # The adapter at the sidecar.
+        class Sending < Lineside; end
+
+        def initialize(server)
+          super
+          @sending = Sending.new(server)
+        end
+
         def broadcast(name, payload)
           ::Lineside::CableStream.channel(name)
           ::Lineside::CableStream.check_payload(name, payload, ::Lineside.config)
           super
+          @sending.broadcast(name, payload) unless ::Lineside.config.record?
+        end
+
+        def subscribe(name, callback, success_callback = nil)
+          return super if ::Lineside.config.record?
+
+          @sending.subscribe(name, callback, success_callback)
+        end
+
+        # From both, because it may have subscribed in another test.
+        def unsubscribe(name, callback)
+          super
+          @sending.unsubscribe(name, callback)
+        end
+
+        def shutdown
+          super
+          @sending.shutdown
         end
       end
     end

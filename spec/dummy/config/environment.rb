@@ -23,6 +23,13 @@ end
 # Stand-in for turbo-rails.
 require File.expand_path("../../apps/turbo/streams_helper", __dir__)
 
+# Scripts of its page for a browser.
+SCRIPTS = {
+  "lineside.js" => File.expand_path("../../../app/assets/javascripts/lineside.js", __dir__),
+  "stream_source.js" => File.expand_path("../../apps/turbo/stream_source.js", __dir__),
+  "action_cable.js" => Dir[ActionCable::Engine.root.join("app/assets/javascripts/action{_,}cable.js")].first
+}.freeze
+
 # Minimal Rails app that publishes and renders a page.
 class Dummy < Rails::Application
   config.root = File.expand_path("..", __dir__)
@@ -38,6 +45,11 @@ class Dummy < Rails::Application
 
   routes.append do
     get "/page", to: "pages#show"
+    get "/board", to: "pages#board"
+    get "/scripts/:name", format: false, constraints: { name: /[a-z_]+\.js/ }, to: (lambda do |env|
+      name = env["action_dispatch.request.path_parameters"][:name]
+      [200, { "content-type" => "text/javascript" }, [File.read(SCRIPTS.fetch(name))]]
+    end)
     get "/sign_in/:user", to: "pages#sign_in"
     match "/sign_out", to: "pages#sign_out", via: %i[get post]
     %w[tagged dated].each { |kind| get "/answers/#{kind}", to: "answers##{kind}" }

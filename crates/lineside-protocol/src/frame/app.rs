@@ -262,12 +262,17 @@ pub fn encode_published(out: &mut Vec<u8>, stream: &str, cursor: &str, payload: 
     });
 }
 
-fn body<T: DeserializeOwned>(frame: &Frame, name: &'static str) -> Result<T, FrameError> {
+/// Reads the body of a frame that is a JSON object.
+pub(super) fn body<T: DeserializeOwned>(
+    frame: &Frame,
+    name: &'static str,
+) -> Result<T, FrameError> {
     frame.option(None)?;
     serde_json::from_slice(&frame.body).map_err(|_| FrameError::NotJson(name))
 }
 
-fn json(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
+/// Appends a frame whose body is a JSON object.
+pub(super) fn json(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
     encode(out, (kind, 0), None, |out| {
         let json = serde_json::to_vec(body);
         // Strings, numbers and lists with names of fields are always valid JSON.

@@ -9,6 +9,7 @@ use lineside_protocol::Position;
 use tokio::sync::Notify;
 
 use super::runners::RunnerEvent;
+use super::settles::Settle;
 
 /// Maximum number of waiting entries. Beyond it links are not read. With payloads of 128 bytes they take about 4 MiB.
 const ENTRIES_MAX: usize = 8 * 1024;
@@ -42,6 +43,8 @@ pub struct Taken {
     pub entries: VecDeque<InboxEntry>,
     /// Events of the processes that run channel classes, in the order of each process.
     pub runner_events: VecDeque<RunnerEvent>,
+    /// Requests to wait for connections.
+    pub settles: Vec<Settle>,
     /// The sidecar drains, and the inbox is empty.
     pub drain: bool,
 }
@@ -53,6 +56,8 @@ struct Queue {
     bytes: usize,
     runner_events: VecDeque<RunnerEvent>,
     runner_bytes: usize,
+    /// Their senders limit the number.
+    settles: Vec<Settle>,
     /// The shard must drain once `entries` is empty.
     drain: bool,
     /// The shard sleeps until something is added.
@@ -66,7 +71,10 @@ impl Queue {
     }
 
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.runner_events.is_empty() && !self.drain
+        self.entries.is_empty()
+            && self.runner_events.is_empty()
+            && self.settles.is_empty()
+            && !self.drain
     }
 }
 
@@ -113,6 +121,11 @@ impl Inbox {
         });
     }
 
+    /// Adds a request to wait for connections.
+    pub(super) fn settle(&self, settle: Settle) {
+        self.add(|queue| queue.settles.push(settle));
+    }
+
     /// Tells the shard to drain once it has taken every entry.
     pub(crate) fn drain(&self) {
         self.add(|queue| queue.drain = true);
@@ -153,6 +166,7 @@ impl Inbox {
         queue.bytes -= entries.iter().map(InboxEntry::bytes).sum::<usize>();
         let runner_events = std::mem::take(&mut queue.runner_events);
         queue.runner_bytes = 0;
+        let settles = std::mem::take(&mut queue.settles);
         let drain = queue.entries.is_empty() && std::mem::take(&mut queue.drain);
         drop(queue);
         if count > 0 || !runner_events.is_empty() {
@@ -161,6 +175,7 @@ impl Inbox {
         Taken {
             entries,
             runner_events,
+            settles,
             drain,
         }
     }

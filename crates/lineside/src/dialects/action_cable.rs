@@ -349,6 +349,10 @@ impl Connection {
         is_due && can_answer
     }
 
+    pub(super) fn ask(&mut self, turn: &mut Turn<'_>) {
+        self.pages.ask(turn);
+    }
+
     pub(super) fn closing_frames(&self, ending: &Ending) -> [Bytes; 2] {
         let code = ending.code;
         let (reason, reconnect) = match &self.closing {

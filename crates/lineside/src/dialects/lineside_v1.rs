@@ -4,6 +4,7 @@
 //! connection's outbox.
 
 mod opening;
+mod pings;
 mod requested;
 mod rights;
 
@@ -13,9 +14,7 @@ use bytes::Bytes;
 use lineside_hub::{Resumed, Revocation, Unencoded, Verdict, Want};
 use lineside_protocol::channel;
 use lineside_protocol::codes::{self, CloseCode, ErrorCode};
-use lineside_protocol::envelope::{
-    self, Envelope, Limits, Refused, Welcome, websocket_close, websocket_ping,
-};
+use lineside_protocol::envelope::{self, Envelope, Limits, Refused, Welcome, websocket_close};
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
 
 use super::allowance::{Allowance, MESSAGES_PER_SECOND_MAX};
@@ -25,6 +24,7 @@ use crate::log::{Level, event};
 
 pub use opening::Opening;
 pub(super) use opening::SUBPROTOCOL;
+pub(super) use pings::applied_by_text;
 use requested::Requested;
 use rights::{Refusal, Rights};
 
@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     opening: Option<Box<Opening>>,
     /// Rights of a connected browser.
     rights: Option<Box<Rights>>,
+    /// The upgrade request was the connect, as from a client without code of its own for this protocol.
+    is_plain: bool,
     /// Reply that waits for its resume.
     pending: Option<Box<Pending>>,
     allowance: Allowance,
@@ -79,6 +81,7 @@ impl Connection {
         let is_empty = opening.connect.is_none() && opening.identities.is_empty();
         Self {
             name,
+            is_plain: opening.connect.is_some(),
             opening: (!is_empty).then(|| Box::new(opening)),
             rights: None,
             pending: None,
@@ -204,7 +207,7 @@ impl Connection {
             Request::Refresh { token, reference } => {
                 return self.refresh(&token, reference.as_ref(), turn);
             }
-            Request::Pong => {}
+            Request::Pong { .. } => {}
         }
         Ok(())
     }
@@ -405,15 +408,6 @@ impl Connection {
 
     pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
         self.rights.as_ref()?.expires_in_ms(now)
-    }
-
-    pub(super) fn ping(&self, turn: &mut Turn<'_>) {
-        turn.push(websocket_ping());
-        // While a resume is under way, the cursor would be ahead of what was sent.
-        if self.is_connected() && !self.is_busy() {
-            let cursor = turn.fan_out.cursor_at(turn.fan_out.dispatched());
-            send(turn, &Envelope::Ping { cursor });
-        }
     }
 
     fn forget(&mut self, channel: &str) {

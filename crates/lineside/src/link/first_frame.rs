@@ -1,4 +1,4 @@
-//! First frame of a link that is not a publisher's: a hand-off, a tail or a request for a description.
+//! First frame of a link that is not a publisher's: a hand-off, a tail, or a request to describe or to settle.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -33,9 +33,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
-use super::{EXCHANGE_MS_MAX, app, tail};
+use super::{EXCHANGE_MS_MAX, app, settle, tail};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keyring::Keyring;
@@ -55,6 +55,8 @@ pub(crate) struct Ingress {
     /// Has a receiver for each link that may still change the journal.
     served: watch::Sender<()>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
+    /// Places for requests to settle.
+    settles: Semaphore,
     next_link: AtomicU64,
 }
 
@@ -67,6 +69,7 @@ impl Ingress {
             stop: watch::Sender::new(false),
             served: watch::Sender::new(()),
             links: Mutex::default(),
+            settles: Semaphore::new(settle::SETTLES_MAX),
             next_link: AtomicU64::new(1),
         }
     }
@@ -110,6 +113,12 @@ impl Ingress {
     pub(crate) async fn serve_app(&self, stream: UnixStream) {
         let stop = self.stop.subscribe();
         app::serve(stream, &self.broker, stop).await;
+    }
+
+    /// Answers a link of a system test that waits for all pages.
+    pub(crate) async fn serve_settle(&self, stream: UnixStream) {
+        let stop = self.stop.subscribe();
+        settle::serve(stream, &self.broker, self.clock, &self.settles, stop).await;
     }
 
     /// Ends every link after the frames that were read from it.

@@ -173,6 +173,7 @@ impl Running {
         let taken = self.inbox.take(self.worker.room());
         self.worker.enqueue(taken.entries);
         self.worker.handle_runner_events(taken.runner_events);
+        self.worker.settle(taken.settles);
         if taken.drain {
             self.worker.drain();
         }

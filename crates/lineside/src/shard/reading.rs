@@ -153,13 +153,13 @@ impl<S: Socket> Worker<S> {
                     self.count_message(id);
                 }
                 Inbound::Pong(payload) => {
-                    if self.count_message(id) {
+                    if self.settles_by_pong(id, &payload) || self.count_message(id) {
                         self.act_on(id, |connection, _| connection.pong(&payload));
                     }
                 }
                 Inbound::Text(text) => {
                     self.cost.message_bytes += text.len();
-                    if self.count_message(id) {
+                    if self.settles_by_text(id, &text) || self.count_message(id) {
                         self.act(id, |connection, turn| connection.receive(&text, turn));
                     }
                 }

@@ -3,6 +3,7 @@ mod ending;
 mod memory;
 mod reading;
 mod replay;
+mod settling;
 mod slow;
 mod stage;
 mod time;

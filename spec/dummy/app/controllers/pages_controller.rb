@@ -14,6 +14,11 @@ class PagesController < ApplicationController
     @page = PAGES.fetch(params[:of])
   end
 
+  # Page with scripts, for a browser.
+  def board
+    @page = { channels: ["board"] }
+  end
+
   def sign_in
     reset_session
     session.update(user: params[:user], number: params[:session].presence)

@@ -392,6 +392,11 @@ impl Stage {
         self.turns();
     }
 
+    /// Time of the sidecar's clock, in milliseconds.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     /// Sets the wall clock back.
     pub(super) fn set_back(&mut self, ms: u64) {
         self.behind_ms += ms;
