@@ -42,7 +42,7 @@ RSpec.describe "Action Cable in an app in development", :generated_app, :sidecar
     expect(check).to include(
       "action cable" => ["ok",
                          "channels run in the sidecar: ApplicationCable::Channel, BoardChannel; in the app: none"],
-      "action cable path" => ["ok", nil]
+      "action cable path" => ["ok", nil], "action cable url" => ["ok", nil]
     )
     write_app_file "config/initializers/own.rb", <<~RUBY
       Rails.application.config.action_cable.allow_same_origin_as_host = false
@@ -50,8 +50,17 @@ RSpec.describe "Action Cable in an app in development", :generated_app, :sidecar
     RUBY
     expect(check["action cable path"]).to match ["fail", %r{answers 404 .* for /cable; .*allowed_request_origins}]
     write_app_file "config/cable.yml", "development:\n  adapter: async\n"
-    expect(check.values_at("action cable", "action cable path"))
-      .to eq [["skip", "config/cable.yml does not say adapter: lineside"]] * 2
+    expect(check.values_at("action cable", "action cable path", "action cable url"))
+      .to eq [["skip", "config/cable.yml does not say adapter: lineside"]] * 3
+  end
+
+  it "has a warning if pages connect to another address" do
+    { "wss://ws.shop.example/cable" => ["ok", /\Apages connect to .* must lead to this app\z/],
+      "ws://localhost:8080/cable" => ["warn", /\Apages connect to .*; remove config\.action_cable\.url/] }
+      .each do |url, finding|
+        write_app_file "config/initializers/own.rb", "Rails.application.config.action_cable.url = \"#{url}\""
+        expect(check["action cable url"]).to match finding
+      end
   end
 
   # Writes the channel of the board, which transmits a word and notes its end in a file.

@@ -4,6 +4,9 @@ module Lineside
   class Check
     # Checks of Action Cable, if `config/cable.yml` has `adapter: lineside`.
     class Cable
+      # A URL on this machine, such as that of a WebSocket server in development.
+      LOCAL = %r{\Awss?://(localhost|127\.0\.0\.1|\[::1\])[:/]}
+
       def initialize(app, _config)
         @app = app
       end
@@ -28,14 +31,31 @@ module Lineside
           "this path, or an origin is missing in config.action_cable.allowed_request_origins"
       end
 
+      # Finds an address of pages that is left from another WebSocket server.
+      def action_cable_url
+        return skipped unless RailsApp.cable?
+        return if url.empty? || url == address
+        return Found.new("pages connect to #{url} (config.action_cable.url), which must lead to this app") if
+          url.match?(%r{\Awss?://[^/]+#{Regexp.escape(address)}\z}) && !url.match?(LOCAL)
+
+        "pages connect to #{url}; remove config.action_cable.url, unless this address leads to #{address} of this app"
+      end
+
       private
 
       def skipped = Skipped.new("config/cable.yml does not say adapter: lineside")
 
       def path = @app.config.action_cable.mount_path
 
+      def url = ::ActionCable.server.config.url.to_s
+
+      # Path with the app's prefix.
+      def address = "#{root}#{path}"
+
+      def root = @app.config.relative_url_root.to_s
+
       def request
-        Address.request(path, @app.config.relative_url_root.to_s)
+        Address.request(path, root)
                .merge("HTTP_CONNECTION" => "Upgrade", "HTTP_ORIGIN" => "https://localhost",
                       "HTTP_SEC_WEBSOCKET_VERSION" => "13", "HTTP_SEC_WEBSOCKET_KEY" => "bGluZXNpZGUgY2hlY2tzIQ==")
       end
