@@ -283,6 +283,13 @@ impl Connection {
         }
     }
 
+    /// Handles the browser's close for a page that it leaves.
+    pub(crate) fn leave_page(&mut self, turn: &Turn<'_>) {
+        if let Self::ActionCable(connection) = self {
+            connection.leave_page(turn);
+        }
+    }
+
     /// Handles the end of the connection.
     pub(crate) fn closed(&mut self, turn: &Turn<'_>) {
         if let Self::ActionCable(connection) = self {

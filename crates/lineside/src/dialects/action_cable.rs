@@ -250,9 +250,11 @@ impl Connection {
         let at = self.subscriptions.iter().position(|it| it.is(identifier))?;
         let ended = self.subscriptions.remove(at);
         self.leave(&ended, turn);
-        let sent = turn.fan_out.dispatched();
-        turn.broker
-            .end_marks(ended.open_mark(), Some(sent), turn.now.ms);
+        if let Some(mark) = ended.open_mark() {
+            let sent = turn.fan_out.dispatched();
+            turn.broker.end_marks([mark], Some(sent), turn.now.ms);
+            self.pages.note_ended(mark);
+        }
         Some(ended)
     }
 
