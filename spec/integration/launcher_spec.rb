@@ -17,7 +17,7 @@ RSpec.describe "The command lineside" do
       echo "pid $$"
       echo "arguments $*"
       env | grep '^LINESIDE_'
-      [ -z "$LINESIDE_SECRET_FD" ] || echo "received $(cat <&"$LINESIDE_SECRET_FD")"
+      [ -z "$LINESIDE_SECRET_FD" ] || echo "received $(cat "/dev/fd/$LINESIDE_SECRET_FD")"
     SH
   end
 
