@@ -13,7 +13,9 @@ use sha2::Sha256;
 use crate::app_link::App;
 use crate::hand_off::hand_off_of_cable;
 use crate::settle::{LONG_MS, Settle};
-use crate::support::{Browser, Received, Sidecar, place, read_response, sidecar};
+use crate::support::{
+    Browser, Received, Sidecar, channel_token, now_ms, place, read_response, sidecar,
+};
 
 /// Key of signed stream names, and its base64.
 const KEY: &[u8] = b"k";
@@ -129,6 +131,29 @@ fn turbo_stream_is_delivered_with_the_identifier_byte_for_byte() {
     let forged = books("").replace("signed_stream_name\":\"I", "signed_stream_name\":\"J");
     command(&mut browser, "subscribe", &forged);
     browser.expect(json!({"type": "reject_subscription", "identifier": forged}));
+}
+
+#[test]
+fn channel_token_opens_a_shared_channel() {
+    let sidecar = sidecar();
+    let decided = json!({"user": "42", "turbo_keys": [KEY_BASE64], "issued_ms": now_ms()});
+    let mut browser = Browser::new(upgraded(&sidecar, &decided)).expect_welcome();
+    let identifier = |sub| {
+        let token = channel_token("orders", sub, 60);
+        json!({"channel": "Lineside", "token": token}).to_string()
+    };
+    let own = identifier(Some("42"));
+    subscribe(&mut browser, &own);
+    let other = identifier(Some("43"));
+    command(&mut browser, "subscribe", &other);
+    browser.expect(json!({"type": "reject_subscription", "identifier": other}));
+    let publisher = sidecar.publisher();
+    publisher.publish("cable:orders", "not this");
+    publisher.publish("orders", 7);
+    expect_message(&mut browser, &own, json!(7));
+    sidecar.logged(&["event=subscription_rejected", "another user"]);
+    let secret = other.split('.').nth(2).unwrap();
+    assert!(!sidecar.log().iter().any(|line| line.contains(secret)));
 }
 
 #[test]

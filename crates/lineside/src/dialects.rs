@@ -7,6 +7,7 @@
 pub mod action_cable;
 mod allowance;
 pub mod lineside_v1;
+mod tokens;
 
 use std::sync::Arc;
 

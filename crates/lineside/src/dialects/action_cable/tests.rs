@@ -15,6 +15,7 @@ use crate::metrics::ShardCounts;
 
 mod app;
 mod pages;
+mod tokens;
 
 /// `books`, signed with the key `k`.
 const BOOKS: &str =
