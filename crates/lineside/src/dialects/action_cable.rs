@@ -1,12 +1,13 @@
 //! Dialect `actioncable-v1-json`: protocol state of one connection of Action Cable (docs/action-cable.md).
 //!
-//! The app has decided about the connection before it handed the socket over ([`Opening`]). Streams of Turbo are opened by
-//! their signed names. Each subscription puts a head of its own before a publication.
+//! The app has decided about the connection before it handed the socket over, or a proxy has sent it to the sidecar
+//! ([`Opening`]). Streams of Turbo are opened by their signed names. Each subscription puts a head of its own before a publication.
 
 mod app;
 mod opening;
 mod pages;
 mod reports;
+mod route;
 mod subscription;
 
 use std::borrow::Cow;
@@ -74,6 +75,8 @@ pub(crate) struct Connection {
     app: Option<App>,
     /// What the browser has confirmed, for its pages.
     pages: Pages,
+    /// End of the identity of a connection by route.
+    deadline: Option<Deadline>,
 }
 
 /// Contents of a publication that ends connections.
@@ -106,6 +109,7 @@ impl Connection {
             allowance: Allowance::default(),
             closing: None,
             pages: Pages::default(),
+            deadline: None,
         }
     }
 
@@ -137,8 +141,12 @@ impl Connection {
                 message: Some("the app rejected the connection".into()),
             });
         }
-        self.opening
-            .find_session(&turn.rules.keys.current(), turn.now.wall_ms);
+        match self.opening.by_route {
+            Some(rule) => self.identify(rule, turn)?,
+            None => self
+                .opening
+                .find_session(&turn.rules.keys.current(), turn.now.wall_ms),
+        }
         let Opening {
             user,
             session,
@@ -188,6 +196,10 @@ impl Connection {
             self.open_stream(identifier, &parameters, turn)
         } else if channel == TOKEN_CHANNEL {
             self.open_with_token(identifier, &parameters, turn)
+        } else if self.opening.by_route.is_some() {
+            route::log_refused(channel, turn);
+            let identifier = &identifier.raw;
+            return turn.push(Reply::RejectSubscription { identifier }.frame());
         } else if self.opening.is_empty_channel(channel) {
             let subscription = Subscription::new(identifier, None, None);
             turn.push(subscription.confirmation(None));
@@ -343,6 +355,9 @@ impl Connection {
 
     pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
         let now = turn.now;
+        if self.deadline.is_some_and(|it| it.left_ms(now) == 0) {
+            return Err(codes::CLOSE_TOKEN_EXPIRED.into());
+        }
         self.end_subscriptions(|it| it.left_ms(now) == Some(0), turn);
         let left_ms = self.app.as_ref().and_then(|app| app.left_ms(turn.now));
         if left_ms == Some(0) {
@@ -354,7 +369,8 @@ impl Connection {
     pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
         let subscriptions = self.subscriptions.iter().filter_map(|it| it.left_ms(now));
         let app = self.app.as_ref().and_then(|app| app.left_ms(now));
-        subscriptions.chain(app).min()
+        let own = self.deadline.map(|it| it.left_ms(now));
+        subscriptions.chain(app).chain(own).min()
     }
 
     pub(super) fn revoke(
