@@ -35,7 +35,8 @@ module Lineside
       [:fail, Address, :content_security_policy],
       [:warn, Address, :https],
       [:warn, Cable, :action_cable],
-      [:fail, Cable, :action_cable_path]
+      [:fail, Cable, :action_cable_path],
+      [:fail, Cable, :action_cable_by_route]
     ].freeze
 
     # @param app [Rails::Application]

@@ -122,9 +122,19 @@ impl Connection {
 
     /// Completes a resume that had to wait.
     pub(in crate::dialects) fn resumed(&mut self, resumed: Resumed, turn: &mut Turn<'_>) {
-        if let Some(subscription) = self.pages.waiting.take() {
-            self.finish(*subscription, resumed, turn);
+        let Some(subscription) = self.pages.waiting.take() else {
+            return;
+        };
+        // A revocation can have passed while the subscription waited.
+        let is_revoked = |issued_ms| {
+            let user = self.user().unwrap_or_default();
+            turn.broker.is_revoked(user, None, issued_ms)
+        };
+        if subscription.issued_ms().is_some_and(is_revoked) {
+            self.leave(&subscription, turn);
+            return turn.push(subscription.rejection());
         }
+        self.finish(*subscription, resumed, turn);
     }
 
     fn finish(&mut self, mut subscription: Subscription, resumed: Resumed, turn: &mut Turn<'_>) {
