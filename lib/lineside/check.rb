@@ -36,7 +36,8 @@ module Lineside
       [:warn, Address, :https],
       [:warn, Cable, :action_cable],
       [:fail, Cable, :action_cable_path],
-      [:warn, Cable, :action_cable_url]
+      [:warn, Cable, :action_cable_url],
+      [:fail, Cable, :action_cable_by_route]
     ].freeze
 
     # @param app [Rails::Application]

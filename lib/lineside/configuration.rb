@@ -27,6 +27,9 @@ module Lineside
       admin_bind: Setting.new("LINESIDE_ADMIN_BIND", :text, "127.0.0.1:8091"),
       admin_hosts: Setting.new("LINESIDE_ADMIN_HOSTS", :list, [].freeze),
       path: Setting.new("LINESIDE_PATH", :text, "/lineside"),
+      cable_path: Setting.new("LINESIDE_CABLE_PATH", :text, "/cable"),
+      # Without it, the sidecar requires an identity and gets no keys of Turbo.
+      cable_identity: Setting.new("LINESIDE_CABLE_IDENTITY", :text),
       url: Setting.new("LINESIDE_URL", :text),
       allowed_origins: Setting.new("LINESIDE_ALLOWED_ORIGINS", :list, [].freeze),
       hosts: Setting.new("LINESIDE_HOSTS", :list, [].freeze),
@@ -184,10 +187,9 @@ module Lineside
     # @return [Hash{String => String}] environment variables for the sidecar: the link, and each setting that was set.
     #   Without the secret.
     def environment
-      variables = SETTINGS.filter_map do |name, setting|
-        [setting.variable, Array(public_send(name)).join(",")] if @values[name] || read(setting)
-      end
-      variables.to_h.merge("LINESIDE_LINK" => "unix:#{link_path}")
+      set = SETTINGS.select { |name, setting| @values[name] || read(setting) }
+      variables = set.to_h { |name, setting| [setting.variable, Array(public_send(name)).join(",")] }
+      variables.merge("LINESIDE_LINK" => "unix:#{link_path}")
     end
 
     # Omits the secrets.

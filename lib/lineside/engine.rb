@@ -27,7 +27,7 @@ module Lineside
     # Runs after the app's initializers, which can set config.lineside too.
     initializer "lineside.configure", after: :load_config_initializers do |app|
       found = { root: app.root.to_s, app_environment: Rails.env.to_s, app_key: RailsApp.key(app),
-                hosts: RailsApp.hosts(app) }
+                hosts: RailsApp.hosts(app), cable_path: RailsApp.cable_path(app) }
       Lineside.configure { |config| config.assign(found.merge(app.config.lineside)) }
       LogSubscriber.attach_to(:lineside) if Lineside.config.logger.debug?
     end

@@ -3,14 +3,16 @@
 require_relative "binary"
 require_relative "configuration"
 require_relative "printable"
+require_relative "turbo_keys"
 
 module Lineside
   # `bundle exec lineside`: executes the sidecar's binary with the app's settings and secret.
   #
   # Boots the app in the current folder only if the environment lacks LINESIDE_LINK, or both LINESIDE_SECRET and
-  # LINESIDE_SECRET_FILE. Otherwise `config.lineside` is not read. Settings are passed as environment variables. The
-  # secret is passed through a pipe whose file descriptor is in LINESIDE_SECRET_FD, so that it appears neither in the
-  # arguments nor in the environment of a process.
+  # LINESIDE_SECRET_FILE, or has LINESIDE_CABLE_IDENTITY without LINESIDE_TURBO_KEYS. Otherwise `config.lineside` is not
+  # read. Settings are passed as environment variables. The secret and the keys of Turbo ({TurboKeys}) are passed
+  # through pipes whose file descriptors are in LINESIDE_SECRET_FD and LINESIDE_TURBO_KEYS_FD, so that they appear
+  # neither in the arguments nor in the environment of a process.
   class Launcher
     # Settings that each command needs from the app. Commands that are not listed need none.
     NEEDS = { "serve" => %i[link secret], "token" => %i[secret], "publish" => %i[link],
@@ -20,12 +22,15 @@ module Lineside
     HELP = %w[-h --help].freeze
 
     # Environment variables that provide each of these settings.
-    VARIABLES = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE] }.freeze
+    VARIABLES = { link: %w[LINESIDE_LINK], secret: %w[LINESIDE_SECRET LINESIDE_SECRET_FILE],
+                  turbo_keys: %w[LINESIDE_TURBO_KEYS], cable_identity: %w[LINESIDE_CABLE_IDENTITY] }.freeze
 
     # @param arguments [Array<String>] arguments of the command line
     def initialize(arguments)
       @arguments = arguments
-      @needs = (arguments & HELP).any? ? [] : NEEDS.fetch(arguments.first || "serve", [])
+      @command = arguments.first || "serve"
+      @needs = (arguments & HELP).any? ? [] : NEEDS.fetch(@command, [])
+      @needs += [:turbo_keys] if serves? && in_environment?(:cable_identity)
     end
 
     # Replaces this process by the sidecar, so that signals reach it. Never returns: an error is one line on standard
@@ -35,7 +40,7 @@ module Lineside
       check_arguments(binary) if boot? && !booted
       check_folder if %w[publish tail].include?(@arguments.first)
       environment = @needs.empty? ? {} : configuration.environment
-      hand_over(secret) do |variables, descriptors|
+      hand_over(secrets) do |variables, descriptors|
         exec(environment.merge(variables), [binary, "lineside"], *@arguments, close_others: true, **descriptors)
       end
     rescue Error, SystemCallError => e
@@ -63,6 +68,8 @@ module Lineside
 
     # @return [Configuration, nil] configuration of the app, if this process has booted it already, as in a rake task
     def booted = (Lineside.config if defined?(::Rails.application) && ::Rails.application&.initialized?)
+
+    def serves? = @command == "serve" && !@needs.empty?
 
     def boot? = File.file?(app) && !@needs.all? { |need| in_environment?(need) }
 
@@ -98,23 +105,44 @@ module Lineside
       $stdout.reopen(output)
     end
 
+    # @return [Hash{String => String, nil}] secrets by the variables of their file descriptors
+    def secrets = { "LINESIDE_SECRET_FD" => secret, "LINESIDE_TURBO_KEYS_FD" => turbo_keys }
+
     # @return [String, nil] nil if the command needs no secret, the environment has it, or there is none
     def secret
       configuration.secret if @needs.include?(:secret) && !in_environment?(:secret) && configuration.secret?
     end
 
-    # Yields the variables and file descriptors that pass the secret to the binary.
-    def hand_over(secret)
-      return yield({ "LINESIDE_SECRET_FD" => nil }, {}) unless secret
+    # @return [String, nil] keys of Turbo in base64; nil if the sidecar must have none, or if the environment has them
+    def turbo_keys
+      return if !serves? || in_environment?(:turbo_keys) || configuration.cable_identity.nil?
 
-      # The pipe holds four times as much (pipe(7)): the secret is written before there is a reader.
+      # Finding the channel classes loads code of the app.
+      keys, obstacle = quietly { [TurboKeys.of(configuration), TurboKeys.obstacle] }
+      warn "lineside: Turbo::StreamsChannel #{obstacle}, so the sidecar rejects it by route" if obstacle
+      keys
+    rescue StandardError, ScriptError => e
+      raise Error, "the app's channel classes cannot be found: #{e.class}, #{e.message.lines.first&.strip}; fix the " \
+                   "error, or unset cable_identity"
+    end
+
+    # Yields the variables and file descriptors that pass secrets to the binary. A variable without a secret is removed.
+    def hand_over(secrets)
+      readers = secrets.compact.to_h { |name, secret| [name, pipe(name, secret)] }
+      variables = secrets.to_h { |name, _| [name, readers[name]&.fileno&.to_s] }
+      yield(variables, readers.values.to_h { |reader| [reader.fileno, reader] })
+    end
+
+    # The pipe holds four times as much (pipe(7)): the secret is written before there is a reader.
+    def pipe(name, secret)
       secret.bytesize <= Secret::BYTES_MAX or
-        raise ConfigurationError, "the secret has #{secret.bytesize} bytes: give #{Secret::BYTES_MAX} bytes or fewer"
+        raise ConfigurationError, "the value for #{name} has #{secret.bytesize} bytes: give #{Secret::BYTES_MAX} " \
+                                  "bytes or fewer"
 
       reader, writer = IO.pipe
       writer.write(secret)
       writer.close
-      yield({ "LINESIDE_SECRET_FD" => reader.fileno.to_s }, { reader.fileno => reader })
+      reader
     end
 
     def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "import_map"
+require_relative "setting_form"
 
 module Lineside
   # Properties of a Rails app from which the engine takes defaults.
@@ -31,6 +32,12 @@ module Lineside
       # The server loads {Cable}.
       server = ::ActionCable.server if defined?(::ActionCable::Engine)
       !server.nil? && Cable.serves?(server.config)
+    end
+
+    # @return [String, nil] path of Action Cable, if the app mounts it at one that the sidecar can compare
+    def cable_path(app)
+      path = app.config.action_cable.mount_path if defined?(::ActionCable::Engine)
+      path if path.to_s.match?(SettingForm::PATH)
     end
 
     # @return [Boolean] whether Sprockets compiles the browser module: unless the app's compressor cannot read it, or if

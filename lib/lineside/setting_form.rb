@@ -15,14 +15,17 @@ module Lineside
     ADDRESS = Form.new(/\A(none|(\[[\h:.]+\]|\d+(\.\d+){3}):\d{1,5})\z/,
                        "an address and a port, such as 127.0.0.1:8090, or none")
 
+    PATH = %r{\A(?!/up\z)(/|(/[\w.~-]+)+)\z}
+
     # Form of each setting, by its environment variable.
     FORMS = {
       "LINESIDE_LINK" => Form.new(/\Aunix:./, "unix:PATH, such as unix:/run/app/lineside.sock"),
       "LINESIDE_BIND" => ADDRESS,
       "LINESIDE_ADMIN_BIND" => ADDRESS,
       "LINESIDE_ADMIN_HOSTS" => Form.new(/\A[\w.-]+\z/, "host names without scheme and port, such as metrics.internal"),
-      "LINESIDE_PATH" => Form.new(%r{\A(?!/up\z)(/|(/[\w.~-]+)+)\z},
-                                  "a path that begins with / and does not end with one, such as /lineside"),
+      "LINESIDE_PATH" => Form.new(PATH, "a path that begins with / and does not end with one, such as /lineside"),
+      "LINESIDE_CABLE_PATH" => Form.new(PATH, "a path that begins with / and does not end with one, such as /cable"),
+      "LINESIDE_CABLE_IDENTITY" => Form.new(/\A(required|optional)\z/, "required or optional"),
       "LINESIDE_URL" => Form.new(%r{\A((wss?|https?)://\S+|/\S*)\z},
                                  "a URL or a path, such as wss://live.example.com/lineside"),
       "LINESIDE_ALLOWED_ORIGINS" => Form.new(%r{\A(null|file://|[a-z][a-z\d+.-]*://[^\s/]+/?)\z}i,

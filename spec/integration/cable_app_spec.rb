@@ -55,12 +55,28 @@ RSpec.describe "Action Cable in an app in development", :generated_app, :sidecar
   end
 
   it "has a warning if pages connect to another address" do
-    { "wss://ws.shop.example/cable" => ["ok", /\Apages connect to .* must lead to this app\z/],
+    { "wss://ws.shop.example/cable" => ["ok", /\Apages connect to .* must lead to this app or its sidecar\z/],
       "ws://localhost:8080/cable" => ["warn", /\Apages connect to .*; remove config\.action_cable\.url/] }
       .each do |url, finding|
         write_app_file "config/initializers/own.rb", "Rails.application.config.action_cable.url = \"#{url}\""
         expect(check["action cable url"]).to match finding
       end
+  end
+
+  it "is described by lineside:check for connections past the app" do
+    by_route = lambda do |**env|
+      env = publisher_env.merge(env.transform_keys(&:to_s))
+      found(rails("lineside:check", env:, exits: 1))["action cable by route"]
+    end
+    expect(by_route.call).to eq ["skip", "config.lineside.cable_identity is not set"]
+    expect(by_route.call(LINESIDE_CABLE_IDENTITY: "optional"))
+      .to match ["ok", %r{to /cable .*identity cookie \(optional\); the app's connect does not run}]
+    write_app_file "app/channels/turbo/streams_channel.rb",
+                   "module Turbo\nclass StreamsChannel < ActionCable::Channel::Base\ndef subscribed = reject\nend\nend"
+    expect(by_route.call(LINESIDE_CABLE_IDENTITY: "required"))
+      .to match ["fail", /is not the one of turbo-rails, so the sidecar rejects it by route/]
+    expect(by_route.call(LINESIDE_CABLE_IDENTITY: "required", LINESIDE_TURBO_KEYS: "aw=="))
+      .to match ["fail", /LINESIDE_TURBO_KEYS is set, .* without asking the app; unset it/]
   end
 
   # Writes the channel of the board, which transmits a word and notes its end in a file.

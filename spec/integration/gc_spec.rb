@@ -13,11 +13,10 @@ RSpec.describe "Garbage collection", :sidecar do
       data = ->(number) { { "text" => "x<" * 20, number: number, list: [1.5, nil, :sym, 2**70, Thing.new(number, "é")], 1 => number } }
       Lineside.publish!("orders", data.call(0))
       GC.stress = true
-      (1..6).each { |number| Lineside.publish("orders", data.call(number)) }
-      Lineside.publish!("orders", data.call(7), timeout: 60)
+      (1..3).each { |number| Lineside.publish("orders", data.call(number)) }
       GC.stress = false
       GC.auto_compact = true if GC.respond_to?(:auto_compact=)
-      (8..20).each do |number|
+      (4..20).each do |number|
         Lineside.publish("orders", data.call(number))
         GC.compact if GC.respond_to?(:compact)
       end

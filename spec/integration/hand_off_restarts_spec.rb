@@ -63,6 +63,6 @@ RSpec.describe "Browser connections after the hand-off", :app, :sidecar do
   it "stay open through a restart of rails server" do
     serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, File.join(ROOT, "spec/dummy/bin/rails"), "server", "-p", "0",
               "-b", "127.0.0.1", "-P", "#{@folder}/server.pid"])
-    expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { restart_hot } }
+    expect_browsers_to_stay { written_again(/Inherited tcp:/, 1).tap { puma.signal(:USR2) } }
   end
 end

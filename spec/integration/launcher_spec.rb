@@ -17,7 +17,7 @@ RSpec.describe "The command lineside" do
       echo "pid $$"
       echo "arguments $*"
       env | grep '^LINESIDE_'
-      [ -z "$LINESIDE_SECRET_FD" ] || echo "received $(cat <&"$LINESIDE_SECRET_FD")"
+      [ -z "$LINESIDE_SECRET_FD" ] || echo "received $(cat "/dev/fd/$LINESIDE_SECRET_FD")"
     SH
   end
 
@@ -125,9 +125,28 @@ RSpec.describe "The command lineside" do
     expect(@output).not_to include("LINESIDE_SECRET")
   end
 
-  it "removes an inherited LINESIDE_SECRET_FD" do
-    run "serve", LINESIDE_SECRET_FD: "7"
-    expect(@output).not_to include("LINESIDE_SECRET_FD")
+  it "removes inherited file descriptors" do
+    run "serve", LINESIDE_SECRET_FD: "7", LINESIDE_TURBO_KEYS_FD: "8"
+    expect(@output).not_to include("_FD=")
+  end
+
+  it "boots the app for the keys of Turbo if the environment asks for identities without them" do
+    write "config/environment.rb", %(raise "booted")
+    given = { LINESIDE_LINK: "unix:#{@folder}/l.sock", LINESIDE_SECRET: secret, LINESIDE_CABLE_IDENTITY: "required" }
+    run("serve", **given)
+    expect(@errors).to include("RuntimeError, booted")
+    run("serve", LINESIDE_TURBO_KEYS: "aw==", **given)
+    expect(@lines).to include("LINESIDE_TURBO_KEYS=aw==", "LINESIDE_CABLE_IDENTITY=required")
+    expect(@output).not_to include("_FD=")
+    run("check", **given)
+    expect(@lines).to include("arguments check")
+  end
+
+  it "passes no keys of Turbo from an app without Action Cable" do
+    write_app %(  config.secret = "#{secret}"\n  config.cable_identity = "optional"\n  config.cable_path = "/ws")
+    run
+    expect(@lines).to include("LINESIDE_CABLE_IDENTITY=optional", "LINESIDE_CABLE_PATH=/ws")
+    expect(@output).not_to include("TURBO_KEYS")
   end
 
   it "fails with one line if the app cannot be booted" do

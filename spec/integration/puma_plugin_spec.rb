@@ -41,7 +41,7 @@ RSpec.describe "Puma with plugin :lineside", :app, :sidecar do
   [0, 2].each do |workers|
     { "Ctrl-C" => -> { puma.interrupt },
       "Ctrl-C twice" => -> { puma.interrupt && puma.written(/Gracefully/) && puma.interrupt },
-      "SIGTERM" => -> { ask(:TERM, /Gracefully|draining/) } }.each do |name, stop|
+      "SIGTERM" => -> { puma.signal(:TERM) } }.each do |name, stop|
       it "stops a sidecar with a browser at #{name} in a terminal, with #{workers} workers" do
         sidecar, = serve_with_sidecar(workers:, terminal: true, env: { "LINESIDE_LOG_FORMAT" => "logfmt" })
         browser = browse(channels: ["news"])

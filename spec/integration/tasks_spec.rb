@@ -38,7 +38,7 @@ RSpec.describe "bin/rails", :generated_app, :sidecar, :app do
     RUBY
     output = rails("lineside:check", env: publisher_env, exits: 1)
     expect(found(output)["path"]).to match ["fail", /answers 204 .* for .lineside.*config.lineside.path/]
-    expect(found(output)["key, version, sidecar path"]).to eq ["skip", "no sidecar answers"]
+    expect(found(output)["key, version, sidecar path, cable by route"]).to eq ["skip", "no sidecar answers"]
   end
 
   it "lineside:check opens the WebSocket of a running app" do

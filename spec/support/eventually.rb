@@ -9,7 +9,7 @@ module Eventually
   STALL_SECONDS_MAX = 20
 
   # Longest wait for children that are busy and fulfil no condition.
-  SECONDS_MAX = 300
+  SECONDS_MAX = 120
 
   PAUSE_SECONDS = 0.005
 

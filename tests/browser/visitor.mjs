@@ -4,8 +4,8 @@ import { chromium } from "playwright-core";
 // Time-out of every wait, long enough for a busy machine.
 const WAIT_MS_MAX = 15_000;
 
-// Launches Chromium. `options`: additional options of Playwright.
-export function launchBrowser(options = {}) {
+// Launches Chromium. `args`: additional arguments. `options`: additional options of Playwright.
+export function launchBrowser({ args = [], ...options } = {}) {
   return chromium.launch({
     ...options,
     executablePath: "/usr/bin/chromium",
@@ -16,6 +16,7 @@ export function launchBrowser(options = {}) {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...args,
     ],
   });
 }

@@ -2,6 +2,8 @@
 
 use std::net::TcpStream;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use lineside_protocol::codes::LINK_BAD_FRAME;
 use lineside_protocol::frame::runner::{Command, CommandKind, Done, Stream, Transmit};
@@ -13,23 +15,30 @@ use sha2::Sha256;
 use crate::app_link::App;
 use crate::hand_off::hand_off_of_cable;
 use crate::settle::{LONG_MS, Settle};
-use crate::support::{Browser, Received, Sidecar, place, read_response, sidecar};
+use crate::support::{
+    Browser, Received, Sidecar, channel_token, now_ms, place, read_response, sidecar,
+};
 
 /// Key of signed stream names, and its base64.
 const KEY: &[u8] = b"k";
-const KEY_BASE64: &str = "aw==";
+pub(crate) const KEY_BASE64: &str = "aw==";
 
-const ROOM: &str = r#"{"channel":"RoomChannel"}"#;
+pub(crate) const ROOM: &str = r#"{"channel":"RoomChannel"}"#;
 
 fn decided() -> Value {
     json!({"identifier": "Z2lk", "turbo_keys": [KEY_BASE64], "context": "the context"})
 }
 
-/// Identifier of a Turbo stream. The JSON of the name in base64 is a constant for `books`.
-fn books(more: &str) -> String {
-    let encoded = "ImJvb2tzIg==";
+/// Identifier of the Turbo stream `books`.
+pub(crate) fn books(more: &str) -> String {
+    turbo(&json!("books"), more)
+}
+
+/// Identifier of a Turbo stream. `name` is what the app signs.
+pub(crate) fn turbo(name: &Value, more: &str) -> String {
+    let encoded = STANDARD.encode(name.to_string());
     let mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
-    let digest = mac.chain_update(encoded).finalize().into_bytes();
+    let digest = mac.chain_update(&encoded).finalize().into_bytes();
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
         r#"{{ "channel":"Turbo::StreamsChannel","signed_stream_name":"{encoded}--{digest}"{more}}}"#
@@ -57,21 +66,21 @@ fn connected(sidecar: &Sidecar) -> Browser {
     Browser::new(upgraded(sidecar, &decided())).expect_welcome()
 }
 
-fn command(browser: &mut Browser, command: &str, identifier: &str) {
+pub(crate) fn command(browser: &mut Browser, command: &str, identifier: &str) {
     browser.send(json!({"command": command, "identifier": identifier}));
 }
 
-fn subscribe(browser: &mut Browser, identifier: &str) {
+pub(crate) fn subscribe(browser: &mut Browser, identifier: &str) {
     command(browser, "subscribe", identifier);
     browser.expect(json!({"type": "confirm_subscription", "identifier": identifier}));
 }
 
-fn expect_message(browser: &mut Browser, identifier: &str, message: Value) {
+pub(crate) fn expect_message(browser: &mut Browser, identifier: &str, message: Value) {
     browser.expect(json!({"identifier": identifier, "message": message}));
 }
 
 /// Receives up to the end, and returns the disconnect and the close code.
-fn ending(browser: &mut Browser) -> (Value, u16) {
+pub(crate) fn ending(browser: &mut Browser) -> (Value, u16) {
     let disconnect = browser.next();
     match browser.receive() {
         Received::Close(code, _) => (disconnect, code),
@@ -129,6 +138,29 @@ fn turbo_stream_is_delivered_with_the_identifier_byte_for_byte() {
     let forged = books("").replace("signed_stream_name\":\"I", "signed_stream_name\":\"J");
     command(&mut browser, "subscribe", &forged);
     browser.expect(json!({"type": "reject_subscription", "identifier": forged}));
+}
+
+#[test]
+fn channel_token_opens_a_shared_channel() {
+    let sidecar = sidecar();
+    let decided = json!({"user": "42", "turbo_keys": [KEY_BASE64], "issued_ms": now_ms()});
+    let mut browser = Browser::new(upgraded(&sidecar, &decided)).expect_welcome();
+    let identifier = |sub| {
+        let token = channel_token("orders", sub, 60);
+        json!({"channel": "Lineside", "token": token}).to_string()
+    };
+    let own = identifier(Some("42"));
+    subscribe(&mut browser, &own);
+    let other = identifier(Some("43"));
+    command(&mut browser, "subscribe", &other);
+    browser.expect(json!({"type": "reject_subscription", "identifier": other}));
+    let publisher = sidecar.publisher();
+    publisher.publish("cable:orders", "not this");
+    publisher.publish("orders", 7);
+    expect_message(&mut browser, &own, json!(7));
+    sidecar.logged(&["event=subscription_rejected", "another user"]);
+    let secret = other.split('.').nth(2).unwrap();
+    assert!(!sidecar.log().iter().any(|line| line.contains(secret)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use lineside_token::Keys;
 use crate::support::{Place, Sidecar, place};
 
 /// Result of a check: the exit status, the lines that warn or fail, and those about points that were skipped.
+#[derive(Debug)]
 struct Findings {
     status: i32,
     lines: Vec<String>,
@@ -83,9 +84,13 @@ fn valid_settings_have_no_findings() {
     let sidecar = place().start();
     let found = check_beside(&sidecar, &[]);
     assert_eq!((found.status, found.lines), (0, vec![]));
-    assert_eq!(
-        found.skipped,
-        ["skip  secret file: LINESIDE_SECRET_FILE is not set"]
+    let [file, cable] = &found.skipped[..] else {
+        panic!("{:#?}", found.skipped)
+    };
+    assert_eq!(file, "skip  secret file: LINESIDE_SECRET_FILE is not set");
+    assert!(
+        cable.starts_with("skip  cable by route: ") && cable.contains("LINESIDE_TURBO_KEYS"),
+        "{cable}"
     );
     let none = check_without_sidecar(&place(), &[]);
     assert_eq!((none.status, none.lines), (0, vec![]));
@@ -187,6 +192,27 @@ fn settings_that_differ_from_the_running_sidecar_are_reported() {
 }
 
 #[test]
+fn action_cable_by_route_is_described_and_differences_are_reported() {
+    let with_keys = place().with("LINESIDE_TURBO_KEYS", "aw==");
+    let sidecar = with_keys.start();
+    let found = check_beside(&sidecar, &[]);
+    assert_eq!((found.status, found.skipped.len()), (0, 1), "{found:?}");
+    check_beside(&sidecar, &[("LINESIDE_CABLE_PATH", "/ws")])
+        .expect("fail  cable by route", &["/cable", "/ws"]);
+    check_beside(&sidecar, &[("LINESIDE_CABLE_IDENTITY", "optional")])
+        .expect("fail  cable by route", &["required", "optional"]);
+    let hidden = with_keys.clone_elsewhere().with("LINESIDE_BIND", "none");
+    let hidden = hidden.spawn();
+    hidden.logged(&["event=listening"]);
+    let found = check(&mut hidden.place().command(&["check"]));
+    let skipped = found
+        .skipped
+        .iter()
+        .any(|line| line.contains("through the app"));
+    assert!(found.status == 0 && skipped, "{found:?}");
+}
+
+#[test]
 fn listener_that_does_not_run_is_reported() {
     let sidecar = place().with("LINESIDE_BIND", "none").spawn();
     sidecar.logged(&["event=listening"]);
@@ -245,6 +271,9 @@ fn running_sidecar_of_another_version_is_reported() {
         bind: "127.0.0.1:1".into(),
         admin: "none".into(),
         path: "/lineside".into(),
+        cable_path: "/cable".into(),
+        cable_identity: "required".into(),
+        turbo_keys: 0,
         fingerprints: vec![Keys::parse(crate::support::SECRET).unwrap().fingerprint()],
     });
     answer_once(&place, &reply);
@@ -260,11 +289,9 @@ fn running_sidecar_of_another_version_is_reported() {
     answer_once(&place, &older);
     let found = check(&mut place.command(&["check"]));
     found.expect("fail  sidecar", &["restart it with this version"]);
-    assert!(
-        found
-            .skipped
-            .contains(&"skip  key, version, sidecar path: no sidecar answers".to_owned())
-    );
+    assert!(found.skipped.contains(
+        &"skip  key, version, sidecar path, cable by route: no sidecar answers".to_owned()
+    ));
 }
 
 /// Listens on the link and answers one frame.

@@ -172,6 +172,18 @@ fn hand_off_works_without_a_listener() {
 }
 
 #[test]
+fn path_of_action_cable_needs_the_decision_of_the_app() {
+    let sidecar = place().with("LINESIDE_CABLE_IDENTITY", "optional").start();
+    let path = REQUEST.replace("/lineside", "/cable");
+    let request = format!("{path}Origin: https://shop.example\r\n\r\n");
+    let mut stream = sidecar.hand_off(&HandOff {
+        request: request.into(),
+        ..hand_off()
+    });
+    assert_eq!(read_response(&mut stream).status, 404);
+}
+
+#[test]
 fn bytes_after_the_request_head_are_handled() {
     let sidecar = sidecar();
     let connect = connect().to_string();

@@ -21,7 +21,7 @@ fn unknown_path_or_method_is_refused_with_the_right_path() {
         "/shop/lineside/",
         "/shoplineside",
         "lineside",
-        "/cable",
+        "/cables",
         "/metrics",
         "/up/",
         "*",

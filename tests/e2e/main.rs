@@ -18,6 +18,7 @@ mod admin;
 mod app_link;
 mod architecture;
 mod cable;
+mod cable_by_route;
 mod check;
 mod command;
 mod crash;

@@ -259,6 +259,11 @@ impl Hub {
         self.marks.end(key, number, sent, now_ms);
     }
 
+    /// Forgets the mark of this number, so that the page's own cursor counts if it subscribes again.
+    pub fn forget_mark(&mut self, key: &MarkKey, number: u64) {
+        self.marks.forget(key, number);
+    }
+
     /// Account of the process's memory. It has no ceiling until one is [set](Memory::limit).
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {

@@ -18,6 +18,10 @@ use crate::encoding::{Reader, SnapshotError, Writer};
 /// Maximum number of marks. They take 30 MB. Beyond it the one that ended first is forgotten.
 pub const MARKS_MAX: usize = 256 * 1024;
 
+/// Maximum number of noted ends, which exceed the marks if pages subscribe and unsubscribe often. They take 17 MB. Beyond it the
+/// oldest is forgotten.
+const ENDS_MAX: usize = 2 * MARKS_MAX;
+
 /// Maximum time between the end and the new beginning of a subscription by a Turbo visit, in milliseconds.
 const VISIT_MS_MAX: u64 = 500;
 
@@ -179,6 +183,16 @@ impl Marks {
             let at_ms = now_ms;
             mark.end = Some(End { at_ms, sent });
             self.ended.push_back((now_ms, number, key));
+            if self.ended.len() > ENDS_MAX {
+                self.forget_oldest(true);
+            }
+        }
+    }
+
+    /// Forgets a mark, if its number is still this one.
+    pub(crate) fn forget(&mut self, key: &MarkKey, number: u64) {
+        if self.marks.get(key).is_some_and(|it| it.number == number) {
+            self.marks.remove(key);
         }
     }
 

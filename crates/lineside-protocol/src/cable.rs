@@ -120,6 +120,8 @@ pub struct Parameters {
     pub channel: String,
     /// Signed name of a stream of `Turbo::StreamsChannel`.
     pub signed_stream_name: Option<String>,
+    /// Channel token, for the channel `Lineside`.
+    pub token: Option<String>,
     /// Cursor of the page.
     pub after: Option<String>,
     /// Random key of the page.
@@ -135,6 +137,7 @@ impl Identifier {
         Some(Parameters {
             channel: member("channel")?,
             signed_stream_name: member("signed_stream_name"),
+            token: member("token"),
             after: member(AFTER),
             page: member(PAGE),
         })

@@ -38,7 +38,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Keys that verify signed stream names.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct StreamKeys(Vec<Zeroizing<Vec<u8>>>);
 
 /// Verified name of a stream.
@@ -82,6 +82,12 @@ impl StreamKeys {
         };
         let keys = keys.iter().enumerate().map(decode);
         keys.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether there is no key.

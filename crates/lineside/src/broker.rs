@@ -316,6 +316,14 @@ impl Broker {
         }
     }
 
+    /// Forgets how far a page has received its streams. See [`Hub::forget_mark`].
+    pub(crate) fn forget_marks(&self, marks: impl IntoIterator<Item = (MarkKey, u64)>) {
+        let mut hub = self.hub();
+        for (key, number) in marks {
+            hub.forget_mark(&key, number);
+        }
+    }
+
     /// Processes that run channel classes.
     pub(crate) fn runners(&self) -> &Runners {
         &self.runners

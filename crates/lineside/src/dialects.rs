@@ -7,6 +7,8 @@
 pub mod action_cable;
 mod allowance;
 pub mod lineside_v1;
+mod page;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -27,13 +29,6 @@ use crate::metrics::ShardCounts;
 use crate::settings::Settings;
 
 pub use lineside_v1::MESSAGE_BYTES_MAX;
-
-/// Name of the cookie with the identity of a page's user. Each app adds a suffix of its own, as browsers share cookies
-/// between all ports of a host.
-const IDENTITY_COOKIE: &str = "lineside";
-
-/// Maximum number of identity cookies that are verified. A host has few apps.
-const IDENTITIES_MAX: usize = 8;
 
 /// Rules for all connections of a shard.
 #[derive(Debug)]
@@ -112,7 +107,7 @@ pub enum Opening {
 }
 
 impl Opening {
-    /// Checks a WebSocket request on the dialect's path, and reads what it asks for.
+    /// Checks a WebSocket request, and reads what it asks for in the dialect of its path.
     ///
     /// # Errors
     /// The HTTP status and reason if the dialect's rules refuse the request.
@@ -121,6 +116,10 @@ impl Opening {
         server: &ServerOrigin,
         settings: &Settings,
     ) -> Result<Self, HeadError> {
+        if settings.is_cable(head.request.uri().path()) {
+            let opening = action_cable::Opening::of_request(head, server, settings)?;
+            return Ok(Self::ActionCable(Box::new(opening)));
+        }
         lineside_v1::Opening::of_request(head, server, settings).map(Self::LinesideV1)
     }
 
@@ -135,7 +134,7 @@ impl Opening {
     /// Adds the identities from cookies to what the app decided about a connection of Action Cable.
     pub(crate) fn add_identities(&mut self, head: &Head) {
         if let Self::ActionCable(opening) = self {
-            opening.identities = identities(head);
+            opening.identities = page::identities(head);
         }
     }
 
@@ -283,6 +282,13 @@ impl Connection {
         }
     }
 
+    /// Handles the browser's close for a page that it leaves.
+    pub(crate) fn leave_page(&mut self, turn: &Turn<'_>) {
+        if let Self::ActionCable(connection) = self {
+            connection.leave_page(turn);
+        }
+    }
+
     /// Handles the end of the connection.
     pub(crate) fn closed(&mut self, turn: &Turn<'_>) {
         if let Self::ActionCable(connection) = self {
@@ -339,7 +345,7 @@ impl Connection {
     pub(crate) fn connect_ms_max(&self) -> u64 {
         match self {
             Self::LinesideV1(_) => lineside_v1::CONNECT_MS_MAX,
-            // The app has decided before the hand-off.
+            // The request itself is the connect.
             Self::ActionCable(_) => 0,
         }
     }
@@ -407,15 +413,6 @@ impl Connection {
             Self::ActionCable(connection) => connection.expires_in_ms(now),
         }
     }
-}
-
-/// Identities from cookies. None without an origin: such a client is not a browser, and can send a token.
-pub(crate) fn identities(head: &Head) -> Vec<Box<str>> {
-    if !matches!(head.origin(), Ok(Some(_))) {
-        return Vec::new();
-    }
-    let cookies = head.cookies(IDENTITY_COOKIE).take(IDENTITIES_MAX);
-    cookies.map(Box::from).collect()
 }
 
 /// Issue time of an accepted token. A token from the future was issued before the wall clock was set back, and so is older

@@ -109,6 +109,9 @@ async fn run(settings: Arc<Settings>, requests: &Handle) -> Result<(), String> {
         bind: listeners.browsers.shown()?,
         admin: listeners.operators.shown()?,
         path: settings.path.clone(),
+        cable_path: settings.cable_path.clone(),
+        cable_identity: settings.cable_identity,
+        turbo_keys: settings.turbo_keys.count(),
         keys: Arc::clone(&settings.keys),
     };
     let services = Services {

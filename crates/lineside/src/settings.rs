@@ -1,5 +1,6 @@
 //! Settings, read once from the `LINESIDE_*` variables of the environment. No other file reads the environment.
 
+mod cable;
 mod link;
 mod secret;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use lineside_hub::{HistoryLimits, Memory};
 use lineside_protocol::channel;
-use lineside_token::Grant;
+use lineside_token::{Grant, StreamKeys};
 
 use crate::keyring::Keyring;
 use crate::listener::Bind;
@@ -21,6 +22,7 @@ use crate::log::{Format, Level};
 use crate::memory;
 use crate::origin::{HostRule, OriginRule};
 
+pub(crate) use cable::CableIdentity;
 pub(crate) use link::link_path;
 pub(crate) use secret::{SECRET_FILE, secret};
 
@@ -63,6 +65,12 @@ pub struct Settings {
     pub(crate) admin_hosts: Vec<String>,
     /// `LINESIDE_PATH`: path of the WebSocket endpoint.
     pub(crate) path: String,
+    /// `LINESIDE_CABLE_PATH`: path at which a proxy can send Action Cable here.
+    pub(crate) cable_path: String,
+    /// `LINESIDE_CABLE_IDENTITY`: whether connections of Action Cable that a proxy sends here need a user.
+    pub(crate) cable_identity: CableIdentity,
+    /// `LINESIDE_TURBO_KEYS`: keys of signed stream names for these connections.
+    pub(crate) turbo_keys: Arc<StreamKeys>,
     /// `LINESIDE_SECRET`, `LINESIDE_SECRET_FILE` or `LINESIDE_SECRET_FD`: keys that verify tokens.
     pub(crate) keys: Arc<Keyring>,
     /// `LINESIDE_ALLOWED_ORIGINS`: allowed origins besides the sidecar's own.
@@ -230,13 +238,13 @@ impl<S: Source> Parser<'_, S> {
 impl Settings {
     /// Returns whether this path is the WebSocket's: `LINESIDE_PATH`, also below the root of an app or of its tenant.
     pub(crate) fn is_websocket(&self, path: &str) -> bool {
-        let Some(prefix) = path.strip_suffix(self.path.as_str()) else {
-            return false;
-        };
-        prefix.is_empty()
-            || prefix
-                .strip_prefix('/')
-                .is_some_and(|segments| segments.split('/').all(|segment| !segment.is_empty()))
+        is_below_root(path, &self.path)
+    }
+
+    /// Returns whether this path is that of Action Cable: `LINESIDE_CABLE_PATH`, also below a root, unless it is the
+    /// WebSocket's.
+    pub(crate) fn is_cable(&self, path: &str) -> bool {
+        is_below_root(path, &self.cable_path) && !self.is_websocket(path)
     }
 
     /// Returns whether `LINESIDE_ALLOWED_ORIGINS` allows this value of `Origin`.
@@ -272,6 +280,8 @@ impl Settings {
             .push(("LINESIDE_LINK", format!("unix:{}", link.display())));
         let keys = Arc::new(Keyring::new(secret(source)?));
         parser.shown.push(("LINESIDE_SECRET", "[redacted]".into()));
+        let turbo_keys = cable::turbo_keys(source)?;
+        parser.shown.push((cable::TURBO_KEYS, "[redacted]".into()));
         let memory_max = parser.count("LINESIDE_MEMORY_MAX", memory::default_bytes_max())?;
         let settings = Self {
             memory_max,
@@ -280,7 +290,16 @@ impl Settings {
             bind: parser.bind("LINESIDE_BIND", "127.0.0.1:8090")?,
             admin_bind: parser.bind("LINESIDE_ADMIN_BIND", "127.0.0.1:8091")?,
             admin_hosts: parser.list("LINESIDE_ADMIN_HOSTS", "", host)?,
-            path: path(parser.text("LINESIDE_PATH", "/lineside")?)?,
+            path: path("LINESIDE_PATH", parser.text("LINESIDE_PATH", "/lineside")?)?,
+            cable_path: path(
+                "LINESIDE_CABLE_PATH",
+                parser.text("LINESIDE_CABLE_PATH", "/cable")?,
+            )?,
+            cable_identity: parser.parsed(
+                ("LINESIDE_CABLE_IDENTITY", "required or optional"),
+                CableIdentity::default().name(),
+            )?,
+            turbo_keys: Arc::new(turbo_keys),
             allowed_origins: parser.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
                 let hint = "give scheme://host[:port], https://*.host or null";
                 OriginRule::parse(entry).ok_or_else(|| hint.to_owned())
@@ -308,7 +327,12 @@ impl Settings {
             shown: Vec::new(),
         };
         let known: Vec<&str> = parser.shown.iter().map(|(name, _)| *name).collect();
-        let also = [SECRET_FILE, "LINESIDE_SECRET_FD", PARENT_PID];
+        let also = [
+            SECRET_FILE,
+            "LINESIDE_SECRET_FD",
+            cable::TURBO_KEYS_FD,
+            PARENT_PID,
+        ];
         let unknown = source.names().into_iter().filter(|name| {
             let name = name.as_str();
             name.starts_with("LINESIDE_")
@@ -389,19 +413,30 @@ fn parent_pid(source: &impl Source) -> Result<Option<u32>, String> {
         .map_err(|_| format!("{PARENT_PID} is {text:?}: give a process id, or unset it"))
 }
 
-fn path(text: String) -> Result<String, String> {
+fn path(name: &str, text: String) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     if text == HEALTH_PATH {
         Err(format!(
-            "LINESIDE_PATH is {text:?}, which is the path of the health check; give another path"
+            "{name} is {text:?}, which is the path of the health check; give another path"
         ))
     } else if text.starts_with('/') && text.bytes().all(plain) {
         Ok(text)
     } else {
         Err(format!(
-            "LINESIDE_PATH is {text:?}: it must begin with / and hold letters, digits and -._~ only"
+            "{name} is {text:?}: it must begin with / and hold letters, digits and -._~ only"
         ))
     }
+}
+
+/// Whether a path is `own`, or that below the root of an app or of its tenant.
+fn is_below_root(path: &str, own: &str) -> bool {
+    let Some(prefix) = path.strip_suffix(own) else {
+        return false;
+    };
+    prefix.is_empty()
+        || prefix
+            .strip_prefix('/')
+            .is_some_and(|segments| segments.split('/').all(|segment| !segment.is_empty()))
 }
 
 /// Parses a host name without a port.

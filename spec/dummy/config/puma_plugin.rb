@@ -5,4 +5,5 @@ plugin :lineside
 threads 2, 2
 preload_app! false
 bind "tcp://127.0.0.1:0"
+activate_control_app ENV["PUMA_CONTROL"], no_token: true if ENV["PUMA_CONTROL"]
 rackup File.expand_path("../config.ru", __dir__)

@@ -14,7 +14,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// An HTTP request that has not been sent yet.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     port: u16,
     method: &'static str,

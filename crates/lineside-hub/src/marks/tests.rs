@@ -35,6 +35,31 @@ fn keys_of_pages_and_streams_are_unambiguous() {
 }
 
 #[test]
+fn forgotten_page_begins_after_its_own_cursor() {
+    let mut marks = Marks::default();
+    let first = open(&mut marks, "page", 5, &confirmed(9));
+    let second = open(&mut marks, "page", 9, &confirmed(12));
+    marks.forget(&key("page"), first);
+    assert_eq!(begin(&marks, "page", 3), Begin::After(Position(12)));
+    marks.end(key("page"), second, None, 1_000);
+    marks.forget(&key("page"), second);
+    assert_eq!(begin(&marks, "page", 3), Begin::Own);
+}
+
+#[test]
+fn ends_of_subscriptions_are_bounded() {
+    let mut marks = Marks::default();
+    let key = key("page");
+    for position in 0..ENDS_MAX as u64 + 10 {
+        let number = marks.open(key, Position(position), Confirmed::default(), None);
+        marks.end(key, number, None, 1_000);
+    }
+    assert_eq!(marks.ended.len(), ENDS_MAX);
+    let newest = Position(ENDS_MAX as u64 + 9);
+    assert_eq!(begin(&marks, "page", 3), Begin::After(newest));
+}
+
+#[test]
 fn page_begins_after_what_its_newest_connection_has_confirmed() {
     let mut marks = Marks::default();
     assert_eq!(begin(&marks, "page", 3), Begin::Own);

@@ -91,6 +91,7 @@ fn parameters_of_turbo_are_read_beside_others() {
     let expected = Parameters {
         channel: "Turbo::StreamsChannel".into(),
         signed_stream_name: Some("n".into()),
+        token: None,
         after: Some("e.1".into()),
         page: None,
     };

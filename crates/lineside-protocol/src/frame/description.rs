@@ -25,6 +25,15 @@ pub struct Description {
     pub admin: String,
     /// Path of the WebSocket endpoint.
     pub path: String,
+    /// Path at which a proxy can send Action Cable. Older sidecars have none.
+    #[serde(default)]
+    pub cable_path: String,
+    /// `required` or `optional`: whether these connections need an identity cookie.
+    #[serde(default)]
+    pub cable_identity: String,
+    /// Number of keys of signed stream names for these connections.
+    #[serde(default)]
+    pub turbo_keys: usize,
     /// Fingerprints of the keys that verify tokens, as in [`Hello`](super::Hello).
     pub fingerprints: Vec<[u8; 8]>,
 }

@@ -75,10 +75,14 @@ fn check(settings: &Settings, keys: Option<&Keys>, report: &mut Report) {
             report.add("version", running::version(&running));
             report.add("sidecar path", running::path(&running, settings));
             report.add("port", running::port(&running, settings));
+            report.add("cable by route", running::cable(&running, settings));
         }
         Err(message) => {
             report.add("sidecar", fail(message));
-            report.add("key, version, sidecar path", skip("no sidecar answers"));
+            report.add(
+                "key, version, sidecar path, cable by route",
+                skip("no sidecar answers"),
+            );
             report.add("port", network::port(settings));
         }
     }

@@ -1,12 +1,13 @@
 //! Dialect `actioncable-v1-json`: protocol state of one connection of Action Cable (docs/action-cable.md).
 //!
-//! The app has decided about the connection before it handed the socket over ([`Opening`]). Streams of Turbo are opened by
-//! their signed names. Each subscription puts a head of its own before a publication.
+//! The app has decided about the connection before it handed the socket over, or a proxy has sent it to the sidecar
+//! ([`Opening`]). Streams of Turbo are opened by their signed names. Each subscription puts a head of its own before a publication.
 
 mod app;
 mod opening;
 mod pages;
 mod reports;
+mod route;
 mod subscription;
 
 use std::borrow::Cow;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lineside_hub::{Publication, Revocation, Want};
-use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Reply};
+use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Parameters, Reply};
 use lineside_protocol::channel::{self, CABLE_PREFIX};
 use lineside_protocol::codes;
 use lineside_protocol::envelope::payload;
@@ -22,6 +23,7 @@ use lineside_protocol::frame::runner::CommandKind as Kind;
 use serde::Deserialize;
 
 use super::allowance::Allowance;
+use super::tokens::{deadline, verify_channel_token};
 use super::{Ending, Turn, issue_time_ms};
 use crate::clock::{Deadline, Now};
 use crate::log::{Level, event};
@@ -51,6 +53,9 @@ const REMOTE_PREFIX: &str = "cable:action_cable/";
 /// Class of Turbo's streams.
 const TURBO_CHANNEL: &str = "Turbo::StreamsChannel";
 
+/// Name under which a channel token opens its shared channel. No class of an app has it, because it is that of the gem's module.
+const TOKEN_CHANNEL: &str = "Lineside";
+
 /// Protocol state of one connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -70,6 +75,8 @@ pub(crate) struct Connection {
     app: Option<App>,
     /// What the browser has confirmed, for its pages.
     pages: Pages,
+    /// End of the identity of a connection by route.
+    deadline: Option<Deadline>,
 }
 
 /// Contents of a publication that ends connections.
@@ -102,6 +109,7 @@ impl Connection {
             allowance: Allowance::default(),
             closing: None,
             pages: Pages::default(),
+            deadline: None,
         }
     }
 
@@ -133,8 +141,12 @@ impl Connection {
                 message: Some("the app rejected the connection".into()),
             });
         }
-        self.opening
-            .find_session(&turn.rules.keys.current(), turn.now.wall_ms);
+        match self.opening.by_route {
+            Some(rule) => self.identify(rule, turn)?,
+            None => self
+                .opening
+                .find_session(&turn.rules.keys.current(), turn.now.wall_ms),
+        }
         let Opening {
             user,
             session,
@@ -180,26 +192,66 @@ impl Connection {
             return reject(identifier, &parameters.channel, &message, turn);
         }
         let channel = &*parameters.channel;
-        if channel == TURBO_CHANNEL && !self.opening.turbo_keys.is_empty() {
-            let signed = parameters.signed_stream_name.as_deref();
-            match self
-                .opening
-                .open_stream(signed.unwrap_or_default(), turn.now)
-            {
-                Ok((stream, deadline)) => {
-                    let subscription = Subscription::new(identifier, Some(stream), deadline);
-                    let applied = command.after.as_deref();
-                    self.begin_stream(subscription, &parameters, applied, turn);
-                }
-                Err(message) => reject(identifier, channel, &message, turn),
-            }
+        let opened = if channel == TURBO_CHANNEL && !self.opening.turbo_keys.is_empty() {
+            self.open_stream(identifier, &parameters, turn)
+        } else if channel == TOKEN_CHANNEL {
+            self.open_with_token(identifier, &parameters, turn)
+        } else if self.opening.by_route.is_some() {
+            route::log_refused(channel, turn);
+            let identifier = &identifier.raw;
+            return turn.push(Reply::RejectSubscription { identifier }.frame());
         } else if self.opening.is_empty_channel(channel) {
             let subscription = Subscription::new(identifier, None, None);
             turn.push(subscription.confirmation(None));
-            self.subscriptions.push(subscription);
+            return self.subscriptions.push(subscription);
         } else {
-            self.subscribe_in_app(identifier, channel, turn);
+            return self.subscribe_in_app(identifier, channel, turn);
+        };
+        match opened {
+            Ok(subscription) => {
+                let applied = command.after.as_deref();
+                self.begin_stream(subscription, &parameters, applied, turn);
+            }
+            Err(message) => reject(identifier, channel, &message, turn),
         }
+    }
+
+    /// Subscription of the stream of a signed name, which may expire.
+    fn open_stream(
+        &self,
+        identifier: &Identifier,
+        parameters: &Parameters,
+        turn: &Turn<'_>,
+    ) -> Result<Subscription, String> {
+        let signed = parameters.signed_stream_name.as_deref();
+        let keys = &self.opening.turbo_keys;
+        let name = keys.verify(signed.unwrap_or_default(), turn.now.wall_ms);
+        let name = name.map_err(|error| error.to_string())?;
+        let channel = format!("{CABLE_PREFIX}{}", name.name);
+        channel::check(&channel).map_err(|error| error.to_string())?;
+        if channel.starts_with(REMOTE_PREFIX) {
+            return Err("streams that begin with action_cable/ are Rails' own".into());
+        }
+        let deadline = name.expires_ms.map(|it| Deadline::at_wall(it, turn.now));
+        Ok(Subscription::new(
+            identifier,
+            Some(channel.into()),
+            deadline,
+        ))
+    }
+
+    /// Subscription of the shared channel of a channel token.
+    fn open_with_token(
+        &self,
+        identifier: &Identifier,
+        parameters: &Parameters,
+        turn: &Turn<'_>,
+    ) -> Result<Subscription, String> {
+        let token = parameters.token.as_deref().unwrap_or_default();
+        let claims = verify_channel_token(token, self.user(), turn);
+        let claims = claims.map_err(|refusal| refusal.message)?;
+        let deadline = deadline(claims.exp, turn);
+        Ok(Subscription::of_token(identifier, claims, deadline))
     }
 
     fn subscribe_in_app(&mut self, identifier: &Identifier, channel: &str, turn: &Turn<'_>) {
@@ -250,9 +302,11 @@ impl Connection {
         let at = self.subscriptions.iter().position(|it| it.is(identifier))?;
         let ended = self.subscriptions.remove(at);
         self.leave(&ended, turn);
-        let sent = turn.fan_out.dispatched();
-        turn.broker
-            .end_marks(ended.open_mark(), Some(sent), turn.now.ms);
+        if let Some(mark) = ended.open_mark() {
+            let sent = turn.fan_out.dispatched();
+            turn.broker.end_marks([mark], Some(sent), turn.now.ms);
+            self.pages.note_ended(mark);
+        }
         Some(ended)
     }
 
@@ -302,16 +356,11 @@ impl Connection {
     }
 
     pub(super) fn expire(&mut self, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let expired: Vec<_> = self
-            .subscriptions
-            .extract_if(.., |it| it.left_ms(turn.now) == Some(0))
-            .collect();
-        for subscription in expired {
-            self.leave(&subscription, turn);
-            turn.broker
-                .end_marks(subscription.open_mark(), None, turn.now.ms);
-            turn.push(subscription.rejection());
+        let now = turn.now;
+        if self.deadline.is_some_and(|it| it.left_ms(now) == 0) {
+            return Err(codes::CLOSE_TOKEN_EXPIRED.into());
         }
+        self.end_subscriptions(|it| it.left_ms(now) == Some(0), turn);
         let left_ms = self.app.as_ref().and_then(|app| app.left_ms(turn.now));
         if left_ms == Some(0) {
             return Err(codes::CLOSE_APP_TIMEOUT.into());
@@ -322,7 +371,8 @@ impl Connection {
     pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
         let subscriptions = self.subscriptions.iter().filter_map(|it| it.left_ms(now));
         let app = self.app.as_ref().and_then(|app| app.left_ms(now));
-        subscriptions.chain(app).min()
+        let own = self.deadline.map(|it| it.left_ms(now));
+        subscriptions.chain(app).chain(own).min()
     }
 
     pub(super) fn revoke(
@@ -334,7 +384,29 @@ impl Connection {
         if revocation.covers(self.opening.session.as_deref(), issued_ms) {
             return Err(codes::CLOSE_TOKEN_REVOKED.into());
         }
+        let wall_ms = turn.now.wall_ms;
+        self.end_subscriptions(|it| it.is_ended_by(revocation, wall_ms), turn);
         Ok(())
+    }
+
+    /// Ends the subscriptions to which the right is over, and drops their unsent publications. The browser is told that they are
+    /// refused.
+    fn end_subscriptions(&mut self, is_over: impl Fn(&Subscription) -> bool, turn: &mut Turn<'_>) {
+        let ended: Vec<_> = self
+            .subscriptions
+            .extract_if(.., |it| is_over(it))
+            .collect();
+        for subscription in ended {
+            self.leave(&subscription, turn);
+            for stream in subscription.streams() {
+                if !self.subscriptions.iter().any(|it| it.has(stream)) {
+                    turn.fan_out.forget(turn.id, stream);
+                }
+            }
+            turn.broker
+                .end_marks(subscription.open_mark(), None, turn.now.ms);
+            turn.push(subscription.rejection());
+        }
     }
 
     pub(super) fn ping(&mut self, can_answer: bool, turn: &mut Turn<'_>) -> bool {
@@ -382,21 +454,6 @@ fn reject(identifier: &Identifier, channel: &str, message: &str, turn: &mut Turn
     event!(Level::Info, "subscription_rejected", channel, message);
     let identifier = &identifier.raw;
     turn.push(Reply::RejectSubscription { identifier }.frame());
-}
-
-impl Opening {
-    /// Channel of a signed stream name, and its end if it expires.
-    fn open_stream(&self, signed: &str, now: Now) -> Result<(Arc<str>, Option<Deadline>), String> {
-        let name = self.turbo_keys.verify(signed, now.wall_ms);
-        let name = name.map_err(|error| error.to_string())?;
-        let channel = format!("{CABLE_PREFIX}{}", name.name);
-        channel::check(&channel).map_err(|error| error.to_string())?;
-        if channel.starts_with(REMOTE_PREFIX) {
-            return Err("streams that begin with action_cable/ are Rails' own".into());
-        }
-        let deadline = name.expires_ms.map(|it| Deadline::at_wall(it, now));
-        Ok((channel.into(), deadline))
-    }
 }
 
 #[cfg(test)]

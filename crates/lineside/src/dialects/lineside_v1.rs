@@ -18,6 +18,7 @@ use lineside_protocol::envelope::{self, Envelope, Limits, Refused, Welcome, webs
 use lineside_protocol::request::{Connect, Ref, Request, RequestError, Subscribe};
 
 use super::allowance::{Allowance, MESSAGES_PER_SECOND_MAX};
+use super::tokens::Refusal;
 use super::{Ending, Turn};
 use crate::clock::Now;
 use crate::log::{Level, event};
@@ -26,7 +27,7 @@ pub use opening::Opening;
 pub(super) use opening::SUBPROTOCOL;
 pub(super) use pings::applied_by_text;
 use requested::Requested;
-use rights::{Refusal, Rights};
+use rights::Rights;
 
 /// Maximum size of a message from a browser, in bytes: a connect that names 256 channels, each with its name, cursor and
 /// channel token in about 400 bytes.

@@ -208,14 +208,21 @@ impl Upgrades {
         if path == HEALTH_PATH && matches!(*head.request.method(), Method::GET | Method::HEAD) {
             return Ok(Decision::Health(head.request.method().clone()));
         }
-        if !self.settings.is_websocket(path) {
-            return Err(HeadError::new(
-                404,
-                format!(
-                    "nothing is at {path:?}; browsers connect to {}",
-                    self.settings.path
-                ),
-            ));
+        // The app hands connections of Action Cable over with its decision about them.
+        let is_cable = self.settings.is_cable(path) && matches!(server, ServerOrigin::OfRequest(_));
+        if is_cable && !(head.is_upgrade() && head.request.method() == Method::GET) {
+            return Err(HeadError::new(404, "this is the WebSocket of Action Cable"));
+        }
+        if !is_cable && !self.settings.is_websocket(path) {
+            let Settings {
+                path: own,
+                cable_path,
+                ..
+            } = &*self.settings;
+            let message = format!(
+                "nothing is at {path:?}; browsers connect to {own}, and clients of Action Cable to {cable_path}"
+            );
+            return Err(HeadError::new(404, message));
         }
         self.upgrade(head, |head| {
             Opening::of_request(head, server, &self.settings)

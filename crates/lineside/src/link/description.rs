@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use super::EXCHANGE_MS_MAX;
 use super::first_frame::read_first_frame;
 use crate::keyring::Keyring;
+use crate::settings::CableIdentity;
 
 /// Maximum size of the first frame, in bytes. It is a head alone, with room for options of later versions.
 const FRAME_BYTES_MAX: usize = 256;
@@ -23,6 +24,12 @@ pub(crate) struct Descriptions {
     pub(crate) admin: String,
     /// Path of the WebSocket endpoint.
     pub(crate) path: String,
+    /// Path at which a proxy can send Action Cable.
+    pub(crate) cable_path: String,
+    /// Whether these connections need an identity cookie.
+    pub(crate) cable_identity: CableIdentity,
+    /// Number of keys of signed stream names for these connections.
+    pub(crate) turbo_keys: usize,
     /// Keys, which a reload of the secret can change.
     pub(crate) keys: Arc<Keyring>,
 }
@@ -38,6 +45,9 @@ impl Descriptions {
             bind: self.bind.clone(),
             admin: self.admin.clone(),
             path: self.path.clone(),
+            cable_path: self.cable_path.clone(),
+            cable_identity: self.cable_identity.name().to_owned(),
+            turbo_keys: self.turbo_keys,
             fingerprints: self.keys.current().fingerprints(),
         };
         let mut bytes = Vec::new();

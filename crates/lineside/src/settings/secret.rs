@@ -52,7 +52,8 @@ pub(crate) fn secret(source: &impl Source) -> Result<Keys, String> {
     Keys::parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
-fn read_secret(path: &Path, name: &str) -> Result<String, String> {
+/// Reads a secret from a file, or from a descriptor by its path. `name` is the setting, for errors.
+pub(super) fn read_secret(path: &Path, name: &str) -> Result<String, String> {
     let invalid = |reason: &dyn Display| format!("{name} is {}, which {reason}", path.display());
     let mut bytes = Vec::new();
     std::fs::File::open(path)

@@ -38,10 +38,54 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(settings.admin_bind.address, at("127.0.0.1:8091"));
     assert!(!settings.bind.is_chosen && !settings.admin_bind.is_chosen);
     assert_eq!(settings.path, "/lineside");
+    assert_eq!(settings.cable_path, "/cable");
+    assert_eq!(settings.cable_identity, CableIdentity::Required);
     assert!(
         settings.link.ends_with("tmp/lineside/development.sock") && settings.link.is_absolute()
     );
     assert!(settings.allowed_origins.is_empty() && settings.public_channels.is_empty());
+}
+
+#[test]
+fn path_of_action_cable_is_found_below_a_root_unless_it_is_the_websockets() {
+    let settings = read(&[]).unwrap();
+    for path in ["/cable", "/shop/cable", "/1234567/a/cable"] {
+        assert!(
+            settings.is_cable(path) && !settings.is_websocket(path),
+            "{path}"
+        );
+    }
+    for path in [
+        "/",
+        "/cable/",
+        "/cables",
+        "//cable",
+        "/x//cable",
+        "x/cable",
+        "/lineside",
+    ] {
+        assert!(!settings.is_cable(path), "{path}");
+    }
+    let settings = read(&[("LINESIDE_PATH", "/cable")]).unwrap();
+    assert!(settings.is_websocket("/cable") && !settings.is_cable("/cable"));
+}
+
+#[test]
+fn keys_of_turbo_are_read_and_never_shown() {
+    assert_eq!(read(&[]).unwrap().turbo_keys.count(), 0);
+    let settings = read(&[("LINESIDE_TURBO_KEYS", "c2VjcmV0, a2V5")]).unwrap();
+    assert_eq!(settings.turbo_keys.count(), 2);
+    assert!(!format!("{settings:?}").contains("c2VjcmV0"));
+    let both = [
+        ("LINESIDE_TURBO_KEYS", "aw=="),
+        ("LINESIDE_TURBO_KEYS_FD", "9"),
+    ];
+    assert!(read(&both).unwrap_err().contains("both set"));
+    let error = read(&[("LINESIDE_TURBO_KEYS", "aw==,c2VjcmV0?")]).unwrap_err();
+    assert!(
+        error.contains("key 2") && !error.contains("c2Vj"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -67,6 +111,11 @@ fn error_of_a_wrong_value_names_its_setting() {
         ("LINESIDE_PATH", "lineside"),
         ("LINESIDE_PATH", "/a b"),
         ("LINESIDE_PATH", "/up"),
+        ("LINESIDE_CABLE_PATH", "cable"),
+        ("LINESIDE_CABLE_PATH", "/up"),
+        ("LINESIDE_CABLE_IDENTITY", "none"),
+        ("LINESIDE_TURBO_KEYS", "aw==,?"),
+        ("LINESIDE_TURBO_KEYS_FD", "x"),
         ("LINESIDE_SECRET_FILE", "/also"),
         ("LINESIDE_LINK", "/tmp/x.sock"),
         ("LINESIDE_LINK", "unix:"),

@@ -28,6 +28,9 @@ pub(super) const CHANNEL_COST_BYTES: usize = 256;
 /// begun. If the browser's close comes later, it is not read, and the connection is closed at its deadline.
 pub(super) const CLOSING_READS_MAX: u8 = 64;
 
+/// Close code of a browser that leaves the page (RFC 6455 §7.4.1).
+const GOING_AWAY: u16 = 1001;
+
 /// Cost of the requests of one turn.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
@@ -142,13 +145,18 @@ impl<S: Socket> Worker<S> {
                 Inbound::Empty => return,
                 Inbound::Broken(code) => return self.reject(id, code),
                 Inbound::Binary(_) => return self.reject(id, CLOSE_UNSUPPORTED_DATA),
-                Inbound::Closed if is_closing => {
+                Inbound::Closed(_) if is_closing => {
                     // The browser answers the close after it has read everything before.
                     self.act_on(id, |connection, _| connection.confirm_close());
                     return self.close(id);
                 }
                 _ if is_closing => {}
-                Inbound::Closed => return self.finish(id),
+                Inbound::Closed(code) => {
+                    if code == Some(GOING_AWAY) {
+                        self.act_on(id, |connection, turn| connection.leave_page(turn));
+                    }
+                    return self.finish(id);
+                }
                 Inbound::Ping => {
                     self.count_message(id);
                 }

@@ -41,8 +41,8 @@ pub enum Inbound {
     Ping,
     /// A pong, with the payload of the ping that it answers.
     Pong(Bytes),
-    /// The browser closed. The answer is among the replies.
-    Closed,
+    /// The browser closed, with this code if it named one. The answer is among the replies.
+    Closed(Option<u16>),
     /// No complete message.
     Empty,
     /// The browser violated the protocol.
@@ -150,7 +150,7 @@ impl Busy {
         match read {
             Ok(Message::Text(text)) => Inbound::Text(text),
             Ok(Message::Binary(bytes)) => Inbound::Binary(bytes),
-            Ok(Message::Close(_)) => Inbound::Closed,
+            Ok(Message::Close(frame)) => Inbound::Closed(frame.map(|it| it.code.into())),
             Ok(Message::Pong(payload)) => Inbound::Pong(payload),
             Ok(Message::Ping(_) | Message::Frame(_)) => Inbound::Ping,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Inbound::Empty,

@@ -26,6 +26,9 @@ fn description_survives_encoding_and_decoding() {
             bind: "127.0.0.1:8090".into(),
             admin: "none".into(),
             path: "/live\"".into(),
+            cable_path: "/cable".into(),
+            cable_identity: "required".into(),
+            turbo_keys: 2,
             fingerprints: vec![[7; 8], [0; 8]],
         }),
         DescriptionReply::Fault(Fault {

@@ -58,6 +58,40 @@ pub(super) fn port(running: &Description, settings: &Settings) -> CheckResult {
     .try_for_each(|(effective, bind, effect)| listener(effective, bind, effect))
 }
 
+/// Finds whether a proxy can send Action Cable to the sidecar. By default the app does, which needs none of it.
+pub(super) fn cable(running: &Description, settings: &Settings) -> CheckResult {
+    let here = settings.cable_identity.name();
+    let Description {
+        bind,
+        cable_path,
+        cable_identity,
+        turbo_keys,
+        ..
+    } = running;
+    if bind == "none" {
+        return skip("the sidecar has no port for a proxy, so Action Cable comes through the app");
+    }
+    if *turbo_keys == 0 {
+        return skip(
+            "the sidecar has no keys of Turbo's streams (LINESIDE_TURBO_KEYS), so it rejects them if a proxy sends the path of \
+             Action Cable to its port; through the app they work",
+        );
+    }
+    if *cable_path != settings.cable_path {
+        return fail(format!(
+            "the sidecar serves Action Cable at {cable_path}, but LINESIDE_CABLE_PATH is {} here; set the same path for both",
+            settings.cable_path
+        ));
+    }
+    if cable_identity != here {
+        return fail(format!(
+            "LINESIDE_CABLE_IDENTITY of the sidecar is {cable_identity}, but {here} here; restart the sidecar, or set it as for \
+             the sidecar"
+        ));
+    }
+    Ok(())
+}
+
 fn listener(effective: &str, bind: Bind, effect: &str) -> CheckResult {
     let setting = bind.setting;
     match bind.address {

@@ -1,31 +1,37 @@
-//! What the app decided about a connection before the hand-off.
+//! What is known about a connection before it begins: what the app decided before the hand-off, or the request by route.
+
+use std::sync::Arc;
 
 use lineside_protocol::cable::CableConnect;
 use lineside_token::{Keys, StreamKeys, verify_identity};
 
-/// What the app decided about a connection, in the form that a shard uses.
-#[derive(Debug)]
+use crate::settings::CableIdentity;
+
+/// What is known about a connection before it begins, in the form that a shard uses.
+#[derive(Debug, Default)]
 pub struct Opening {
+    /// Rule of the identity of a connection by route. `None` if the app has decided.
+    pub(super) by_route: Option<CableIdentity>,
     /// Rails' `connection_identifier`, or empty.
     pub(super) identifier: String,
     /// The app rejected the connection.
     pub(super) is_rejected: bool,
     pub(super) user: Option<String>,
     pub(super) session: Option<String>,
-    /// Time of the decision, in milliseconds since the Unix epoch.
+    /// Time of the decision, or of the identity cookie, in milliseconds since the Unix epoch.
     pub(super) issued_ms: u64,
     /// Keys of signed stream names. Without one the sidecar does not decide about them.
-    pub(super) turbo_keys: StreamKeys,
+    pub(super) turbo_keys: Arc<StreamKeys>,
     /// Names of channel classes without code of their own.
-    empty: Box<[String]>,
+    pub(super) empty: Box<[String]>,
     /// Text from which a process of the app makes the connection, if it runs channels.
     pub(super) context: Option<String>,
     /// The connection's class has a `disconnect` of its own.
     pub(super) disconnects: bool,
     /// Name of the process that handed the connection over.
     pub(super) process: Option<String>,
-    /// Identities from cookies, not verified yet. They name the session of a connection that the app identifies by its user
-    /// alone, as Rails' generated authentication does.
+    /// Identities from cookies, not verified yet. By route they identify the user. Otherwise they name the session of a
+    /// connection that the app identifies by its user alone, as Rails' generated authentication does.
     pub(in crate::dialects) identities: Vec<Box<str>>,
 }
 
@@ -51,12 +57,13 @@ impl Opening {
         let turbo_keys = StreamKeys::decode(&turbo_keys)
             .map_err(|number| format!("key {number} of turbo_keys cannot be used"))?;
         Ok(Self {
+            by_route: None,
             identifier,
             is_rejected: rejected,
             user,
             session,
             issued_ms,
-            turbo_keys,
+            turbo_keys: Arc::new(turbo_keys),
             empty: empty.into(),
             context,
             disconnects,

@@ -1,6 +1,7 @@
 //! Resume of pages with stock clients: the page's cursor and key are part of its identifiers, and pings with a position tell
 //! what its browser has received.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lineside_hub::{Begin, Confirmed, MarkKey, Resumed, Verdict, Want};
@@ -14,6 +15,9 @@ use crate::dialects::Turn;
 
 /// Minimum time between two pings that ask what the browser has received, in milliseconds.
 const ASK_MS_MIN: u64 = 1000;
+
+/// Maximum number of ended subscriptions whose marks a connection forgets when its browser leaves the page.
+const ENDED_MAX: usize = 64;
 
 /// What the browser of a connection has received.
 #[derive(Debug, Default)]
@@ -29,12 +33,22 @@ pub(super) struct Pages {
     end: Option<Position>,
     /// The subscription whose resume waits for the shard.
     waiting: Option<Box<Subscription>>,
+    /// Marks of subscriptions that have ended, oldest first. At most [`ENDED_MAX`].
+    ended: VecDeque<(MarkKey, u64)>,
 }
 
 impl Pages {
     /// Whether a resume waits.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    /// Notes that a subscription has ended while its connection goes on.
+    pub(super) fn note_ended(&mut self, mark: (MarkKey, u64)) {
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(mark);
     }
 
     /// Sends a ping with the position up to which everything was sent before it.
@@ -108,9 +122,19 @@ impl Connection {
 
     /// Completes a resume that had to wait.
     pub(in crate::dialects) fn resumed(&mut self, resumed: Resumed, turn: &mut Turn<'_>) {
-        if let Some(subscription) = self.pages.waiting.take() {
-            self.finish(*subscription, resumed, turn);
+        let Some(subscription) = self.pages.waiting.take() else {
+            return;
+        };
+        // A revocation can have passed while the subscription waited.
+        let is_revoked = |issued_ms| {
+            let user = self.user().unwrap_or_default();
+            turn.broker.is_revoked(user, None, issued_ms)
+        };
+        if subscription.issued_ms().is_some_and(is_revoked) {
+            self.leave(&subscription, turn);
+            return turn.push(subscription.rejection());
         }
+        self.finish(*subscription, resumed, turn);
     }
 
     fn finish(&mut self, mut subscription: Subscription, resumed: Resumed, turn: &mut Turn<'_>) {
@@ -177,6 +201,19 @@ impl Connection {
         };
         let marks = self.subscriptions.iter().filter_map(|it| it.mark.as_ref());
         marks.for_each(|mark| mark.confirmed.raise(end));
+    }
+
+    /// Forgets what the browser has received, because it leaves the page, and with it what a Turbo visit may show again. If it
+    /// takes the page from its HTTP cache later, the page shows what it showed when it was rendered, and has the same key.
+    pub(in crate::dialects) fn leave_page(&mut self, turn: &Turn<'_>) {
+        let open = self
+            .subscriptions
+            .iter()
+            .filter_map(Subscription::open_mark);
+        let mut marks = open.chain(self.pages.ended.drain(..)).peekable();
+        if marks.peek().is_some() {
+            turn.broker.forget_marks(marks);
+        }
     }
 
     /// Notes the end of the connection for its pages.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lineside_hub::{Confirmed, Framing, MarkKey};
+use lineside_hub::{Confirmed, Framing, MarkKey, Revocation};
 use lineside_protocol::Cursor;
 use lineside_protocol::cable::{self, Identifier, Reply};
+use lineside_token::ChannelClaims;
 use serde_json::value::RawValue;
 
 use crate::clock::{Deadline, Now};
+use crate::dialects::issue_time_ms;
 
 /// One subscription: its identifier, and the channels whose publications it receives.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Subscription {
     streams: Vec<Arc<str>>,
     /// End of the right to it.
     deadline: Option<Deadline>,
+    /// Issue time of a channel token for one user, in milliseconds since the Unix epoch.
+    issued_ms: Option<u64>,
     /// State of a subscription whose channel runs in the app.
     pub(super) running: Option<Running>,
     /// How far the page has received the stream.
@@ -63,9 +67,33 @@ impl Subscription {
             },
             streams: stream.into_iter().collect(),
             deadline,
+            issued_ms: None,
             running: None,
             mark: None,
         }
+    }
+
+    /// A subscription of the channel of a token. A revocation of the user ends it, if the token is for one.
+    pub(super) fn of_token(
+        identifier: &Identifier,
+        claims: ChannelClaims,
+        deadline: Deadline,
+    ) -> Self {
+        Self {
+            issued_ms: claims.sub.map(|_| claims.iat_ms),
+            ..Self::new(identifier, Some(claims.channel.into()), Some(deadline))
+        }
+    }
+
+    /// Issue time of the channel token that opened it, if that is for one user.
+    pub(super) fn issued_ms(&self) -> Option<u64> {
+        self.issued_ms
+    }
+
+    /// Whether a revocation of the connection's user covers the channel token that opened it. Such a token names no session.
+    pub(super) fn is_ended_by(&self, revocation: &Revocation, wall_ms: u64) -> bool {
+        let issued_ms = self.issued_ms.map(|it| issue_time_ms(it, wall_ms));
+        issued_ms.is_some_and(|it| revocation.covers(None, it))
     }
 
     /// Key and number of the page's mark.

@@ -15,6 +15,8 @@ use crate::metrics::ShardCounts;
 
 mod app;
 mod pages;
+mod route;
+mod tokens;
 
 /// `books`, signed with the key `k`.
 const BOOKS: &str =
@@ -44,13 +46,16 @@ impl Stage {
     }
 
     fn before_begin(decided: &Value) -> Self {
+        Self::with(Opening::parse(decided.to_string().as_bytes()).unwrap())
+    }
+
+    fn with(opening: Opening) -> Self {
         let epoch = Epoch::new("e").unwrap();
         let hub = Hub::new(epoch, HistoryLimits::default(), PUBLISHERS_MAX);
         let mut fan_out = FanOut::new(hub.cursor(), 1 << 20);
         let id = fan_out.open_framed();
         let broker = Broker::new(hub, Vec::new(), encode);
         let keys = Keys::parse("0123456789abcdef0123456789abcdef").unwrap();
-        let opening = Opening::parse(decided.to_string().as_bytes()).unwrap();
         Self {
             publisher: TestPublisher::greet(&broker, 1),
             broker,

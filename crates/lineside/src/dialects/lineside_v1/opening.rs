@@ -3,9 +3,8 @@
 use lineside_protocol::After;
 use lineside_protocol::request::{Connect, Subscribe};
 
-use crate::dialects::identities;
+use crate::dialects::page::{check_origin, identities};
 use crate::head::{Head, HeadError, ServerOrigin, percent_decode};
-use crate::origin::Origin;
 use crate::settings::Settings;
 
 /// Name of the subprotocol.
@@ -39,34 +38,6 @@ impl Opening {
             identities: identities(head),
         })
     }
-}
-
-/// Checks the origin of a page: it must be the server's own, or one of `LINESIDE_ALLOWED_ORIGINS`. A client without an
-/// origin is not a browser and may connect.
-///
-/// # Errors
-/// 403 with the origin and the remedy; 400 if a field that decides it comes twice or is not text.
-fn check_origin(head: &Head, server: &ServerOrigin, settings: &Settings) -> Result<(), HeadError> {
-    let Some(text) = head.origin()? else {
-        return Ok(());
-    };
-    let own = head.server_origin(server, settings)?;
-    let origin = Origin::parse(text);
-    if (origin.is_some() && origin == own) || settings.allows_origin(text) {
-        return Ok(());
-    }
-    let own = match own {
-        Some(own) => own.to_string(),
-        None if settings.hosts.is_empty() => "unknown".to_owned(),
-        None => "unknown, because LINESIDE_HOSTS (config.hosts) does not have its host".to_owned(),
-    };
-    Err(HeadError::new(
-        403,
-        format!(
-            "the origin {text:?} is not allowed here: this server is {own}; name the page's origin in \
-             LINESIDE_ALLOWED_ORIGINS, or let the proxy pass Host and X-Forwarded-Proto"
-        ),
-    ))
 }
 
 /// Reads the connect that the URL or a subprotocol asks for.

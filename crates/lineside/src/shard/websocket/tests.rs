@@ -28,7 +28,7 @@ fn read_all(reader: &mut Reader) -> (Vec<String>, Vec<u8>) {
             Inbound::Binary(bytes) => format!("{bytes:?}"),
             Inbound::Ping => "control".into(),
             Inbound::Pong(_) => "control".into(),
-            Inbound::Closed => "closed".into(),
+            Inbound::Closed(_) => "closed".into(),
             Inbound::Empty => return (messages, replies),
             Inbound::Broken(code) => {
                 messages.push(code.name.into());

@@ -105,6 +105,22 @@ fn answer_to_the_close_confirms_everything_before() {
 }
 
 #[test]
+fn page_from_the_http_cache_begins_after_its_own_cursor() {
+    let mut stage = Stage::new(&stock());
+    let (visited, left) = (page("p", 0), page("q", 1));
+    stage.resume(&visited);
+    let ping = stage.number(1).unwrap();
+    stage.pong(&ping);
+    stage.command("unsubscribe", &visited);
+    stage.resume(&left);
+    stage.act(|connection, turn| connection.leave_page(turn));
+    stage.reconnect(&stock());
+    stage.publish_ahead("cable:books", "2");
+    assert_eq!(stage.resume(&left), [2]);
+    assert_eq!(stage.resume(&visited), [1, 2]);
+}
+
+#[test]
 fn regular_ping_asks_when_something_was_sent() {
     let mut stage = Stage::new(&stock());
     stage.resume(&page("p", 0));

@@ -1,0 +1,143 @@
+//! Connections by route: a proxy sends the path of Action Cable to the sidecar's own listener, so no code of the app has seen the
+//! request. The identity cookie takes the place of the app's `connect`, and only what is signed can be subscribed to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lineside_protocol::codes;
+
+use super::{Connection, Opening, TURBO_CHANNEL};
+use crate::dialects::page::{check_origin, identities};
+use crate::dialects::tokens::{deadline, verify_identities};
+use crate::dialects::{Ending, Turn};
+use crate::head::{Head, HeadError, ServerOrigin};
+use crate::log::{Level, event};
+use crate::settings::{CableIdentity, Settings};
+
+/// Time between two log lines about the same channel class, in milliseconds.
+const LOG_INTERVAL_MS: u64 = 60_000;
+
+/// Maximum number of channel classes that are logged in that time. A client can invent names.
+const LOGGED_CLASSES_MAX: usize = 64;
+
+/// Maximum length of a logged name, in characters.
+const LOGGED_NAME_CHARS_MAX: usize = 100;
+
+/// Channel classes that were logged, with the times.
+static LOGGED: Mutex<Logged> = Mutex::new(Logged(BTreeMap::new()));
+
+/// Times at which channel classes were logged, in milliseconds.
+#[derive(Debug, Default)]
+struct Logged(BTreeMap<Box<str>, u64>);
+
+impl Logged {
+    /// Whether a line about the class is due. Notes it if so.
+    fn is_due(&mut self, class: &str, now_ms: u64) -> bool {
+        self.0
+            .retain(|_, at_ms| now_ms < at_ms.saturating_add(LOG_INTERVAL_MS));
+        if self.0.contains_key(class) || self.0.len() >= LOGGED_CLASSES_MAX {
+            return false;
+        }
+        self.0.insert(class.into(), now_ms);
+        true
+    }
+}
+
+impl Opening {
+    /// Checks a request that a proxy sent to the path of Action Cable, as Rails does: its origin is required.
+    ///
+    /// # Errors
+    /// 404, which is Rails' answer, if the origin is missing or not allowed.
+    pub(in crate::dialects) fn of_request(
+        head: &Head,
+        server: &ServerOrigin,
+        settings: &Settings,
+    ) -> Result<Self, HeadError> {
+        if head.origin()?.is_none() {
+            return Err(HeadError::new(
+                404,
+                "the path of Action Cable is for browsers: a client must send its Origin",
+            ));
+        }
+        check_origin(head, server, settings).map_err(|error| HeadError {
+            status: 404,
+            ..error
+        })?;
+        Ok(Self {
+            by_route: Some(settings.cable_identity),
+            turbo_keys: Arc::clone(&settings.turbo_keys),
+            identities: identities(head),
+            ..Self::default()
+        })
+    }
+}
+
+impl Connection {
+    /// Identifies the user by the cookies of the request. A revoked cookie is refused also where none is required, so that a
+    /// sign-out does not leave its page connected.
+    pub(super) fn identify(&mut self, rule: CableIdentity, turn: &Turn<'_>) -> Result<(), Ending> {
+        let identities = std::mem::take(&mut self.opening.identities);
+        let is_required = rule == CableIdentity::Required;
+        let message = match verify_identities(&identities, turn) {
+            Ok(Some(claims)) => {
+                self.deadline = Some(deadline(claims.exp, turn));
+                self.opening.issued_ms = claims.iat_ms;
+                self.opening.user = claims.sub;
+                self.opening.session = claims.sid;
+                return Ok(());
+            }
+            Ok(None) if is_required => {
+                "the page has no identity cookie of one user, which LINESIDE_CABLE_IDENTITY=required asks for".into()
+            }
+            Err(refusal) if is_required || refusal.code == codes::TOKEN_REVOKED => refusal.message,
+            Ok(None) | Err(_) => return Ok(()),
+        };
+        self.closing = Some(("unauthorized".into(), false));
+        Err(Ending {
+            code: codes::CLOSE_TOKEN_INVALID,
+            message: Some(message),
+        })
+    }
+}
+
+/// Logs that a channel class cannot be subscribed to by route: once a minute for each class.
+pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
+    let channel: String = class.chars().take(LOGGED_NAME_CHARS_MAX).collect();
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !logged.is_due(&channel, turn.now.ms) {
+        return;
+    }
+    drop(logged);
+    let message = if class == TURBO_CHANNEL {
+        "subscriptions were rejected, because the sidecar has no LINESIDE_TURBO_KEYS: set config.lineside.cable_identity, with \
+         which the app gives them, or let the proxy send the path of Action Cable to the app, which hands the sockets over"
+    } else {
+        "subscriptions were rejected, because this channel class needs the app: let the proxy send the path of Action Cable to \
+         the app, which hands the sockets over"
+    };
+    event!(Level::Warn, "channel_needs_the_app", channel, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_is_logged_once_a_minute() {
+        let mut logged = Logged::default();
+        assert!(logged.is_due("RoomChannel", 0));
+        assert!(!logged.is_due("RoomChannel", LOG_INTERVAL_MS - 1));
+        assert!(logged.is_due("ChatChannel", LOG_INTERVAL_MS - 1));
+        assert!(logged.is_due("RoomChannel", LOG_INTERVAL_MS));
+    }
+
+    #[test]
+    fn invented_classes_take_limited_memory() {
+        let mut logged = Logged::default();
+        for number in 0..2 * LOGGED_CLASSES_MAX {
+            let is_due = logged.is_due(&number.to_string(), 0);
+            assert_eq!(is_due, number < LOGGED_CLASSES_MAX);
+        }
+        assert_eq!(logged.0.len(), LOGGED_CLASSES_MAX);
+    }
+}
