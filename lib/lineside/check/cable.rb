@@ -38,11 +38,14 @@ module Lineside
       def action_cable_url
         return skipped unless RailsApp.cable?
         return if url.empty? || url == address
-        return Found.new("pages connect to #{url} (config.action_cable.url), which must lead to this app or its sidecar") if
-          url.match?(%r{\Awss?://[^/]+#{Regexp.escape(address)}\z}) && !url.match?(LOCAL)
 
-        "pages connect to #{url}; remove config.action_cable.url, unless this address leads to #{address} of this app " \
-          "or of its sidecar"
+        if url.match?(%r{\Awss?://[^/]+#{Regexp.escape(address)}\z}) && !url.match?(LOCAL)
+          return Found.new("pages connect to #{url} (config.action_cable.url), which must lead to this app or its " \
+                           "sidecar")
+        end
+
+        "pages connect to #{url}; remove config.action_cable.url, unless this address leads to #{address} of this " \
+          "app or of its sidecar"
       end
 
       # Says what the sidecar does with connections that a proxy sends to its own port, past the app.
