@@ -96,7 +96,8 @@ pub struct StopStream {
     pub stream: String,
 }
 
-/// The runner stops, and has run `unsubscribed` of all channel objects of a connection. Another runner makes them anew.
+/// The runner stops, and has run `unsubscribed` of all channel objects of a connection. Another runner makes them anew. Commands
+/// that the runner has not answered with [`Done`] before are not run by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// The connection.

@@ -13,6 +13,17 @@ use crate::broker::runners::{Closing, Report, RunnerId};
 use crate::dialects::{Ending, Turn};
 use crate::log::{Level, event};
 
+/// How a connection lost its runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RunnerEnd {
+    /// The runner has run `unsubscribed` of the channel objects, and runs no further command of the connection.
+    Left,
+    /// The link has ended, and the runner runs `unsubscribed` by itself.
+    Clean,
+    /// The process has died.
+    Died,
+}
+
 impl Connection {
     /// Handles what a runner sends. Ignores what an earlier runner of the connection sends.
     pub(in crate::dialects) fn report(
@@ -41,7 +52,7 @@ impl Connection {
                     self.leave_streams(&[stream], turn);
                 }
             }
-            Report::Left => self.move_on(true, turn),
+            Report::Left => self.move_on(RunnerEnd::Left, turn),
         }
         Ok(())
     }
@@ -65,7 +76,12 @@ impl Connection {
             .as_ref()
             .is_some_and(|app| app.runner == Some(runner))
         {
-            self.move_on(is_clean, turn);
+            let end = if is_clean {
+                RunnerEnd::Clean
+            } else {
+                RunnerEnd::Died
+            };
+            self.move_on(end, turn);
         }
     }
 
@@ -148,13 +164,15 @@ impl Connection {
     }
 
     /// Gives the connection to another runner: `unsubscribed` is run for channel objects that died, and all subscriptions are
-    /// made anew. A message that the runner had is lost, because it may have been run in part.
-    fn move_on(&mut self, is_clean: bool, turn: &Turn<'_>) {
+    /// made anew. A message that the runner had is run after that, if the runner has not run it. Otherwise it is lost, because it
+    /// may have been run in part.
+    fn move_on(&mut self, end: RunnerEnd, turn: &Turn<'_>) {
         let Some(app) = &mut self.app else {
             return;
         };
         let under_way = app.lose_runner();
         let mut first = Vec::new();
+        let mut message = None;
         let pending = |kind, identifier: &str| Pending {
             kind,
             identifier: identifier.to_owned(),
@@ -162,11 +180,12 @@ impl Connection {
         };
         if let Some(under_way) = under_way {
             match under_way.kind {
+                CommandKind::Message if end == RunnerEnd::Left => message = Some(under_way),
                 CommandKind::Message => {
                     let message = "the process that ran an action of a channel has ended; the action is not run again";
                     event!(Level::Warn, "action_lost", message);
                 }
-                CommandKind::Unsubscribe | CommandKind::End if !is_clean => {
+                CommandKind::Unsubscribe | CommandKind::End if end == RunnerEnd::Died => {
                     first.push(pending(CommandKind::End, &under_way.identifier));
                 }
                 _ => {}
@@ -177,12 +196,13 @@ impl Connection {
             let Some(is_subscribed) = subscription.lose_object() else {
                 continue;
             };
-            if is_subscribed && !is_clean {
+            if is_subscribed && end == RunnerEnd::Died {
                 first.push(pending(CommandKind::End, subscription.text()));
             }
             again.push(pending(CommandKind::Subscribe, subscription.text()));
         }
         first.append(&mut again);
+        first.extend(message);
         app.restart(first, turn);
     }
 }

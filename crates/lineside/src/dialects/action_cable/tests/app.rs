@@ -203,6 +203,26 @@ fn action_of_a_dead_process_is_not_run_again() {
 }
 
 #[test]
+fn action_that_a_process_has_not_run_before_it_left_is_run_by_the_next_one() {
+    let (mut stage, first) = Stage::in_room("puma[1]");
+    let second = Process::open(&stage, "puma[2]");
+    stage.send("message", r#"{"action":"say"}"#);
+    let number = first.next_command().id;
+    let key = format!("0.{}", stage.id);
+    stage.broker.runners().report(first.id, &key, Report::Left);
+    stage.report(&first, Report::Left).unwrap();
+    stage.done(&first, number);
+    assert_eq!(second.next(), Some((Kind::Subscribe, ROOM.into(), true)));
+    stage.done(&second, number + 1);
+    let command = second.next_command();
+    assert_eq!(command.command, Kind::Message);
+    assert_eq!(command.data.as_deref(), Some(r#"{"action":"say"}"#));
+    stage.done(&second, number + 2);
+    assert_eq!(second.next(), None);
+    assert!(!stage.connection.is_busy());
+}
+
+#[test]
 fn command_waits_for_a_process_up_to_its_deadline() {
     let mut stage = Stage::new(&ruby());
     stage.send("subscribe", "");
