@@ -42,6 +42,21 @@ module Lineside
       end
     end
 
+    # @return [Boolean] whether a publication is handed to the extension at once, without an event: no transaction is
+    #   open here, and nobody listens. The monitor then runs
+    def direct?
+      return false if !open_transactions.empty? || Instrumentation.listening?("publish.lineside")
+
+      @monitor.start
+      true
+    end
+
+    # Counts a publication that the extension did not accept.
+    #
+    # @param reason [String]
+    # @return [Boolean] false
+    def not_accepted(reason) = accepted?(reason, 1)
+
     # Revokes all tokens of a user that were signed until now. The revocation keeps its order with the publications.
     #
     # @param user [String] id of the user
@@ -96,6 +111,8 @@ module Lineside
 
     # Open transactions whose commit a publication waits for.
     def open_transactions
+      return Transactions::NONE unless Transactions.loaded?
+
       open = Transactions.open
       Deferred.settle if open.empty?
       open

@@ -20,14 +20,18 @@ module Lineside
     NO_DATA = Object.new.freeze
     private_constant :NO_DATA
 
+    # @!method publish(channel, data, once: nil, now: false)
     # Publishes on a shared channel and returns at once.
     #
     # @param once [String, nil] id by which the sidecar drops duplicates on this channel
     # @param now [Boolean] whether to publish at once inside a transaction
     # @return [Boolean] whether it was accepted: to be sent at once, or after the commit
-    def publish(channel, data = NO_DATA, once: nil, now: false, **bare)
-      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once), now:)
-    end
+
+    # @!method publish_to(user, data, once: nil, now: false)
+    # Publishes to one user, on all their devices, and returns at once.
+    #
+    # @param user [String, Integer, Object] the user, identified by {UserId}
+    # @return [Boolean] whether it was accepted
 
     # Publishes on a shared channel and waits for the sidecar's confirmation.
     #
@@ -39,14 +43,6 @@ module Lineside
     def publish!(channel, data = NO_DATA, once: nil, timeout: 2, now: false, **bare) # rubocop:disable Metrics/ParameterLists -- four of them are options
       publication = [ChannelName.of(channel), given(data, bare)]
       publisher.publish([publication], once: once_id(once), timeout: seconds(timeout), now:)
-    end
-
-    # Publishes to one user, on all their devices, and returns at once.
-    #
-    # @param user [String, Integer, Object] the user, identified by {UserId}
-    # @return [Boolean] whether it was accepted
-    def publish_to(user, data = NO_DATA, once: nil, now: false, **bare)
-      publisher.publish([[ChannelName.of_user(user, config), given(data, bare)]], once: once_id(once), now:)
     end
 
     # Publishes several publications at once, in their order: all or none.
@@ -73,6 +69,26 @@ module Lineside
     def cursor = publisher.cursor
 
     private
+
+    # Called by the extension, which defines publish and publish_to, for each call with keywords or with another number
+    # of arguments, and for each call that is not {#direct?}.
+    def publish_with(channel, data = NO_DATA, once: nil, now: false, **bare)
+      publisher.publish([[ChannelName.of(channel), given(data, bare)]], once: once_id(once), now:)
+    end
+
+    def publish_to_with(user, data = NO_DATA, once: nil, now: false, **bare)
+      publisher.publish([[ChannelName.of_user(user, config), given(data, bare)]], once: once_id(once), now:)
+    end
+
+    # Whether the extension can hand a publication over itself.
+    def direct? = publisher.direct?
+
+    def channel_name(channel) = ChannelName.of(channel)
+
+    def user_channel_name(user) = ChannelName.of_user(user, config)
+
+    # The extension has handed over a publication, which was not accepted.
+    def not_accepted(reason) = publisher.not_accepted(reason)
 
     def given(data, bare)
       unless bare.empty?

@@ -11,6 +11,9 @@ module Lineside
     # @return [Array<Publication>] recorded publications in their order
     attr_reader :publications
 
+    # @return [Boolean] false, because each publication is recorded
+    def direct? = false
+
     # Forgets the recorded publications.
     # @return [void]
     def clear = @publications.clear

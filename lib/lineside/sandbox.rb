@@ -4,6 +4,8 @@ module Lineside
   # Prepended to {Publisher} in `rails console --sandbox`, which rolls back all changes at its end. Publications are
   # checked and dropped, as by that rollback. `now: true` sends them.
   module Sandbox
+    def direct? = false
+
     def publish(publications, once: nil, timeout: nil, now: false)
       return super if now
 

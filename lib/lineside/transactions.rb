@@ -16,7 +16,11 @@ module Lineside
       def open
         return NONE unless loaded?
 
-        pools.filter_map { |pool| pool.active_connection?&.then { |connection| innermost(connection) } }
+        # Most calls find none, and then create no array.
+        pools.reduce(NONE) do |found, pool|
+          transaction = pool.active_connection?&.then { |connection| innermost(connection) }
+          transaction ? [*found, transaction] : found
+        end
       rescue ThreadError
         NONE
       end

@@ -16,6 +16,31 @@ RSpec.describe Lineside::Publishing do
     expect(accepted).to eq(3)
   end
 
+  it "creates no Ruby object for a String, also in an app with a database" do
+    output = ruby(<<~RUBY)
+      require "active_record"
+      require "lineside"
+      ActiveRecord::Base.establish_connection(adapter: "sqlite3", database: ":memory:")
+      ActiveRecord::Base.connection.execute("SELECT 1")
+      Lineside.configure { |config| config.link = "unix:/nowhere/no-sidecar.sock" }
+      count = lambda do |&call|
+        GC.start
+        GC.disable
+        call.call
+        before = GC.stat(:total_allocated_objects)
+        1000.times(&call)
+        (GC.stat(:total_allocated_objects) - before).tap { GC.enable }
+      end
+      text = "x" * 128
+      puts count.call { Lineside.publish("orders", text) }
+      puts count.call { Lineside.publish("orders", text, now: true) }
+    RUBY
+    direct, with_keywords = output.lines.map(&:to_i)
+    # Some are those of the measurement and of the monitor's thread.
+    expect(direct).to be < 100
+    expect(with_keywords).to be > 1000
+  end
+
   it "refuses data as keywords, with a remedy" do
     [-> { Lineside.publish_to("42", unread: 3) }, -> { Lineside.publish("orders", id: 7) },
      -> { Lineside.publish!("orders", 1, id: 7) }, -> { Lineside.publish("orders", {}, soon: true) }]

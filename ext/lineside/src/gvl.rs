@@ -6,13 +6,14 @@
 )]
 
 use std::any::Any;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 
 use lineside_publisher::Interrupter;
-use magnus::rb_sys::{AsRawValue, FromRawValue};
-use magnus::{RString, Symbol, Value};
+use magnus::rb_sys::{AsRawId, AsRawValue, FromRawValue, protect};
+use magnus::value::Id;
+use magnus::{Error, RString, Symbol, Value};
 
 /// Registers `hook` to run in every forked child, before any other code. Unlike Ruby's own hook it also runs for
 /// `Process.daemon`. The hook must be async-signal-safe: take no lock, free no memory.
@@ -45,6 +46,41 @@ pub(crate) fn symbol_name(symbol: Symbol) -> RString {
     // SAFETY: Ruby has just returned the value, and it is on the stack.
     let name = unsafe { Value::from_raw(name) };
     RString::from_value(name).expect("rb_sym2str returns a String")
+}
+
+/// Whether the call of the current native method has keywords. The last argument is then a Hash of them.
+pub(crate) fn has_keywords() -> bool {
+    // SAFETY: native methods run with the GVL, inside a Ruby frame.
+    unsafe { rb_sys::rb_keyword_given_p() != 0 }
+}
+
+/// Calls a method, private ones too, with arguments of the current native method, and with its keywords.
+///
+/// # Errors
+/// Returns the error that the method raises.
+pub(crate) fn call_with_same_keywords(
+    receiver: Value,
+    method: Id,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    let count = c_int::try_from(arguments.len()).unwrap_or(c_int::MAX);
+    // 1 is RB_PASS_KEYWORDS of ruby/internal/eval.h.
+    let has_keywords = c_int::from(has_keywords());
+    let result = protect(|| {
+        // SAFETY: `Value` is a transparent VALUE, the arguments are on Ruby's stack as those of the native method, and `protect` catches
+        // what the method raises.
+        unsafe {
+            rb_sys::rb_funcallv_kw(
+                receiver.as_raw(),
+                method.as_raw(),
+                count,
+                arguments.as_ptr().cast(),
+                has_keywords,
+            )
+        }
+    })?;
+    // SAFETY: Ruby has just returned the value, and it is on the stack.
+    Ok(unsafe { Value::from_raw(result) })
 }
 
 /// Runs `work` without the GVL, so that other Ruby threads can run. A signal, `Timeout` or `Thread#kill` calls the

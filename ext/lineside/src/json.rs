@@ -231,7 +231,11 @@ impl Encoder<'_> {
 }
 
 /// Returns the value as an instance of exactly `class`, without subclasses and singleton methods.
-fn plain<T: ReprValue>(value: Value, from: fn(Value) -> Option<T>, class: RClass) -> Option<T> {
+pub(crate) fn plain<T: ReprValue>(
+    value: Value,
+    from: fn(Value) -> Option<T>,
+    class: RClass,
+) -> Option<T> {
     from(value).filter(|_| value.class().as_raw() == class.as_raw())
 }
 

@@ -1,4 +1,4 @@
-//! The Ruby extension: `Lineside::Native`, over `lineside-publisher` and `lineside-token`.
+//! The Ruby extension: `Lineside.publish`, `Lineside.publish_to` and `Lineside::Native`, over `lineside-publisher` and `lineside-token`.
 //!
 //! Converts Ruby values to bytes, follows Ruby's rules (GVL, forks, interrupts, garbage collection), and contains no other
 //! logic. Only the classes in lib/lineside call its functions, and document them. Keeps no Ruby value after a call.
@@ -8,6 +8,7 @@
     reason = "the one public function is `Init_lineside`, which `magnus::init` writes for Ruby"
 )]
 
+mod direct;
 mod error;
 mod gvl;
 mod held;
@@ -22,16 +23,17 @@ mod utf8;
 use lineside_publisher::FOLLOWED_STREAMS_MAX;
 use lineside_publisher::channel::SESSION_ID_BYTES_MAX;
 use lineside_publisher::forwarded::FIELDS;
-use magnus::{Class, Error, Module, Object, RModule, RString, Ruby, Value, function};
+use magnus::{Class, Error, Module, Object, RModule, RString, Ruby, Value, function, method};
 
 #[magnus::init(name = "lineside")]
 fn init(ruby: &Ruby) -> Result<(), Error> {
     gvl::in_every_child(publisher::abandon_in_child)
         .map_err(|problem| error::general(ruby, problem.to_string()))?;
-    let native = ruby
-        .class_object()
-        .const_get::<_, RModule>("Lineside")?
-        .define_module("Native")?;
+    let lineside = ruby.class_object().const_get::<_, RModule>("Lineside")?;
+    let publishing = lineside.const_get::<_, RModule>("Publishing")?;
+    publishing.define_method("publish", method!(direct::publish, -1))?;
+    publishing.define_method("publish_to", method!(direct::publish_to, -1))?;
+    let native = lineside.define_module("Native")?;
     native.define_singleton_method("configure", function!(publisher::configure, 1))?;
     native.define_singleton_method("connect", function!(publisher::connect, 0))?;
     native.define_singleton_method("publish", function!(publisher::publish, 4))?;

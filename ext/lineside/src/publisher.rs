@@ -123,21 +123,27 @@ pub(crate) fn publish(
     event: Option<RHash>,
 ) -> Result<Value, Error> {
     guard(ruby, || {
-        let mut scratch = SCRATCH.take();
-        scratch.clear();
-        let result = encode_all(ruby, pairs, &mut scratch, event).and_then(|publications| {
+        with_scratch(|scratch| {
+            let publications = encode_all(ruby, pairs, scratch, event)?;
             let once = once.map(RString::to_string).transpose()?;
             let options = PublishOptions {
                 once: once.as_deref(),
                 wants_receipt,
             };
-            hand_over(ruby, &scratch, &publications, options)
-        });
-        if scratch.capacity() <= SCRATCH_BYTES_MAX {
-            SCRATCH.set(scratch);
-        }
-        result
+            hand_over(ruby, scratch, &publications, options)
+        })
     })
+}
+
+/// Calls `work` with the thread's buffer, which is empty.
+pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let result = work(&mut scratch);
+    if scratch.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(scratch);
+    }
+    result
 }
 
 /// `Native.wait(sequence, seconds)`: waits without the GVL for the reply to a frame.
