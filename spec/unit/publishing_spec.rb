@@ -104,6 +104,8 @@ RSpec.describe Lineside::Publishing do
   end
 
   it "raises Unconfirmed with the link's error and a remedy" do
+    Lineside.publisher.connect
+    eventually("the link's error") { Lineside.publisher.status[:last_error] }
     expect { Lineside.publish!("orders", 1, timeout: 0.05) }
       .to raise_error(Lineside::Unconfirmed, /no-sidecar\.sock.*bundle exec lineside.*once:/)
   end
