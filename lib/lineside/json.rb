@@ -18,7 +18,8 @@ module Lineside
 
     # @param levels [Integer] nesting depth of the value in the data
     # @return [String] JSON of the value, by ActiveSupport if it is loaded
-    # @raise [ArgumentError] if the value contains itself, or text that is not UTF-8, or by {Mistakes}
+    # @raise [ArgumentError] if the value contains itself, text that is not UTF-8, or, with json 3, a hash with keys
+    #   that are equal in JSON; or by {Mistakes}
     def generate(value, levels)
       return value.text if value.is_a?(Encoded)
 
@@ -28,7 +29,8 @@ module Lineside
     rescue SystemStackError, JSON::NestingError
       raise ArgumentError, "a #{value.class} cannot be encoded as JSON: it holds itself, or is nested too deeply"
     rescue JSON::GeneratorError, EncodingError => e
-      raise ArgumentError, "a #{value.class} cannot be encoded as JSON, its text may not be UTF-8: #{e.message}"
+      raise ArgumentError, "a #{value.class} cannot be encoded as JSON: #{e.message[0, 200]} " \
+                           "(text must be UTF-8, and keys of a hash must differ as text)"
     end
 
     # @return [Array(Boolean, Boolean)] whether the app escapes `<`, `>` and `&`, and whether it escapes U+2028 and

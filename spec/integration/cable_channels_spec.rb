@@ -69,8 +69,8 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
 
   # Receives in a thread until the message "end", because a browser that answers no pings is disconnected.
   # @return [Thread] its value is the list of messages
-  def receive_until_end(browser)
-    Thread.new { [].tap { |received| received << browser.receive until received.last == message("end") } }
+  def receive_until_end(browser, identifier = room)
+    Thread.new { [].tap { |received| received << browser.receive until received.last == message("end", identifier) } }
   end
 
   # Messages of {#publish_until} and the last one.
@@ -218,7 +218,7 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     end
     eventually("the end") { disconnects.size == 3 }
     # The first restart of a worker can move connections to one that is restarted next.
-    names.each { |name| expect_pairs(events.grep(/#{name}/).map { |event| event.split.first }) }
+    names.each { |name| expect_pairs(events_of(name)) }
     expect(connects).to eq 3
   end
 
@@ -247,6 +247,56 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     expect(answer(browser, "count")).to eq 1
     puma.written(/this process stops, and other processes run the channels of 1 connections/)
   end
+
+  # Puma answers SIGUSR1 by a hot restart if the app is preloaded.
+  { USR2: /Gracefully shutting down workers/, USR1: /restarting normally/ }.each do |signal, effect|
+    it "move through a restart by SIG#{signal} of a cluster with preload_app! and hooks that broadcast" do
+      serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_hooks.rb"))
+      names = %w[ada ben cem]
+      received = names.to_h { |name| enter(name).then { |browser| [browser, receive_until_end(browser)] } }
+      hooks = receive_until_end(enter("dan", room("hooks")), room("hooks"))
+      ask(signal, effect)
+      last = publish_until { puma.output.scan(/Worker \d .*booted/).size == 4 }
+      %w[1 hooks].each { |name| broadcast("room:#{name}", "end") }
+      received.each do |browser, thread|
+        expect(thread.value).to eq messages(last)
+        expect(children(puma.pid)).to include(answer(browser, "process_id"))
+      end
+      expect(hooks.value.map { |it| it["message"] }).to match_array(%w[fork boot boot end])
+      names.each { |name| expect_pairs([*events_of(name), "unsubscribed"]) }
+      expect([connects, disconnects]).to eq [4, []]
+    end
+  end
+
+  it "move to workers that a worker has forked" do
+    serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_fork_worker.rb"))
+    received = enter_each_worker.transform_values { |browser| [browser, receive_until_end(browser)] }
+    ask(:URG, /Starting (worker refork|phased worker restart)/)
+    last = publish_until { puma.output.match?(/Worker 1 .*booted.*phase: 1/) }
+    broadcast("room:1", "end")
+    received.each_value do |browser, thread|
+      expect(thread.value).to eq messages(last)
+      expect(answer(browser, "count")).to eq 1
+      browser.close
+    end
+    eventually("the end") { disconnects.size == received.size }
+    received.each_key { |name| expect(events_of(name).each_slice(2).uniq).to eq [%w[subscribed unsubscribed]] }
+    expect(events.size).to be > received.size * 2
+  end
+
+  # Connects browsers until each of two workers runs the channels of one.
+  # @return [Hash{String => CableBrowser}] by name of the user
+  def enter_each_worker
+    browsers = {}
+    eventually("a connection of each worker") do
+      name = "guest#{browsers.size}"
+      browsers[name] = enter(name)
+      browsers.values.map { |browser| answer(browser, "process_id") }.uniq.size == 2
+    end
+    browsers
+  end
+
+  def events_of(name) = events.grep(/ #{name}\z/).map { |event| event.split.first }
 
   it "run in Puma with the connection if Puma itself terminates TLS" do
     serve_tls

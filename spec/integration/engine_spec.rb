@@ -121,6 +121,8 @@ RSpec.describe "The engine" do
     run 'config.lineside.spool_bytes_max = 10; config.lineside.link = "unix:/nowhere/lineside.sock"', <<~RUBY
       subscriber = Class.new { def report(error, **) = print(error.class, " ", error.message) }.new
       Rails.error.subscribe(subscriber) if Rails.respond_to?(:error)
+      Lineside.publisher.connect
+      Timeout.timeout(10) { Thread.pass until Lineside.publisher.status[:last_error] }
       Lineside.publish("orders", 1)
     RUBY
     reported = Rails::VERSION::MAJOR >= 7 ? /\ALineside::NotAccepted .*1 were not accepted.*nowhere/ : /\A\z/

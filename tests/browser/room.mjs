@@ -1,8 +1,9 @@
 // App with Turbo streams for a test: Puma with the app of the specs, a sidecar, and a proxy in front of Puma that can
 // cut the network.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,8 +15,12 @@ const MODULES = new URL("node_modules/", import.meta.url).pathname;
 const SCRIPTS = {
   "/js/turbo.js": `${MODULES}@hotwired/turbo-rails/app/assets/javascripts/turbo.js`,
   "/js/turbo7.js": `${MODULES}turbo-rails-7/app/assets/javascripts/turbo.js`,
+  "/js/actioncable.js": `${MODULES}@rails/actioncable/app/assets/javascripts/actioncable.esm.js`,
   "/js/lineside/turbo.js": `${ROOT}app/assets/javascripts/lineside/turbo.js`,
 };
+
+// Time-out of Room.events.
+const EVENTS_MS_MAX = 25_000;
 
 // A process whose output is kept.
 class Process {
@@ -40,10 +45,14 @@ class Process {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
+  async ended() {
+    if (!this.isEnded) await once(this.child, "exit");
+  }
+
   async stop(signal = "SIGTERM") {
     if (this.isEnded) return;
     this.child.kill(signal);
-    await once(this.child, "exit");
+    await this.ended();
   }
 }
 
@@ -94,10 +103,13 @@ class Proxy {
 export class Room {
   #folder = mkdtempSync(join(tmpdir(), "lineside-room-"));
   #port = 0;
+  #settings = {};
 
-  static async start() {
+  // `settings`: additional environment variables.
+  static async start(settings = {}) {
     const room = new Room();
-    writeFileSync(room.#env.ROOM_FILE, "");
+    room.#settings = settings;
+    for (const file of [room.#env.ROOM_FILE, room.#env.CABLE_EVENTS]) writeFileSync(file, "");
     await room.startSidecar();
     await room.startPuma();
     room.proxy = await Proxy.start(room.#port);
@@ -109,10 +121,12 @@ export class Room {
     return {
       RAILS_ENV: "development",
       ROOM_FILE: join(this.#folder, "posts"),
+      CABLE_EVENTS: join(this.#folder, "events"),
       LINESIDE_LINK: `unix:${this.#folder}/link/lineside.sock`,
       LINESIDE_SECRET: "a-secret-for-tests-of-32-bytes-or-more",
       LINESIDE_BIND: "none",
       LINESIDE_ADMIN_BIND: "none",
+      ...this.#settings,
     };
   }
 
@@ -147,6 +161,28 @@ export class Room {
   // Adds a line to the pages of a stream.
   append(target, text, stream = "board") {
     return this.#send(`/broadcasts/${stream}`, { html: append(target, text) });
+  }
+
+  // Publishes a text on a stream.
+  broadcast(stream, text) {
+    return this.#send(`/broadcasts/${stream}`, { html: text });
+  }
+
+  // Waits until the app's connections and channels have noted these events, besides `connect`, and checks that there are no
+  // others.
+  async events(expected) {
+    const file = this.#env.CABLE_EVENTS;
+    const noted = () => readFileSync(file, "utf8").split("\n").filter((it) => it && !it.startsWith("connect "));
+    const watcher = watch(file);
+    const signal = AbortSignal.timeout(EVENTS_MS_MAX);
+    try {
+      while (noted().length < expected.length) await once(watcher, "change", { signal });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      watcher.close();
+    }
+    assert.deepEqual(noted(), expected);
   }
 
   refresh() {
