@@ -18,8 +18,7 @@ after(() => browser?.close());
 
 beforeEach(async () => {
   guests = [];
-  // A dead connection ends after 11 s.
-  room = await Room.start({ LINESIDE_HEARTBEAT_SECONDS: "1" });
+  room = await Room.start();
 });
 
 afterEach(async () => {
@@ -199,6 +198,6 @@ test("a page reconnects after a cut of the network", async () => {
   assert.deepEqual(await guest.received("after"), ["before", 1, "after"]);
   // The client calls `disconnected` only if its old socket closes before it opens the next one.
   assert.deepEqual((await guest.states()).filter(([name]) => name === "connected"), [CONNECTED, RECONNECTED]);
-  // The sidecar ends the old connection by its heartbeat.
+  // The sidecar ends the old connection when the browser has not answered its ping.
   await room.events(["subscribed 1 ada", "subscribed 1 ada", "unsubscribed 1 ada", "disconnect ada"]);
 });
