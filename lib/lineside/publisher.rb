@@ -3,8 +3,9 @@
 require_relative "printable"
 
 module Lineside
-  # Publisher of this process. Every publication goes through {#publish} to the extension, which keeps the spool and a
-  # writer thread. A forked child creates its own.
+  # Publisher of this process. The extension keeps the spool and a writer thread. It hands a publication over itself if
+  # {#direct?} is true. All others go through {#publish}, so a module that overrides {#publish} must also override
+  # {#direct?}. A forked child creates its own.
   class Publisher
     # @param config [Configuration]
     # @raise [ConfigurationError] if a setting is invalid
@@ -42,8 +43,7 @@ module Lineside
       end
     end
 
-    # @return [Boolean] whether a publication is handed to the extension at once, without an event: no transaction is
-    #   open here, and nobody listens. The monitor then runs
+    # @return [Boolean] true outside transactions if `publish.lineside` has no subscriber. Starts the monitor then
     def direct?
       return false if !open_transactions.empty? || Instrumentation.listening?("publish.lineside")
 

@@ -18,8 +18,8 @@ use crate::encoding::{Reader, SnapshotError, Writer};
 /// Maximum number of marks. They take 30 MB. Beyond it the one that ended first is forgotten.
 pub const MARKS_MAX: usize = 256 * 1024;
 
-/// Maximum number of noted ends, which exceed the marks if pages subscribe and unsubscribe often. They take 17 MB. Beyond it the
-/// oldest is forgotten.
+/// Maximum number of noted ends, which exceed the marks if pages subscribe and unsubscribe often. They take 17 MB. Beyond it
+/// those of marks that were opened again are removed.
 const ENDS_MAX: usize = 2 * MARKS_MAX;
 
 /// Maximum time between the end and the new beginning of a subscription by a Turbo visit, in milliseconds.
@@ -184,7 +184,11 @@ impl Marks {
             mark.end = Some(End { at_ms, sent });
             self.ended.push_back((now_ms, number, key));
             if self.ended.len() > ENDS_MAX {
-                self.forget_oldest(true);
+                // Marks that were opened again or forgotten have left at least half of the entries behind.
+                let marks = &self.marks;
+                self.ended.retain(|(_, number, key)| {
+                    marks.get(key).is_some_and(|it| it.number == *number)
+                });
             }
         }
     }

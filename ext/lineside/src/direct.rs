@@ -1,7 +1,7 @@
 //! `Lineside.publish` and `Lineside.publish_to`.
 //!
-//! Most calls have no keywords, and neither wait for a commit nor are instrumented. They end here, without a Ruby object. All other calls
-//! are passed on to lib/lineside/publishing.rb, which documents both methods.
+//! Handles calls without keywords, outside transactions and without a subscriber of `publish.lineside`. Passes all others on to
+//! lib/lineside/publishing.rb, which documents both methods.
 
 use lineside_publisher::{PublishOptions, channel};
 use magnus::encoding::{Coderange, EncodingCapable};
@@ -28,7 +28,7 @@ pub(crate) fn publish(ruby: &Ruby, lineside: Value, arguments: &[Value]) -> Resu
         return pass_on(ruby, lineside, &PUBLISH, arguments);
     }
     send(ruby, lineside, data, |name| {
-        if append_text(ruby, channel, name, channel::check_shared) {
+        if append_text(ruby, channel, name) {
             return Ok(());
         }
         append_name(ruby, lineside, &CHANNEL_NAME, channel, name)
@@ -94,13 +94,8 @@ fn send(
     })
 }
 
-/// Appends a String that is a valid name as it is. Returns false, and appends nothing, for everything else.
-fn append_text<E>(
-    ruby: &Ruby,
-    text: Value,
-    name: &mut Vec<u8>,
-    check: fn(&str) -> Result<(), E>,
-) -> bool {
+/// Appends a String that is a valid name of a shared channel as it is. Returns false, and appends nothing, for everything else.
+fn append_text(ruby: &Ruby, text: Value, name: &mut Vec<u8>) -> bool {
     let Some(text) = json::plain(text, RString::from_value, ruby.class_string()) else {
         return false;
     };
@@ -113,7 +108,7 @@ fn append_text<E>(
         && gvl::read(text, |bytes| {
             // Ruby decides whether a name without a printable ASCII character is blank.
             let is_valid = bytes.iter().any(u8::is_ascii_graphic)
-                && str::from_utf8(bytes).is_ok_and(|text| check(text).is_ok());
+                && str::from_utf8(bytes).is_ok_and(|text| channel::check_shared(text).is_ok());
             if is_valid {
                 name.extend_from_slice(bytes);
             }

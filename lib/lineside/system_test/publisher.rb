@@ -15,14 +15,18 @@ module Lineside
       private
 
       def hand_over(publications, once, timeout, transactions, event = nil)
-        super.tap { note(publications, once, transactions) }
+        # Encoded once, because `as_json` of the app can answer differently the next time.
+        encoded = publications.map { |channel, data| [channel, Json::Encoded.new(Native.encode(data, 0))] }
+        super(encoded, once, timeout, transactions, event).tap do |accepted|
+          note(encoded, once, transactions) if accepted
+        end
       end
 
       def note(publications, once, transactions)
         own = publications.reject { |channel, _| channel.start_with?(CableStream::PREFIX) }
         return if own.empty?
 
-        noted = own.map { |channel, data| Publication.of(channel, Native.encode(data, 0), once) }
+        noted = own.map { |channel, data| Publication.of(channel, data.text, once) }
         return noted.each { |publication| record(publication) } if transactions.empty?
 
         Deferred.new(nil, transactions) { noted.each { |publication| record(publication) } }

@@ -47,14 +47,18 @@ fn forgotten_page_begins_after_its_own_cursor() {
 }
 
 #[test]
-fn ends_of_subscriptions_are_bounded() {
+fn ends_of_subscriptions_are_bounded_and_forget_no_other_page() {
     let mut marks = Marks::default();
+    let other = open(&mut marks, "other", 5, &confirmed(0));
+    marks.end(key("other"), other, None, 1_000);
     let key = key("page");
     for position in 0..ENDS_MAX as u64 + 10 {
         let number = marks.open(key, Position(position), Confirmed::default(), None);
         marks.end(key, number, None, 1_000);
     }
-    assert_eq!(marks.ended.len(), ENDS_MAX);
+    assert!(marks.ended.len() < ENDS_MAX);
+    assert_eq!(begin(&marks, "other", 3), Begin::After(Position(5)));
+    assert_eq!(begin(&marks, "third", 3), Begin::Own);
     let newest = Position(ENDS_MAX as u64 + 9);
     assert_eq!(begin(&marks, "page", 3), Begin::After(newest));
 }

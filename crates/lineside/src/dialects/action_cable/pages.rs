@@ -11,7 +11,7 @@ use lineside_protocol::{After, Position};
 
 use super::Connection;
 use super::subscription::{Mark, Subscription};
-use crate::dialects::Turn;
+use crate::dialects::{Turn, issue_time_ms};
 
 /// Minimum time between two pings that ask what the browser has received, in milliseconds.
 const ASK_MS_MIN: u64 = 1000;
@@ -125,12 +125,14 @@ impl Connection {
         let Some(subscription) = self.pages.waiting.take() else {
             return;
         };
-        // A revocation can have passed while the subscription waited.
+        // A revocation or the end of the name or token can have passed while the subscription waited.
         let is_revoked = |issued_ms| {
             let user = self.user().unwrap_or_default();
+            let issued_ms = issue_time_ms(issued_ms, turn.now.wall_ms);
             turn.broker.is_revoked(user, None, issued_ms)
         };
-        if subscription.issued_ms().is_some_and(is_revoked) {
+        let is_over = subscription.left_ms(turn.now) == Some(0);
+        if is_over || subscription.issued_ms().is_some_and(is_revoked) {
             self.leave(&subscription, turn);
             return turn.push(subscription.rejection());
         }
@@ -203,8 +205,8 @@ impl Connection {
         marks.for_each(|mark| mark.confirmed.raise(end));
     }
 
-    /// Forgets what the browser has received, because it leaves the page, and with it what a Turbo visit may show again. If it
-    /// takes the page from its HTTP cache later, the page shows what it showed when it was rendered, and has the same key.
+    /// Forgets the marks of this connection and of its earlier Turbo visits. A page that the browser loads again from its HTTP
+    /// cache has the same key but shows its first state, so it must resume from its own cursor.
     pub(in crate::dialects) fn leave_page(&mut self, turn: &Turn<'_>) {
         let open = self
             .subscriptions
