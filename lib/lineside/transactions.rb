@@ -17,10 +17,7 @@ module Lineside
         return NONE unless loaded?
 
         # Most calls find none, and then create no array.
-        pools.reduce(NONE) do |found, pool|
-          transaction = pool.active_connection?&.then { |connection| innermost(connection) }
-          transaction ? [*found, transaction] : found
-        end
+        pools.any? { |pool| open_in(pool) } ? pools.filter_map { |pool| open_in(pool) } : NONE
       rescue ThreadError
         NONE
       end
@@ -28,7 +25,8 @@ module Lineside
       # @return [Object, nil] the innermost open transaction; nil if there is none, or only those that a test opens
       #   around itself
       def innermost(connection)
-        transaction = connection.current_transaction
+        # The connection's own method of this name delegates, which creates an array in Rails 6.1.
+        transaction = connection.transaction_manager.current_transaction
         transaction if transaction.open? && !TestTransactions.include?(transaction)
       end
 
@@ -41,6 +39,8 @@ module Lineside
       end
 
       private
+
+      def open_in(pool) = pool.active_connection?&.then { |connection| innermost(connection) }
 
       # Connection pools of all databases. Cached, because building the list costs more than the other steps.
       def pools
