@@ -255,6 +255,8 @@ fn check_writes_nothing_to_the_sidecars_log() {
     let before = sidecar.log();
     assert_eq!(check_beside(&sidecar, &[]).status, 0);
     sidecar.publisher().publish("a", 2);
+    // The check had link 2.
+    sidecar.logged(&["event=publisher_linked", "link=3"]);
     let log = sidecar.log();
     let [line, ..] = &log[before.len()..] else {
         panic!("{log:?}")
