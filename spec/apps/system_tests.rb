@@ -36,7 +36,7 @@ class ApplicationSystemTestCase < ActionDispatch::SystemTestCase
 
   def take_failed_screenshot; end
 
-  # What the page shows now, without a wait.
+  # Text that the page shows now, without a wait.
   def shown(list = "posts")
     evaluate_script("[...document.querySelectorAll('##{list} li')].map((it) => it.textContent)")
   end

@@ -11,7 +11,7 @@ use crate::support::{
     Browser, Place, Request, SECRET, Sidecar, channel_token, forge, now_ms, place, token_for,
 };
 
-/// What stock clients offer.
+/// Subprotocols that stock clients offer.
 const PROTOCOLS: &str = "actioncable-v1-json, actioncable-unsupported";
 
 /// A place whose sidecar has the key of Turbo.

@@ -14,7 +14,7 @@ module Lineside
       # Time from the start until the link is open, in seconds.
       START_SECONDS_MAX = 10
 
-      # Time for a planned stop until the sidecar is killed, in seconds. Nothing of it is needed any more.
+      # Time for a planned stop until the sidecar is killed, in seconds.
       STOP_SECONDS_MAX = 1
 
       # Interval of the attempts to open the link, in seconds.

@@ -1,4 +1,4 @@
-//! What is known about a connection before it begins: what the app decided before the hand-off, or the request by route.
+//! Opening of a connection: the app's decisions before the hand-off, or the request by route.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use lineside_token::{Keys, StreamKeys, verify_identity};
 
 use crate::settings::CableIdentity;
 
-/// What is known about a connection before it begins, in the form that a shard uses.
+/// Opening of a connection, in the form that a shard uses.
 #[derive(Debug, Default)]
 pub struct Opening {
     /// Rule of the identity of a connection by route. `None` if the app has decided.

@@ -13,7 +13,7 @@ use crate::broker::runners::{Closing, Report, RunnerId};
 use crate::dialects::{Ending, Turn};
 use crate::log::{Level, event};
 
-/// How a connection lost its runner.
+/// Cause of the loss of a connection's runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunnerEnd {
     /// The runner has run `unsubscribed` of the channel objects, and runs no further command of the connection.
