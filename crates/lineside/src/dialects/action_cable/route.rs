@@ -142,4 +142,14 @@ mod tests {
         }
         assert_eq!(logged.0.len(), LOGGED_CLASSES_MAX);
     }
+
+    #[test]
+    fn invented_classes_do_not_hide_the_line_about_turbo() {
+        let mut logged = Logged::default();
+        for number in 0..LOGGED_CLASSES_MAX {
+            assert!(logged.is_due(&number.to_string(), 0));
+        }
+        assert!(logged.is_due(TURBO_CHANNEL, 0));
+        assert!(!logged.is_due(TURBO_CHANNEL, 1));
+    }
 }
