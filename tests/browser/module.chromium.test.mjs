@@ -122,11 +122,17 @@ test("a token is renewed before it expires, on the same socket", async () => {
   assert.equal(sockets.length, 1);
 });
 
-test("the status is stopped after a sign-out", async () => {
+test("after a sign-out, the status is stopped and the page is loaded again without a connection", async () => {
   site.seconds = 3;
   await opened();
+  await page.evaluate(() => {
+    lineside.addEventListener("status", ({ detail }) => (sessionStorage.lastStatus = detail.status));
+  });
   site.user = null;
-  await page.waitForFunction(() => lineside.status === "stopped");
+  // A test must not end during a reload: `close()` of the browser context can then wait without end.
+  await page.waitForFunction(() => document.title === "signed out");
+  assert.equal(await page.evaluate(() => sessionStorage.lastStatus), "stopped");
+  assert.equal(sockets.length, 1);
 });
 
 // Leaves the page and goes back to it. `wasKept` of the page tells whether it came from the cache.

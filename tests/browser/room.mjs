@@ -19,7 +19,7 @@ const SCRIPTS = {
   "/js/lineside/turbo.js": `${ROOT}app/assets/javascripts/lineside/turbo.js`,
 };
 
-// Time-out of Room.events. The sidecar ends a dead connection within 34 s: a ping every 24 s, and 10 s for its answer.
+// Time-out of Room.events and Room.startPuma. The sidecar ends a dead connection within 34 s: a ping every 24 s, and 10 s for its answer.
 const EVENTS_MS_MAX = 45_000;
 
 // A process whose output is kept.
@@ -137,7 +137,8 @@ export class Room {
     this.puma = new Process("ruby", [...given, `${ROOT}spec/dummy/config.ru`], this.#env);
     this.#port = Number((await this.puma.written(/Listening on http:\/\/127\.0\.0\.1:(\d+)/))[1]);
     // Until the process knows the newest cursor.
-    while (!/data-lineside-after="\w+\./.test(await this.#page())) continue;
+    const signal = AbortSignal.timeout(EVENTS_MS_MAX);
+    while (!/data-lineside-after="\w+\./.test(await this.#page())) signal.throwIfAborted();
   }
 
   async #page() {

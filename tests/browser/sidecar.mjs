@@ -10,6 +10,8 @@ import { join } from "node:path";
 const ROOT = new URL("../../", import.meta.url).pathname;
 const BINARY = `${ROOT}target/debug/lineside`;
 const MODULE = `${ROOT}app/assets/javascripts/lineside.js`;
+// Time-out of Site.publish.
+const PUBLISH_MS_MAX = 20_000;
 const SECRET = "a-secret-for-tests-of-32-bytes-or-more";
 
 // Signs a connection token.
@@ -77,8 +79,9 @@ export class Site {
 
   // Publishes, and returns after the sidecar's confirmation.
   publish(channel, data) {
-    const given = { env: this.#settings(this.bind), cwd: this.#folder, encoding: "utf8" };
-    const { status, stderr } = spawnSync(BINARY, ["publish", channel, JSON.stringify(data)], given);
+    const given = { env: this.#settings(this.bind), cwd: this.#folder, encoding: "utf8", timeout: PUBLISH_MS_MAX };
+    const { status, error, stderr } = spawnSync(BINARY, ["publish", channel, JSON.stringify(data)], given);
+    if (error) throw error;
     if (status !== 0) throw new Error(stderr);
   }
 
@@ -102,6 +105,7 @@ export class Site {
   }
 
   #page() {
+    if (this.user === null) return "<!doctype html><link rel=icon href=data:,><title>signed out</title>";
     return `<!doctype html>
 <link rel="icon" href="data:,">
 <meta name="csrf-token" content="csrf">
