@@ -45,6 +45,9 @@ pub use session::Session;
 /// Size of one read, in bytes: the default kernel buffer of a publisher holds 212,992.
 const READ_BYTES: usize = 256 * 1024;
 
+/// Bytes that a link may bring between two yields to the other tasks.
+const YIELD_BYTES: usize = 16 * 1024;
+
 /// Tasks that serve links.
 #[derive(Debug)]
 pub(crate) struct Ingress {
@@ -134,7 +137,9 @@ impl Ingress {
     async fn run(&self, session: &mut Session, stream: &UnixStream) -> End {
         let mut newest = self.broker.announcements();
         let mut stop = self.stop.subscribe();
+        let mut unyielded_bytes = 0;
         loop {
+            unyielded_bytes += session.received().len();
             let processed = session.process(&self.broker, self.clock.now());
             if let Some(older) = session.replaces() {
                 self.replace(older);
@@ -142,8 +147,11 @@ impl Ingress {
             if let Err(end) = processed.and_then(|()| Ok(send(session, stream)?)) {
                 return end;
             }
-            // Without this a publisher that never pauses would delay other links, browsers and signals.
-            tokio::task::yield_now().await;
+            // Without this a publisher that never pauses would delay other links, browsers and signals. A yield costs a system call.
+            if unyielded_bytes >= YIELD_BYTES {
+                unyielded_bytes = 0;
+                tokio::task::yield_now().await;
+            }
             let due_ms = session.due_ms();
             let is_sent = session.unsent().is_empty();
             tokio::select! {

@@ -24,6 +24,14 @@ const HELLO_MS_MAX: u64 = 5000;
 /// Maximum delay before a publisher is told a new position, in milliseconds. The cursors of its pages are at most this old.
 const MOVED_MS_MAX: u64 = 20;
 
+/// Maximum delay of an ack, in milliseconds. A write for each publication of a quiet link costs the sidecar and the publisher
+/// a system call and a wake-up each. Frames with another answer are acked at once.
+const ACK_MS_MAX: u64 = 5;
+
+/// Size of unacked frames beyond which they are acked at once, in bytes. They occupy the publisher's spool, which has 8 MiB
+/// by default.
+const ACK_BYTES_MAX: usize = 16 * 1024;
+
 /// Session of one link: splits and validates frames, proposes them to the [`Broker`], and encodes the answers.
 ///
 /// It does no IO and reads no clock. The [module](super) shows how to drive it.
@@ -45,6 +53,10 @@ pub struct Session {
     tells_at_ms: Option<u64>,
     /// Newest sequence with an outcome that is not acked yet.
     settled: Option<u64>,
+    /// Size of the frames that are settled and not acked yet, in bytes.
+    unacked_bytes: usize,
+    /// Time at which they are acked.
+    acks_at_ms: Option<u64>,
 }
 
 impl Session {
@@ -63,6 +75,8 @@ impl Session {
             told: Position::default(),
             tells_at_ms: None,
             settled: None,
+            unacked_bytes: 0,
+            acks_at_ms: None,
         }
     }
 
@@ -77,13 +91,23 @@ impl Session {
         self.hello_by_ms.is_none()
     }
 
-    /// Processes every complete frame, and acks them together.
+    /// Processes every complete frame. Acks them together: at once after an error, another answer or many bytes, and otherwise
+    /// by a [tick](Self::tick).
     ///
     /// # Errors
     /// The reason why the link must end. Frames before the offending one have been processed; send their answers first.
     pub fn process(&mut self, broker: &Broker, now: Now) -> Result<(), End> {
+        let received_bytes = self.received.len();
         let processed = self.process_frames(broker, now);
-        self.ack(broker);
+        if self.settled.is_some() {
+            broker.announce();
+            self.unacked_bytes += received_bytes - self.received.len();
+            self.acks_at_ms.get_or_insert(now.ms + ACK_MS_MAX);
+            let has_answer = !self.replies.is_empty();
+            if processed.is_err() || has_answer || self.unacked_bytes >= ACK_BYTES_MAX {
+                self.ack(broker);
+            }
+        }
         processed
     }
 
@@ -106,11 +130,12 @@ impl Session {
     /// Latest time for the next [`tick`](Self::tick).
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
-        self.hello_by_ms.or(self.tells_at_ms)
+        let times = [self.hello_by_ms, self.acks_at_ms, self.tells_at_ms];
+        times.into_iter().flatten().min()
     }
 
-    /// Checks the deadline for the hello, and tells the publisher a newer position. Call it when it is
-    /// [due](Self::due_ms), and when a position was announced.
+    /// Checks the deadline for the hello, sends an ack that was delayed, and tells the publisher a newer position. Call it when
+    /// it is [due](Self::due_ms), and when a position was announced.
     ///
     /// # Errors
     /// The reason why the link must end.
@@ -121,6 +146,9 @@ impl Session {
                 return Err(End::Fault(codes::LINK_BAD_FRAME, message));
             }
             return Ok(());
+        }
+        if self.acks_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+            self.ack(broker);
         }
         let position = broker.announced();
         // A publisher that does not read is told the newest position once it does.
@@ -136,6 +164,7 @@ impl Session {
 
     /// Closes the session. Send what is [unsent](Self::unsent) afterwards: it tells the publisher the reason.
     pub fn close(&mut self, broker: &Broker, end: End, now_ms: u64) {
+        self.ack(broker);
         broker.unlink(self.origin(), now_ms);
         let (reason, detail) = match end {
             End::Closed => ("closed", String::new()),
@@ -346,8 +375,10 @@ impl Session {
     }
 
     fn ack(&mut self, broker: &Broker) {
+        self.acks_at_ms = None;
+        self.unacked_bytes = 0;
         if let Some(sequence) = self.settled.take() {
-            let position = broker.announce();
+            let position = broker.announced();
             self.told = position;
             self.reply(&ToPublisher::Ack(Ack { sequence, position }));
         }

@@ -66,6 +66,14 @@ impl World {
         session.process(&self.broker, NOW)
     }
 
+    /// Takes the acks that are due, and checks that there were no other answers.
+    fn acks(&self, session: &mut Session) -> Vec<(u64, u64)> {
+        session
+            .tick(&self.broker, NOW.ms + super::ACK_MS_MAX)
+            .unwrap();
+        acked(&answers(session))
+    }
+
     /// Takes the positions in the inbox of each shard.
     fn dispatched(&self) -> Vec<Vec<u64>> {
         let positions = |inbox: &Arc<Inbox>| {
@@ -142,9 +150,9 @@ fn frames_received_byte_by_byte_land_once_in_every_shard_and_are_acked() {
     for byte in bytes {
         world.send(&mut session, &[byte]).unwrap();
     }
-    assert_eq!(acked(&answers(&mut session)), [(1, 1), (2, 2)]);
+    assert_eq!(world.acks(&mut session), [(2, 2)]);
     assert_eq!(world.dispatched(), [[1, 2], [1, 2]]);
-    // One call acks all of its frames together, and a retransmission does not land again.
+    // A retransmission does not land again.
     let again = [
         publication(2, "2"),
         publication(3, "3"),
@@ -152,8 +160,65 @@ fn frames_received_byte_by_byte_land_once_in_every_shard_and_are_acked() {
     ]
     .concat();
     world.send(&mut session, &again).unwrap();
-    assert_eq!(acked(&answers(&mut session)), [(4, 4)]);
+    assert_eq!(world.acks(&mut session), [(4, 4)]);
     assert_eq!(world.dispatched(), [[3, 4], [3, 4]]);
+}
+
+#[test]
+fn frames_are_acked_together_within_5_ms() {
+    let world = World::new();
+    let mut session = world.open(1);
+    for sequence in 1..=3 {
+        world
+            .send(&mut session, &publication(sequence, "1"))
+            .unwrap();
+    }
+    assert_eq!(session.due_ms(), Some(NOW.ms + 5));
+    session.tick(&world.broker, NOW.ms + 4).unwrap();
+    assert_eq!(answers(&mut session), []);
+    session.tick(&world.broker, NOW.ms + 5).unwrap();
+    assert_eq!(acked(&answers(&mut session)), [(3, 3)]);
+    session.tick(&world.broker, NOW.ms + 6).unwrap();
+    assert_eq!((answers(&mut session), session.due_ms()), (vec![], None));
+}
+
+#[test]
+fn many_bytes_and_a_receipt_are_acked_at_once() {
+    let world = World::new();
+    let mut session = world.open(1);
+    let large = format!("\"{}\"", "x".repeat(super::ACK_BYTES_MAX / 2));
+    world.send(&mut session, &publication(1, &large)).unwrap();
+    assert_eq!(answers(&mut session), []);
+    world.send(&mut session, &publication(2, &large)).unwrap();
+    assert_eq!(acked(&answers(&mut session)), [(2, 2)]);
+    world.send(&mut session, &publication(3, "3")).unwrap();
+    let mut bytes = Vec::new();
+    let head = PublishHead {
+        sequence: 4,
+        wants_receipt: true,
+        once: None,
+    };
+    encode_publish(&mut bytes, head, [("news", b"4".as_slice())]);
+    world.send(&mut session, &bytes).unwrap();
+    assert!(matches!(
+        answers(&mut session).as_slice(),
+        [ToPublisher::Receipt(receipt), ToPublisher::Ack(ack)]
+            if receipt.sequence == 4 && ack.sequence == 4
+    ));
+    assert_eq!(session.due_ms(), None);
+}
+
+#[test]
+fn closed_session_acks_what_it_has_processed() {
+    let world = World::new();
+    let mut session = world.open(1);
+    world.send(&mut session, &publication(1, "1")).unwrap();
+    session.close(&world.broker, End::drain(), NOW.ms);
+    let answers = answers(&mut session);
+    assert_eq!(acked(&answers[..1]), [(1, 1)]);
+    assert!(
+        matches!(&answers[1..], [ToPublisher::Fault(fault)] if fault.code == codes::LINK_DRAIN.number)
+    );
 }
 
 #[test]
@@ -181,7 +246,7 @@ fn skipped_and_refused_frames_are_acked() {
     let mut session = world.open(1);
     let skip = encoded(&ToSidecar::Skip(Skip { through: 3 }));
     world.send(&mut session, &skip).unwrap();
-    assert_eq!(acked(&answers(&mut session)), [(3, 0)]);
+    assert_eq!(world.acks(&mut session), [(3, 0)]);
     world
         .send(&mut session, &publication(4, "no JSON"))
         .unwrap();
@@ -218,7 +283,7 @@ fn replaced_session_processes_and_acks_nothing_more() {
     // The end of the replaced session does not unlink the newer one.
     older.close(&world.broker, End::replaced(), NOW.ms);
     world.send(&mut newer, &publication(1, "1")).unwrap();
-    assert_eq!(acked(&answers(&mut newer)), [(1, 1)]);
+    assert_eq!(world.acks(&mut newer), [(1, 1)]);
 }
 
 #[test]
@@ -256,7 +321,7 @@ fn every_publisher_is_told_a_new_position_within_20_ms() {
         idle.tick(&world.broker, 2000 + sequence).unwrap();
     }
     // The ack told the publishing session.
-    busy.tick(&world.broker, 2003).unwrap();
+    assert_eq!(world.acks(&mut busy), [(3, 3)]);
     assert_eq!(busy.due_ms(), None);
     assert_eq!(idle.due_ms(), Some(2021));
     idle.tick(&world.broker, 2020).unwrap();
@@ -274,6 +339,7 @@ fn publisher_with_unsent_answers_is_told_one_position_after_them() {
     let world = World::new();
     let (mut quiet, mut other) = (world.open(1), world.session(2));
     world.send(&mut quiet, &publication(1, "1")).unwrap();
+    quiet.tick(&world.broker, NOW.ms + 5).unwrap();
     world.send(&mut other, &hello_of([8; 16])).unwrap();
     for sequence in 1..=100 {
         world.send(&mut other, &publication(sequence, "1")).unwrap();
