@@ -1,0 +1,97 @@
+//! Counts the instructions of the hot paths: `bin/bench counts`.
+//!
+//! Each path runs under callgrind twice, with different numbers of repetitions, on sockets in memory. The difference of both
+//! counts, divided by that of the repetitions, is the cost of one, without the set-up. A count hardly depends on what else the
+//! machine does, so it can be compared with the one in `bench/counts.txt`.
+
+mod baseline;
+mod paths;
+mod stage;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+
+use crate::baseline::Baseline;
+use crate::paths::PATHS;
+
+/// Result of a step of the measurement.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Repetitions of both runs. The first run fills caches and tables.
+const REPETITIONS: [u64; 2] = [500, 1_500];
+
+fn main() -> ExitCode {
+    let Err(error) = run() else {
+        return ExitCode::SUCCESS;
+    };
+    // Nothing is left to do if standard error is closed.
+    drop(writeln!(io::stderr(), "bench: {error}"));
+    ExitCode::FAILURE
+}
+
+fn run() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["counts"] => compare(),
+        ["counts", "--write"] => Baseline::write(&measure()?),
+        ["run", path, repetitions] => paths::run(path, repetitions.parse()?),
+        _ => Err("usage: bin/bench counts [--write]".into()),
+    }
+}
+
+/// Prints a line for each path. Returns an error if a path costs more or less than the baseline allows.
+fn compare() -> Outcome<()> {
+    let baseline = Baseline::read()?;
+    let problems: Vec<String> = measure()?
+        .iter()
+        .filter_map(|(path, count)| baseline.problem(path, *count))
+        .collect();
+    if !baseline.is_comparable() {
+        let (theirs, ours) = (&baseline.compiler, baseline::compiler());
+        writeln!(
+            io::stdout(),
+            "not compared: the baseline is of {theirs}, this is {ours}"
+        )?;
+        return Ok(());
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}; if that is intended, run bin/bench counts --write",
+        problems.join("; ")
+    )
+    .into())
+}
+
+/// Measures every path, and prints a line for each.
+fn measure() -> Outcome<Vec<(&'static str, u64)>> {
+    let mut counts = Vec::new();
+    for (path, unit, _) in PATHS {
+        let [few, many] = REPETITIONS;
+        let more = instructions(path, many)? - instructions(path, few)?;
+        let count = more / (many - few);
+        writeln!(io::stdout(), "{path:<12}{count:>8} instructions {unit}")?;
+        counts.push((path, count));
+    }
+    Ok(counts)
+}
+
+/// Runs this program under callgrind, and returns how many instructions it executed.
+fn instructions(path: &str, repetitions: u64) -> Outcome<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe()?)
+        .args(["run", path, &repetitions.to_string()])
+        .output()
+        .map_err(|error| format!("valgrind cannot be run: {error}"))?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    let collected = log
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .filter(|_| output.status.success())
+        .ok_or_else(|| format!("valgrind failed:\n{log}"))?;
+    Ok(collected.1.trim().parse()?)
+}
