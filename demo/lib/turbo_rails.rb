@@ -4,6 +4,7 @@
 # from the gem, with the same names and arguments. The gem renders most broadcasts in a job, this file renders all at
 # once.
 require "action_cable/engine"
+require "global_id/railtie"
 
 Mime::Type.register "text/vnd.turbo-stream.html", :turbo_stream
 
