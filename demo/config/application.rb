@@ -6,6 +6,7 @@ require "active_record/railtie"
 require "action_controller/railtie"
 require "action_view/railtie"
 require "lineside"
+require_relative "../lib/turbo_rails"
 
 module Demo
   # One file instead of the many of `rails new`, so that the demo runs unchanged on Rails 6.1 and later.

@@ -1,6 +1,5 @@
 // Page of one user: shows the rendered and the received messages, and sends the forms.
-import { switchNetwork } from "/network.js";
-import { Tally } from "/tally.js";
+import { Seat, delayMs } from "/seat.js";
 import { connect } from "/lineside.js";
 
 // Delay before a failed refetch is retried.
@@ -8,13 +7,7 @@ const REFETCH_MS = 2_000;
 // Number of messages in each list; Message::NEWEST_COUNT has the same.
 const ITEMS_MAX = 30;
 const lists = { board: document.getElementById("posts"), user: document.getElementById("notices") };
-const statusLine = document.getElementById("line");
 
-const now = () => performance.timeOrigin + performance.now();
-
-// Delay from publish to now, by the clocks of server and browser. Exact on one machine; on two machines, off by the
-// difference of their clocks.
-const delayMs = (sentAt) => Math.max(0, now() - sentAt);
 const shown = (ms) => (ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 function item({ id, author, body, sent_at: sentAt }) {
@@ -81,31 +74,11 @@ for (const form of document.querySelectorAll("form[data-json]")) {
 const state = JSON.parse(document.getElementById("state").textContent);
 show(state);
 
-const tally = new Tally(state.ticks.at(-1) ?? 0);
-let losses = 0;
-
-// Shows the counts, and sends them to the window if the page is in one of its frames.
-function report(ms) {
-  const counts = { seen: tally.seen, missing: tally.missing, twice: tally.twice, fetched: tally.fetched };
-  for (const [name, count] of Object.entries(counts)) {
-    const element = document.querySelector(`[data-count="${name}"]`);
-    element.textContent = count.toLocaleString("en");
-    element.dataset.isZero = count === 0;
-  }
-  const name = document.getElementById("me").textContent;
-  tellWindow({ name, status: lineside.status, through: tally.through, losses, ms, ...counts });
-}
-
-function tellWindow(data) {
-  if (parent !== globalThis) parent.postMessage(data, location.origin);
-}
-
-// The window makes the frame as high as the page, so that nothing is cut.
-new ResizeObserver(() => tellWindow({ height: document.body.offsetHeight })).observe(document.body);
+const seat = new Seat(state.ticks.at(-1) ?? 0);
 
 function countTick({ id, sent_at: sentAt }, { resent }) {
-  tally.see(id, resent);
-  report(delayMs(sentAt));
+  seat.tally.see(id, resent);
+  seat.report(delayMs(sentAt));
 }
 
 const lineside = connect();
@@ -114,28 +87,22 @@ lineside.user(showNotice);
 lineside.subscribe("ticks", countTick);
 
 lineside.addEventListener("lost", async () => {
-  losses++;
-  report();
+  seat.losses++;
+  seat.report();
   const fresh = await fetchState();
   show(fresh);
-  tally.fetch(fresh.ticks);
-  report();
+  seat.tally.fetch(fresh.ticks);
+  seat.report();
 });
 
 const WORDS = { open: "connected", connecting: "connecting", offline: "offline", closed: "closed" };
 
 function showStatus({ status, code, waitMs }) {
-  statusLine.dataset.state = status;
-  statusLine.firstElementChild.textContent =
-    status === "waiting" ? `reconnects in ${((waitMs ?? 0) / 1000).toFixed(1)} s` : (WORDS[status] ?? `stopped (${code ?? "signed out"})`);
-  report();
+  const words = status === "waiting" ? `reconnects in ${((waitMs ?? 0) / 1000).toFixed(1)} s` : WORDS[status];
+  seat.show(status, words ?? `stopped (${code ?? "signed out"})`);
   // Without a code, the app gave no token: the user has signed out, and the app shows the sign-in page.
   if (status === "stopped" && code === undefined) location.reload();
 }
 
 lineside.addEventListener("status", ({ detail }) => showStatus(detail));
 showStatus({ status: lineside.status });
-
-addEventListener("message", ({ origin, data }) => {
-  if (origin === location.origin && "network" in data) switchNetwork(data.network);
-});

@@ -2,14 +2,14 @@
 // are detected.
 
 export class Tally {
-  // Newest number that the page was rendered with or has refetched. Up to it, a received message is no duplicate.
+  // Number up to which a received message is no duplicate: the page was rendered with it, or has refetched it.
   #given;
-  #newest;
-  // Received numbers above `through`.
+  // Number up to which every message was received or refetched, and the received ones above it.
+  #through;
   #beyond = new Set();
 
-  // Number up to which every message was received or refetched.
-  through;
+  // Newest number received or refetched.
+  newest;
 
   seen = 0;
   twice = 0;
@@ -17,11 +17,11 @@ export class Tally {
 
   // `newest`: number of the newest message that the page was rendered with.
   constructor(newest) {
-    this.#given = this.#newest = this.through = newest;
+    this.#given = this.newest = this.#through = newest;
   }
 
   get missing() {
-    return this.#newest - this.through - this.#beyond.size;
+    return this.newest - this.#through - this.#beyond.size;
   }
 
   // Counts a message received over the socket. Not a duplicate: a message that the page was rendered with or has
@@ -37,11 +37,18 @@ export class Tally {
     this.#given = Math.max(this.#given, ...numbers);
   }
 
+  // Counts those up to `number` that were missing, on a page that was rendered again with them. Later ones, which it
+  // showed before, can be received again.
+  refetch(number) {
+    for (let next = this.#through + 1; next <= number; next++) if (this.#add(next)) this.fetched++;
+    this.#given = this.newest;
+  }
+
   #add(number) {
-    if (number <= this.through || this.#beyond.has(number)) return false;
-    this.#newest = Math.max(this.#newest, number);
+    if (number <= this.#through || this.#beyond.has(number)) return false;
+    this.newest = Math.max(this.newest, number);
     this.#beyond.add(number);
-    while (this.#beyond.delete(this.through + 1)) this.through++;
+    while (this.#beyond.delete(this.#through + 1)) this.#through++;
     return true;
   }
 }

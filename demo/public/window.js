@@ -68,7 +68,7 @@ for (const card of switches) {
     steady.checked = true;
     const { switch: name, promise } = card.dataset;
     for (const each of buttons) each.disabled = true;
-    trial = { card, promise, begin: newest, losses: sum("losses"), twice: sum("twice") };
+    trial = { card, promise, begin: newest, losses: sum("losses"), missing: sum("missing"), twice: sum("twice") };
     say("under way", "starting");
     chart.mark(button.textContent.toLowerCase());
     if (name === "offline") return goOffline();
@@ -98,22 +98,30 @@ function end(state, text) {
   for (const each of buttons) each.disabled = false;
 }
 
-// Judges the promise once enough messages were sent and both pages have received all of them.
+// Whether a promise was kept, by what was counted.
+const KEPT = {
+  "nothing lost": ({ losses, twice }) => losses + twice === 0,
+  "nothing lost, can come twice": ({ losses }) => losses === 0,
+  "loss reported and refetched": ({ losses, twice }) => losses > 0 && twice === 0,
+  "loss not reported": ({ losses }) => losses === 0,
+};
+
+// Judges the promise once enough messages were sent and both pages have received the last of them. Waits for missing
+// ones, except those whose loss is not reported.
 function judge() {
   if (!trial || trial.isHeld) return;
   const sent = newest - trial.begin;
-  const here = Math.min(...[...seats.values()].map(({ through }) => through)) - trial.begin;
+  const here = Math.min(...[...seats.values()].map((seat) => seat.newest)) - trial.begin;
   say("under way", `${sent} sent, ${Math.max(0, here)} received by both so far`);
   if (sent >= MESSAGES_TO_JUDGE) trial.end ??= newest;
-  const isSettled = [...seats.values()].every(({ status, through }) => status === "open" && through >= trial.end);
-  if (!isSettled) return;
+  if (![...seats.values()].every((seat) => seat.status === "open" && seat.newest >= trial.end)) return;
 
-  const twice = sum("twice") - trial.twice;
-  const wasTold = sum("losses") > trial.losses;
-  const isKept = twice === 0 && wasTold === (trial.promise !== "nothing lost");
+  const counts = Object.fromEntries(["losses", "missing", "twice"].map((name) => [name, sum(name) - trial[name]]));
+  const { losses, missing, twice } = counts;
+  if (missing > 0 && trial.promise !== "loss not reported") return;
+  const loss = losses > 0 ? "loss reported and refetched" : missing > 0 ? `${missing} missing` : "none lost";
   const duplicates = twice === 0 ? "no duplicates" : `${twice} duplicates`;
-  const losses = wasTold ? "loss reported and refetched" : "none lost";
-  end(isKept ? "kept" : "broken", `${sent} sent, ${losses}, ${duplicates}`);
+  end(KEPT[trial.promise](counts) ? "kept" : "broken", `${sent} sent, ${loss}, ${duplicates}`);
 }
 
 sendTicks();

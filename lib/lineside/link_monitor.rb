@@ -109,7 +109,10 @@ module Lineside
     end
 
     # Whether the first attempt to connect is under way, or Puma's plugin has just started the sidecar.
-    def connecting?(status) = status[:last_error].nil? || (@linked.nil? && defined?(Sidecar) && Sidecar.booting?)
+    def connecting?(status) = status[:last_error].nil? || (@linked.nil? && booting?)
+
+    # The full name, so that a class of the app is not found.
+    def booting? = defined?(Lineside::Sidecar) && Sidecar.booting?
 
     def report_up
       @config.logger.info("Lineside: the link is up again") if @linked == false

@@ -19,7 +19,7 @@ module Lineside
     def obstacle = (Cable.channels.app[Cable::TurboStreams::NAME] if rails_app?)
 
     # @return [Boolean] whether the app is one of Rails whose Action Cable is the sidecar's
-    def rails_app? = defined?(RailsApp) ? RailsApp.cable? : false
+    def rails_app? = defined?(Lineside::RailsApp) ? RailsApp.cable? : false
 
     private_class_method :rails_app?
   end

@@ -37,4 +37,12 @@ RSpec.describe Lineside::LinkMonitor do
   ensure
     Lineside::Sidecar.booting_until = nil
   end
+
+  it "reports a link that is down in an app with a class Sidecar" do
+    hide_const("Lineside::Sidecar")
+    stub_const("Sidecar", Class.new)
+    monitor = described_class.new(Lineside.config)
+    monitor.send(:check, { linked: false, last_error: "nobody answers", publications_aged: 0, publications_refused: 0 })
+    expect(log.string).to include("link is down: nobody answers")
+  end
 end

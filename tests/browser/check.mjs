@@ -1,5 +1,5 @@
-// node check.mjs URL: checks on a running demo that a post reaches two users, and that a notification reaches its user
-// only. Prints one line and exits with status 0 or 1.
+// node check.mjs URL: checks on a running demo that a post reaches two users, with Turbo too, and that a notification
+// reaches its user only. Prints one line and exits with status 0 or 1.
 import { Visitor, launchBrowser } from "./visitor.mjs";
 
 // Current step, named in the error message.
@@ -29,8 +29,15 @@ async function check(browser, url) {
   if (await grace.hasReceived(forAda)) throw new Error("Grace received what was published to Ada");
   if (await ada.hasReceived(marker)) throw new Error("Ada received what was published to Grace");
 
+  const forTurbo = `turbo-${run}`;
+  step = "signing in on a page with Turbo";
+  const katherine = await Visitor.signIn(browser, url, "Katherine", { path: "turbo" });
+  step = "a post of Ada's reaching the page with Turbo";
+  await ada.post(forTurbo);
+  await katherine.waitFor("posts", forTurbo);
+
   step = "checking the pages for errors";
-  const faults = [...ada.faults, ...grace.faults];
+  const faults = [...ada.faults, ...grace.faults, ...katherine.faults];
   if (faults.length > 0) throw new Error(faults.join("; "));
 }
 
@@ -42,7 +49,7 @@ if (!url) {
 const browser = await launchBrowser();
 try {
   await check(browser, url);
-  console.log(`check: ok, a post reached Ada and Grace, and each notification reached its user only (${url})`);
+  console.log(`check: ok, a post reached Ada, Grace and a page with Turbo, and each notification reached its user only (${url})`);
 } catch (error) {
   console.error(`check: failed at ${step}: ${error.message.split("\n")[0]} (${url})`);
   process.exitCode = 1;

@@ -299,6 +299,47 @@ test("a page that comes again from a cache is refreshed once", async () => {
   assert.equal(visits, 1);
 });
 
+test("a page that is offline is refreshed when it is online again", async () => {
+  const guest = await Guest.open({ query: MODULE });
+  let visits = 0;
+  await guest.page.route("**/rooms/board*", (route) => {
+    visits++;
+    return route.continue();
+  });
+  await guest.page.evaluate(() => {
+    Math.random = () => 0;
+    globalThis.checks = 0;
+    const get = () => {
+      checks++;
+      return false;
+    };
+    Object.defineProperty(navigator, "onLine", { get, configurable: true });
+  });
+  await room.sidecar.stop("SIGKILL");
+  await room.startSidecar();
+  await room.post("after the crash");
+  await guest.page.waitForFunction(() => checks > 1);
+  assert.equal(visits, 0);
+  assert.deepEqual(await guest.texts(), []);
+  await guest.page.evaluate(() => Object.defineProperty(navigator, "onLine", { get: () => true }));
+  await guest.sees("after the crash");
+  await guest.is("connected");
+});
+
+test("the attribute of the status is written only when it changes", async () => {
+  const guest = await Guest.open({ query: MODULE });
+  await guest.is("connected");
+  await guest.page.evaluate(() => {
+    globalThis.writes = 0;
+    new MutationObserver((records) => (writes += records.length)).observe(document.documentElement, {
+      attributeFilter: ["data-lineside"],
+    });
+  });
+  await room.post("first");
+  await guest.sees("first");
+  assert.equal(await guest.page.evaluate(() => writes), 0);
+});
+
 test("a page with the refresh turned off says that it has lost messages", async () => {
   const guest = await Guest.open({ query: `${MODULE}&off=1` });
   await guest.page.evaluate(() => (Math.random = () => 0));

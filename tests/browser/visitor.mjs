@@ -22,13 +22,13 @@ export function launchBrowser({ args = [], ...options } = {}) {
 }
 
 export class Visitor {
-  // Signs in on the left seat's page. Resolves when the page is connected. `options`: Playwright's options of a browser
-  // context.
-  static async signIn(browser, url, name, options = {}) {
+  // Signs in on the left seat's page. Resolves when the page is connected. `path`: "turbo" or "stock" for the page with
+  // Turbo. `options`: Playwright's options of a browser context.
+  static async signIn(browser, url, name, { path = "", ...options } = {}) {
     const context = await browser.newContext(options);
     context.setDefaultTimeout(WAIT_MS_MAX);
     const visitor = new Visitor(await context.newPage());
-    await visitor.page.goto(new URL("seats/left", url).href);
+    await visitor.page.goto(new URL(`seats/left/${path}`, url).href);
     await visitor.page.getByRole("button", { name }).click();
     await visitor.isConnected();
     return visitor;
@@ -50,6 +50,26 @@ export class Visitor {
   async post(body) {
     await this.page.getByLabel("Post to the board").fill(body);
     await this.page.getByRole("button", { name: "Post", exact: true }).click();
+  }
+
+  // Posts on the page with Turbo. Resolves once the app has answered with empty fields.
+  async submit(body) {
+    await this.post(body);
+    await this.page.locator("#post-body:placeholder-shown").waitFor();
+  }
+
+  // Posts that end with `ending`, from the top, without it.
+  async posts(ending) {
+    const texts = await this.page.locator("#posts p").allTextContents();
+    return texts.filter((text) => text.endsWith(ending)).map((text) => text.slice(0, -ending.length).trim());
+  }
+
+  // Presses a switch of the window by its name.
+  async press(name) {
+    const token = await this.page.locator('meta[name="csrf-token"]').getAttribute("content");
+    const url = new URL("/switches", this.page.url()).href;
+    const response = await this.page.request.post(url, { headers: { "X-CSRF-Token": token }, form: { switch: name } });
+    if (!response.ok()) throw new Error(`the switch ${name}: ${response.status()} ${await response.text()}`);
   }
 
   async notify(name, body) {

@@ -12,8 +12,9 @@ class ApplicationController < ActionController::Base
 
   def current_user = seat.user
 
-  # Adds the seat to every path, including the token endpoint's, so that requests for a fresh token name it.
-  def default_url_options = params[:seat] ? { seat: params[:seat] } : {}
+  # Adds the seat to every path, including the token endpoint's, so that requests for a fresh token name it. Paths of a
+  # page with Turbo lead to that page.
+  def default_url_options = params[:seat] ? params.permit(:seat, :page).to_h.symbolize_keys : {}
 
   def require_user
     return if current_user
@@ -24,9 +25,10 @@ class ApplicationController < ActionController::Base
     end
   end
 
-  # Answers a form: JSON for the page's script, a redirect for a form that the browser sent without it.
+  # Answers a form: JSON for the page's script, empty fields for Turbo, a redirect for a form sent without either.
   def answer(message)
     respond_to do |format|
+      format.turbo_stream { render :create, status: message.persisted? ? :created : 422, locals: { message: } }
       format.html { redirect_to board_path }
       format.json do
         next head(:created) if message.persisted?

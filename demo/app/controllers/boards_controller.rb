@@ -1,8 +1,11 @@
 # frozen_string_literal: true
 
 class BoardsController < ApplicationController
-  # Renders the page, or its data as JSON, which the page refetches after `lost`.
+  # Renders the page with Turbo or that with Lineside's module, or the latter's data as JSON, which it refetches after
+  # `lost`.
   def show
+    return render :turbo if params[:page]
+
     @state = state
     respond_to do |format|
       format.html

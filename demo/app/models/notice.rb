@@ -6,4 +6,6 @@ class Notice < ApplicationRecord
 
   belongs_to :user
   belongs_to :author, class_name: "User"
+
+  broadcasts_refreshes_to :user
 end

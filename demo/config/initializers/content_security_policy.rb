@@ -12,3 +12,7 @@ Rails.application.config.content_security_policy do |policy|
   policy.base_uri :none
   policy.frame_ancestors :self
 end
+
+# Allows the import map of the pages with Turbo, and the styles of Turbo's progress bar.
+Rails.application.config.content_security_policy_nonce_generator = ->(_request) { SecureRandom.base64(16) }
+Rails.application.config.content_security_policy_nonce_directives = %w[script-src style-src]

@@ -15,6 +15,8 @@ const PERMANENT = "[data-turbo-permanent]";
 const REFRESH_MS_MAX = 5_000;
 const REFRESH_AGAIN_MS = 180_000;
 const REFRESH_AGAIN_MS_MAX = 120_000;
+// Delay before a refresh is tried again while the page is offline.
+const ONLINE_MS = 2_000;
 
 const sources = document.getElementsByTagName(SOURCE);
 // Sources seen, sources that the server has refused, and sources of which messages are lost.
@@ -308,6 +310,11 @@ function lose(affected, after) {
 function refresh(count, after = "") {
   refreshTimer = undefined;
   if (![...lost].some(({ isConnected }) => isConnected)) return;
+  // If a visit fails, Turbo loads the address, and the browser shows an error instead of the page.
+  if (!navigator.onLine || document.documentElement.getAttribute("data-lineside") === "disconnected") {
+    refreshTimer = setTimeout(() => refresh(count, after), ONLINE_MS);
+    return;
+  }
   try {
     sessionStorage["lineside.refresh"] = [Date.now(), count, after].join(" ");
   } catch {
@@ -340,7 +347,7 @@ function showStatus() {
   const status = ["disconnected", "connecting"].find((it) => statuses.includes(it)) ?? (lost.size > 0 ? "lost" : "connected");
   const { documentElement } = document;
   if (followed.length === 0 && lost.size === 0) documentElement.removeAttribute("data-lineside");
-  else documentElement.setAttribute("data-lineside", status);
+  else if (documentElement.getAttribute("data-lineside") !== status) documentElement.setAttribute("data-lineside", status);
 }
 
 function follow(consumer) {

@@ -1,0 +1,1 @@
+../../tests/browser/node_modules/@hotwired/turbo-rails/app/assets/javascripts/turbo.js
