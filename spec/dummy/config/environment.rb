@@ -40,6 +40,7 @@ class Dummy < Rails::Application
   config.hosts.clear
   config.middleware.use TenantPrefix
   config.session_store :cookie_store, key: "dummy"
+  config.lineside.token_expires_in = Integer(ENV["TOKEN_SECONDS"]) if ENV["TOKEN_SECONDS"]
   # Grants and session of a user's pages, and of an anonymous page.
   config.lineside.token = -> { { allow: ["of-#{current_user || 'nobody'}:*"], session: session[:number] } }
 
@@ -65,6 +66,12 @@ class Dummy < Rails::Application
     end)
     post "/disconnections/:user", to: (lambda do |env|
       Lineside.disconnect!(env["action_dispatch.request.path_parameters"][:user])
+      [204, {}, []]
+    end)
+    # Ends a user's connections as `remote_connections.where(…).disconnect(reconnect:)` does. Rails 6.1 has no `reconnect:`.
+    post "/remote_disconnections/:user", to: (lambda do |env|
+      user, reconnect = ActionDispatch::Request.new(env).params.values_at(:user, :reconnect)
+      ActionCable.server.broadcast("action_cable/#{user}", { type: "disconnect", reconnect: reconnect == "true" })
       [204, {}, []]
     end)
     get "/publish/:number", to: (lambda do |env|
