@@ -113,18 +113,43 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     expect(printed.call("required", true)).to include("LINESIDE_TURBO_KEYS=#{key.shellescape}")
   end
 
-  # Writes an app like the dummy that has its own code in Turbo::StreamsChannel.
-  def changed_app
-    FileUtils.mkdir_p("#{@folder}/app/config")
-    File.write("#{@folder}/app/config/environment.rb", <<~RUBY)
+  # Writes an app like the dummy with more code.
+  # @return [String] its folder
+  def app_with(code)
+    folder = Dir.mktmpdir("app", @folder)
+    FileUtils.mkdir_p("#{folder}/config")
+    File.write("#{folder}/config/environment.rb", <<~RUBY)
       require #{File.join(ROOT, 'spec/dummy/config/environment').inspect}
+      #{code}
+    RUBY
+    File.write("#{folder}/config.ru", <<~RUBY)
+      require_relative "config/environment"
+      run Rails.application
+      Rails.application.load_server
+    RUBY
+    folder
+  end
+
+  # Writes an app that has its own code in Turbo::StreamsChannel.
+  def changed_app
+    app_with(<<~RUBY)
       module OnlyOpenRooms
         def subscribed = reject
       end
       Turbo::StreamsChannel.prepend(OnlyOpenRooms)
     RUBY
-    "#{@folder}/app"
   end
+
+  # Replaces the app that runs, as a deploy does.
+  def deploy(folder)
+    puma.signal(:KILL)
+    serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0", "-C", "-",
+              "#{folder}/config.ru"], env: by_route)
+    @app_port = @port
+    @port = @proxy_port
+  end
+
+  let(:by_route) { { "LINESIDE_CABLE_IDENTITY" => "required", "CABLE_EVENTS" => events } }
 
   it "opens no stream that a changed Turbo::StreamsChannel would have to decide" do
     launch(changed_app)
@@ -139,6 +164,34 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     Lineside.publish!("orders", 1)
     expect(browser.next_message).to eq 1
     sidecar.written(/event=channel_needs_the_app .*LINESIDE_TURBO_KEYS/)
+  end
+
+  it "decides as the newest app does, while the sidecar keeps running" do
+    launch
+    serve_behind_nginx(**by_route)
+    @proxy_port = @port
+    ada = sign_in("ada")
+    board = turbo("board")
+    browser = connected(ada)
+    browser.subscribe(board)
+
+    deploy(changed_app)
+    restarted = { "type" => "disconnect", "reason" => "server_restart", "reconnect" => true }
+    expect([browser.receive, browser.receive_close]).to eq [restarted, 1000]
+    browser = connected(ada)
+    expect(browser.subscribe(board)).to eq rejected(board)
+
+    deploy(app_with(<<~RUBY))
+      Turbo.instance_variable_set(:@signed_stream_verifier, nil)
+      Turbo.signed_stream_verifier_key = "the next key"
+    RUBY
+    sidecar.written(/event=turbo_keys_replaced .*keys=1/)
+    expect(browser.subscribe(board)).to eq rejected(board)
+    next_board = turbo("board", key: "the next key")
+    expect(browser.subscribe(next_board)).to eq("identifier" => next_board, "type" => "confirm_subscription")
+    broadcast("board", "after")
+    expect(browser.next_message).to eq "after"
+    expect(sidecar.output).not_to include(["the next key"].pack("m0"))
   end
 
   it "opens no stream unless the app has set cable_identity" do

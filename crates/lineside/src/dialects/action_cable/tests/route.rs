@@ -1,6 +1,6 @@
 //! Connections by route: requests that no code of the app has seen.
 
-use lineside_token::{ChannelDraft, sign_channel};
+use lineside_token::{ChannelDraft, StreamKeys, sign_channel};
 
 use super::*;
 use crate::head::{Head, HeadError, ServerOrigin};
@@ -203,4 +203,44 @@ fn channel_token_of_a_user_needs_the_identity_of_that_user() {
     user.refuse(&other);
     let sent = user.publish("orders", "1");
     assert_eq!(sent, Ok(vec![message(&own, &json!(1))]));
+}
+
+/// A connection with a stream, after a newer app has decided on these keys.
+fn decided(keys: &[&str]) -> Stage {
+    let mut stage = welcomed(&[KEYS], &cookie(START_MS));
+    stage.subscribe(&turbo(BOOKS));
+    let keys: Vec<_> = keys.iter().map(|it| (*it).to_owned()).collect();
+    let rules = stage.connection.opening.by_route.as_ref().unwrap();
+    rules
+        .turbo_keys
+        .decide(StreamKeys::decode(&keys).unwrap(), 1);
+    stage
+}
+
+#[test]
+fn withdrawn_keys_open_no_stream_and_end_connections_that_then_reconnect() {
+    for keys in [&[][..], &["a2s="]] {
+        let mut stage = decided(keys);
+        let again =
+            json!({"channel": "Turbo::StreamsChannel", "signed_stream_name": BOOKS, "n": 1});
+        stage.refuse(&again.to_string());
+        let ended = stage.run(Connection::expire);
+        assert_eq!(ended, Err(codes::CLOSE_DRAIN), "{keys:?}");
+        let expected = json!({"type": "disconnect", "reason": "server_restart", "reconnect": true});
+        assert_eq!(stage.closing(codes::CLOSE_DRAIN), expected);
+    }
+}
+
+#[test]
+fn further_keys_end_no_connection() {
+    let mut stage = decided(&["a2s=", "aw=="]);
+    assert_eq!(stage.run(Connection::expire), Ok(vec![]));
+    let sent = stage.publish("cable:books", "1");
+    assert_eq!(sent, Ok(vec![message(&turbo(BOOKS), &json!(1))]));
+    // The connection may now have streams by the other key.
+    let rules = stage.connection.opening.by_route.as_ref().unwrap();
+    let keys = StreamKeys::decode(&["aw==".to_owned()]).unwrap();
+    rules.turbo_keys.decide(keys, 2);
+    let ended = stage.run(Connection::expire);
+    assert_eq!(ended, Err(codes::CLOSE_DRAIN));
 }
