@@ -98,6 +98,55 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     expect(other.next_message).to eq "later"
   end
 
+  # Ends connections in the app, in Rails' own way.
+  def disconnect_remotely(user, **options)
+    Visitor.new(@app_port).post("/remote_disconnections/#{user}", csrf: nil, **options)
+  end
+
+  it "ends connections of a user by remote_connections and ActionCable.server.disconnect" do
+    launch
+    serve_behind_nginx(**by_route)
+    ada = sign_in("ada")
+    grace = connected(sign_in("grace"))
+    [{}, { reconnect: true }, { reconnect: false }].each do |options|
+      browser = connected(ada)
+      browser.subscribe(turbo("board"))
+      # By route, a connection is identified by its user alone.
+      disconnect_remotely("ada", tenant: "1234567")
+      broadcast("board", "still")
+      expect(browser.next_message).to eq "still"
+      disconnect_remotely("ada", **options)
+      expect(browser.receive).to eq("type" => "disconnect", "reason" => "remote",
+                                    "reconnect" => options.fetch(:reconnect, true))
+      browser.receive_close
+    end
+    connected(ada)
+    grace.subscribe(turbo("board"))
+    broadcast("board", "all")
+    expect(grace.next_message).to eq "all"
+  end
+
+  it "has Rails' identifier of a record in the cookie, if cable_identity is set" do
+    printed = lambda do |identity|
+      ruby(<<~RUBY, env: { **publisher_env, "RAILS_ENV" => "development", "LINESIDE_CABLE_IDENTITY" => identity })
+        require #{File.join(ROOT, 'spec/dummy/config/environment').inspect}
+        require "global_id"
+        GlobalID.app = "dummy"
+        Person = Struct.new(:id) { include GlobalID::Identification }
+        Lineside.config.assign(user_id: ->(user) { user.id.to_s })
+        controller = ApplicationController.new
+        controller.request = ActionDispatch::Request.empty
+        controller.define_singleton_method(:current_user) { Person.new(7) }
+        cookie = Lineside::Page.new(controller).identity(60)
+        claims = JSON.parse(cookie.split(".")[1].unpack1("m").to_s)
+        remote = ActionCable.server.remote_connections.where(current_user: Person.new(7), tenant: nil)
+        puts "sub=\#{claims['sub']} \#{claims['identifier'].inspect} \#{remote.connection_identifier}"
+      RUBY
+    end
+    expect(printed.call("required")).to match(/^sub=7 "(\w{20,})" \1$/)
+    expect(printed.call(nil)).to match(/^sub=7 nil \w{20,}$/)
+  end
+
   it "gets keys that lineside:env prints, with REVEAL=1 only" do
     key = ["the key of Turbo"].pack("m0")
     printed = lambda do |identity, reveal|

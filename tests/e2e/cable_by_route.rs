@@ -25,11 +25,12 @@ fn optional() -> Place {
     with_keys().with("LINESIDE_CABLE_IDENTITY", "optional")
 }
 
-/// The value of a `Cookie` header that identifies this user in a session.
+/// The value of a `Cookie` header that identifies this user in a session, with `of-<user>` as the identifier of Rails.
 fn cookie(sub: &str, sid: &str) -> String {
     let draft = IdentityDraft {
         sub: sub.into(),
         sid: Some(sid.into()),
+        identifier: Some(format!("of-{sub}")),
         ttl_s: 3600,
     };
     let identity = sign_identity(draft, &Keys::parse(SECRET).unwrap(), now_ms()).unwrap();
@@ -365,5 +366,25 @@ fn app_that_booted_last_decides_about_turbo_while_the_sidecar_runs() {
     expect_message(&mut browser, &books(""), json!(2));
     for line in sidecar.log() {
         assert!(!line.contains(KEY_BASE64), "{line}");
+    }
+}
+
+#[test]
+fn remote_disconnect_ends_connections_whose_cookie_has_the_identifier() {
+    let sidecar = with_keys().start();
+    let publisher = sidecar.publisher();
+    for reconnect in [true, false] {
+        let mut browser = welcomed(&sidecar, &cookie("42", "s"));
+        let mut other = welcomed(&sidecar, &cookie("43", "s"));
+        subscribe(&mut other, &books(""));
+        let message = json!({"type": "disconnect", "reconnect": reconnect});
+        publisher.publish("cable:action_cable/42", message.clone());
+        publisher.publish("cable:action_cable/of-42", message);
+        publisher.publish("cable:books", 1);
+        let expected = json!({"type": "disconnect", "reason": "remote", "reconnect": reconnect});
+        assert_eq!(ending(&mut browser), (expected, 1000));
+        expect_message(&mut other, &books(""), json!(1));
+        // The cookie stays valid, as a page's session does in Rails.
+        welcomed(&sidecar, &cookie("42", "s"));
     }
 }

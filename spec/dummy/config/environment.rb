@@ -68,10 +68,16 @@ class Dummy < Rails::Application
       Lineside.disconnect!(env["action_dispatch.request.path_parameters"][:user])
       [204, {}, []]
     end)
-    # Ends a user's connections as `remote_connections.where(…).disconnect(reconnect:)` does. Rails 6.1 has no `reconnect:`.
+    # Ends a user's connections in Rails' own way. Up to Rails 7.0, `disconnect` takes no `reconnect:`.
     post "/remote_disconnections/:user", to: (lambda do |env|
-      user, reconnect = ActionDispatch::Request.new(env).params.values_at(:user, :reconnect)
-      ActionCable.server.broadcast("action_cable/#{user}", { type: "disconnect", reconnect: reconnect == "true" })
+      user, tenant, reconnect = ActionDispatch::Request.new(env).params.values_at(:user, :tenant, :reconnect)
+      identified = { current_user: user, tenant: }
+      if reconnect
+        channel = ActionCable.server.remote_connections.where(identified).send(:internal_channel)
+        ActionCable.server.broadcast(channel, { type: "disconnect", reconnect: reconnect == "true" })
+      else
+        ActionCable.server.disconnect(identified)
+      end
       [204, {}, []]
     end)
     get "/publish/:number", to: (lambda do |env|

@@ -101,8 +101,7 @@ impl Connection {
         let identifier = &opening.identifier;
         Self {
             app: context.map(|context| App::new(context, process)),
-            remote: (!identifier.is_empty())
-                .then(|| Arc::from(format!("{REMOTE_PREFIX}{identifier}"))),
+            remote: (!identifier.is_empty()).then(|| remote_channel(identifier)),
             name,
             opening,
             subscriptions: Vec::new(),
@@ -441,6 +440,11 @@ fn open_stream(
         Some(channel.into()),
         deadline,
     ))
+}
+
+/// Channel on which Rails ends connections with this identifier.
+fn remote_channel(identifier: &str) -> Arc<str> {
+    format!("{REMOTE_PREFIX}{identifier}").into()
 }
 
 /// Subscribes the connection to a channel, without a replay.

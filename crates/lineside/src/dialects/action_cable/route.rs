@@ -8,7 +8,7 @@ use lineside_protocol::codes;
 use lineside_token::StreamKeys;
 
 use super::opening::ByRoute;
-use super::{Connection, Opening, TURBO_CHANNEL};
+use super::{Connection, Opening, TURBO_CHANNEL, remote_channel};
 use crate::dialects::page::{check_origin, identities};
 use crate::dialects::tokens::{deadline, verify_identities};
 use crate::dialects::{Ending, Turn};
@@ -91,6 +91,7 @@ impl Connection {
                 self.opening.issued_ms = claims.iat_ms;
                 self.opening.user = claims.sub;
                 self.opening.session = claims.sid;
+                self.remote = claims.identifier.as_deref().map(remote_channel);
                 return Ok(());
             }
             Ok(None) if is_required => {

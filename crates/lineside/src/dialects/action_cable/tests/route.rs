@@ -23,9 +23,15 @@ fn opening(settings: &[(&'static str, &str)], fields: &str) -> Result<Opening, H
 
 /// An identity cookie of user 42 in the session `s`, issued at this time and valid for a minute.
 fn cookie(issued_ms: u64) -> String {
+    cookie_with(issued_ms, None)
+}
+
+/// The same with an identifier of Rails.
+fn cookie_with(issued_ms: u64, identifier: Option<&str>) -> String {
     let draft = IdentityDraft {
         sub: "42".into(),
         sid: Some("s".into()),
+        identifier: identifier.map(str::to_owned),
         ttl_s: 60,
     };
     let keys = Keys::parse("0123456789abcdef0123456789abcdef").unwrap();
@@ -243,4 +249,20 @@ fn further_keys_end_no_connection() {
     rules.turbo_keys.decide(keys, 2);
     let ended = stage.run(Connection::expire);
     assert_eq!(ended, Err(codes::CLOSE_DRAIN));
+}
+
+#[test]
+fn remote_disconnect_reaches_the_identifier_of_the_cookie() {
+    let disconnect = |reconnect| json!({"type": "disconnect", "reconnect": reconnect}).to_string();
+    for reconnect in [true, false] {
+        let mut stage = welcomed(&[KEYS], &cookie_with(START_MS, Some("Z2lk")));
+        for other in ["42", "Z2lk:42", "Z2l", "s"] {
+            let channel = format!("cable:action_cable/{other}");
+            assert_eq!(stage.publish(&channel, &disconnect(true)), Ok(vec![]));
+        }
+        let ended = stage.publish("cable:action_cable/Z2lk", &disconnect(reconnect));
+        assert_eq!(ended, Err(codes::CLOSE_TOKEN_REVOKED));
+        let expected = json!({"type": "disconnect", "reason": "remote", "reconnect": reconnect});
+        assert_eq!(stage.closing(codes::CLOSE_TOKEN_REVOKED), expected);
+    }
 }
