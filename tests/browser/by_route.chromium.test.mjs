@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Guest, MODULE, replaceRoom, room, useRooms } from "./guest.mjs";
+import { Guest, MODULE, everyTest, replaceRoom, room, useRooms } from "./guest.mjs";
 
 useRooms({ byRoute: true });
 
@@ -68,4 +68,48 @@ test("a page by route with the refresh turned off says that it is disconnected",
   assert.equal((await guest.events()).filter((it) => it === "lost").length, 2);
   await guest.click("elsewhere");
   await guest.is("connected");
+});
+
+everyTest("a page by route receives, resumes after a restart of the sidecar, and ends at the sign-out", async (query) => {
+  const ada = await Guest.open({ query });
+  const grace = await Guest.open({ query, user: "grace" });
+  await room.post("before");
+  await room.append("posts", "for ada", "user:ada");
+  await ada.sees("for ada");
+  await room.sidecar.stop();
+  await room.post("during");
+  await room.startSidecar();
+  await Promise.all([ada.sees("during"), grace.sees("during")]);
+  await room.post("after");
+  await Promise.all([ada.sees("after"), grace.sees("after")]);
+  assert.deepEqual(await ada.texts(), ["before", "for ada", "during", "after"]);
+  assert.deepEqual(await grace.texts(), ["before", "during", "after"]);
+
+  await ada.page.context().request.get(`${room.url}/sign_out`);
+  await room.disconnect("ada");
+  await ada.disconnected();
+  await room.append("posts", "signed out");
+  await room.append("posts", "for ada", "user:ada");
+  await grace.sees("signed out");
+  assert.deepEqual(await ada.texts(), ["before", "for ada", "during", "after"]);
+  // No connection has come through the app.
+  assert.deepEqual(room.connects(), []);
+  assert.deepEqual([...ada.faults, ...grace.faults], []);
+});
+
+test("a page by route without the module stays silent after it is refused, as its client does", async () => {
+  const guest = await Guest.open();
+  const visits = guest.countVisits();
+  await guest.loseIdentity();
+  await guest.disconnected();
+  await room.append("posts", "missed");
+  const other = await Guest.open({ user: "grace" });
+  await room.append("posts", "marker");
+  await other.sees("marker");
+  assert.deepEqual(await guest.texts(), []);
+  assert.equal(visits.count, 0);
+  await guest.page.reload();
+  await guest.connected();
+  await room.append("posts", "after the reload");
+  await guest.sees("after the reload");
 });

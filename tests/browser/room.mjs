@@ -213,6 +213,11 @@ export class Room {
     assert.deepEqual(noted(), expected);
   }
 
+  // Events of the app's `connect` so far.
+  connects() {
+    return readFileSync(this.#env.CABLE_EVENTS, "utf8").split("\n").filter((it) => it.startsWith("connect "));
+  }
+
   refresh() {
     return this.#send("/broadcasts/board", { html: '<turbo-stream action="refresh"></turbo-stream>' });
   }
