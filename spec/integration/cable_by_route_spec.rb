@@ -17,8 +17,8 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
   end
 
   # Starts the app, and nginx in front of both.
-  def serve_behind_nginx(**env)
-    serve(env: { "CABLE_EVENTS" => events, **env })
+  def serve_behind_nginx(workers: 0, **env)
+    serve(workers:, env: { "CABLE_EVENTS" => events, **env })
     @app_port = @port
     @port = nginx(app: "127.0.0.1:#{@port}", sidecar: "127.0.0.1:#{@sidecar_port}",
                   routes: ["Action Cable past the app"])
@@ -241,6 +241,21 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     broadcast("board", "after")
     expect(browser.next_message).to eq "after"
     expect(sidecar.output).not_to include(["the next key"].pack("m0"))
+  end
+
+  it "gets keys from the workers of a cluster, also after a restart of the sidecar without any" do
+    launch("LINESIDE_CABLE_IDENTITY" => nil)
+    serve_behind_nginx(workers: 2, **by_route)
+    ada = sign_in("ada")
+    2.times do |time|
+      if time.positive?
+        sidecar.stop
+        launch("LINESIDE_CABLE_IDENTITY" => nil, "LINESIDE_BIND" => "127.0.0.1:#{@sidecar_port}")
+      end
+      sidecar.written(/event=turbo_keys_replaced process=.*puma.* keys=1/)
+      board = turbo("board")
+      expect(connected(ada).subscribe(board)).to eq("identifier" => board, "type" => "confirm_subscription")
+    end
   end
 
   it "opens no stream unless the app has set cable_identity" do
