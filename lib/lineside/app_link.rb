@@ -8,9 +8,9 @@ require_relative "app_link/subscriptions"
 
 module Lineside
   # Link on which this process receives publications from the sidecar, and commands for the channels that it runs.
-  # Opened with the first subscription or with {#run_channels}, by a thread of its own, which also calls all callbacks,
-  # one after another: in the order of the journal. The thread reconnects when the sidecar restarts, and resumes where
-  # it was. A forked child opens its own link, without the subscriptions of its parent.
+  # Opened with the first subscription, {#run_channels} or {#decide_by_route}, by a thread of its own, which also calls
+  # all callbacks, one after another: in the order of the journal. The thread reconnects when the sidecar restarts, and
+  # resumes where it was. A forked child opens its own link, without the subscriptions of its parent.
   class AppLink
     # Maximum time before the next attempt to connect, in seconds.
     DELAY_SECONDS_MAX = 1.0
@@ -94,6 +94,18 @@ module Lineside
       wake
     end
 
+    # Tells the sidecar at the beginning of the link what the app has decided about connections by route.
+    #
+    # @param decision [Hash] {TurboKeys.decision}
+    # @return [void]
+    def decide_by_route(decision)
+      return if @decision.equal?(decision)
+
+      @decision = decision
+      start
+      wake
+    end
+
     # Waits until all frames are sent.
     # @param deadline [Float] time of the monotonic clock
     # @return [void]
@@ -142,12 +154,12 @@ module Lineside
     # @return [Boolean] whether the sidecar welcomed this process
     def serve
       @connection = Connection.new(Lineside.config.link_path, @pipe.last)
-      session = Session.new(@connection, @subscriptions, @report, @runner)
+      session = Session.new(@connection, @subscriptions, @report, @runner, @decision)
       session.greet
       is_welcome = true
       @report.up
-      # A process that runs channels says so at the beginning.
-      session.turn(@pipe.first) until forked? || session.runner != @runner
+      # A process that runs channels or decides by route says so at the beginning.
+      session.turn(@pipe.first) until forked? || session.runner != @runner || session.decision != @decision
     rescue StandardError => e
       @report.down(e.message)
       is_welcome || false

@@ -7,6 +7,7 @@ require_relative "cable/context"
 require_relative "cable/opening"
 require_relative "cable/puma_server"
 require_relative "cable/runner"
+require_relative "turbo_keys"
 
 module Lineside
   # Serves the app's Action Cable path from the sidecar if `config/cable.yml` has `adapter: lineside`.
@@ -18,6 +19,7 @@ module Lineside
     ADAPTER = "lineside"
 
     @lock = Mutex.new
+    @deciding = Mutex.new
 
     class << self
       # @param config [ActionCable::Server::Configuration]
@@ -47,12 +49,24 @@ module Lineside
         @channels = nil
       end
 
+      # @return [Hash, nil] the app's decision about connections by route ({TurboKeys.decision}), made on first use. A
+      #   forked worker has that of its parent, because it has the parent's code
+      def decision
+        @deciding.synchronize { @decision = TurboKeys.decision(Lineside.config) } unless defined?(@decision)
+        @decision
+      end
+
+      # Tells the sidecar the decision, if there is one.
+      # @return [void]
+      def decide_by_route = decision && AppLink.current.decide_by_route(decision)
+
       # Runs the app's channels in this process, which is one of a server, unless there is nothing to run.
       # @return [void]
       def run_channels
         server = ActionCable.server
         return unless serves?(server.config)
 
+        decide_by_route
         # Without eager loading, classes are loaded later.
         Runner.open(server) if !::Rails.application.config.eager_load || channels.app? || channels.disconnects?
       end

@@ -131,7 +131,12 @@ module Lineside
       next unless RailsApp.cable?
 
       Cable.channels if app.config.eager_load
-      ::Puma::Server.prepend(Cable::PumaServer) if defined?(::Puma::Server)
+      # Before the server forks its workers.
+      Cable.decision
+      # Other servers than Puma do not say when they begin to answer requests.
+      next Cable.decide_by_route unless defined?(::Puma::Server)
+
+      ::Puma::Server.prepend(Cable::PumaServer)
     end
 
     console do |app|

@@ -14,6 +14,10 @@ module Lineside
     # Maximum time for which a page's own grants are renewed, in seconds.
     RENEWAL_SECONDS_MAX = 86_400
 
+    # Maximum length of an identifier of Action Cable in the identity cookie, in bytes. `remote_connections` does not
+    # reach connections with a longer one.
+    IDENTIFIER_BYTES_MAX = 255
+
     # Default of `user:`, the request's user; nil means anonymous.
     OWN = Object.new.freeze
 
@@ -86,7 +90,7 @@ module Lineside
     # @raise [ArgumentError, ConfigurationError] as {Signing#token} does
     def identity(seconds)
       sid = granted[:session]&.then { |session| SessionId.of(session) }
-      Native.sign_identity(Lineside.config.secret, sub:, sid:, seconds:)
+      Native.sign_identity(Lineside.config.secret, sub:, sid:, seconds:, identifier:)
     end
 
     # @return [String] URL of the WebSocket: `config.lineside.url` if it is set, else the path below the app's root
@@ -140,6 +144,17 @@ module Lineside
     end
 
     def sub = @user.nil? ? nil : UserId.of(@user, Lineside.config)
+
+    # Identifier that Rails gives a connection of Action Cable that is identified by the user alone
+    # (`ActionCable::Connection::Identification`), for connections by route; nil without these.
+    def identifier
+      return unless Lineside.config.cable_identity
+
+      identifier = (@user.respond_to?(:to_gid_param) ? @user.to_gid_param : @user).to_s
+      is_usable = identifier.bytesize.between?(1, IDENTIFIER_BYTES_MAX) &&
+                  Native.cable_stream_problem("action_cable/#{identifier}").nil?
+      identifier if is_usable
+    end
 
     # Grants that nobody has, for a renewal by a user who has signed in since.
     def granted_to_nobody

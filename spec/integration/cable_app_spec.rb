@@ -76,7 +76,7 @@ RSpec.describe "Action Cable in an app in development", :generated_app, :sidecar
     expect(by_route.call(LINESIDE_CABLE_IDENTITY: "required"))
       .to match ["fail", /is not the one of turbo-rails, so the sidecar rejects it by route/]
     expect(by_route.call(LINESIDE_CABLE_IDENTITY: "required", LINESIDE_TURBO_KEYS: "aw=="))
-      .to match ["fail", /LINESIDE_TURBO_KEYS is set, .* without asking the app; unset it/]
+      .to match ["fail", /LINESIDE_TURBO_KEYS is set, .* until a process of the app has linked; unset it/]
   end
 
   # Writes the channel of the board, which transmits a word and notes its end in a file.

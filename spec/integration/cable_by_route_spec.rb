@@ -17,8 +17,8 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
   end
 
   # Starts the app, and nginx in front of both.
-  def serve_behind_nginx(**env)
-    serve(env: { "CABLE_EVENTS" => events, **env })
+  def serve_behind_nginx(workers: 0, **env)
+    serve(workers:, env: { "CABLE_EVENTS" => events, **env })
     @app_port = @port
     @port = nginx(app: "127.0.0.1:#{@port}", sidecar: "127.0.0.1:#{@sidecar_port}",
                   routes: ["Action Cable past the app"])
@@ -98,6 +98,55 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     expect(other.next_message).to eq "later"
   end
 
+  # Ends connections in the app, in Rails' own way.
+  def disconnect_remotely(user, **options)
+    Visitor.new(@app_port).post("/remote_disconnections/#{user}", csrf: nil, **options)
+  end
+
+  it "ends connections of a user by remote_connections and ActionCable.server.disconnect" do
+    launch
+    serve_behind_nginx(**by_route)
+    ada = sign_in("ada")
+    grace = connected(sign_in("grace"))
+    [{}, { reconnect: true }, { reconnect: false }].each do |options|
+      browser = connected(ada)
+      browser.subscribe(turbo("board"))
+      # By route, a connection is identified by its user alone.
+      disconnect_remotely("ada", tenant: "1234567")
+      broadcast("board", "still")
+      expect(browser.next_message).to eq "still"
+      disconnect_remotely("ada", **options)
+      expect(browser.receive).to eq("type" => "disconnect", "reason" => "remote",
+                                    "reconnect" => options.fetch(:reconnect, true))
+      browser.receive_close
+    end
+    connected(ada)
+    grace.subscribe(turbo("board"))
+    broadcast("board", "all")
+    expect(grace.next_message).to eq "all"
+  end
+
+  it "has Rails' identifier of a record in the cookie, if cable_identity is set" do
+    printed = lambda do |identity|
+      ruby(<<~RUBY, env: { **publisher_env, "RAILS_ENV" => "development", "LINESIDE_CABLE_IDENTITY" => identity })
+        require #{File.join(ROOT, 'spec/dummy/config/environment').inspect}
+        require "global_id"
+        GlobalID.app = "dummy"
+        Person = Struct.new(:id) { include GlobalID::Identification }
+        Lineside.config.assign(user_id: ->(user) { user.id.to_s })
+        controller = ApplicationController.new
+        controller.request = ActionDispatch::Request.empty
+        controller.define_singleton_method(:current_user) { Person.new(7) }
+        cookie = Lineside::Page.new(controller).identity(60)
+        claims = JSON.parse(cookie.split(".")[1].unpack1("m").to_s)
+        remote = ActionCable.server.remote_connections.where(current_user: Person.new(7), tenant: nil)
+        puts "sub=\#{claims['sub']} \#{claims['identifier'].inspect} \#{remote.connection_identifier}"
+      RUBY
+    end
+    expect(printed.call("required")).to match(/^sub=7 "(\w{20,})" \1$/)
+    expect(printed.call(nil)).to match(/^sub=7 nil \w{20,}$/)
+  end
+
   it "gets keys that lineside:env prints, with REVEAL=1 only" do
     key = ["the key of Turbo"].pack("m0")
     printed = lambda do |identity, reveal|
@@ -113,18 +162,43 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     expect(printed.call("required", true)).to include("LINESIDE_TURBO_KEYS=#{key.shellescape}")
   end
 
-  # Writes an app like the dummy that has its own code in Turbo::StreamsChannel.
-  def changed_app
-    FileUtils.mkdir_p("#{@folder}/app/config")
-    File.write("#{@folder}/app/config/environment.rb", <<~RUBY)
+  # Writes an app like the dummy with more code.
+  # @return [String] its folder
+  def app_with(code)
+    folder = Dir.mktmpdir("app", @folder)
+    FileUtils.mkdir_p("#{folder}/config")
+    File.write("#{folder}/config/environment.rb", <<~RUBY)
       require #{File.join(ROOT, 'spec/dummy/config/environment').inspect}
+      #{code}
+    RUBY
+    File.write("#{folder}/config.ru", <<~RUBY)
+      require_relative "config/environment"
+      run Rails.application
+      Rails.application.load_server
+    RUBY
+    folder
+  end
+
+  # Writes an app that has its own code in Turbo::StreamsChannel.
+  def changed_app
+    app_with(<<~RUBY)
       module OnlyOpenRooms
         def subscribed = reject
       end
       Turbo::StreamsChannel.prepend(OnlyOpenRooms)
     RUBY
-    "#{@folder}/app"
   end
+
+  # Replaces the app that runs, as a deploy does.
+  def deploy(folder)
+    puma.signal(:KILL)
+    serve_by([RbConfig.ruby, "-I", Processes::LIBRARY, "-S", "puma", "-w", "0", "-b", "tcp://127.0.0.1:0", "-C", "-",
+              "#{folder}/config.ru"], env: by_route)
+    @app_port = @port
+    @port = @proxy_port
+  end
+
+  let(:by_route) { { "LINESIDE_CABLE_IDENTITY" => "required", "CABLE_EVENTS" => events } }
 
   it "opens no stream that a changed Turbo::StreamsChannel would have to decide" do
     launch(changed_app)
@@ -139,6 +213,49 @@ RSpec.describe "Action Cable by route", :app, :proxy, :sidecar do
     Lineside.publish!("orders", 1)
     expect(browser.next_message).to eq 1
     sidecar.written(/event=channel_needs_the_app .*LINESIDE_TURBO_KEYS/)
+  end
+
+  it "decides as the newest app does, while the sidecar keeps running" do
+    launch
+    serve_behind_nginx(**by_route)
+    @proxy_port = @port
+    ada = sign_in("ada")
+    board = turbo("board")
+    browser = connected(ada)
+    browser.subscribe(board)
+
+    deploy(changed_app)
+    restarted = { "type" => "disconnect", "reason" => "server_restart", "reconnect" => true }
+    expect([browser.receive, browser.receive_close]).to eq [restarted, 1000]
+    browser = connected(ada)
+    expect(browser.subscribe(board)).to eq rejected(board)
+
+    deploy(app_with(<<~RUBY))
+      Turbo.instance_variable_set(:@signed_stream_verifier, nil)
+      Turbo.signed_stream_verifier_key = "the next key"
+    RUBY
+    sidecar.written(/event=turbo_keys_replaced .*keys=1/)
+    expect(browser.subscribe(board)).to eq rejected(board)
+    next_board = turbo("board", key: "the next key")
+    expect(browser.subscribe(next_board)).to eq("identifier" => next_board, "type" => "confirm_subscription")
+    broadcast("board", "after")
+    expect(browser.next_message).to eq "after"
+    expect(sidecar.output).not_to include(["the next key"].pack("m0"))
+  end
+
+  it "gets keys from the workers of a cluster, also after a restart of the sidecar without any" do
+    launch("LINESIDE_CABLE_IDENTITY" => nil)
+    serve_behind_nginx(workers: 2, **by_route)
+    ada = sign_in("ada")
+    2.times do |time|
+      if time.positive?
+        sidecar.stop
+        launch("LINESIDE_CABLE_IDENTITY" => nil, "LINESIDE_BIND" => "127.0.0.1:#{@sidecar_port}")
+      end
+      sidecar.written(/event=turbo_keys_replaced process=.*puma.* keys=1/)
+      board = turbo("board")
+      expect(connected(ada).subscribe(board)).to eq("identifier" => board, "type" => "confirm_subscription")
+    end
   end
 
   it "opens no stream unless the app has set cable_identity" do

@@ -80,6 +80,15 @@ RSpec.describe "Frames of an app link" do
     expect(writer.value).to be false
   end
 
+  it "begin with the app's decision about connections by route, if there is one" do
+    decision = { turbo_keys: [], decided_ms: 7 }
+    session = Lineside::AppLink::Session.new(connection, Lineside::AppLink::Subscriptions.new,
+                                             Lineside::AppLink::Report.new, nil, decision)
+    write_frame(176, { version: 1, cursor: "a.1" })
+    session.greet
+    expect(read_frame(peer).last).to include("runner" => false, "by_route" => decision.transform_keys(&:to_s))
+  end
+
   it "are handled if they arrive together with the welcome" do
     commands = []
     runner = Object.new.tap { |it| it.define_singleton_method(:command) { |*command| commands << command } }

@@ -39,6 +39,9 @@ RSpec.describe Lineside::Signing do
     sign = ->(**changes) { Lineside::Native.sign_identity(Settings::SECRET, **good, **changes) }
     expect(claims(sign.call)).to include("aud" => "lineside:cable", "sub" => "42")
     expect(claims(sign.call(sid: "phone"))["sid"]).to eq("phone")
+    expect(claims(sign.call(identifier: "Z2lk"))["identifier"]).to eq("Z2lk")
+    expect(claims(sign.call(identifier: nil))).not_to have_key("identifier")
+    expect { sign.call(identifier: "a\nb") }.to raise_error(ArgumentError, /identifier/)
     expect { sign.call(seconds: 3601) }.to raise_error(ArgumentError, /3600/)
     expect { sign.call(sub: "") }.to raise_error(ArgumentError, /sub/)
   end

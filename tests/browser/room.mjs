@@ -1,5 +1,5 @@
 // App with Turbo streams for a test: Puma with the app of the specs, a sidecar, and a proxy in front of Puma that can
-// cut the network.
+// cut the network. By route, the proxy sends the path of Action Cable to the sidecar.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -17,6 +17,12 @@ const SCRIPTS = {
   "/js/turbo7.js": `${MODULES}turbo-rails-7/app/assets/javascripts/turbo.js`,
   "/js/actioncable.js": `${MODULES}@rails/actioncable/app/assets/javascripts/actioncable.esm.js`,
   "/js/lineside/turbo.js": `${ROOT}app/assets/javascripts/lineside/turbo.js`,
+};
+
+// Settings by route. The key is that of the app's Turbo.
+const BY_ROUTE = {
+  LINESIDE_CABLE_IDENTITY: "required",
+  LINESIDE_TURBO_KEYS: Buffer.from("the key of Turbo").toString("base64"),
 };
 
 // Time-out of Room.events and Room.startPuma. The sidecar ends a dead connection within 34 s: a ping every 24 s, and 10 s for its answer.
@@ -61,26 +67,42 @@ class Proxy {
   #isCut = false;
   #connections = new Set();
   #waiting = [];
+  #ports;
 
-  static async start(port) {
+  // `ports`: function that returns the port for the first bytes of a connection.
+  static async start(ports) {
     const proxy = new Proxy();
-    proxy.server = createServer((socket) => proxy.#accept(socket, port)).listen(0, "127.0.0.1");
+    proxy.#ports = ports;
+    proxy.server = createServer((socket) => proxy.#accept(socket)).listen(0, "127.0.0.1");
     await once(proxy.server, "listening");
     proxy.port = proxy.server.address().port;
     return proxy;
   }
 
-  #accept(socket, port) {
-    if (this.#isCut) return this.#waiting.push(() => this.#accept(socket, port));
-    const upstream = connect(port, "127.0.0.1");
-    const pair = { ends: [socket, upstream], isCut: false };
+  #accept(socket) {
+    const pair = { ends: [socket], isCut: false };
     this.#connections.add(pair);
+    socket.on("close", () => this.#connections.delete(pair));
+    socket.on("error", () => socket.destroy());
+    this.#whenHealed(() => socket.once("data", (head) => this.#whenHealed(() => this.#pass(pair, head))));
+  }
+
+  #whenHealed(task) {
+    if (this.#isCut) this.#waiting.push(task);
+    else task();
+  }
+
+  #pass(pair, head) {
+    const [socket] = pair.ends;
+    const upstream = connect(this.#ports(head), "127.0.0.1");
+    pair.ends.push(upstream);
+    pair.isCut = false;
+    upstream.write(head);
     for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
       from.on("data", (bytes) => pair.isCut || to.write(bytes));
       from.on("end", () => pair.isCut || to.end());
       from.on("error", () => pair.isCut || to.destroy());
     }
-    socket.on("close", () => this.#connections.delete(pair));
   }
 
   cut() {
@@ -91,7 +113,7 @@ class Proxy {
   // Connections from before the cut stay silent.
   heal() {
     this.#isCut = false;
-    for (const accept of this.#waiting.splice(0)) accept();
+    for (const task of this.#waiting.splice(0)) task();
   }
 
   stop() {
@@ -103,13 +125,19 @@ class Proxy {
 export class Room {
   #folder = mkdtempSync(join(tmpdir(), "lineside-room-"));
   #port = 0;
+  #bind = "none";
+  #given;
 
-  static async start() {
+  // `byRoute`: whether the proxy sends the path of Action Cable to the sidecar. `env`: further variables of the app.
+  static async start({ byRoute = false, env = {} } = {}) {
     const room = new Room();
+    room.#given = byRoute ? { ...BY_ROUTE, ...env } : env;
+    if (byRoute) room.#bind = "127.0.0.1:0";
     for (const file of [room.#env.ROOM_FILE, room.#env.CABLE_EVENTS]) writeFileSync(file, "");
     await room.startSidecar();
     await room.startPuma();
-    room.proxy = await Proxy.start(room.#port);
+    const isCable = (head) => head.toString("latin1").startsWith("GET /cable");
+    room.proxy = await Proxy.start((head) => (byRoute && isCable(head) ? room.#bind.split(":")[1] : room.#port));
     room.url = `http://127.0.0.1:${room.proxy.port}`;
     return room;
   }
@@ -121,14 +149,17 @@ export class Room {
       CABLE_EVENTS: join(this.#folder, "events"),
       LINESIDE_LINK: `unix:${this.#folder}/link/lineside.sock`,
       LINESIDE_SECRET: "a-secret-for-tests-of-32-bytes-or-more",
-      LINESIDE_BIND: "none",
+      LINESIDE_BIND: this.#bind,
       LINESIDE_ADMIN_BIND: "none",
+      ...this.#given,
     };
   }
 
+  // Starts the sidecar, on the address of the last one.
   async startSidecar() {
     this.sidecar = new Process(`${ROOT}target/debug/lineside`, ["serve"], this.#env);
-    await this.sidecar.written(/event=listening/);
+    const [, bind] = await this.sidecar.written(/event=listening(?:.* bind=(127\S+))?/);
+    this.#bind = bind ?? this.#bind;
   }
 
   // Starts Puma, on the port of the last one.
@@ -182,12 +213,22 @@ export class Room {
     assert.deepEqual(noted(), expected);
   }
 
+  // Events of the app's `connect` so far.
+  connects() {
+    return readFileSync(this.#env.CABLE_EVENTS, "utf8").split("\n").filter((it) => it.startsWith("connect "));
+  }
+
   refresh() {
     return this.#send("/broadcasts/board", { html: '<turbo-stream action="refresh"></turbo-stream>' });
   }
 
   disconnect(user) {
     return this.#send(`/disconnections/${user}`);
+  }
+
+  // Ends the connections of a user as Rails does.
+  disconnectRemotely(user, reconnect) {
+    return this.#send(`/remote_disconnections/${user}`, { reconnect });
   }
 
   async stop() {

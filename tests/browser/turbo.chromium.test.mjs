@@ -1,117 +1,10 @@
 // Tests of Turbo streams in Chromium with stock clients from npm, with and without the module lineside/turbo.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 
-import { Room, serveScripts } from "./room.mjs";
-import { launchBrowser } from "./visitor.mjs";
+import { Guest, MODULE, STOCK, everyTest, room, useRooms } from "./guest.mjs";
 
-// Time-out of every wait. A stock client reconnects up to 15 s after its network is cut.
-const WAIT_MS_MAX = 25_000;
-
-const STOCK = "";
-const MODULE = "module=1";
-
-let browser, room, guests;
-
-before(async () => {
-  // A page that a test answers itself has no address, and Chromium lets such a page open no socket to this machine.
-  browser = await launchBrowser({ args: ["--disable-features=LocalNetworkAccessChecks"] });
-});
-
-after(() => browser?.close());
-
-beforeEach(async () => {
-  guests = [];
-  room = await Room.start();
-});
-
-afterEach(async () => {
-  for (const { page } of guests) await page.context().close();
-  await room.stop();
-});
-
-// A page of a visitor, and the sockets and errors that it has had.
-class Guest {
-  sockets = 0;
-  faults = [];
-
-  static async open({ user = "ada", path = "/rooms/board", query = STOCK, meanwhile } = {}) {
-    const context = await browser.newContext();
-    context.setDefaultTimeout(WAIT_MS_MAX);
-    await serveScripts(context);
-    const guest = new Guest(await context.newPage());
-    guests.push(guest);
-    await context.request.get(`${room.url}/sign_in/${user}`);
-    if (meanwhile) {
-      await context.route("**/js/turbo*.js", async (route) => {
-        await meanwhile?.();
-        meanwhile = undefined;
-        await route.fallback();
-      });
-    }
-    await guest.page.goto(`${room.url}${path}?${query}`);
-    await guest.connected();
-    return guest;
-  }
-
-  constructor(page) {
-    this.page = page;
-    page.on("websocket", () => this.sockets++);
-    page.on("pageerror", (error) => this.faults.push(String(error)));
-  }
-
-  connected() {
-    return this.page.waitForFunction(() => {
-      const sources = [...document.querySelectorAll("turbo-cable-stream-source")];
-      return sources.length > 0 && sources.every((it) => it.hasAttribute("connected"));
-    });
-  }
-
-  disconnected() {
-    return this.page.locator("turbo-cable-stream-source:not([connected])").first().waitFor({ state: "attached" });
-  }
-
-  // Waits for a text in a list.
-  sees(text, list = "posts") {
-    return this.page.locator(`#${list} li`).filter({ hasText: new RegExp(`^${text}$`) }).first().waitFor();
-  }
-
-  texts(list = "posts") {
-    return this.page.locator(`#${list} li`).allTextContents();
-  }
-
-  events() {
-    return this.page.evaluate(() => globalThis.events);
-  }
-
-  // Calls a method of the client's consumer.
-  consumer(method) {
-    return this.page.evaluate((name) => {
-      document.querySelector("turbo-cable-stream-source").subscription.consumer[name]();
-    }, method);
-  }
-
-  // Waits for a state in the attribute for CSS.
-  is(state) {
-    return this.page.locator(`html[data-lineside="${state}"]`).waitFor();
-  }
-
-  // Random number of the document, which Drive visits keep.
-  born() {
-    return this.page.evaluate(() => globalThis.born);
-  }
-
-  async click(name) {
-    await this.page.getByRole("link", { name }).click();
-    await this.page.getByRole("heading", { name }).waitFor();
-  }
-}
-
-// Defines a test for pages without and with the module, and one for an older Turbo.
-function everyTest(name, body) {
-  test(`${name}, with stock clients`, () => body(STOCK));
-  test(`${name}, with the module`, () => body(MODULE));
-}
+useRooms();
 
 everyTest("an update arrives once", async (query) => {
   const guest = await Guest.open({ query });
@@ -420,4 +313,15 @@ test("a page with the module gets a new name when that of a stream expires", asy
   );
   await guest.connected();
   assert.ok((await guest.events()).includes("lost"));
+});
+
+test("a page that the app disconnects without a reconnect is not refreshed", async () => {
+  const guest = await Guest.open({ query: MODULE });
+  await guest.page.evaluate(() => (Math.random = () => 0));
+  const visits = guest.countVisits();
+  await room.disconnectRemotely("ada", false);
+  await guest.is("disconnected");
+  await guest.page.evaluate(() => new Promise((resolve) => setTimeout(resolve)));
+  assert.equal(visits.count, 0);
+  assert.ok(!(await guest.events()).includes("lost"));
 });

@@ -8,8 +8,8 @@ use lineside_protocol::codes::{
     LINK_UNKNOWN_KIND, LINK_UNSUPPORTED_VERSION,
 };
 use lineside_protocol::frame::{
-    AppHello, FOLLOWED_STREAMS_MAX, Fault, Follow, FollowedAfter, FollowedFrom, Frame, FromApp,
-    Published, ToApp, Unfollow,
+    AppHello, ByRoute, FOLLOWED_STREAMS_MAX, Fault, Follow, FollowedAfter, FollowedFrom, Frame,
+    FromApp, Published, ToApp, Unfollow,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -26,11 +26,16 @@ pub(crate) struct App {
 
 impl Place {
     fn app(&self) -> App {
-        self.process("test[1]", false)
+        self.process("test[1]", false, None)
+    }
+
+    /// A process whose app has decided about connections by route.
+    pub(crate) fn app_with(&self, decision: Option<ByRoute>) -> App {
+        self.process("test[1]", false, decision)
     }
 
     /// A process with this name.
-    fn process(&self, name: &str, is_runner: bool) -> App {
+    fn process(&self, name: &str, is_runner: bool, by_route: Option<ByRoute>) -> App {
         let mut app = App {
             link: self.raw_link(),
             buffer: BytesMut::new(),
@@ -40,6 +45,7 @@ impl Place {
             version: 1,
             process: name.into(),
             runner: is_runner,
+            by_route,
         }));
         match app.next() {
             Some(ToApp::Welcome(welcome)) => app.cursor = welcome.cursor,
@@ -56,7 +62,7 @@ impl Sidecar {
 
     /// A process that runs channel classes.
     pub(crate) fn runner(&self, name: &str) -> App {
-        self.place().process(name, true)
+        self.place().process(name, true, None)
     }
 }
 
@@ -398,6 +404,7 @@ fn invalid_frame_ends_its_own_link_with_a_fault() {
             version,
             process: "test[2]".into(),
             runner: false,
+            by_route: None,
         }))
     };
     for (bytes, expected) in [

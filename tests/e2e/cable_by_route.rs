@@ -1,10 +1,12 @@
 //! Connections of Action Cable that a proxy sends to the sidecar's own port, past the app.
 
+use lineside_protocol::frame::ByRoute;
 use lineside_token::{IdentityDraft, Keys, sign_identity};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::app_link::App;
 use crate::cable::{KEY_BASE64, ROOM, books, command, ending, expect_message, subscribe, turbo};
 use crate::sign_out::revoke_frame;
 use crate::support::{
@@ -23,11 +25,12 @@ fn optional() -> Place {
     with_keys().with("LINESIDE_CABLE_IDENTITY", "optional")
 }
 
-/// The value of a `Cookie` header that identifies this user in a session.
+/// The value of a `Cookie` header that identifies this user in a session, with `of-<user>` as the identifier of Rails.
 fn cookie(sub: &str, sid: &str) -> String {
     let draft = IdentityDraft {
         sub: sub.into(),
         sid: Some(sid.into()),
+        identifier: Some(format!("of-{sub}")),
         ttl_s: 3600,
     };
     let identity = sign_identity(draft, &Keys::parse(SECRET).unwrap(), now_ms()).unwrap();
@@ -317,5 +320,71 @@ fn keys_and_cookies_are_never_logged() {
         for hidden in [key, secret, name] {
             assert!(!line.contains(hidden), "{line}");
         }
+    }
+}
+
+/// A process of an app that has booted at this time and decided on these keys.
+fn app_that_decides(sidecar: &Sidecar, turbo_keys: &[&str], decided_ms: u64) -> App {
+    let turbo_keys = turbo_keys.iter().map(|it| (*it).to_owned()).collect();
+    let decision = ByRoute {
+        turbo_keys,
+        decided_ms,
+    };
+    sidecar.place().app_with(Some(decision))
+}
+
+#[test]
+fn app_that_booted_last_decides_about_turbo_while_the_sidecar_runs() {
+    let sidecar = with_keys().start();
+    let mut browser = welcomed(&sidecar, &cookie("42", "s"));
+    subscribe(&mut browser, &books(""));
+    // An app of an earlier version says nothing.
+    let _silent = sidecar.app();
+    let booted_ms = now_ms();
+    let _stock = app_that_decides(&sidecar, &[KEY_BASE64], booted_ms - 20);
+    sidecar.publisher().publish("cable:books", 1);
+    expect_message(&mut browser, &books(""), json!(1));
+
+    // The new app decides by itself, and the old one links again later.
+    let _changed = app_that_decides(&sidecar, &[], booted_ms - 10);
+    let _again = app_that_decides(&sidecar, &[KEY_BASE64], booted_ms - 20);
+    let restart = json!({"type": "disconnect", "reason": "server_restart", "reconnect": true});
+    assert_eq!(ending(&mut browser), (restart, 1000));
+    let mut browser = welcomed(&sidecar, &cookie("42", "s"));
+    reject(&mut browser, &books(""));
+    sidecar.logged(&["event=turbo_keys_replaced", "test[1]", "keys=0"]);
+
+    // Keys that cannot be read open nothing either.
+    let _broken = app_that_decides(&sidecar, &["?"], booted_ms - 5);
+    reject(&mut browser, &books(""));
+    sidecar.logged(&["event=turbo_keys_invalid", "test[1]"]);
+
+    // Until the next app is stock again.
+    let _reverted = app_that_decides(&sidecar, &[KEY_BASE64], booted_ms);
+    subscribe(&mut browser, &books(""));
+    sidecar.publisher().publish("cable:books", 2);
+    expect_message(&mut browser, &books(""), json!(2));
+    for line in sidecar.log() {
+        assert!(!line.contains(KEY_BASE64), "{line}");
+    }
+}
+
+#[test]
+fn remote_disconnect_ends_connections_whose_cookie_has_the_identifier() {
+    let sidecar = with_keys().start();
+    let publisher = sidecar.publisher();
+    for reconnect in [true, false] {
+        let mut browser = welcomed(&sidecar, &cookie("42", "s"));
+        let mut other = welcomed(&sidecar, &cookie("43", "s"));
+        subscribe(&mut other, &books(""));
+        let message = json!({"type": "disconnect", "reconnect": reconnect});
+        publisher.publish("cable:action_cable/42", message.clone());
+        publisher.publish("cable:action_cable/of-42", message);
+        publisher.publish("cable:books", 1);
+        let expected = json!({"type": "disconnect", "reason": "remote", "reconnect": reconnect});
+        assert_eq!(ending(&mut browser), (expected, 1000));
+        expect_message(&mut other, &books(""), json!(1));
+        // The cookie stays valid, as a page's session does in Rails.
+        welcomed(&sidecar, &cookie("42", "s"));
     }
 }

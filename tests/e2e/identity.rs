@@ -14,6 +14,7 @@ fn identity(sub: &str) -> String {
     let draft = IdentityDraft {
         sub: sub.into(),
         sid: Some("laptop".into()),
+        identifier: None,
         ttl_s: 3600,
     };
     sign_identity(draft, &Keys::parse(SECRET).unwrap(), now_ms()).unwrap()

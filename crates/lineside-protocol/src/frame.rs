@@ -29,8 +29,9 @@ mod tail;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use app::{
-    APP_HELLO, APP_LINK_VERSION, AppHello, AppWelcome, FOLLOWED_STREAMS_MAX, Follow, Followed,
-    FollowedAfter, FollowedFrom, FromApp, Published, Reached, ToApp, Unfollow, encode_published,
+    APP_HELLO, APP_LINK_VERSION, AppHello, AppWelcome, ByRoute, FOLLOWED_STREAMS_MAX, Follow,
+    Followed, FollowedAfter, FollowedFrom, FromApp, Published, Reached, ToApp, Unfollow,
+    encode_published,
 };
 pub use body::{
     Ack, Fault, Hello, Moved, PROTOCOL_VERSION, Publications, Publish, PublishHead, Receipt,

@@ -54,6 +54,8 @@ pub struct IdentityDraft {
     pub sub: String,
     /// Id of the session. A session with an id can be revoked alone.
     pub sid: Option<String>,
+    /// Rails' identifier of connections of Action Cable that are identified by this user alone.
+    pub identifier: Option<String>,
     /// Lifetime in seconds, 1 to [`IDENTITY_TTL_SECONDS_MAX`].
     pub ttl_s: u64,
 }
@@ -66,6 +68,9 @@ pub struct ConnectionClaims {
     pub sub: Option<String>,
     /// Id of the session, of 1 to [`SESSION_ID_BYTES_MAX`] bytes.
     pub sid: Option<String>,
+    /// Rails' identifier of connections of Action Cable, if an identity has one. `cable:action_cable/<identifier>` is a valid
+    /// channel name.
+    pub identifier: Option<String>,
     /// Shared channels to subscribe to on connect, in the token's order. May contain duplicates.
     pub channels: Vec<String>,
     /// Grants for channels that are subscribed on request.
@@ -191,6 +196,7 @@ impl ConnectionClaims {
             allow: draft.allow.iter().map(parse).collect::<Result<_, _>>()?,
             sub: draft.sub,
             sid: draft.sid,
+            identifier: None,
             channels: draft.channels,
             iat_ms,
             exp: expiry(iat_ms, draft.ttl_s, TTL_SECONDS_MAX)?,
@@ -200,13 +206,19 @@ impl ConnectionClaims {
     /// Checks the draft of an identity against every rule that does not depend on the current time.
     pub(crate) fn of_identity(draft: IdentityDraft, iat_ms: u64) -> Result<Self, ClaimError> {
         expiry(iat_ms, draft.ttl_s, IDENTITY_TTL_SECONDS_MAX)?;
+        check_identifier(draft.identifier.as_deref())?;
+        let identifier = draft.identifier;
         let draft = ConnectionDraft {
             sub: Some(draft.sub),
             sid: draft.sid,
             ttl_s: draft.ttl_s,
             ..ConnectionDraft::default()
         };
-        Self::new(draft, iat_ms)
+        let claims = Self::new(draft, iat_ms)?;
+        Ok(Self {
+            identifier,
+            ..claims
+        })
     }
 }
 
@@ -242,6 +254,18 @@ fn check_sid(sid: Option<&str>) -> Result<(), ClaimError> {
         None | Some(1..=SESSION_ID_BYTES_MAX) => Ok(()),
         Some(bytes) => Err(ClaimError::SessionId { bytes }),
     }
+}
+
+/// Checks an identifier as the end of a stream's name (`ActionCable::Connection::InternalChannel`).
+fn check_identifier(identifier: Option<&str>) -> Result<(), ClaimError> {
+    let Some(identifier) = identifier else {
+        return Ok(());
+    };
+    let check = match identifier {
+        "" => channel::check_cable_stream(""),
+        _ => channel::check_cable_stream(&format!("action_cable/{identifier}")),
+    };
+    check.map_err(|problem| invalid_name("identifier", identifier, problem))
 }
 
 fn check_count(claim: &'static str, count: usize, max: usize) -> Result<(), ClaimError> {

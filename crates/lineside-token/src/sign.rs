@@ -26,6 +26,8 @@ struct Payload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    identifier: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     channels: &'a [String],
@@ -60,7 +62,7 @@ pub fn sign_connection(
 /// Signs an identity, issued at `now_ms` (milliseconds since the Unix epoch), with the first key.
 ///
 /// # Errors
-/// Returns [`ClaimError`] for an invalid id or a lifetime outside 1 s to one hour.
+/// Returns [`ClaimError`] for an invalid id or identifier, or a lifetime outside 1 s to one hour.
 pub fn sign_identity(draft: IdentityDraft, keys: &Keys, now_ms: u64) -> Result<String, ClaimError> {
     let claims = ConnectionClaims::of_identity(draft, now_ms)?;
     let payload = Payload {
@@ -70,6 +72,7 @@ pub fn sign_identity(draft: IdentityDraft, keys: &Keys, now_ms: u64) -> Result<S
         exp: claims.exp,
         sub: claims.sub.as_deref(),
         sid: claims.sid.as_deref(),
+        identifier: claims.identifier.as_deref(),
         ..Payload::default()
     };
     seal(&payload, keys)

@@ -96,6 +96,12 @@ impl StreamKeys {
         self.0.is_empty()
     }
 
+    /// Whether these are all of the other keys, and perhaps more.
+    #[must_use]
+    pub fn cover(&self, other: &Self) -> bool {
+        other.0.iter().all(|key| self.0.contains(key))
+    }
+
     /// Verifies a signed name. `now_ms` is the time in milliseconds since the Unix epoch.
     ///
     /// # Errors

@@ -116,6 +116,7 @@ pub fn verify_identity(
             .text("sub")?
             .ok_or(ClaimError::Missing { claim: "sub" })?,
         sid: members.text("sid")?,
+        identifier: members.text("identifier")?,
         ttl_s: times.ttl_s(),
     };
     let claims = ConnectionClaims::of_identity(draft, times.iat_ms)?;

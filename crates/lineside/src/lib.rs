@@ -27,6 +27,7 @@ mod log;
 mod memory;
 mod metrics;
 pub mod origin;
+pub mod route_keys;
 mod serve;
 pub mod settings;
 pub mod shard;

@@ -111,11 +111,16 @@ async fn run(settings: Arc<Settings>, requests: &Handle) -> Result<(), String> {
         path: settings.path.clone(),
         cable_path: settings.cable_path.clone(),
         cable_identity: settings.cable_identity,
-        turbo_keys: settings.turbo_keys.count(),
+        turbo_keys: Arc::clone(&settings.turbo_keys),
         keys: Arc::clone(&settings.keys),
     };
     let services = Services {
-        ingress: Arc::new(Ingress::new(Arc::clone(&broker), keys, clock)),
+        ingress: Arc::new(Ingress::new(
+            Arc::clone(&broker),
+            keys,
+            Arc::clone(&settings.turbo_keys),
+            clock,
+        )),
         hand_offs: Arc::new(HandOffs::new(Arc::clone(&upgrades))),
         descriptions: Arc::new(descriptions),
     };

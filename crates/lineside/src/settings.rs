@@ -14,13 +14,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use lineside_hub::{HistoryLimits, Memory};
 use lineside_protocol::channel;
-use lineside_token::{Grant, StreamKeys};
+use lineside_token::Grant;
 
 use crate::keyring::Keyring;
 use crate::listener::Bind;
 use crate::log::{Format, Level};
 use crate::memory;
 use crate::origin::{HostRule, OriginRule};
+use crate::route_keys::RouteKeys;
 
 pub(crate) use cable::CableIdentity;
 pub(crate) use link::link_path;
@@ -69,8 +70,8 @@ pub struct Settings {
     pub(crate) cable_path: String,
     /// `LINESIDE_CABLE_IDENTITY`: whether connections of Action Cable that a proxy sends here need a user.
     pub(crate) cable_identity: CableIdentity,
-    /// `LINESIDE_TURBO_KEYS`: keys of signed stream names for these connections.
-    pub(crate) turbo_keys: Arc<StreamKeys>,
+    /// `LINESIDE_TURBO_KEYS`: keys of signed stream names for these connections, until an app decides.
+    pub(crate) turbo_keys: Arc<RouteKeys>,
     /// `LINESIDE_SECRET`, `LINESIDE_SECRET_FILE` or `LINESIDE_SECRET_FD`: keys that verify tokens.
     pub(crate) keys: Arc<Keyring>,
     /// `LINESIDE_ALLOWED_ORIGINS`: allowed origins besides the sidecar's own.
@@ -299,7 +300,7 @@ impl Settings {
                 ("LINESIDE_CABLE_IDENTITY", "required or optional"),
                 CableIdentity::default().name(),
             )?,
-            turbo_keys: Arc::new(turbo_keys),
+            turbo_keys: Arc::new(RouteKeys::new(turbo_keys)),
             allowed_origins: parser.list("LINESIDE_ALLOWED_ORIGINS", "", |entry| {
                 let hint = "give scheme://host[:port], https://*.host or null";
                 OriginRule::parse(entry).ok_or_else(|| hint.to_owned())

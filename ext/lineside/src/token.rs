@@ -62,13 +62,23 @@ pub(crate) fn sign_channel(ruby: &Ruby, secrets: RString, claims: RHash) -> Resu
     })
 }
 
-/// `Native.sign_identity(secrets, sub:, sid:, seconds:)`: signs an identity, the value of the cookie `lineside`.
+/// `Native.sign_identity(secrets, sub:, sid:, seconds:, identifier: nil)`: signs an identity, the value of the cookie `lineside`.
 pub(crate) fn sign_identity(ruby: &Ruby, secrets: RString, claims: RHash) -> Result<String, Error> {
     guard(ruby, || {
         let names = ["sub", "sid", "seconds"];
-        let given = get_kwargs::<_, (String, Option<String>, u64), (), ()>(claims, &names, &[])?;
+        let given = get_kwargs::<_, (String, Option<String>, u64), (Option<Option<String>>,), ()>(
+            claims,
+            &names,
+            &["identifier"],
+        )?;
         let (sub, sid, ttl_s) = given.required;
-        let draft = IdentityDraft { sub, sid, ttl_s };
+        let (identifier,) = given.optional;
+        let draft = IdentityDraft {
+            sub,
+            sid,
+            identifier: identifier.flatten(),
+            ttl_s,
+        };
         sign(ruby, secrets, |keys, now_ms| {
             lineside_token::sign_identity(draft, keys, now_ms)
         })

@@ -35,19 +35,25 @@ module Lineside
       # @return [Cable::Runner, nil]
       attr_reader :runner
 
+      # @return [Hash, nil]
+      attr_reader :decision
+
       # @param runner [Cable::Runner, nil] takes the commands for connections of Action Cable; nil if this process runs
       #   no channels
-      def initialize(connection, subscriptions, report, runner = nil)
+      # @param decision [Hash, nil] {TurboKeys.decision}; nil if this process has none
+      def initialize(connection, subscriptions, report, runner = nil, decision = nil)
         @connection = connection
         @subscriptions = subscriptions
         @report = report
         @runner = runner
+        @decision = decision
       end
 
       # Opens the link. Nothing is followed on it yet.
       # @raise [Connection::Ended]
       def greet
-        @connection.write(HELLO, { version: VERSION, process: AppLink.process, runner: !@runner.nil? })
+        @connection.write(HELLO, { version: VERSION, process: AppLink.process, runner: !@runner.nil?,
+                                   by_route: @decision }.compact)
         (kind, body), *others = first_frames(now + WELCOME_SECONDS_MAX)
         end_with(body) if kind == FAULT
         raise Connection::Ended, "the sidecar sent a frame of the unknown kind #{kind}" unless kind == WELCOME

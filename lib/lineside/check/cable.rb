@@ -68,7 +68,7 @@ module Lineside
             "Action Cable to the app, and unset config.lineside.cable_identity"
         else
           "Turbo::StreamsChannel #{obstacle}, but LINESIDE_TURBO_KEYS is set, with which the sidecar opens its " \
-            "streams by route without asking the app; unset it"
+            "streams by route until a process of the app has linked; unset it"
         end
       end
 

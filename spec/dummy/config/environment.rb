@@ -40,6 +40,7 @@ class Dummy < Rails::Application
   config.hosts.clear
   config.middleware.use TenantPrefix
   config.session_store :cookie_store, key: "dummy"
+  config.lineside.token_expires_in = Integer(ENV["TOKEN_SECONDS"]) if ENV["TOKEN_SECONDS"]
   # Grants and session of a user's pages, and of an anonymous page.
   config.lineside.token = -> { { allow: ["of-#{current_user || 'nobody'}:*"], session: session[:number] } }
 
@@ -65,6 +66,18 @@ class Dummy < Rails::Application
     end)
     post "/disconnections/:user", to: (lambda do |env|
       Lineside.disconnect!(env["action_dispatch.request.path_parameters"][:user])
+      [204, {}, []]
+    end)
+    # Ends a user's connections in Rails' own way. Up to Rails 7.0, `disconnect` takes no `reconnect:`.
+    post "/remote_disconnections/:user", to: (lambda do |env|
+      user, tenant, reconnect = ActionDispatch::Request.new(env).params.values_at(:user, :tenant, :reconnect)
+      identified = { current_user: user, tenant: }
+      if reconnect
+        channel = ActionCable.server.remote_connections.where(identified).send(:internal_channel)
+        ActionCable.server.broadcast(channel, { type: "disconnect", reconnect: reconnect == "true" })
+      else
+        ActionCable.server.disconnect(identified)
+      end
       [204, {}, []]
     end)
     get "/publish/:number", to: (lambda do |env|

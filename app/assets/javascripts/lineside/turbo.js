@@ -120,6 +120,10 @@ class Connection {
   // subscriptions.
   #awaited = new Map();
   #isBroken = false;
+  // Whether the server has accepted the connection since it last refused it, and whether it has refused it since it last
+  // accepted it.
+  #isAccepted = false;
+  #isRefused = false;
 
   constructor({ connection, subscriptions }) {
     this.#connection = connection;
@@ -153,6 +157,19 @@ class Connection {
   status({ identifier }) {
     if (this.#isBroken) return "disconnected";
     return this.#streams.get(identifier)?.isConfirmed ? "connected" : "connecting";
+  }
+
+  // Connects for a new document. Its sources can be those of the refused one, with which the client does not connect again.
+  reopen() {
+    const affected = this.#sources;
+    if (!this.#isRefused || affected.length === 0) return;
+    this.#isRefused = false;
+    for (const source of affected) lost.delete(source);
+    this.#connection.open();
+  }
+
+  get #sources() {
+    return [...sources].filter((source) => connectionOf(source) === this);
   }
 
   // Continues a stream after the cursor of a new document. Subscribes again if messages after it were received before.
@@ -219,6 +236,7 @@ class Connection {
 
   // Takes over subscriptions from before this module. The server knows what it has sent of them.
   #adopt() {
+    this.#isAccepted = [...sources].some((source) => source.hasAttribute("connected"));
     const identifiers = this.#subscriptions.subscriptions.map(({ identifier }) => identifier);
     for (const identifier of new Set(identifiers.filter(isStream))) {
       const stream = new Stream(identifier, cursorIn(identifier));
@@ -231,7 +249,10 @@ class Connection {
   // Frames
 
   #receive(event) {
-    const { type, identifier, cursor } = JSON.parse(event.data);
+    const { type, identifier, cursor, reason } = JSON.parse(event.data);
+    if (type === "welcome") [this.#isAccepted, this.#isRefused] = [true, false];
+    // Other reasons that forbid a reconnect are the app's own decisions. A refresh would undo them.
+    if (type === "disconnect" && reason === "unauthorized") return this.#refuse(event);
     const stream = this.#streams.get(identifier);
     const isAnswer = type === "confirm_subscription" || type === "reject_subscription";
     if (isAnswer) this.#count(identifier);
@@ -245,6 +266,15 @@ class Connection {
     } else if (this.#isCurrent(identifier) && isNew(cursor, stream.received)) {
       stream.receive(cursor, () => this.#original.receive(event));
     }
+  }
+
+  // The client does not connect again, for example after its cookie has expired. The app can render the page again, with a
+  // new cookie. A page that was not accepted before would only be refused again.
+  #refuse(event) {
+    const wasAccepted = this.#isAccepted;
+    [this.#isAccepted, this.#isRefused] = [false, true];
+    this.#original.receive(event);
+    if (wasAccepted) lose(this.#sources);
   }
 
   #count(identifier) {
@@ -290,7 +320,8 @@ class Connection {
 
 // Lost messages
 
-// `after`: cursor of the page, if its messages are lost. Without one, the name of the stream has expired.
+// `after`: cursor of the page, if its messages are lost. Without one, the name of the stream or the page's identity has
+// expired.
 function lose(affected, after) {
   let isDefault = false;
   for (const source of affected) {
@@ -425,6 +456,10 @@ addEventListener("turbo:before-render", ({ detail }) => {
     for (const [source, after] of cursors) keepPermanent(source, after);
     return render(...given);
   };
+});
+
+addEventListener("turbo:load", () => {
+  for (const source of sources) connectionOf(source)?.reopen();
 });
 
 new MutationObserver((records) => {

@@ -2,6 +2,8 @@
 //!
 //! Both ends ignore unknown fields of the JSON bodies.
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,29 @@ pub struct AppHello {
     /// Whether the process runs channel classes of the app.
     #[serde(default)]
     pub runner: bool,
+    /// Decision about connections of Action Cable by route. `None` if the app has none, or is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_route: Option<ByRoute>,
+}
+
+/// Decision of an app about connections of Action Cable by route.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByRoute {
+    /// Keys of Turbo's signed stream names in base64. Empty if only the app decides about Turbo's streams.
+    pub turbo_keys: Vec<String>,
+    /// Time of the decision, when the app booted, in milliseconds since the Unix epoch. The newest decision counts.
+    pub decided_ms: u64,
+}
+
+/// Shows no key.
+impl fmt::Debug for ByRoute {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ByRoute")
+            .field("turbo_keys", &self.turbo_keys.len())
+            .field("decided_ms", &self.decided_ms)
+            .finish()
+    }
 }
 
 /// Request to receive streams. The body is a JSON object.

@@ -13,6 +13,7 @@ fn draft() -> IdentityDraft {
     IdentityDraft {
         sub: "42".into(),
         sid: Some("laptop".into()),
+        identifier: None,
         ttl_s: 60,
     }
 }
@@ -46,6 +47,27 @@ fn identity_opens_only_the_channel_of_its_user() {
     let more = sealed(json!({"channels": ["news"], "allow": ["*"]}));
     let claims = verify_identity(&more, &keys(), NOW_MS).expect("genuine");
     assert!(claims.opens("user:42") && !claims.opens("news") && claims.channels.is_empty());
+}
+
+#[test]
+fn identifier_of_action_cable_is_signed_and_checked() {
+    let with = |identifier: &str| IdentityDraft {
+        identifier: Some(identifier.into()),
+        ..draft()
+    };
+    let identity = sign_identity(with("Z2lkOi8vYXBwL1VzZXIvNDI"), &keys(), NOW_MS).unwrap();
+    let claims = verify_identity(&identity, &keys(), NOW_MS).expect("genuine");
+    let expected = Some("Z2lkOi8vYXBwL1VzZXIvNDI");
+    assert_eq!(claims.identifier.as_deref(), expected);
+    for invalid in ["", "a\nb", &*"x".repeat(1024)] {
+        let refused = sign_identity(with(invalid), &keys(), NOW_MS).expect_err(invalid);
+        let token = sealed(json!({"identifier": invalid}));
+        assert_eq!(refusal(&token), TokenError::Claim(refused));
+    }
+    // A connection token has none.
+    let token = seal(HEADER, connection(json!({"identifier": "x"})));
+    let claims = verify_connection(&token, &keys(), NOW_MS).expect("genuine");
+    assert_eq!(claims.identifier, None);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use lineside_protocol::channel::{self, CABLE_PREFIX};
 use lineside_protocol::codes;
 use lineside_protocol::envelope::payload;
 use lineside_protocol::frame::runner::CommandKind as Kind;
+use lineside_token::StreamKeys;
 use serde::Deserialize;
 
 use super::allowance::Allowance;
@@ -30,6 +31,7 @@ use crate::log::{Level, event};
 
 use app::{App, Pending};
 pub use lineside_protocol::cable::SUBPROTOCOL;
+use opening::ByRoute;
 pub use opening::Opening;
 use pages::Pages;
 use subscription::Subscription;
@@ -99,8 +101,7 @@ impl Connection {
         let identifier = &opening.identifier;
         Self {
             app: context.map(|context| App::new(context, process)),
-            remote: (!identifier.is_empty())
-                .then(|| Arc::from(format!("{REMOTE_PREFIX}{identifier}"))),
+            remote: (!identifier.is_empty()).then(|| remote_channel(identifier)),
             name,
             opening,
             subscriptions: Vec::new(),
@@ -141,8 +142,8 @@ impl Connection {
                 message: Some("the app rejected the connection".into()),
             });
         }
-        match self.opening.by_route {
-            Some(rule) => self.identify(rule, turn)?,
+        match &self.opening.by_route {
+            Some(ByRoute { identity, .. }) => self.identify(*identity, turn)?,
             None => self
                 .opening
                 .find_session(&turn.rules.keys.current(), turn.now.wall_ms),
@@ -192,8 +193,9 @@ impl Connection {
             return reject(identifier, &parameters.channel, &message, turn);
         }
         let channel = &*parameters.channel;
-        let opened = if channel == TURBO_CHANNEL && !self.opening.turbo_keys.is_empty() {
-            self.open_stream(identifier, &parameters, turn)
+        let turbo_keys = self.turbo_keys();
+        let opened = if channel == TURBO_CHANNEL && !turbo_keys.is_empty() {
+            open_stream(identifier, &parameters, &turbo_keys, turn)
         } else if channel == TOKEN_CHANNEL {
             self.open_with_token(identifier, &parameters, turn)
         } else if self.opening.by_route.is_some() {
@@ -214,30 +216,6 @@ impl Connection {
             }
             Err(message) => reject(identifier, channel, &message, turn),
         }
-    }
-
-    /// Subscription of the stream of a signed name, which may expire.
-    fn open_stream(
-        &self,
-        identifier: &Identifier,
-        parameters: &Parameters,
-        turn: &Turn<'_>,
-    ) -> Result<Subscription, String> {
-        let signed = parameters.signed_stream_name.as_deref();
-        let keys = &self.opening.turbo_keys;
-        let name = keys.verify(signed.unwrap_or_default(), turn.now.wall_ms);
-        let name = name.map_err(|error| error.to_string())?;
-        let channel = format!("{CABLE_PREFIX}{}", name.name);
-        channel::check(&channel).map_err(|error| error.to_string())?;
-        if channel.starts_with(REMOTE_PREFIX) {
-            return Err("streams that begin with action_cable/ are Rails' own".into());
-        }
-        let deadline = name.expires_ms.map(|it| Deadline::at_wall(it, turn.now));
-        Ok(Subscription::new(
-            identifier,
-            Some(channel.into()),
-            deadline,
-        ))
     }
 
     /// Subscription of the shared channel of a channel token.
@@ -360,6 +338,7 @@ impl Connection {
         if self.deadline.is_some_and(|it| it.left_ms(now) == 0) {
             return Err(codes::CLOSE_TOKEN_EXPIRED.into());
         }
+        self.check_turbo_keys()?;
         self.end_subscriptions(|it| it.left_ms(now) == Some(0), turn);
         let left_ms = self.app.as_ref().and_then(|app| app.left_ms(turn.now));
         if left_ms == Some(0) {
@@ -438,6 +417,34 @@ impl Connection {
             cable::close(code),
         ]
     }
+}
+
+/// Subscription of the stream of a signed name, which may expire.
+fn open_stream(
+    identifier: &Identifier,
+    parameters: &Parameters,
+    keys: &StreamKeys,
+    turn: &Turn<'_>,
+) -> Result<Subscription, String> {
+    let signed = parameters.signed_stream_name.as_deref();
+    let name = keys.verify(signed.unwrap_or_default(), turn.now.wall_ms);
+    let name = name.map_err(|error| error.to_string())?;
+    let channel = format!("{CABLE_PREFIX}{}", name.name);
+    channel::check(&channel).map_err(|error| error.to_string())?;
+    if channel.starts_with(REMOTE_PREFIX) {
+        return Err("streams that begin with action_cable/ are Rails' own".into());
+    }
+    let deadline = name.expires_ms.map(|it| Deadline::at_wall(it, turn.now));
+    Ok(Subscription::new(
+        identifier,
+        Some(channel.into()),
+        deadline,
+    ))
+}
+
+/// Channel on which Rails ends connections with this identifier.
+fn remote_channel(identifier: &str) -> Arc<str> {
+    format!("{REMOTE_PREFIX}{identifier}").into()
 }
 
 /// Subscribes the connection to a channel, without a replay.

@@ -16,10 +16,12 @@ use lineside_protocol::frame::runner::{
     Done, Left, StopStream, Stream, TRANSMIT_BYTES_MAX, Transmit,
 };
 use lineside_protocol::frame::{
-    APP_LINK_VERSION, AppHello, AppWelcome, FOLLOWED_STREAMS_MAX, FRAME_BYTES_MAX, Fault, Follow,
-    Followed, FollowedFrom, Frame, FrameError, FromApp, Reached, ToApp, Unfollow, encode_published,
+    APP_LINK_VERSION, AppHello, AppWelcome, ByRoute, FOLLOWED_STREAMS_MAX, FRAME_BYTES_MAX, Fault,
+    Follow, Followed, FollowedFrom, Frame, FrameError, FromApp, Reached, ToApp, Unfollow,
+    encode_published,
 };
 use lineside_protocol::{After, Cursor, channel, envelope};
+use lineside_token::StreamKeys;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{ReadHalf, WriteHalf};
@@ -30,7 +32,9 @@ use super::EXCHANGE_MS_MAX;
 use super::first_frame::{LinkRefusal, read_first_frame};
 use crate::broker::runners::{Report, RunnerId};
 use crate::broker::{AppQueue, AppReplay, Broker, Overflowed};
+use crate::clock::Clock;
 use crate::log::{Level, event};
+use crate::route_keys::RouteKeys;
 
 /// Size from which encoded publications are sent before more are encoded, in bytes.
 const SLICE_BYTES: usize = 64 * 1024;
@@ -104,7 +108,13 @@ struct AppLink<'a> {
 }
 
 /// Serves a link whose first frame is an [`AppHello`], until it closes or the sidecar stops.
-pub(crate) async fn serve(mut stream: UnixStream, broker: &Broker, stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    mut stream: UnixStream,
+    broker: &Broker,
+    turbo_keys: &RouteKeys,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+) {
     let (hello, queue) = match open(&stream, broker).await {
         Ok(opened) => opened,
         Err(refusal) => {
@@ -120,6 +130,10 @@ pub(crate) async fn serve(mut stream: UnixStream, broker: &Broker, stop: watch::
     };
     let process = &hello.process;
     event!(Level::Info, "app_link_opened", process);
+    // Before the welcome, so that an app whose link is open has decided.
+    if let Some(decision) = &hello.by_route {
+        decide_by_route(decision, process, turbo_keys, clock.now().wall_ms);
+    }
     let mut link = AppLink::new(broker, queue);
     link.welcome();
     if hello.runner {
@@ -170,6 +184,21 @@ async fn open(
         .open_app_link()
         .map_err(|_| LinkRefusal::of(codes::LINK_APP_LINKS_FULL))?;
     Ok((hello, queue))
+}
+
+/// Puts the app's decision about connections by route into effect, if no app that booted later has decided before.
+fn decide_by_route(decision: &ByRoute, process: &str, turbo_keys: &RouteKeys, wall_ms: u64) {
+    let keys = StreamKeys::decode(&decision.turbo_keys).unwrap_or_else(|number| {
+        let message =
+            "the app has sent a key of Turbo's stream names that cannot be used, so by route none is opened";
+        event!(Level::Error, "turbo_keys_invalid", process, number, message);
+        StreamKeys::default()
+    });
+    let count = keys.count();
+    // A time in the future would count for too long.
+    if turbo_keys.decide(keys, decision.decided_ms.min(wall_ms)) {
+        event!(Level::Info, "turbo_keys_replaced", process, keys = count);
+    }
 }
 
 /// Sends the rest of a frame and the reason. A process that does not read gets no reason.

@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use super::EXCHANGE_MS_MAX;
 use super::first_frame::read_first_frame;
 use crate::keyring::Keyring;
+use crate::route_keys::RouteKeys;
 use crate::settings::CableIdentity;
 
 /// Maximum size of the first frame, in bytes. It is a head alone, with room for options of later versions.
@@ -28,8 +29,8 @@ pub(crate) struct Descriptions {
     pub(crate) cable_path: String,
     /// Whether these connections need an identity cookie.
     pub(crate) cable_identity: CableIdentity,
-    /// Number of keys of signed stream names for these connections.
-    pub(crate) turbo_keys: usize,
+    /// Keys of signed stream names for these connections, which an app can change.
+    pub(crate) turbo_keys: Arc<RouteKeys>,
     /// Keys, which a reload of the secret can change.
     pub(crate) keys: Arc<Keyring>,
 }
@@ -47,7 +48,7 @@ impl Descriptions {
             path: self.path.clone(),
             cable_path: self.cable_path.clone(),
             cable_identity: self.cable_identity.name().to_owned(),
-            turbo_keys: self.turbo_keys,
+            turbo_keys: self.turbo_keys.current().count(),
             fingerprints: self.keys.current().fingerprints(),
         };
         let mut bytes = Vec::new();

@@ -39,6 +39,7 @@ use super::{EXCHANGE_MS_MAX, app, settle, tail};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keyring::Keyring;
+use crate::route_keys::RouteKeys;
 pub use end::End;
 pub use session::Session;
 
@@ -53,6 +54,7 @@ const YIELD_BYTES: usize = 16 * 1024;
 pub(crate) struct Ingress {
     broker: Arc<Broker>,
     keys: Arc<Keyring>,
+    turbo_keys: Arc<RouteKeys>,
     clock: Clock,
     stop: watch::Sender<bool>,
     /// Has a receiver for each link that may still change the journal.
@@ -64,10 +66,16 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    pub(crate) fn new(broker: Arc<Broker>, keys: Arc<Keyring>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        keys: Arc<Keyring>,
+        turbo_keys: Arc<RouteKeys>,
+        clock: Clock,
+    ) -> Self {
         Self {
             broker,
             keys,
+            turbo_keys,
             clock,
             stop: watch::Sender::new(false),
             served: watch::Sender::new(()),
@@ -115,7 +123,7 @@ impl Ingress {
     /// Serves a link on which a process of the app receives publications, until it ends.
     pub(crate) async fn serve_app(&self, stream: UnixStream) {
         let stop = self.stop.subscribe();
-        app::serve(stream, &self.broker, stop).await;
+        app::serve(stream, &self.broker, &self.turbo_keys, self.clock, stop).await;
     }
 
     /// Answers a link of a system test that waits for all pages.

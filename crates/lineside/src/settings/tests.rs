@@ -72,9 +72,9 @@ fn path_of_action_cable_is_found_below_a_root_unless_it_is_the_websockets() {
 
 #[test]
 fn keys_of_turbo_are_read_and_never_shown() {
-    assert_eq!(read(&[]).unwrap().turbo_keys.count(), 0);
+    assert_eq!(read(&[]).unwrap().turbo_keys.current().count(), 0);
     let settings = read(&[("LINESIDE_TURBO_KEYS", "c2VjcmV0, a2V5")]).unwrap();
-    assert_eq!(settings.turbo_keys.count(), 2);
+    assert_eq!(settings.turbo_keys.current().count(), 2);
     assert!(!format!("{settings:?}").contains("c2VjcmV0"));
     let both = [
         ("LINESIDE_TURBO_KEYS", "aw=="),

@@ -25,6 +25,19 @@ fn frames_of_the_app_survive_encoding_and_decoding() {
                 version: 1,
                 process: "puma[4711]".into(),
                 runner: false,
+                by_route: None,
+            }),
+        ),
+        (
+            48,
+            FromApp::Hello(AppHello {
+                version: 1,
+                process: "puma[4711]".into(),
+                runner: true,
+                by_route: Some(ByRoute {
+                    turbo_keys: vec!["aw==".into()],
+                    decided_ms: 7,
+                }),
             }),
         ),
         (
@@ -119,8 +132,19 @@ fn unknown_fields_are_ignored() {
         version: 2,
         process: "a".into(),
         runner: false,
+        by_route: None,
     };
     assert_eq!(FromApp::decode(&hello), Ok(FromApp::Hello(expected)));
+}
+
+#[test]
+fn keys_are_not_shown() {
+    let decision = ByRoute {
+        turbo_keys: vec!["aw==".into()],
+        decided_ms: 7,
+    };
+    let shown = format!("{decision:?}");
+    assert_eq!(shown, "ByRoute { turbo_keys: 1, decided_ms: 7 }");
 }
 
 #[test]

@@ -5,13 +5,22 @@ use std::sync::Arc;
 use lineside_protocol::cable::CableConnect;
 use lineside_token::{Keys, StreamKeys, verify_identity};
 
+use crate::route_keys::RouteKeys;
 use crate::settings::CableIdentity;
+
+/// Rules of connections by route.
+#[derive(Debug)]
+pub(super) struct ByRoute {
+    pub(super) identity: CableIdentity,
+    /// Keys of signed stream names, which a newer app can change.
+    pub(super) turbo_keys: Arc<RouteKeys>,
+}
 
 /// Opening of a connection, in the form that a shard uses.
 #[derive(Debug, Default)]
 pub struct Opening {
-    /// Rule of the identity of a connection by route. `None` if the app has decided.
-    pub(super) by_route: Option<CableIdentity>,
+    /// Rules of a connection by route. `None` if the app has decided.
+    pub(super) by_route: Option<ByRoute>,
     /// Rails' `connection_identifier`, or empty.
     pub(super) identifier: String,
     /// The app rejected the connection.
@@ -20,7 +29,7 @@ pub struct Opening {
     pub(super) session: Option<String>,
     /// Time of the decision, or of the identity cookie, in milliseconds since the Unix epoch.
     pub(super) issued_ms: u64,
-    /// Keys of signed stream names. Without one the sidecar does not decide about them.
+    /// Keys of signed stream names, when the connection was opened. Without one the sidecar does not decide about them.
     pub(super) turbo_keys: Arc<StreamKeys>,
     /// Names of channel classes without code of their own.
     pub(super) empty: Box<[String]>,

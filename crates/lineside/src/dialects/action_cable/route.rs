@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lineside_protocol::codes;
+use lineside_token::StreamKeys;
 
-use super::{Connection, Opening, TURBO_CHANNEL};
+use super::opening::ByRoute;
+use super::{Connection, Opening, TURBO_CHANNEL, remote_channel};
 use crate::dialects::page::{check_origin, identities};
 use crate::dialects::tokens::{deadline, verify_identities};
 use crate::dialects::{Ending, Turn};
@@ -66,8 +68,11 @@ impl Opening {
             ..error
         })?;
         Ok(Self {
-            by_route: Some(settings.cable_identity),
-            turbo_keys: Arc::clone(&settings.turbo_keys),
+            turbo_keys: settings.turbo_keys.current(),
+            by_route: Some(ByRoute {
+                identity: settings.cable_identity,
+                turbo_keys: Arc::clone(&settings.turbo_keys),
+            }),
             identities: identities(head),
             ..Self::default()
         })
@@ -86,6 +91,7 @@ impl Connection {
                 self.opening.issued_ms = claims.iat_ms;
                 self.opening.user = claims.sub;
                 self.opening.session = claims.sid;
+                self.remote = claims.identifier.as_deref().map(remote_channel);
                 return Ok(());
             }
             Ok(None) if is_required => {
@@ -100,6 +106,32 @@ impl Connection {
             message: Some(message),
         })
     }
+
+    /// Keys that verify a signed stream name now.
+    pub(super) fn turbo_keys(&self) -> Arc<StreamKeys> {
+        match &self.opening.by_route {
+            Some(rules) => rules.turbo_keys.current(),
+            None => Arc::clone(&self.opening.turbo_keys),
+        }
+    }
+
+    /// Ends a connection by route after a newer app has withdrawn keys, as a restart of an app with Rails' own Action Cable
+    /// does: the browser connects again, and its streams are decided anew.
+    pub(super) fn check_turbo_keys(&mut self) -> Result<(), Ending> {
+        let current = self.turbo_keys();
+        if Arc::ptr_eq(&current, &self.opening.turbo_keys) {
+            return Ok(());
+        }
+        if !current.cover(&self.opening.turbo_keys) {
+            self.closing = Some(("server_restart".into(), true));
+            return Err(Ending {
+                code: codes::CLOSE_DRAIN,
+                message: Some("a newer app decides otherwise about Turbo's streams".into()),
+            });
+        }
+        self.opening.turbo_keys = current;
+        Ok(())
+    }
 }
 
 /// Logs that a channel class cannot be subscribed to by route: once a minute for each class.
@@ -112,7 +144,7 @@ pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
     drop(logged);
     let message = if class == TURBO_CHANNEL {
         "subscriptions were rejected, because the sidecar has no LINESIDE_TURBO_KEYS: set config.lineside.cable_identity, with \
-         which the app gives them, or let the proxy send the path of Action Cable to the app, which hands the sockets over"
+         which an app gives them that has not changed Turbo::StreamsChannel, or let the proxy send the path of Action Cable to the app, which hands the sockets over"
     } else {
         "subscriptions were rejected, because this channel class needs the app: let the proxy send the path of Action Cable to \
          the app, which hands the sockets over"

@@ -345,6 +345,7 @@ fn session_of_the_identity_counts_if_the_app_names_none() {
         let draft = IdentityDraft {
             sub: sub.into(),
             sid: Some("s".into()),
+            identifier: None,
             ttl_s: 60,
         };
         let keys = stage.rules.keys.current();

@@ -9,7 +9,7 @@ use lineside_protocol::frame::{
     Frame, Hello, PROTOCOL_VERSION, PublishHead, ToPublisher, ToSidecar, encode_publish,
 };
 use lineside_protocol::{Epoch, Position};
-use lineside_token::Keys;
+use lineside_token::{Keys, StreamKeys};
 use tokio::net::UnixStream;
 
 use super::Ingress;
@@ -18,6 +18,7 @@ use crate::broker::{Broker, Inbox};
 use crate::clock::Clock;
 use crate::dialects;
 use crate::keyring::Keyring;
+use crate::route_keys::RouteKeys;
 
 /// More than the kernel, the session and the inbox hold together, in bytes.
 const WRITTEN_MAX: usize = 2 * 1024 * 1024;
@@ -33,7 +34,13 @@ fn ingress(inbox: &Arc<Inbox>) -> Ingress {
     );
     let keys = Keyring::new(Keys::parse("0123456789abcdefghijklmnopqrstuvwxyz").unwrap());
     let broker = Broker::new(hub, vec![Arc::clone(inbox)], dialects::encode);
-    Ingress::new(Arc::new(broker), Arc::new(keys), Clock::start())
+    let turbo_keys = RouteKeys::new(StreamKeys::default());
+    Ingress::new(
+        Arc::new(broker),
+        Arc::new(keys),
+        Arc::new(turbo_keys),
+        Clock::start(),
+    )
 }
 
 /// Both ends of a link: the publisher's and the sidecar's.

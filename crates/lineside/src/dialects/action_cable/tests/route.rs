@@ -1,6 +1,6 @@
 //! Connections by route: requests that no code of the app has seen.
 
-use lineside_token::{ChannelDraft, sign_channel};
+use lineside_token::{ChannelDraft, StreamKeys, sign_channel};
 
 use super::*;
 use crate::head::{Head, HeadError, ServerOrigin};
@@ -23,9 +23,15 @@ fn opening(settings: &[(&'static str, &str)], fields: &str) -> Result<Opening, H
 
 /// An identity cookie of user 42 in the session `s`, issued at this time and valid for a minute.
 fn cookie(issued_ms: u64) -> String {
+    cookie_with(issued_ms, None)
+}
+
+/// The same with an identifier of Rails.
+fn cookie_with(issued_ms: u64, identifier: Option<&str>) -> String {
     let draft = IdentityDraft {
         sub: "42".into(),
         sid: Some("s".into()),
+        identifier: identifier.map(str::to_owned),
         ttl_s: 60,
     };
     let keys = Keys::parse("0123456789abcdef0123456789abcdef").unwrap();
@@ -203,4 +209,60 @@ fn channel_token_of_a_user_needs_the_identity_of_that_user() {
     user.refuse(&other);
     let sent = user.publish("orders", "1");
     assert_eq!(sent, Ok(vec![message(&own, &json!(1))]));
+}
+
+/// A connection with a stream, after a newer app has decided on these keys.
+fn decided(keys: &[&str]) -> Stage {
+    let mut stage = welcomed(&[KEYS], &cookie(START_MS));
+    stage.subscribe(&turbo(BOOKS));
+    let keys: Vec<_> = keys.iter().map(|it| (*it).to_owned()).collect();
+    let rules = stage.connection.opening.by_route.as_ref().unwrap();
+    rules
+        .turbo_keys
+        .decide(StreamKeys::decode(&keys).unwrap(), 1);
+    stage
+}
+
+#[test]
+fn withdrawn_keys_open_no_stream_and_end_connections_that_then_reconnect() {
+    for keys in [&[][..], &["a2s="]] {
+        let mut stage = decided(keys);
+        let again =
+            json!({"channel": "Turbo::StreamsChannel", "signed_stream_name": BOOKS, "n": 1});
+        stage.refuse(&again.to_string());
+        let ended = stage.run(Connection::expire);
+        assert_eq!(ended, Err(codes::CLOSE_DRAIN), "{keys:?}");
+        let expected = json!({"type": "disconnect", "reason": "server_restart", "reconnect": true});
+        assert_eq!(stage.closing(codes::CLOSE_DRAIN), expected);
+    }
+}
+
+#[test]
+fn further_keys_end_no_connection() {
+    let mut stage = decided(&["a2s=", "aw=="]);
+    assert_eq!(stage.run(Connection::expire), Ok(vec![]));
+    let sent = stage.publish("cable:books", "1");
+    assert_eq!(sent, Ok(vec![message(&turbo(BOOKS), &json!(1))]));
+    // The connection may now have streams by the other key.
+    let rules = stage.connection.opening.by_route.as_ref().unwrap();
+    let keys = StreamKeys::decode(&["aw==".to_owned()]).unwrap();
+    rules.turbo_keys.decide(keys, 2);
+    let ended = stage.run(Connection::expire);
+    assert_eq!(ended, Err(codes::CLOSE_DRAIN));
+}
+
+#[test]
+fn remote_disconnect_reaches_the_identifier_of_the_cookie() {
+    let disconnect = |reconnect| json!({"type": "disconnect", "reconnect": reconnect}).to_string();
+    for reconnect in [true, false] {
+        let mut stage = welcomed(&[KEYS], &cookie_with(START_MS, Some("Z2lk")));
+        for other in ["42", "Z2lk:42", "Z2l", "s"] {
+            let channel = format!("cable:action_cable/{other}");
+            assert_eq!(stage.publish(&channel, &disconnect(true)), Ok(vec![]));
+        }
+        let ended = stage.publish("cable:action_cable/Z2lk", &disconnect(reconnect));
+        assert_eq!(ended, Err(codes::CLOSE_TOKEN_REVOKED));
+        let expected = json!({"type": "disconnect", "reason": "remote", "reconnect": reconnect});
+        assert_eq!(stage.closing(codes::CLOSE_TOKEN_REVOKED), expected);
+    }
 }

@@ -68,6 +68,7 @@ fn token_that_does_not_open_the_channel_is_rejected() {
     let draft = IdentityDraft {
         sub: "42".into(),
         sid: None,
+        identifier: None,
         ttl_s: 60,
     };
     let identity = sign_identity(draft, &keys, START_MS).unwrap();
