@@ -255,7 +255,8 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
       names = %w[ada ben cem]
       received = names.to_h { |name| enter(name).then { |browser| [browser, receive_until_end(browser)] } }
       hooks = receive_until_end(enter("dan", room("hooks")), room("hooks"))
-      ask(signal, effect)
+      puma.signal(signal)
+      puma.written(effect)
       last = publish_until { puma.output.scan(/Worker \d .*booted/).size == 4 }
       %w[1 hooks].each { |name| broadcast("room:#{name}", "end") }
       received.each do |browser, thread|
@@ -271,7 +272,8 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
   it "move to workers that a worker has forked" do
     serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_fork_worker.rb"))
     received = enter_each_worker.transform_values { |browser| [browser, receive_until_end(browser)] }
-    ask(:URG, /Starting (worker refork|phased worker restart)/)
+    puma.signal(:URG)
+    puma.written(/Starting (worker refork|phased worker restart)/)
     last = publish_until { puma.output.match?(/Worker 1 .*booted.*phase: 1/) }
     broadcast("room:1", "end")
     received.each_value do |browser, thread|
