@@ -48,6 +48,13 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
 
   def message(data, identifier = room) = { "identifier" => identifier, "message" => data }
 
+  # Starts a sidecar for the app that runs.
+  def start_sidecar_again
+    port = @port
+    start_sidecar
+    @port = port
+  end
+
   # Calls an action, and returns its answer.
   def answer(browser, action, identifier = room, **data)
     perform(browser, action, identifier, **data)
@@ -316,14 +323,31 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     expect(puma.output).not_to include("hand-off failed")
   end
 
-  it "end when the sidecar stops, each with one unsubscribed" do
+  it "end when the sidecar stops, each with one unsubscribed, and each connection with one disconnect" do
     serve
     browser = enter
     browser.subscribe(room(2))
+    connect("ben")
     sidecar.signal(:TERM)
     sidecar.wait
     expect_events("subscribed 1 ada", "subscribed 2 ada", "unsubscribed 1 ada", "unsubscribed 2 ada")
-    start_sidecar
+    eventually("disconnect") { disconnects.size >= 2 }
+    start_sidecar_again
+    expect_quiet(enter("cem"))
+    expect(events.size).to eq 5
+    expect(disconnects).to match_array ["disconnect ada", "disconnect ben"]
+  end
+
+  it "end when the sidecar is killed, each with one unsubscribed, and their connection with one disconnect" do
+    serve
+    enter
+    sidecar.signal(:KILL)
+    sidecar.wait
+    expect_events("subscribed 1 ada", "unsubscribed 1 ada")
+    start_sidecar_again
+    enter("ben").close
+    eventually("disconnect") { disconnects.size >= 2 }
+    expect(disconnects).to eq ["disconnect ada", "disconnect ben"]
     expect(events.size).to eq 4
   end
 end

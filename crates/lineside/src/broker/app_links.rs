@@ -89,6 +89,11 @@ impl AppQueue {
         lock(&self.waiting).commands.pop_front()
     }
 
+    /// Whether commands wait for the process.
+    pub(crate) fn has_commands(&self) -> bool {
+        !lock(&self.waiting).commands.is_empty()
+    }
+
     /// Takes everything that waits.
     pub(super) fn take_all(&self) -> VecDeque<Arc<Publication>> {
         let mut waiting = lock(&self.waiting);
