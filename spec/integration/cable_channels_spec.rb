@@ -243,6 +243,26 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     expect(connects).to eq 1
   end
 
+  it "run an action that waits while its process stops in the next process, and once" do
+    serve
+    browser = enter
+    enter("ben")
+    old = answer(browser, "process_id")
+    perform(browser, "hang", until: file = File.join(@folder, "release"))
+    %w[count process_id].each { |action| perform(browser, action) }
+    puma.written(/RoomChannel#hang/)
+    command("stop")
+    # Behind ada's action, the process now gives her connection to the next one.
+    expect_events("subscribed 1 ada", "subscribed 1 ben", "unsubscribed 1 ben")
+    FileUtils.touch(file)
+    puma.wait
+    serve
+    expect(browser.receive).to eq message(1)
+    expect(browser.receive["message"]).not_to eq old
+    expect(answer(browser, "count")).to eq 2
+    expect(events_of("ada")).to eq %w[subscribed unsubscribed subscribed]
+  end
+
   it "move through a hot restart of a single Puma" do
     serve
     received = receive_until_end(browser = enter)
