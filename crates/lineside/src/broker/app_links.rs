@@ -39,7 +39,7 @@ struct Waiting {
 
 /// Queue of one app link.
 #[derive(Debug, Default)]
-pub(crate) struct AppQueue {
+pub struct AppQueue {
     waiting: Mutex<Waiting>,
     added: Notify,
 }
