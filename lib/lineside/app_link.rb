@@ -171,8 +171,18 @@ module Lineside
       @subscriptions.reset
       @connection&.close
       @connection = nil
+      runner&.link_ended(consequence(error))
+    end
+
+    # Consequence of the end for the connections whose channels this process runs.
+    # @return [Symbol] for {Cable::Runner#link_ended}
+    def consequence(error)
+      case error
+      when Connection::Refused then :leave
+      when Connection::Ended then :finish
       # A link that this process has ended is a lost runner for the sidecar, which asks another one to end its objects.
-      runner&.link_ended(again: !error.is_a?(Connection::Ended))
+      else :drop
+      end
     end
 
     def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)

@@ -48,6 +48,13 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
 
   def message(data, identifier = room) = { "identifier" => identifier, "message" => data }
 
+  # Starts a sidecar for the app that runs.
+  def start_sidecar_again
+    port = @port
+    start_sidecar
+    @port = port
+  end
+
   # Calls an action, and returns its answer.
   def answer(browser, action, identifier = room, **data)
     perform(browser, action, identifier, **data)
@@ -236,6 +243,26 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     expect(connects).to eq 1
   end
 
+  it "run an action that waits while its process stops in the next process, and once" do
+    serve
+    browser = enter
+    enter("ben")
+    old = answer(browser, "process_id")
+    perform(browser, "hang", until: file = File.join(@folder, "release"))
+    %w[count process_id].each { |action| perform(browser, action) }
+    puma.written(/RoomChannel#hang/)
+    command("stop")
+    # Behind ada's action, the process now gives her connection to the next one.
+    expect_events("subscribed 1 ada", "subscribed 1 ben", "unsubscribed 1 ben")
+    FileUtils.touch(file)
+    puma.wait
+    serve
+    expect(browser.receive).to eq message(1)
+    expect(browser.receive["message"]).not_to eq old
+    expect(answer(browser, "count")).to eq 2
+    expect(events_of("ada")).to eq %w[subscribed unsubscribed subscribed]
+  end
+
   it "move through a hot restart of a single Puma" do
     serve
     received = receive_until_end(browser = enter)
@@ -255,7 +282,7 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
       names = %w[ada ben cem]
       received = names.to_h { |name| enter(name).then { |browser| [browser, receive_until_end(browser)] } }
       hooks = receive_until_end(enter("dan", room("hooks")), room("hooks"))
-      Process.kill(signal, puma.pid)
+      puma.signal(signal)
       puma.written(effect)
       last = publish_until { puma.output.scan(/Worker \d .*booted/).size == 4 }
       %w[1 hooks].each { |name| broadcast("room:#{name}", "end") }
@@ -272,7 +299,7 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
   it "move to workers that a worker has forked" do
     serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_fork_worker.rb"))
     received = enter_each_worker.transform_values { |browser| [browser, receive_until_end(browser)] }
-    Process.kill(:URG, puma.pid)
+    puma.signal(:URG)
     puma.written(/Starting (worker refork|phased worker restart)/)
     last = publish_until { puma.output.match?(/Worker 1 .*booted.*phase: 1/) }
     broadcast("room:1", "end")
@@ -316,14 +343,31 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     expect(puma.output).not_to include("hand-off failed")
   end
 
-  it "end when the sidecar stops, each with one unsubscribed" do
+  it "end when the sidecar stops, each with one unsubscribed, and each connection with one disconnect" do
     serve
     browser = enter
     browser.subscribe(room(2))
+    connect("ben")
     sidecar.signal(:TERM)
     sidecar.wait
     expect_events("subscribed 1 ada", "subscribed 2 ada", "unsubscribed 1 ada", "unsubscribed 2 ada")
-    start_sidecar
+    eventually("disconnect") { disconnects.size >= 2 }
+    start_sidecar_again
+    expect_quiet(enter("cem"))
+    expect(events.size).to eq 5
+    expect(disconnects).to match_array ["disconnect ada", "disconnect ben"]
+  end
+
+  it "end when the sidecar is killed, each with one unsubscribed, and their connection with one disconnect" do
+    serve
+    enter
+    sidecar.signal(:KILL)
+    sidecar.wait
+    expect_events("subscribed 1 ada", "unsubscribed 1 ada")
+    start_sidecar_again
+    enter("ben").close
+    eventually("disconnect") { disconnects.size >= 2 }
+    expect(disconnects).to eq ["disconnect ada", "disconnect ben"]
     expect(events.size).to eq 4
   end
 end

@@ -89,6 +89,15 @@ RSpec.describe "Frames of an app link" do
     expect(read_frame(peer).last).to include("runner" => false, "by_route" => decision.transform_keys(&:to_s))
   end
 
+  it "give the reason for the end that has arrived before a write fails" do
+    session = Lineside::AppLink::Session.new(connection, Lineside::AppLink::Subscriptions.new,
+                                             Lineside::AppLink::Report.new)
+    peer.write([4 + 2 + 4, 134, 0, 0].pack("N C C n"), [111].pack("n"), "slow")
+    peer.close
+    connection.write(52, { text: "x" })
+    expect { session.turn(IO.pipe.first) }.to raise_error(Lineside::AppLink::Connection::Refused, "slow")
+  end
+
   it "are handled if they arrive together with the welcome" do
     commands = []
     runner = Object.new.tap { |it| it.define_singleton_method(:command) { |*command| commands << command } }

@@ -224,10 +224,38 @@ RSpec.describe "Channels that a process runs for the sidecar", :cable_classes do
     end
     subscribe
     perform("count")
-    runner.link_ended(again: false)
+    runner.link_ended(:leave)
     expect(called).to eq [%w[unsubscribed]]
     subscribe
     expect(perform("count")).to eq [message(1)]
+  end
+
+  describe "of a connection with a disconnect" do
+    before do
+      calls = self.calls
+      connections.define_method(:disconnect) { calls << %w[disconnect] }
+      channel { def unsubscribed = call("unsubscribed") }
+      subscribe
+    end
+
+    it "end with it when the sidecar has ended, also if it has closed the connection before" do
+      subscribe(connection: "0.2")
+      send_command("close", nil, id: 0)
+      runner.link_ended(:finish)
+      runner.link_ended(:finish)
+      expect(called).to match_array([%w[unsubscribed], %w[disconnect]] * 2)
+    end
+
+    it "end without it when other processes get the connection" do
+      runner.link_ended(:leave)
+      subscribe
+      runner.leave
+      link.until([:left, "0.1"])
+      runner.link_ended(:finish)
+      subscribe
+      runner.link_ended(:drop)
+      expect(called).to eq [%w[unsubscribed]] * 2
+    end
   end
 
   it "are dropped when this process has ended the link, because the sidecar asks to end them" do
@@ -237,7 +265,7 @@ RSpec.describe "Channels that a process runs for the sidecar", :cable_classes do
       def unsubscribed = call("unsubscribed")
     end
     subscribe
-    runner.link_ended(again: true)
+    runner.link_ended(:drop)
     expect(called).to eq []
     expect(server.connections).to eq []
   end

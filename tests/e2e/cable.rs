@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use lineside_protocol::codes::LINK_BAD_FRAME;
+use lineside_protocol::codes::{LINK_BAD_FRAME, LINK_DRAIN};
 use lineside_protocol::frame::runner::{Command, CommandKind, Done, Stream, Transmit};
 use lineside_protocol::frame::{FromApp, ToApp};
 use nix::sys::signal::Signal;
@@ -281,6 +281,29 @@ fn channel_of_the_app_runs_in_a_runner_and_moves_when_it_dies() {
     drop(browser);
     let close = second.command();
     assert_eq!((close.command, close.ended), (CommandKind::Close, vec![]));
+}
+
+#[test]
+fn planned_stop_ends_each_connection_in_the_app_once() {
+    let sidecar = sidecar();
+    let mut runner = sidecar.runner("puma[1]");
+    let mut subscribed = connected(&sidecar);
+    command(&mut subscribed, "subscribe", ROOM);
+    let subscribe = runner.subscribe();
+    let mut decided = decided();
+    decided["disconnects"] = json!(true);
+    // Without a channel in the app, the runner has not heard of the connection.
+    let _other = Browser::new(upgraded(&sidecar, &decided)).expect_welcome();
+    sidecar.signal(Signal::SIGTERM);
+    let mut closes = [runner.command(), runner.command()];
+    closes.sort_by_key(|close| close.context.is_some());
+    let of = |close: &Command| (close.command, close.context.clone());
+    let close = CommandKind::Close;
+    let context = Some("the context".into());
+    assert_eq!(closes.each_ref().map(of), [(close, None), (close, context)]);
+    assert_eq!(closes[0].connection, subscribe.connection);
+    assert!(matches!(runner.next(), Some(ToApp::Fault(fault)) if fault.code == LINK_DRAIN.number));
+    assert_eq!(runner.next(), None);
 }
 
 #[test]

@@ -246,6 +246,15 @@ fn channels_that_need_the_app_are_rejected_with_one_log_line_for_each_class() {
         let about = |line: &&String| line.contains("channel_needs_the_app") && line.contains(class);
         assert_eq!(lines.iter().filter(about).count(), 1);
     }
+    for number in 0..70 {
+        let invented = json!({"channel": format!("Invented{number}")}).to_string();
+        reject(&mut browser, &invented);
+    }
+    sidecar.logged(&["event=channels_need_the_app", "not named"]);
+    let log = sidecar.log();
+    let others = |line: &&String| line.contains("channels_need_the_app");
+    assert_eq!(log.iter().filter(others).count(), 1);
+    assert!(!log.iter().any(|line| line.contains("Invented69")));
 }
 
 #[test]

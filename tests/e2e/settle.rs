@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::{
-    Browser, Place, Received, TIMEOUT, place, raw_frame, sidecar, token_for, within,
+    Browser, Place, Received, Sidecar, TIMEOUT, place, raw_frame, sidecar, token_for, within,
 };
 
 /// Wait that no test reaches the end of, in milliseconds.
@@ -89,6 +89,17 @@ fn names(laggards: &[Laggard]) -> Vec<(Option<&str>, Vec<&str>)> {
     named.collect()
 }
 
+/// Begins one request more than there are slots. Returns those under way.
+fn take_all_slots(sidecar: &Sidecar) -> Vec<Settle> {
+    let begin = |_| Settle::begin(sidecar.place(), LONG_MS);
+    let mut open: Vec<_> = (0..65).map(begin).collect();
+    let refused = within("one of 65 is refused", || {
+        open.iter_mut().position(|it| !it.is_under_way())
+    });
+    open.remove(refused).expect_fault(LINK_SETTLES_FULL.number);
+    open
+}
+
 #[test]
 fn wait_ends_behind_every_message_on_every_shard() {
     let sidecar = place().with("LINESIDE_SHARDS", 2).start();
@@ -156,16 +167,23 @@ fn requests_beyond_the_limit_and_invalid_ones_are_refused() {
     for frame in frames {
         Settle::send(sidecar.place(), frame).expect_fault(LINK_BAD_FRAME.number);
     }
-    let begin = |_| Settle::begin(sidecar.place(), LONG_MS);
-    let mut open: Vec<_> = (0..65).map(begin).collect();
-    let refused = within("one of 65 is refused", || {
-        open.iter_mut().position(|it| !it.is_under_way())
-    });
-    open.remove(refused).expect_fault(LINK_SETTLES_FULL.number);
+    let mut open = take_all_slots(&sidecar);
     assert!(open.iter_mut().all(Settle::is_under_way));
     // A stop ends them at once.
     sidecar.signal(Signal::SIGTERM);
     for settle in open {
         settle.expect_fault(LINK_DRAIN.number);
     }
+}
+
+#[test]
+fn slots_of_processes_that_ended_are_free_at_once() {
+    let sidecar = sidecar();
+    let _silent = sidecar.subscriber();
+    // As the kernel closes the links of processes that are killed.
+    drop(take_all_slots(&sidecar));
+    within("a wait with a time-out of its own ends by it", || {
+        let settle = Settle::begin(sidecar.place(), 1);
+        matches!(settle.end(), SettleReply::Settled(_)).then_some(())
+    });
 }

@@ -34,7 +34,8 @@ use app_links::AppLinks;
 use runners::Runners;
 use tails::Tails;
 
-pub(crate) use app_links::{AppLinksFull, AppQueue, Overflowed};
+pub use app_links::AppQueue;
+pub(crate) use app_links::{AppLinksFull, Overflowed};
 pub use inbox::{Inbox, InboxEntry, Taken};
 pub use settles::{Settle, Standing};
 pub(crate) use tails::{Filter, Tail, TailsFull};
@@ -325,7 +326,8 @@ impl Broker {
     }
 
     /// Processes that run channel classes.
-    pub(crate) fn runners(&self) -> &Runners {
+    #[must_use]
+    pub fn runners(&self) -> &Runners {
         &self.runners
     }
 

@@ -127,7 +127,7 @@ impl Opening {
     ///
     /// # Errors
     /// The reason if it cannot be read.
-    pub(crate) fn of_app(json: &[u8]) -> Result<Self, String> {
+    pub fn of_app(json: &[u8]) -> Result<Self, String> {
         action_cable::Opening::parse(json).map(|it| Self::ActionCable(Box::new(it)))
     }
 

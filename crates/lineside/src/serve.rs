@@ -304,10 +304,12 @@ async fn expire(broker: &Broker, clock: Clock) -> Infallible {
 }
 
 /// Drains the shards once no publisher changes the journal any more: in this order everything acked is still sent. Then waits
-/// for links that are still sent the reason, such as tails, so that these do not delay browsers.
+/// for links that are still sent the reason, such as tails, so that these do not delay browsers. The app's processes are told
+/// which connections have closed before their links end.
 async fn drain(ingress: &Ingress, shards: &Shards, links: &mut JoinSet<()>) {
     ingress.ended().await;
     shards.drain().await;
+    ingress.stop_apps();
     while links.join_next().await.is_some() {}
 }
 

@@ -11,6 +11,9 @@ module Lineside
       # The sidecar has ended the connection, or it could not be opened.
       class Ended < Error; end
 
+      # The sidecar has ended this link alone.
+      class Refused < Ended; end
+
       # The sidecar does not read.
       class Stalled < Error; end
 
@@ -75,6 +78,7 @@ module Lineside
         receive if readable.include?(@socket)
         readable
       rescue SystemCallError, IOError => e
+        receive_rest
         raise Ended, e.message
       end
 
@@ -163,6 +167,13 @@ module Lineside
         raise Ended, "the sidecar has ended" if bytes.nil?
 
         @received << bytes unless bytes == :wait_readable
+      end
+
+      # Receives what the sidecar has sent before the end, such as its reason.
+      def receive_rest
+        receive while @socket.wait_readable(0)
+      rescue SystemCallError, IOError, Ended
+        nil
       end
 
       # Size of the frame at this offset; nil if it is incomplete.

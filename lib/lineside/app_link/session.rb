@@ -69,6 +69,10 @@ module Lineside
         readable = @connection.wait(wakes)
         wakes.read_nonblock(WAKES_MAX, exception: false) if readable.include?(wakes)
         @connection.take_frames.each { |kind, body| handle(kind, body) }
+      rescue Connection::Ended
+        # The reason can have arrived before a write failed.
+        @connection.take_frames.each { |kind, body| end_with(body) if kind == FAULT }
+        raise
       end
 
       private
@@ -138,8 +142,10 @@ module Lineside
       def end_with(fault)
         code = fault.unpack1("n")
         message = text(fault.byteslice(2..)).scrub
-        @report.fault(message) unless code == DRAIN
-        raise Connection::Ended, message
+        raise Connection::Ended, message if code == DRAIN
+
+        @report.fault(message)
+        raise Connection::Refused, message
       end
 
       def text(bytes) = bytes.force_encoding(Encoding::UTF_8)

@@ -64,12 +64,13 @@ module Lineside
 
       # Ends all connections, because their link has ended. Called by the link's thread.
       #
-      # @param again [Boolean] whether the sidecar asks again to end their channel objects
-      def link_ended(again:)
+      # @param action [Symbol] {Hosted#finish} if the sidecar has ended too, {Hosted#leave} if it gives them to other
+      #   processes, {Hosted#drop} if it asks another process to end their channel objects
+      def link_ended(action)
         return if forked?
 
         ended = take_all
-        again ? ended.each(&:drop) : ended.each(&:leave)
+        ended.each(&action)
         wait_for(ended, clock + LEAVE_SECONDS_MAX)
       end
 

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::BytesMut;
+use lineside::broker::runners::{Report, RunnerId};
 use lineside::broker::{Broker, Inbox};
 use lineside::clock::Now;
 use lineside::dialects::{self, Opening, Rules, lineside_v1};
@@ -13,7 +15,9 @@ use lineside::link::ingress::Session;
 use lineside::shard::{Arrival, Place, Plan, Random, Socket, Worker};
 use lineside_hub::{HistoryLimits, Hub};
 use lineside_protocol::Epoch;
-use lineside_protocol::frame::{Hello, PROTOCOL_VERSION, PublishHead, ToSidecar, encode_publish};
+use lineside_protocol::frame::{
+    Frame, FromApp, Hello, PROTOCOL_VERSION, PublishHead, ToSidecar, encode_publish, runner,
+};
 use lineside_token::Grant;
 
 use super::{DEFAULTS, WALL_MS, cut, keys};
@@ -24,13 +28,26 @@ const PUBLISH: char = '!';
 /// Prefix of a line that lets seconds pass.
 const WAIT: char = '+';
 
+/// Decision of the app about a connection of Action Cable. The key of Turbo is `k`.
+const DECIDED: &str = r#"{"identifier":"Z2lk","user":"42","session":"s","issued_ms":1800000000000,"turbo_keys":["aw=="],"empty":["HeartbeatChannel"],"context":"{}","disconnects":true,"process":"puma[1]"}"#;
+
+/// Subscribes to a channel that runs in the app.
+const SUBSCRIBE: &str = r#"{"command":"subscribe","identifier":"{\"channel\":\"RoomChannel\"}"}"#;
+
+/// Prefix of Rails' own channels, and what it publishes there.
+const REMOTE_PREFIX: &str = "cable:action_cable/";
+const REMOTE: &str = r#"{"type":"disconnect","reconnect":true}"#;
+
+/// Bytes of a frame's head that its length counts.
+const FRAME_HEAD_BYTES: usize = 4;
+
 /// Time after which every connection has ended, in seconds: more than a heartbeat and the wait for a close.
 const END_SECONDS: u64 = 120;
 
 /// Bytes of a browser, as the kernel delivers them. For all bytes the connection ends in time.
 pub(super) fn frames(bytes: &[u8]) {
     let (first, rest) = cut(bytes);
-    let mut stage = Stage::new();
+    let mut stage = Stage::lineside_v1();
     for part in [first, rest] {
         stage.send(part);
         stage.publish("a");
@@ -44,17 +61,73 @@ pub(super) fn requests(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    let mut stage = Stage::new();
+    let mut stage = Stage::lineside_v1();
+    text.lines().for_each(|line| stage.play(line));
+    stage.end();
+}
+
+/// Commands of a stock client of Action Cable and of Lineside's module, one a line, with lines between them as in [`requests`]. For
+/// all lines the connection ends in time.
+pub(super) fn commands(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    let mut stage = Stage::action_cable();
+    text.lines().for_each(|line| stage.play(line));
+    stage.end();
+}
+
+/// Frames of a process that runs a channel for the connection `0.0.0`, one a line (`51 {"connection":"0.0.0","id":1}`), with lines
+/// between them as in [`commands`]. Further lines end the process (`-`, or `=` while it lives), and open one (`*`). For all lines
+/// the connection ends in time.
+pub(super) fn reports(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    let mut stage = Stage::action_cable();
+    let mut process = stage.open_runner();
+    stage.play(SUBSCRIBE);
     for line in text.lines() {
-        if let Some(channel) = line.strip_prefix(PUBLISH) {
-            stage.publish(channel);
-        } else if let Some(seconds) = line.strip_prefix(WAIT) {
-            stage.wait(seconds.parse::<u16>().unwrap_or(1).into());
-        } else {
-            stage.send(&masked(line.as_bytes()));
+        let runners = stage.broker.runners();
+        match line {
+            "-" | "=" => runners.close(process, line == "="),
+            "*" => process = stage.open_runner(),
+            _ => match report(line) {
+                Some((connection, report)) => runners.report(process, &connection, report),
+                None => stage.play(line),
+            },
         }
+        stage.take_inbox();
     }
     stage.end();
+}
+
+/// The frame of a line, as the app link passes it to the broker. `None` if the line is none.
+fn report(line: &str) -> Option<(String, Report)> {
+    let (kind, body) = line.split_once(' ')?;
+    let kind: u8 = kind.parse().ok()?;
+    let length = u32::try_from(FRAME_HEAD_BYTES + body.len()).ok()?;
+    let mut bytes = BytesMut::new();
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&[kind, 0, 0, 0]);
+    bytes.extend_from_slice(body.as_bytes());
+    let frame = Frame::split(&mut bytes).ok()??;
+    Some(match FromApp::decode(&frame).ok()? {
+        FromApp::Done(it) => (it.connection, Report::Done(it.id)),
+        FromApp::Transmit(it) => (it.connection, Report::Text(it.text)),
+        FromApp::Stream(runner::Stream {
+            connection,
+            identifier,
+            stream,
+        }) => (connection, Report::Stream { identifier, stream }),
+        FromApp::StopStream(runner::StopStream {
+            connection,
+            identifier,
+            stream,
+        }) => (connection, Report::StopStream { identifier, stream }),
+        FromApp::Left(it) => (it.connection, Report::Left),
+        _ => return None,
+    })
 }
 
 /// A text frame of a browser, with a mask of zeros.
@@ -120,7 +193,16 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn lineside_v1() -> Self {
+        Self::new(Opening::LinesideV1(lineside_v1::Opening::default()))
+    }
+
+    /// A connection whose app has Turbo, an empty channel class, and classes that run in the app.
+    fn action_cable() -> Self {
+        Self::new(Opening::of_app(DECIDED.as_bytes()).expect("valid JSON"))
+    }
+
+    fn new(opening: Opening) -> Self {
         let epoch = Epoch::new("corpus").expect("a valid epoch");
         let hub = Hub::new(epoch, HistoryLimits::default(), 1);
         let start = hub.cursor();
@@ -151,7 +233,7 @@ impl Stage {
             socket: Memory::default(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             received: Vec::new(),
-            opening: Opening::LinesideV1(lineside_v1::Opening::default()),
+            opening,
             place: Place::take(&Arc::default(), 1).expect("a free place"),
         });
         let mut publisher = Session::new(1, keys, now.ms);
@@ -166,6 +248,22 @@ impl Stage {
             now,
             sequence: 0,
         }
+    }
+
+    /// Runs one line: a publication, seconds that pass, or a text frame of the browser.
+    fn play(&mut self, line: &str) {
+        if let Some(channel) = line.strip_prefix(PUBLISH) {
+            self.publish(channel);
+        } else if let Some(seconds) = line.strip_prefix(WAIT) {
+            self.wait(seconds.parse::<u16>().unwrap_or(1).into());
+        } else {
+            self.send(&masked(line.as_bytes()));
+        }
+    }
+
+    /// Opens a process that runs channels. Nobody reads its commands.
+    fn open_runner(&self) -> RunnerId {
+        self.broker.runners().open("puma[1]", &Arc::default())
     }
 
     /// Sends bytes from the browser.
@@ -189,14 +287,26 @@ impl Stage {
             once: None,
         };
         let mut frame = Vec::new();
-        encode_publish(&mut frame, head, [(channel, b"1".as_slice())]);
+        let payload = if channel.starts_with(REMOTE_PREFIX) {
+            REMOTE
+        } else {
+            "1"
+        };
+        encode_publish(&mut frame, head, [(channel, payload.as_bytes())]);
         self.publisher.received().extend_from_slice(&frame);
         self.publisher
             .process(&self.broker, self.now)
             .expect("a valid frame");
         let answers = self.publisher.unsent().len();
         self.publisher.sent(answers);
-        self.worker.enqueue(self.inbox.take(usize::MAX).entries);
+        self.take_inbox();
+    }
+
+    /// Passes what the broker has for the worker.
+    fn take_inbox(&mut self) {
+        let taken = self.inbox.take(usize::MAX);
+        self.worker.enqueue(taken.entries);
+        self.worker.handle_runner_events(taken.runner_events);
         self.turn();
     }
 

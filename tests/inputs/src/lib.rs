@@ -22,19 +22,21 @@ use lineside_protocol::{After, Cursor};
 use lineside_token::{Keys, verify_channel, verify_connection, verify_identity};
 use sha2::{Digest as _, Sha256};
 
-use browser::{frames, requests};
+use browser::{commands, frames, reports, requests};
 use link::{answers, hand_off, publications};
 
 /// Reader of one kind of input.
 type Read = fn(&[u8]);
 
 /// Kinds of input by name.
-const KINDS: [(&str, Read); 10] = [
+const KINDS: [(&str, Read); 12] = [
     ("answers", answers),
+    ("commands", commands),
     ("cursors", cursors),
     ("frames", frames),
     ("hand_off", hand_off),
     ("publications", publications),
+    ("reports", reports),
     ("requests", requests),
     ("settings", settings),
     ("states", states),

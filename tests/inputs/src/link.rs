@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use lineside::broker::Broker;
 use lineside::clock::Now;
-use lineside::dialects;
+use lineside::dialects::{self, Opening};
 use lineside::head::Head;
 use lineside::keyring::Keyring;
 use lineside::link::ingress::{End, Session};
@@ -118,6 +118,7 @@ pub(super) fn hand_off(bytes: &[u8]) {
     let _peer = hand_off.peer.parse::<std::net::IpAddr>();
     let _own = Origin::parse(&hand_off.origin);
     let _head = Head::parse(&hand_off.request);
+    let _cable = hand_off.cable.as_deref().map(Opening::of_app);
 }
 
 /// Frames at the beginning of these bytes.

@@ -39,7 +39,7 @@ struct Waiting {
 
 /// Queue of one app link.
 #[derive(Debug, Default)]
-pub(crate) struct AppQueue {
+pub struct AppQueue {
     waiting: Mutex<Waiting>,
     added: Notify,
 }
@@ -87,6 +87,11 @@ impl AppQueue {
     /// Takes the next command.
     pub(crate) fn take_command(&self) -> Option<Command> {
         lock(&self.waiting).commands.pop_front()
+    }
+
+    /// Whether commands wait for the process.
+    pub(crate) fn has_commands(&self) -> bool {
+        !lock(&self.waiting).commands.is_empty()
     }
 
     /// Takes everything that waits.

@@ -207,7 +207,7 @@ impl Table {
 
 /// All runners.
 #[derive(Debug)]
-pub(crate) struct Runners {
+pub struct Runners {
     table: Mutex<Table>,
     shards: Vec<Arc<Inbox>>,
 }
@@ -221,7 +221,7 @@ impl Runners {
     }
 
     /// Adds a runner. Connections that wait for one are told.
-    pub(crate) fn open(&self, process: &str, queue: &Arc<AppQueue>) -> RunnerId {
+    pub fn open(&self, process: &str, queue: &Arc<AppQueue>) -> RunnerId {
         let mut table = self.table();
         table.opened += 1;
         let id = RunnerId(table.opened);
@@ -244,7 +244,7 @@ impl Runners {
     }
 
     /// Removes a runner. If `is_clean`, its process lives and runs `unsubscribed` by itself.
-    pub(crate) fn close(&self, id: RunnerId, is_clean: bool) {
+    pub fn close(&self, id: RunnerId, is_clean: bool) {
         let mut table = self.table();
         let Some(at) = table.runners.iter().position(|it| it.id == id) else {
             return;
@@ -295,7 +295,7 @@ impl Runners {
     }
 
     /// Handles what a runner sends for a connection.
-    pub(crate) fn report(&self, runner: RunnerId, connection: &str, report: Report) {
+    pub fn report(&self, runner: RunnerId, connection: &str, report: Report) {
         let Some(key) = ConnectionKey::parse(connection) else {
             return;
         };

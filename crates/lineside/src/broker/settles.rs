@@ -38,6 +38,12 @@ impl Settle {
         (settle, answer)
     }
 
+    /// Whether nobody waits for the answer any more.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// Ends the wait.
     pub fn answer(self, standing: Standing) {
         // The process that asked may have ended.

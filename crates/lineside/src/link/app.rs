@@ -46,6 +46,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// streams resume after a cursor that the journal still knows.
 const REACHED_MS: u64 = 10_000;
 
+/// Time in which a process must read the commands that wait at a stop, in milliseconds.
+const LAST_COMMANDS_MS_MAX: u64 = 2_000;
+
 /// Reason for the end of a link.
 #[derive(Debug)]
 enum End {
@@ -235,7 +238,8 @@ impl<'a> AppLink<'a> {
         ToApp::Welcome(welcome).encode(&mut self.unsent);
     }
 
-    /// Sends and receives until the link ends.
+    /// Sends and receives until the link ends. At a stop, sends the commands that wait first: connections that the stop has closed
+    /// are ended in the app.
     async fn run(&mut self, stream: &mut UnixStream, mut stop: watch::Receiver<bool>) -> End {
         let (mut reader, mut writer) = stream.split();
         let mut tick = tokio::time::interval(Duration::from_millis(REACHED_MS));
@@ -247,8 +251,19 @@ impl<'a> AppLink<'a> {
             }
         };
         tokio::select! {
-            end = turns => end,
-            _ = stop.wait_for(|stop| *stop) => codes::LINK_DRAIN.into(),
+            end = turns => return end,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        let rest = async {
+            while self.queue.has_commands() || !self.unsent.is_empty() {
+                self.turn(&mut reader, &mut writer, &mut tick).await?;
+            }
+            Ok(())
+        };
+        let time = Duration::from_millis(LAST_COMMANDS_MS_MAX);
+        match tokio::time::timeout(time, rest).await {
+            Ok(Err(end)) => end,
+            Ok(Ok(())) | Err(_) => codes::LINK_DRAIN.into(),
         }
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Ingress {
     turbo_keys: Arc<RouteKeys>,
     clock: Clock,
     stop: watch::Sender<bool>,
+    /// Stop of the app links.
+    stop_apps: watch::Sender<bool>,
     /// Has a receiver for each link that may still change the journal.
     served: watch::Sender<()>,
     links: Mutex<HashMap<u64, Arc<Notify>>>,
@@ -78,6 +80,7 @@ impl Ingress {
             turbo_keys,
             clock,
             stop: watch::Sender::new(false),
+            stop_apps: watch::Sender::new(false),
             served: watch::Sender::new(()),
             links: Mutex::default(),
             settles: Semaphore::new(settle::SETTLES_MAX),
@@ -122,7 +125,7 @@ impl Ingress {
 
     /// Serves a link on which a process of the app receives publications, until it ends.
     pub(crate) async fn serve_app(&self, stream: UnixStream) {
-        let stop = self.stop.subscribe();
+        let stop = self.stop_apps.subscribe();
         app::serve(stream, &self.broker, &self.turbo_keys, self.clock, stop).await;
     }
 
@@ -132,9 +135,15 @@ impl Ingress {
         settle::serve(stream, &self.broker, self.clock, &self.settles, stop).await;
     }
 
-    /// Ends every link after the frames that were read from it.
+    /// Ends every link, except app links, after the frames that were read from it.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Ends every app link after the commands that wait for its process. Call it once the shards have closed their connections:
+    /// only then all of these commands wait.
+    pub(crate) fn stop_apps(&self) {
+        self.stop_apps.send_replace(true);
     }
 
     /// Waits until no link changes the journal any more. After a [stop](Self::stop) this waits for no publisher.

@@ -1,6 +1,7 @@
 //! Link of a system test: waits until every connection has everything that was published before, and answers with those
-//! that have not. Logs nothing.
+//! that have not. The wait ends with the link. Logs nothing.
 
+use std::io;
 use std::time::Duration;
 
 use lineside_protocol::codes;
@@ -64,6 +65,13 @@ async fn answer(
     let full = |_| LinkRefusal::of(codes::LINK_SETTLES_FULL);
     let _slot = slots.try_acquire().map_err(full)?;
     let until_ms = clock.now_ms() + request.timeout_ms.min(SETTLE_MS_MAX);
+    tokio::select! {
+        settled = settle(broker, until_ms) => settled,
+        () = ended(stream) => Err(LinkRefusal::bad_frame("the link ended before its answer")),
+    }
+}
+
+async fn settle(broker: &Broker, until_ms: u64) -> Result<Settled, LinkRefusal> {
     let (cursor, answers) = broker.settle(until_ms);
     let mut settled = Settled {
         cursor: cursor.to_string(),
@@ -85,4 +93,16 @@ async fn answer(
     settled.more += settled.laggards.len().saturating_sub(LAGGARDS_MAX);
     settled.laggards.truncate(LAGGARDS_MAX);
     Ok(settled)
+}
+
+/// Waits until the process has closed the link. Ignores what it sends.
+async fn ended(stream: &UnixStream) {
+    let mut ignored = [0; 64];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut ignored) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
 }

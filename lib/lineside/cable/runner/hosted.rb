@@ -33,6 +33,7 @@ module Lineside
           @messages = JobQueue.new(server, MESSAGES_MAX)
           @web_socket = WebSocket.new(self)
           @has_left = false
+          @is_disconnected = false
         end
 
         # Runs a command after those before it.
@@ -60,6 +61,15 @@ module Lineside
             end_objects
             @has_left = true
             write(Frames::LEFT)
+          end
+        end
+
+        # Runs `unsubscribed` of all channel objects and `disconnect` after the commands before it, because the sidecar
+        # has ended, and with it the browser's socket.
+        def finish
+          @commands.push do
+            # Otherwise another process may have the connection.
+            close([]) unless @has_left
           end
         end
 
@@ -104,6 +114,11 @@ module Lineside
         def close(ended)
           end_objects
           end_lost(ended)
+          disconnect unless @is_disconnected
+        end
+
+        def disconnect
+          @is_disconnected = true
           work { connection.disconnect } if connection && Connection.disconnects?(connection.class)
         end
 

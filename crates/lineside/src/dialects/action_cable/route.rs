@@ -25,25 +25,46 @@ const LOGGED_CLASSES_MAX: usize = 64;
 /// Maximum length of a logged name, in characters.
 const LOGGED_NAME_CHARS_MAX: usize = 100;
 
-/// Channel classes that were logged, with the times.
-static LOGGED: Mutex<Logged> = Mutex::new(Logged(BTreeMap::new()));
+/// Lines about channel classes that were logged.
+static LOGGED: Mutex<Logged> = Mutex::new(Logged {
+    classes: BTreeMap::new(),
+    others_ms: None,
+});
 
-/// Times at which channel classes were logged, in milliseconds.
+/// Line that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// About one class.
+    Class,
+    /// About all classes beyond [`LOGGED_CLASSES_MAX`], which are not named.
+    Others,
+}
+
+/// Times at which lines were logged, in milliseconds.
 #[derive(Debug, Default)]
-struct Logged(BTreeMap<Box<str>, u64>);
+struct Logged {
+    classes: BTreeMap<Box<str>, u64>,
+    others_ms: Option<u64>,
+}
 
 impl Logged {
-    /// Whether a line about the class is due. Notes it if so.
-    fn is_due(&mut self, class: &str, now_ms: u64) -> bool {
-        self.0
-            .retain(|_, at_ms| now_ms < at_ms.saturating_add(LOG_INTERVAL_MS));
-        // Invented names must not hide the line about Turbo.
-        let is_full = self.0.len() >= LOGGED_CLASSES_MAX && class != TURBO_CHANNEL;
-        if self.0.contains_key(class) || is_full {
-            return false;
+    /// Line that is due for a class, and notes it. Each comes once a minute.
+    fn due(&mut self, class: &str, now_ms: u64) -> Option<Line> {
+        let is_recent = |at_ms: u64| now_ms < at_ms.saturating_add(LOG_INTERVAL_MS);
+        self.classes.retain(|_, at_ms| is_recent(*at_ms));
+        if self.classes.contains_key(class) {
+            return None;
         }
-        self.0.insert(class.into(), now_ms);
-        true
+        // Invented names must not hide the line about Turbo.
+        if self.classes.len() >= LOGGED_CLASSES_MAX && class != TURBO_CHANNEL {
+            let is_due = !self.others_ms.is_some_and(is_recent);
+            return is_due.then(|| {
+                self.others_ms = Some(now_ms);
+                Line::Others
+            });
+        }
+        self.classes.insert(class.into(), now_ms);
+        Some(Line::Class)
     }
 }
 
@@ -134,14 +155,17 @@ impl Connection {
     }
 }
 
-/// Logs that a channel class cannot be subscribed to by route: once a minute for each class.
+/// Logs that a channel class cannot be subscribed to by route: once a minute for each class, and once for all beyond the limit.
 pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
     let channel: String = class.chars().take(LOGGED_NAME_CHARS_MAX).collect();
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !logged.is_due(&channel, turn.now.ms) {
-        return;
-    }
+    let line = logged.due(&channel, turn.now.ms);
     drop(logged);
+    match line {
+        Some(Line::Class) => {}
+        Some(Line::Others) => return log_others(),
+        None => return,
+    }
     let message = if class == TURBO_CHANNEL {
         "subscriptions were rejected, because the sidecar has no LINESIDE_TURBO_KEYS: set config.lineside.cable_identity, with \
          which an app gives them that has not changed Turbo::StreamsChannel, or let the proxy send the path of Action Cable to the app, which hands the sockets over"
@@ -152,6 +176,14 @@ pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
     event!(Level::Warn, "channel_needs_the_app", channel, message);
 }
 
+fn log_others() {
+    let message = format!(
+        "subscriptions to more than {LOGGED_CLASSES_MAX} classes were rejected within a minute, so further classes are not \
+         named: a client may invent them"
+    );
+    event!(Level::Warn, "channels_need_the_app", message);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,29 +191,38 @@ mod tests {
     #[test]
     fn class_is_logged_once_a_minute() {
         let mut logged = Logged::default();
-        assert!(logged.is_due("RoomChannel", 0));
-        assert!(!logged.is_due("RoomChannel", LOG_INTERVAL_MS - 1));
-        assert!(logged.is_due("ChatChannel", LOG_INTERVAL_MS - 1));
-        assert!(logged.is_due("RoomChannel", LOG_INTERVAL_MS));
+        let class = Some(Line::Class);
+        assert_eq!(logged.due("RoomChannel", 0), class);
+        assert_eq!(logged.due("RoomChannel", LOG_INTERVAL_MS - 1), None);
+        assert_eq!(logged.due("ChatChannel", LOG_INTERVAL_MS - 1), class);
+        assert_eq!(logged.due("RoomChannel", LOG_INTERVAL_MS), class);
+    }
+
+    /// Logs as many classes as possible.
+    fn full() -> Logged {
+        let mut logged = Logged::default();
+        for number in 0..LOGGED_CLASSES_MAX {
+            assert_eq!(logged.due(&number.to_string(), 0), Some(Line::Class));
+        }
+        logged
     }
 
     #[test]
-    fn invented_classes_take_limited_memory() {
-        let mut logged = Logged::default();
-        for number in 0..2 * LOGGED_CLASSES_MAX {
-            let is_due = logged.is_due(&number.to_string(), 0);
-            assert_eq!(is_due, number < LOGGED_CLASSES_MAX);
+    fn invented_classes_take_limited_memory_and_one_line_a_minute() {
+        let mut logged = full();
+        assert_eq!(logged.due("a", 1), Some(Line::Others));
+        for number in 0..LOGGED_CLASSES_MAX {
+            assert_eq!(logged.due(&format!("b{number}"), 2), None);
         }
-        assert_eq!(logged.0.len(), LOGGED_CLASSES_MAX);
+        assert_eq!(logged.classes.len(), LOGGED_CLASSES_MAX);
+        assert_eq!(logged.due("a", LOG_INTERVAL_MS), Some(Line::Class));
     }
 
     #[test]
     fn invented_classes_do_not_hide_the_line_about_turbo() {
-        let mut logged = Logged::default();
-        for number in 0..LOGGED_CLASSES_MAX {
-            assert!(logged.is_due(&number.to_string(), 0));
-        }
-        assert!(logged.is_due(TURBO_CHANNEL, 0));
-        assert!(!logged.is_due(TURBO_CHANNEL, 1));
+        let mut logged = full();
+        assert_eq!(logged.due("a", 0), Some(Line::Others));
+        assert_eq!(logged.due(TURBO_CHANNEL, 0), Some(Line::Class));
+        assert_eq!(logged.due(TURBO_CHANNEL, 1), None);
     }
 }

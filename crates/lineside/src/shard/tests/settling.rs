@@ -176,3 +176,15 @@ fn answers_do_not_count_as_requests() {
     }
     assert_eq!(pings(&page).len(), 2_000);
 }
+
+#[test]
+fn wait_of_a_process_that_ended_asks_no_page() {
+    let mut stage = Stage::new();
+    let page = stage.settled_page();
+    let cursor = stage.publish("a", 1, 0);
+    page.received();
+    drop(stage.settle(1_000));
+    assert_eq!(pings(&page), [cursor.as_str()]);
+    let late = stage.page(None);
+    assert_eq!(late.received().len(), 1, "a ping beside the welcome");
+}

@@ -145,3 +145,37 @@ fn page_with_a_channel_token_resumes_after_its_cursor() {
     let sent = stage.command("subscribe", &identifier);
     assert_eq!(sent, [confirm, message(&identifier, &json!(2))]);
 }
+
+#[test]
+fn subscription_whose_right_ends_while_its_resume_waits_is_refused() {
+    for (now_ms, is_revoked, kind) in [
+        (64_999, false, "confirm_subscription"),
+        (65_000, false, "reject_subscription"),
+        (64_999, true, "reject_subscription"),
+    ] {
+        let mut stage = Stage::new(&stock());
+        let own = stage.identifier("own", Some("42"), START_MS);
+        let identifier = own.replace('}', r#","lineside_after":"e.1","lineside_page":"p"}"#);
+        let publication = stage.publisher.publish(&stage.broker, "own", "1", 0);
+        let waits = stage.command("subscribe", &identifier);
+        assert_eq!(waits, [] as [Value; 0], "the shard is behind the page");
+        stage.now_ms = now_ms;
+        if is_revoked {
+            stage.publisher.revoke(&stage.broker, "42", "", START_MS);
+        }
+        stage.fan_out.dispatch(&publication);
+        let (id, request) = stage.fan_out.next_ready().unwrap();
+        let answer = stage.broker.replay(&request);
+        let resumed = stage.fan_out.complete(id, request, answer);
+        let sent = stage.run(|connection, turn| {
+            connection.resumed(resumed, turn);
+            Ok(())
+        });
+        let answer = json!({"type": kind, "identifier": identifier});
+        assert_eq!(sent, Ok(vec![answer]));
+        let is_open = kind == "confirm_subscription";
+        let expected = is_open.then(|| message(&identifier, &json!(2)));
+        let sent = stage.publish("own", "2");
+        assert_eq!(sent, Ok(expected.into_iter().collect()));
+    }
+}
