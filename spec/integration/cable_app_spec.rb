@@ -42,8 +42,11 @@ RSpec.describe "Action Cable in an app in development", :generated_app, :sidecar
     expect(check).to include(
       "action cable" => ["ok",
                          "channels run in the sidecar: ApplicationCable::Channel, BoardChannel; in the app: none"],
-      "action cable path" => ["ok", nil], "action cable url" => ["ok", nil]
+      "action cable path" => ["ok", nil], "action cable url" => ["ok", nil],
+      "tags" => ["skip", "no view calls lineside_meta_tags, which pages of Action Cable do not need"]
     )
+    write_app_file "app/javascript/application.js", "import { connect } from \"lineside\"\n"
+    expect(check["tags"]).to match ["warn", /no view calls lineside_meta_tags; put/]
     write_app_file "config/initializers/own.rb", <<~RUBY
       Rails.application.config.action_cable.allow_same_origin_as_host = false
       Rails.application.config.action_cable.allowed_request_origins = ["https://shop.example"]

@@ -209,6 +209,25 @@ RSpec.describe "bin/rails generate lineside:install", :generated_app do
       expect(app_digests).to eq before
     end
 
+    it "imports the module once in a script that imports turbo-rails twice" do
+      write_app_file "app/javascript/application.js",
+                     "import \"@hotwired/turbo-rails\"\nimport { cable } from \"@hotwired/turbo-rails\"\n"
+      before = app_digests
+      install
+      expect(app_file("app/javascript/application.js").scan("lineside/turbo").size).to eq 1
+      rails("destroy", "lineside:install")
+      expect(app_digests).to eq before
+    end
+
+    it "sets the adapter of the app's other environments" do
+      %w[staging ci].each { |name| write_app_file "config/environments/#{name}.rb", "" }
+      write_app_file "config/cable.yml", "development:\n  adapter: async\nci:\n  adapter: test\n" \
+                                         "staging:\n  adapter: redis\nproduction:\n  adapter: redis\n"
+      install
+      expect(YAML.safe_load(app_file("config/cable.yml")).transform_values { |it| it["adapter"] })
+        .to eq("development" => "lineside", "ci" => "test", "staging" => "lineside", "production" => "lineside")
+    end
+
     it "copies the module for a bundler" do
       FileUtils.rm(app_path("config/importmap.rb"))
       write_app_file "package.json", '{ "dependencies": { "@hotwired/turbo-rails": "8" } }'

@@ -193,6 +193,20 @@ RSpec.describe "Channels that a process runs for the sidecar", :cable_classes do
     expect(called).to eq [%w[subscribed], %w[unsubscribed 7], %w[unsubscribed 7]]
   end
 
+  it "of a process that died log why their unsubscribed fails" do
+    channel do
+      def subscribed = @users = []
+      def unsubscribed = @users.delete(current_user)
+    end
+    expect(command("end")).to eq []
+    expect(log.string).to include("`unsubscribed` of RoomChannel failed on a new channel object")
+    expect(errors.string).to include("NoMethodError")
+    subscribe
+    log.truncate(0)
+    expect(command("unsubscribe")).to eq []
+    expect(log.string).to eq ""
+  end
+
   it "run the connection's disconnect when the browser leaves, also without a channel" do
     calls = self.calls
     connections.define_method(:disconnect) { calls << current_user }

@@ -56,7 +56,8 @@ module Lineside
         # @param identifier [String]
         def forget(connection, identifier) = subscriptions(connection).delete(identifier)
 
-        # Runs `unsubscribed`, with its callbacks, for a channel object that died with another process.
+        # Runs `unsubscribed`, with its callbacks, for a channel object that died with another process. An error of it
+        # is also logged with its likely cause: instance variables that `subscribed` had set.
         #
         # @param identifier [String]
         # @raise [NameError] if there is no such class any more
@@ -67,7 +68,7 @@ module Lineside
             raise NameError, "Subscription class not found: #{params[:channel].inspect}"
           end
 
-          channel.new(connection, identifier, params).unsubscribe_from_channel
+          end_new(channel.new(connection, identifier, params))
         end
 
         # Ends timers and streams of a channel object without `unsubscribed`.
@@ -77,6 +78,15 @@ module Lineside
         end
 
         private
+
+        def end_new(channel)
+          channel.unsubscribe_from_channel
+        rescue StandardError
+          Lineside.config.logger.warn("Lineside: `unsubscribed` of #{channel.class} failed on a new channel object, " \
+                                      "because the process with the subscribed one was killed; instance variables " \
+                                      "that `subscribed` had set are nil: use params and the connection's identifiers")
+          raise
+        end
 
         def subscriptions(connection) = connection.subscriptions.instance_variable_get(:@subscriptions)
       end

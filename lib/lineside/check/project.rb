@@ -55,7 +55,10 @@ module Lineside
       def tags
         return if any?("app/{views,components}/**/*", "lineside_meta_tags")
 
-        "no view calls lineside_meta_tags; put <%= lineside_meta_tags %> into the head of the layout"
+        missing = "no view calls lineside_meta_tags"
+        return Skipped.new("#{missing}, which pages of Action Cable do not need") if RailsApp.cable? && !module_used?
+
+        "#{missing}; put <%= lineside_meta_tags %> into the head of the layout"
       end
 
       def browser_module
@@ -73,6 +76,9 @@ module Lineside
       def starts
         @starts ||= STARTS.to_h { |file, pattern| [file, text(file).lines.grep(pattern).first] }.compact
       end
+
+      # Whether pages import the browser module, besides lineside/turbo.
+      def module_used? = any?("app/{javascript,frontend,views}/**/*", %r{["'/]lineside(\.js)?["']})
 
       def any?(files, pattern) = @root.glob(files).any? { |file| file.file? && file.binread.match?(pattern) }
 

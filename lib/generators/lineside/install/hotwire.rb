@@ -10,8 +10,12 @@ module Lineside
       CABLE = "config/cable.yml"
       PACKAGES = "package.json"
 
-      # Environments whose adapter is set. That of `test` stays.
+      # Environments whose adapter is set, besides others of the app that config/cable.yml names. That of `test` stays,
+      # and so does `adapter: test`.
       ENVIRONMENTS = %w[development production].freeze
+
+      # Adapter that stays.
+      KEPT = /^ +adapter: *["']?(lineside|test)\b/
 
       # Lines of config/cable.yml that the generator has changed, with the adapter before, or added.
       CHANGED = /^( +)adapter: lineside # was: (.*)$/
@@ -31,14 +35,21 @@ module Lineside
       def change_adapters
         return restore_adapters if revoking?
 
-        missing = ENVIRONMENTS.reject { |environment| change_adapter(environment) }
+        missing = environments.reject { |environment| change_adapter(environment) }
         todo "set adapter: lineside in #{CABLE} for #{missing.to_sentence}" if missing.any?
       end
 
-      # @return [Boolean] whether the environment has the adapter
+      # @return [Array<String>] names of environments, such as "staging"
+      def environments
+        files = Dir.glob("config/environments/*.rb", base: destination_root).sort
+        others = files.map { |file| File.basename(file, ".rb") } & read(CABLE).scan(/^(\w+):/).flatten
+        (ENVIRONMENTS | others) - ["test"]
+      end
+
+      # @return [Boolean] whether the environment has the adapter, or that of tests
       def change_adapter(environment)
         section = read(CABLE)[/^#{environment}:[^\n]*\n(?:[ \t#][^\n]*\n?|\n)*/] or return false
-        return true.tap { say_status(:identical, CABLE, :blue) } if section.match?(/^ +adapter: *["']?lineside\b/)
+        return true.tap { say_status(:identical, CABLE, :blue) } if section.match?(KEPT)
 
         changed = with_adapter(section)
         return false if changed == section
@@ -78,7 +89,7 @@ module Lineside
         return remove(script, line) if revoking?
         return say_status(:identical, script, :blue) if read(script).match?(%r{^import ["'][^"']*lineside/turbo["']})
 
-        insert_into_file script, line, after: IMPORT
+        insert script, line, after: IMPORT
       end
 
       def turbo_script

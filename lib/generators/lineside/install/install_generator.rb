@@ -53,7 +53,7 @@ module Lineside
         return todo("call lineside_meta_tags in the head of #{LAYOUT}") unless line
 
         indent = read(LAYOUT)[line, 1] + (line.source.include?("<head>") ? "  " : "")
-        insert_into_file LAYOUT, "#{indent}<%= lineside_meta_tags %>\n", after: line
+        insert LAYOUT, "#{indent}<%= lineside_meta_tags %>\n", after: line
       end
 
       def pin_module
@@ -105,6 +105,9 @@ module Lineside
 
         append_to_file file, read(file).end_with?("\n") || read(file).empty? ? text : "\n#{text}"
       end
+
+      # Inserts a text after the first match. Thor would insert it after each one.
+      def insert(file, text, after:) = insert_into_file(file, text, after: /\A(?m:.*?)#{after}/)
 
       # Layouts in another template language or with other names. An API has none, except those of its mailers.
       def consider_other_layouts
