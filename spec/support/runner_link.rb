@@ -8,6 +8,9 @@ class RunnerLink
 
   NAMES = { 51 => :done, 52 => :transmit, 53 => :stream, 54 => :stop_stream, 55 => :left }.freeze
 
+  # @return [String, nil] variables of a channel object, as the runner sent them last
+  attr_reader :variables
+
   def initialize
     @frames = Queue.new
   end
@@ -34,7 +37,9 @@ class RunnerLink
 
   def contents(name, body)
     case name
-    when :done then [name, body[:id]]
+    when :done
+      @variables = body[:variables] if body.key?(:variables)
+      [name, body[:id]]
     when :transmit then [name, JSON.parse(body[:text])]
     when :left then [name, body[:connection]]
     else [name, *body.values_at(:identifier, :stream)]

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "global_id"
+
 RSpec.describe "Channels that a process runs for the sidecar", :cable_classes do
   let(:link) { RunnerLink.new }
   let(:connections) { connection_class { identified_by :current_user } }
@@ -191,6 +193,67 @@ RSpec.describe "Channels that a process runs for the sidecar", :cable_classes do
     other = CableBrowser.identifier("RoomChannel", other: true)
     expect(command("close", nil, ended: [other, CableBrowser.identifier("GoneChannel")])).to eq []
     expect(called).to eq [%w[subscribed], %w[unsubscribed 7], %w[unsubscribed 7]]
+  end
+
+  it "of a process that died are unsubscribed with its records and plain values, if these fit" do
+    stub_const("Room", room_class)
+    channel do
+      def subscribed = (@room = Room.new(7)) && @visits = { "ada" => [1, 2.5, nil] }
+
+      def visit
+        @visits["ben"] = [:now]
+        @topic = :ruby
+        @text = "x" * 100
+      end
+
+      def grow = @text *= 100
+
+      def unsubscribed = call(@room&.id, @visits, @topic, @text, @other)
+    end
+    subscribe
+    expect(ends(link.variables)).to eq [7, { "ada" => [1, 2.5, nil] }, nil, nil, nil]
+    # A Symbol inside a Hash would come back as a String, so the Hash is not kept.
+    perform("visit")
+    expect(ends(link.variables)).to eq [7, nil, :ruby, "x" * 100, nil]
+    perform("grow")
+    expect(ends(link.variables)).to eq [7, nil, :ruby, nil, nil]
+    perform("nothing")
+    ended = { ended: [room], ended_variables: { room => link.variables } }
+    expect(command("close", nil, connection: "0.8", **ended)).to eq []
+    expect(called.last).to eq [7, nil, :ruby, nil, nil]
+  end
+
+  # Runs `unsubscribed` of an object that died with these variables, in another connection.
+  def ends(variables)
+    expect(command("end", connection: "0.7", variables:)).to eq []
+    called.last
+  end
+
+  # Records that have a global id.
+  def room_class
+    GlobalID.app = "shop"
+    Struct.new(:id) do
+      include GlobalID::Identification
+      def self.find(id) = new(Integer(id))
+    end
+  end
+
+  it "of a process that died do not keep objects of the app, and a record that is gone is nil" do
+    stub_const("Room", room_class)
+    asked = []
+    list = Class.new(Array) { define_method(:to_json) { |*| asked << self } }
+    channel do
+      define_method(:subscribed) do
+        @room = Room.new(7)
+        @list = list.new([1])
+        @parts = [Object.new, @list]
+      end
+      def unsubscribed = call(@room, @list, @parts)
+    end
+    subscribe
+    Room.define_singleton_method(:find) { |_| raise Class.new(StandardError) { def self.name = "RecordNotFound" } }
+    expect(ends(link.variables)).to eq [nil, nil, nil]
+    expect(asked).to eq []
   end
 
   it "of a process that died log why their unsubscribed fails" do

@@ -106,7 +106,11 @@ impl App {
 
     fn done(&mut self, command: &Command) {
         let (connection, id) = (command.connection.clone(), command.id);
-        self.send(&FromApp::Done(Done { connection, id }));
+        self.send(&FromApp::Done(Done {
+            connection,
+            id,
+            variables: None,
+        }));
     }
 
     /// Runs a subscribe command of the room, which streams `room`.

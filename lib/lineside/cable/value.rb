@@ -4,7 +4,8 @@ require "json"
 
 module Lineside
   module Cable
-    # Values that a connection is identified by, as JSON for another process: a type and its text.
+    # Values that a connection is identified by, or that a channel object keeps, as JSON for another process: a type and
+    # its text.
     module Value
       @logged = {}
 
@@ -33,13 +34,14 @@ module Lineside
           end
         end
 
-        private
-
+        # @return [Boolean] whether the value equals itself after JSON
         def json?(value)
           JSON.parse(JSON.generate([value])) == [value]
         rescue JSON::GeneratorError, JSON::NestingError, EncodingError
           false
         end
+
+        private
 
         def find(gid)
           GlobalID::Locator.locate(gid) or raise Context::Invalid, missing(gid)

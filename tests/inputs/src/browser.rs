@@ -113,7 +113,10 @@ fn report(line: &str) -> Option<(String, Report)> {
     bytes.extend_from_slice(body.as_bytes());
     let frame = Frame::split(&mut bytes).ok()??;
     Some(match FromApp::decode(&frame).ok()? {
-        FromApp::Done(it) => (it.connection, Report::Done(it.id)),
+        FromApp::Done(it) => {
+            let (number, variables) = (it.id, it.variables);
+            (it.connection, Report::Done { number, variables })
+        }
         FromApp::Transmit(it) => (it.connection, Report::Text(it.text)),
         FromApp::Stream(runner::Stream {
             connection,

@@ -3,6 +3,7 @@
 //! The sidecar sends one [`Command`] of a connection at a time, and the runner answers it with [`Done`]. Before, in between and
 //! after, the runner sends what the channels do: [`Transmit`], [`Stream`] and [`StopStream`]. All bodies are JSON objects.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +17,9 @@ pub(super) const LEFT: u8 = 55;
 
 /// Maximum length of a [`Transmit`] text, in bytes: a payload of maximum size with an identifier.
 pub const TRANSMIT_BYTES_MAX: usize = 2 * crate::PAYLOAD_BYTES_MAX;
+
+/// Maximum length of the variables of a channel object, in bytes. A runner sends no longer ones, and the sidecar keeps none.
+pub const VARIABLES_BYTES_MAX: usize = 1024;
 
 /// Command for a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,12 @@ pub struct Command {
     /// Subscriptions of a `close` that the runner has no channel objects for: those of a runner that died.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<String>,
+    /// Variables of the channel object of an `end`, as its runner sent them last in [`Done`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<String>,
+    /// The same for those of the `ended` subscriptions that have some, by identifier.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended_variables: BTreeMap<String, String>,
 }
 
 /// Kind of a [`Command`].
@@ -63,6 +73,11 @@ pub struct Done {
     pub connection: String,
     /// Number of the command.
     pub id: u64,
+    /// Instance variables of the channel object after the command, in a form that only runners read, at most
+    /// [`VARIABLES_BYTES_MAX`] long. Sent if they have changed. Should the runner die, they are given to the one that runs
+    /// `unsubscribed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<String>,
 }
 
 /// Text for the browser: a message, a confirmation, a rejection or a disconnect in the form of Action Cable.

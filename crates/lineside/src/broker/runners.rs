@@ -83,7 +83,12 @@ impl RunnerEvent {
 #[derive(Debug)]
 pub enum Report {
     /// It has run a command.
-    Done(u64),
+    Done {
+        /// Number of the command.
+        number: u64,
+        /// Variables of the channel object, if they have changed.
+        variables: Option<String>,
+    },
     /// Text for the browser.
     Text(String),
     /// A subscription receives a stream.
@@ -111,9 +116,19 @@ impl Report {
             Self::Stream { identifier, stream } | Self::StopStream { identifier, stream } => {
                 identifier.len() + stream.len()
             }
-            Self::Done(_) | Self::Left => 0,
+            Self::Done { variables, .. } => variables.as_ref().map_or(0, String::len),
+            Self::Left => 0,
         }
     }
+}
+
+/// A channel object in a runner.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelObject {
+    /// Text of the subscription's identifier.
+    pub(crate) identifier: String,
+    /// Its variables, as the runner sent them last.
+    pub(crate) variables: Option<String>,
 }
 
 /// A connection that has closed.
@@ -124,10 +139,10 @@ pub(crate) struct Closing {
     pub(crate) context: Arc<str>,
     /// Whether the runner has the connection already.
     pub(crate) is_made: bool,
-    /// Subscriptions that the runner has channel objects for.
-    pub(crate) running: Vec<String>,
-    /// Subscriptions whose channel objects died with their runner.
-    pub(crate) ended: Vec<String>,
+    /// Channel objects that the runner has.
+    pub(crate) running: Vec<ChannelObject>,
+    /// Channel objects that died with their runner.
+    pub(crate) ended: Vec<ChannelObject>,
 }
 
 impl Closing {
@@ -139,7 +154,13 @@ impl Closing {
             identifier: None,
             data: None,
             context: (!self.is_made).then(|| Arc::clone(&self.context)),
-            ended: self.ended.clone(),
+            ended: self.ended.iter().map(|it| it.identifier.clone()).collect(),
+            variables: None,
+            ended_variables: self
+                .ended
+                .iter()
+                .filter_map(|it| Some((it.identifier.clone(), it.variables.clone()?)))
+                .collect(),
         }
     }
 
@@ -300,7 +321,7 @@ impl Runners {
             return;
         };
         match (&report, self.table().get(runner)) {
-            (Report::Done(0), Some(runner)) => drop(runner.closing.remove(&key)),
+            (Report::Done { number: 0, .. }, Some(runner)) => drop(runner.closing.remove(&key)),
             (Report::Left, Some(runner)) => runner.is_leaving = true,
             _ => {}
         }

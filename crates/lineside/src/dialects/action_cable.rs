@@ -242,19 +242,22 @@ impl Connection {
             kind: Kind::Subscribe,
             identifier: identifier.text.clone(),
             data: None,
+            variables: None,
         };
         app.add(pending, turn);
     }
 
     fn unsubscribe(&mut self, identifier: &str, turn: &mut Turn<'_>) {
-        let Some(ended) = self.remove(identifier, turn) else {
+        let Some(mut ended) = self.remove(identifier, turn) else {
             return;
         };
+        let variables = ended.take_variables();
         if let (Some(_), Some(app)) = (ended.running, &mut self.app) {
             let pending = Pending {
                 kind: Kind::Unsubscribe,
                 identifier: identifier.to_owned(),
                 data: None,
+                variables,
             };
             app.add(pending, turn);
         }
@@ -270,6 +273,7 @@ impl Connection {
                 kind: Kind::Message,
                 identifier,
                 data: command.data,
+                variables: None,
             };
             app.add(pending, turn);
         }

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use lineside_hub::{Publication, Replay, Verdict, Want};
 use lineside_protocol::codes::{self, LinkCode};
 use lineside_protocol::frame::runner::{
-    Done, Left, StopStream, Stream, TRANSMIT_BYTES_MAX, Transmit,
+    Done, Left, StopStream, Stream, TRANSMIT_BYTES_MAX, Transmit, VARIABLES_BYTES_MAX,
 };
 use lineside_protocol::frame::{
     APP_LINK_VERSION, AppHello, AppWelcome, ByRoute, FOLLOWED_STREAMS_MAX, FRAME_BYTES_MAX, Fault,
@@ -315,8 +315,13 @@ impl<'a> AppLink<'a> {
                 FromApp::Hello(_) => {
                     return Err(End::Refused(LinkRefusal::bad_frame("a second AppHello")));
                 }
-                FromApp::Done(Done { connection, id }) => {
-                    self.report(&connection, Report::Done(id))?;
+                FromApp::Done(Done {
+                    connection,
+                    id: number,
+                    variables,
+                }) => {
+                    let variables = variables.filter(|it| it.len() <= VARIABLES_BYTES_MAX);
+                    self.report(&connection, Report::Done { number, variables })?;
                 }
                 FromApp::Transmit(Transmit { connection, text }) => {
                     self.transmit(&connection, text)?;

@@ -2,6 +2,7 @@
 
 require_relative "../channel"
 require_relative "../context"
+require_relative "../variables"
 require_relative "frames"
 require_relative "job_queue"
 require_relative "pubsub"
@@ -34,6 +35,7 @@ module Lineside
           @web_socket = WebSocket.new(self)
           @has_left = false
           @is_disconnected = false
+          @variables = Variables.new
         end
 
         # Runs a command after those before it.
@@ -69,7 +71,7 @@ module Lineside
         def finish
           @commands.push do
             # Otherwise another process may have the connection.
-            close([]) unless @has_left
+            close({}) unless @has_left
           end
         end
 
@@ -96,11 +98,22 @@ module Lineside
         def run(command)
           case command["command"]
           when *MOVABLE then handle(command)
-          when "end" then end_lost([command["identifier"]])
-          when "close" then close(command["ended"] || [])
+          when "end" then end_lost({ command["identifier"] => command["variables"] })
+          when "close" then close(ended(command))
           end
         ensure
-          write(Frames::DONE, id: command["id"])
+          write(Frames::DONE, id: command["id"], **changed_variables(command))
+        end
+
+        # @return [Hash{String => String, nil}] subscriptions of a `close` whose channel objects died, with variables
+        def ended(command)
+          variables = command["ended_variables"] || {}
+          (command["ended"] || []).to_h { |identifier| [identifier, variables[identifier]] }
+        end
+
+        def changed_variables(command)
+          identifier = command["identifier"]
+          @variables.changes(identifier, (Channel.find(@connection, identifier) if @connection))
         end
 
         def handle(command)
@@ -131,12 +144,16 @@ module Lineside
         end
 
         # Ends channel objects that died with another process. The connection has no others then.
-        # @param identifiers [Array<String>]
-        def end_lost(identifiers)
-          return if identifiers.empty? || connection.nil?
+        # @param lost [Hash{String => String, nil}] their variables by identifier
+        def end_lost(lost)
+          return if lost.empty? || connection.nil?
 
           @web_socket.mute do
-            identifiers.each { |identifier| work { Channel.end(connection, identifier) } }
+            lost.each do |identifier, variables|
+              work do
+                Channel.end(connection, identifier) { |channel| Variables.load(channel, variables) if variables }
+              end
+            end
           end
         end
 

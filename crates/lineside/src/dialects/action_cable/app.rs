@@ -1,11 +1,11 @@
 //! The part of a connection that runs in the app: commands for its runner, one at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use lineside_protocol::frame::runner::{Command, CommandKind};
 
-use crate::broker::runners::{ConnectionKey, RunnerId};
+use crate::broker::runners::{ChannelObject, ConnectionKey, RunnerId};
 use crate::clock::Now;
 use crate::dialects::Turn;
 
@@ -19,6 +19,8 @@ pub(super) struct Pending {
     /// Text of the subscription's identifier.
     pub(super) identifier: String,
     pub(super) data: Option<String>,
+    /// Variables of the channel object of an `unsubscribe` or `end`, for the case that its runner dies.
+    pub(super) variables: Option<String>,
 }
 
 /// The part of a connection that runs in the app.
@@ -115,6 +117,7 @@ impl App {
         };
         self.number += 1;
         let is_made = std::mem::replace(&mut self.is_made, true);
+        let is_end = next.kind == CommandKind::End;
         let command = Command {
             connection: key(turn).to_string(),
             id: self.number,
@@ -123,16 +126,21 @@ impl App {
             data: next.data.clone(),
             context: (!is_made).then(|| Arc::clone(&self.context)),
             ended: Vec::new(),
+            variables: is_end.then(|| next.variables.clone()).flatten(),
+            ended_variables: BTreeMap::new(),
         };
         runners.command(runner, command);
         self.under_way = Some(next);
     }
 
-    /// Subscriptions of commands that were not run: those that must end are returned.
-    pub(super) fn unended(&self) -> impl Iterator<Item = &str> {
+    /// Channel objects of dead runners whose `unsubscribed` was not run.
+    pub(super) fn unended(&self) -> impl Iterator<Item = ChannelObject> {
         let all = self.under_way.iter().chain(&self.waiting);
         all.filter(|it| it.kind == CommandKind::End)
-            .map(|it| it.identifier.as_str())
+            .map(|it| ChannelObject {
+                identifier: it.identifier.clone(),
+                variables: it.variables.clone(),
+            })
     }
 }
 

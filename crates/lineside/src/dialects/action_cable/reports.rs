@@ -9,7 +9,7 @@ use lineside_protocol::frame::runner::CommandKind;
 
 use super::app::{Pending, key};
 use super::{Connection, REMOTE_PREFIX, subscribe};
-use crate::broker::runners::{Closing, Report, RunnerId};
+use crate::broker::runners::{ChannelObject, Closing, Report, RunnerId};
 use crate::dialects::{Ending, Turn};
 use crate::log::{Level, event};
 
@@ -36,10 +36,16 @@ impl Connection {
             return Ok(());
         };
         match report {
-            Report::Done(number) => {
-                let done = app.done(number, turn);
-                let subscribed = done.filter(|done| done.kind == CommandKind::Subscribe);
-                if let Some(done) = subscribed {
+            Report::Done { number, variables } => {
+                let Some(done) = app.done(number, turn) else {
+                    return Ok(());
+                };
+                if variables.is_some()
+                    && let Some(subscription) = self.running(&done.identifier)
+                {
+                    subscription.note_variables(variables);
+                }
+                if done.kind == CommandKind::Subscribe {
                     self.note_subscribed(&done.identifier, turn);
                 }
             }
@@ -98,9 +104,12 @@ impl Connection {
             is_made: app.is_made,
             running: running
                 .filter(|_| app.is_made)
-                .map(|it| it.text().to_owned())
+                .map(|it| ChannelObject {
+                    identifier: it.text().to_owned(),
+                    variables: it.variables().map(str::to_owned),
+                })
                 .collect(),
-            ended: app.unended().map(str::to_owned).collect(),
+            ended: app.unended().collect(),
         };
         let disconnects = self.is_connected && self.opening.disconnects;
         if app.is_made || !closing.ended.is_empty() || disconnects {
@@ -173,10 +182,11 @@ impl Connection {
         let under_way = app.lose_runner();
         let mut first = Vec::new();
         let mut message = None;
-        let pending = |kind, identifier: &str| Pending {
+        let pending = |kind, identifier: &str, variables| Pending {
             kind,
             identifier: identifier.to_owned(),
             data: None,
+            variables,
         };
         if let Some(under_way) = under_way {
             match under_way.kind {
@@ -186,20 +196,23 @@ impl Connection {
                     event!(Level::Warn, "action_lost", message);
                 }
                 CommandKind::Unsubscribe | CommandKind::End if end == RunnerEnd::Died => {
-                    first.push(pending(CommandKind::End, &under_way.identifier));
+                    let identifier = &under_way.identifier;
+                    first.push(pending(CommandKind::End, identifier, under_way.variables));
                 }
                 _ => {}
             }
         }
         let mut again = Vec::new();
         for subscription in &mut self.subscriptions {
+            let variables = subscription.take_variables();
             let Some(is_subscribed) = subscription.lose_object() else {
                 continue;
             };
+            let identifier = subscription.text();
             if is_subscribed && end == RunnerEnd::Died {
-                first.push(pending(CommandKind::End, subscription.text()));
+                first.push(pending(CommandKind::End, identifier, variables));
             }
-            again.push(pending(CommandKind::Subscribe, subscription.text()));
+            again.push(pending(CommandKind::Subscribe, identifier, None));
         }
         first.append(&mut again);
         first.extend(message);

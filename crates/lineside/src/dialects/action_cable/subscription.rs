@@ -50,6 +50,8 @@ pub(super) struct Running {
     pub(super) is_confirmed: bool,
     /// Streams of the channel object of an earlier runner, until the new one has run `subscribed`.
     stale: Vec<Arc<str>>,
+    /// Variables of the channel object, as the runner sent them last.
+    variables: Option<Box<str>>,
 }
 
 impl Subscription {
@@ -154,6 +156,23 @@ impl Subscription {
         let running = self.running.as_mut()?;
         running.stale.clone_from(&self.streams);
         Some(std::mem::take(&mut running.is_subscribed))
+    }
+
+    /// Notes the variables of the channel object.
+    pub(super) fn note_variables(&mut self, variables: Option<String>) {
+        if let Some(running) = &mut self.running {
+            running.variables = variables.map(String::into_boxed_str);
+        }
+    }
+
+    /// Variables of the channel object.
+    pub(super) fn variables(&self) -> Option<&str> {
+        self.running.as_ref()?.variables.as_deref()
+    }
+
+    /// Takes the variables of a channel object that has ended.
+    pub(super) fn take_variables(&mut self) -> Option<String> {
+        Some(self.running.as_mut()?.variables.take()?.into_string())
     }
 
     /// Notes that `subscribed` was run. Returns the streams that the channel object has not opened again.

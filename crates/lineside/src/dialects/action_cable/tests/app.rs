@@ -69,7 +69,21 @@ impl Stage {
     }
 
     fn done(&mut self, process: &Process, number: u64) {
-        assert_eq!(self.report(process, Report::Done(number)), Ok(vec![]));
+        self.done_with(process, number, None);
+    }
+
+    /// Reports that a command was run, and the variables of its channel object.
+    fn done_with(&mut self, process: &Process, number: u64, variables: Option<&str>) {
+        let variables = variables.map(str::to_owned);
+        let done = Report::Done { number, variables };
+        assert_eq!(self.report(process, done), Ok(vec![]));
+    }
+
+    /// Performs an action of the room, after which its channel object has these variables.
+    fn perform(&mut self, process: &Process, variables: Option<&str>) {
+        self.send("message", r#"{"action":"speak"}"#);
+        let number = process.next_command().id;
+        self.done_with(process, number, variables);
     }
 
     /// A connection whose room streams `room` in this process.
@@ -248,13 +262,83 @@ fn close_is_given_to_another_process_until_it_is_done() {
     let close = second.next_command();
     assert_eq!(close.context.as_deref(), Some("the context"));
     assert_eq!(close.ended, [ROOM]);
+    let done = Report::Done {
+        number: 0,
+        variables: None,
+    };
     stage
         .broker
         .runners()
-        .report(second.id, &close.connection, Report::Done(0));
+        .report(second.id, &close.connection, done);
     stage.broker.runners().close(second.id, false);
     let third = Process::open(&stage, "puma[3]");
     assert_eq!(third.next(), None);
+}
+
+#[test]
+fn unsubscribed_of_a_dead_process_gets_the_newest_variables_of_its_object() {
+    let (mut stage, first) = Stage::in_room("puma[1]");
+    let second = Process::open(&stage, "puma[2]");
+    for variables in [Some("old"), Some("new"), None] {
+        stage.perform(&first, variables);
+    }
+    stage.end_runner(&first, false);
+    let end = second.next_command();
+    assert_eq!((end.command, &*end.variables.unwrap()), (Kind::End, "new"));
+    // The process that has the command dies too.
+    let third = Process::open(&stage, "puma[3]");
+    stage.end_runner(&second, false);
+    let end = third.next_command();
+    assert_eq!((end.command, &*end.variables.unwrap()), (Kind::End, "new"));
+    stage.done(&third, end.id);
+    // The new object has none yet.
+    let subscribe = third.next_command();
+    assert_eq!(subscribe.command, Kind::Subscribe);
+    stage.done(&third, subscribe.id);
+    let fourth = Process::open(&stage, "puma[4]");
+    stage.end_runner(&third, false);
+    let end = fourth.next_command();
+    assert_eq!((end.command, end.variables), (Kind::End, None));
+}
+
+#[test]
+fn unsubscribe_that_a_process_dies_with_is_run_with_the_variables() {
+    let (mut stage, first) = Stage::in_room("puma[1]");
+    let second = Process::open(&stage, "puma[2]");
+    stage.perform(&first, Some("v"));
+    stage.send("unsubscribe", "");
+    let unsubscribe = first.next_command();
+    assert_eq!(
+        (unsubscribe.command, unsubscribe.variables),
+        (Kind::Unsubscribe, None)
+    );
+    stage.end_runner(&first, false);
+    let end = second.next_command();
+    assert_eq!((end.command, &*end.variables.unwrap()), (Kind::End, "v"));
+}
+
+#[test]
+fn close_after_the_end_of_a_process_has_the_variables() {
+    for is_moving in [false, true] {
+        let (mut stage, first) = Stage::in_room("puma[1]");
+        stage.perform(&first, Some("v"));
+        if is_moving {
+            // No process has taken the channel object over when the browser leaves.
+            stage.end_runner(&first, false);
+            stage.act(|connection, turn| connection.closed(turn));
+        } else {
+            stage.act(|connection, turn| connection.closed(turn));
+            stage.broker.runners().close(first.id, false);
+        }
+        let second = Process::open(&stage, "puma[2]");
+        let close = second.next_command();
+        assert_eq!(
+            (close.command, close.ended),
+            (Kind::Close, vec![ROOM.into()])
+        );
+        let expected = [(ROOM.to_owned(), "v".to_owned())].into();
+        assert_eq!(close.ended_variables, expected, "{is_moving}");
+    }
 }
 
 #[test]
