@@ -28,7 +28,8 @@ test("an idle page by route whose cookie expires refreshes itself and is morphed
 for (const kept of ["", "&kept=1"]) {
   test(`a page by route without its cookie is rendered again and connects${kept && ", with a permanent source"}`, async () => {
     const guest = await Guest.open({ query: `${MODULE}${kept}` });
-    await guest.page.evaluate(() => (Math.random = () => 0));
+    // A delay of a second, so that the refused connection is closed before the refresh.
+    await guest.page.evaluate(() => (Math.random = () => 0.2));
     const rendered = guest.page.waitForResponse("**/rooms/board*");
     await guest.loseIdentity();
     await rendered;
