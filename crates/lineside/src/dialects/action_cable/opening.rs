@@ -10,7 +10,7 @@ use crate::settings::CableIdentity;
 
 /// Rules of connections by route.
 #[derive(Debug)]
-pub(super) struct ByRoute {
+pub(super) struct RouteRules {
     pub(super) identity: CableIdentity,
     /// Keys of signed stream names, which a newer app can change.
     pub(super) turbo_keys: Arc<RouteKeys>,
@@ -20,7 +20,7 @@ pub(super) struct ByRoute {
 #[derive(Debug, Default)]
 pub struct Opening {
     /// Rules of a connection by route. `None` if the app has decided.
-    pub(super) by_route: Option<ByRoute>,
+    pub(super) by_route: Option<RouteRules>,
     /// Rails' `connection_identifier`, or empty.
     pub(super) identifier: String,
     /// The app rejected the connection.

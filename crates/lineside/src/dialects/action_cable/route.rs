@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lineside_protocol::codes;
 use lineside_token::StreamKeys;
 
-use super::opening::ByRoute;
+use super::opening::RouteRules;
 use super::{Connection, Opening, TURBO_CHANNEL, remote_channel};
 use crate::dialects::page::{check_origin, identities};
 use crate::dialects::tokens::{deadline, verify_identities};
@@ -90,7 +90,7 @@ impl Opening {
         })?;
         Ok(Self {
             turbo_keys: settings.turbo_keys.current(),
-            by_route: Some(ByRoute {
+            by_route: Some(RouteRules {
                 identity: settings.cable_identity,
                 turbo_keys: Arc::clone(&settings.turbo_keys),
             }),
