@@ -38,7 +38,7 @@ for (const kept of ["", "&kept=1"]) {
     await room.append("posts", "after");
     await guest.sees("after");
     assert.deepEqual(await guest.texts(), ["after"]);
-    // One lost source of the stream, and one of the user.
+    // The sources of the room and of the user are lost, once each.
     assert.equal((await guest.events()).filter((it) => it === "lost").length, 2);
   });
 }
@@ -93,7 +93,7 @@ everyTest("a page by route receives, resumes after a restart of the sidecar, and
   await room.append("posts", "for ada", "user:ada");
   await grace.sees("signed out");
   assert.deepEqual(await ada.texts(), ["before", "for ada", "during", "after"]);
-  // No connection has come through the app.
+  // No connection came through the app.
   assert.deepEqual(room.connects(), []);
   assert.deepEqual([...ada.faults, ...grace.faults], []);
 });
