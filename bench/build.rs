@@ -1,4 +1,4 @@
-//! Tells `bin/bench counts` its compiler.
+//! Gives `bin/bench counts` the version of the compiler that builds it.
 
 use std::env;
 use std::process::Command;

@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
 Rails.application.routes.draw do
-  # The window, and the same with Turbo in the pages of the users: with `lineside/turbo`, or with stock clients only.
+  # The window with Lineside's module in the pages of the users, and windows with Turbo: with `lineside/turbo`, or with
+  # stock clients only.
   pages = /turbo|stock/
   root "windows#show"
   get ":page", to: "windows#show", as: :window, constraints: { page: pages }

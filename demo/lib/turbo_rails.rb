@@ -1,8 +1,7 @@
 # frozen_string_literal: true
 
-# Stand-in for the parts of the gem turbo-rails that the demo uses, because Debian has no package of it. An app has them
-# from the gem, with the same names and arguments. The gem renders most broadcasts in a job, this file renders all at
-# once.
+# Stand-in for the parts of the gem turbo-rails that the demo uses, because Debian has no package of the gem. Names and
+# arguments are those of the gem. The gem renders most broadcasts in a job, and this file renders all of them at once.
 require "action_cable/engine"
 require "global_id/railtie"
 

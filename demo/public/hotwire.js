@@ -29,9 +29,9 @@ new MutationObserver((records) => {
 }).observe(document, { subtree: true, childList: true, attributeFilter: ["connected", "data-lineside"] });
 showStatus();
 
-// A refresh shows the page as it is rendered now. What it received since then can come again.
+// A refresh shows the page as it is rendered now. Messages that the page has received since then can come again.
 addEventListener("turbo:render", () => {
-  seat.tally.refetch(newestTick());
+  seat.tally.refresh(newestTick());
   seat.report();
 });
 

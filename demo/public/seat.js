@@ -10,7 +10,7 @@ const now = () => performance.timeOrigin + performance.now();
 export const delayMs = (sentAt) => Math.max(0, now() - sentAt);
 
 export class Seat {
-  // Number of times that the page was told of a loss.
+  // Number of reported losses.
   losses = 0;
   #status = "connecting";
 
@@ -33,7 +33,7 @@ export class Seat {
     tellWindow({ name, status: this.#status, newest, losses: this.losses, ms, ...counts });
   }
 
-  // Shows the status. "open" is the connected one.
+  // Shows the status in words. The status of a connected page is "open".
   show(status, words) {
     const line = document.getElementById("line");
     if (line.firstElementChild.textContent === words) return;

@@ -1,4 +1,4 @@
-// JavaScript of a page with Turbo's stock client. An app has the line in the middle.
+// JavaScript of a page with Turbo's stock client. An app needs only the line in the middle.
 import "/network.js";
 import "@hotwired/turbo-rails";
 import "/hotwire.js";

@@ -37,9 +37,9 @@ export class Tally {
     this.#given = Math.max(this.#given, ...numbers);
   }
 
-  // Counts those up to `number` that were missing, on a page that was rendered again with them. Later ones, which it
+  // Counts the missing messages up to `number`, with which the page was rendered again. Later messages, which the page
   // showed before, can be received again.
-  refetch(number) {
+  refresh(number) {
     for (let next = this.#through + 1; next <= number; next++) if (this.#add(next)) this.fetched++;
     this.#given = this.newest;
   }

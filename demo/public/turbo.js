@@ -1,4 +1,4 @@
-// JavaScript of a page with Turbo whose resumes are exact. An app has the two lines in the middle.
+// JavaScript of a page with Turbo whose resumes are exact. An app needs only the two lines in the middle.
 import "/network.js";
 import "@hotwired/turbo-rails";
 import "lineside/turbo";

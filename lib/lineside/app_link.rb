@@ -94,7 +94,7 @@ module Lineside
       wake
     end
 
-    # Tells the sidecar at the beginning of the link what the app has decided about connections by route.
+    # Sends the app's decision about connections by route in the hello of this link, which is opened again for it.
     #
     # @param decision [Hash] {TurboKeys.decision}
     # @return [void]
@@ -158,7 +158,7 @@ module Lineside
       session.greet
       is_welcome = true
       @report.up
-      # A process that runs channels or decides by route says so at the beginning.
+      # The hello of a link says whether the process runs channels, and what the app has decided by route.
       session.turn(@pipe.first) until forked? || session.runner != @runner || session.decision != @decision
     rescue StandardError => e
       @report.down(e.message)
@@ -174,7 +174,7 @@ module Lineside
       runner&.link_ended(consequence(error))
     end
 
-    # Consequence of the end for the connections whose channels this process runs.
+    # Consequence of the link's end for the connections whose channels this process runs.
     # @return [Symbol] for {Cable::Runner#link_ended}
     def consequence(error)
       case error

@@ -50,13 +50,13 @@ module Lineside
       end
 
       # @return [Hash, nil] the app's decision about connections by route ({TurboKeys.decision}), made on first use. A
-      #   forked worker has that of its parent, because it has the parent's code
+      #   forked worker has the decision of its parent, because it has the parent's code
       def decision
         @deciding.synchronize { @decision = TurboKeys.decision(Lineside.config) } unless defined?(@decision)
         @decision
       end
 
-      # Tells the sidecar the decision, if there is one.
+      # Sends the decision to the sidecar, if there is one.
       # @return [void]
       def decide_by_route = decision && AppLink.current.decide_by_route(decision)
 

@@ -131,9 +131,9 @@ module Lineside
       next unless RailsApp.cable?
 
       Cable.channels if app.config.eager_load
-      # Before the server forks its workers.
+      # Made before the server forks, so that its workers have the same decision.
       Cable.decision
-      # Other servers than Puma do not say when they begin to answer requests.
+      # Only Puma has a method that each process calls when it begins to answer requests.
       next Cable.decide_by_route unless defined?(::Puma::Server)
 
       ::Puma::Server.prepend(Cable::PumaServer)

@@ -111,7 +111,7 @@ module Lineside
     # Whether the first attempt to connect is under way, or Puma's plugin has just started the sidecar.
     def connecting?(status) = status[:last_error].nil? || (@linked.nil? && booting?)
 
-    # The full name, so that a class of the app is not found.
+    # The short name could be a class of the app.
     def booting? = defined?(Lineside::Sidecar) && Sidecar.booting?
 
     def report_up

@@ -14,8 +14,8 @@ module Lineside
     # Maximum time for which a page's own grants are renewed, in seconds.
     RENEWAL_SECONDS_MAX = 86_400
 
-    # Maximum length of an identifier of Action Cable in the identity cookie, in bytes. `remote_connections` does not
-    # reach connections with a longer one.
+    # Maximum length of an identifier of Action Cable in the identity cookie, in bytes. A longer one is left out, so
+    # `remote_connections` does not reach these connections by route.
     IDENTIFIER_BYTES_MAX = 255
 
     # Default of `user:`, the request's user; nil means anonymous.
@@ -146,7 +146,8 @@ module Lineside
     def sub = @user.nil? ? nil : UserId.of(@user, Lineside.config)
 
     # Identifier that Rails gives a connection of Action Cable that is identified by the user alone
-    # (`ActionCable::Connection::Identification`), for connections by route; nil without these.
+    # (`ActionCable::Connection::Identification`), for connections by route. nil unless `cable_identity` is set, and for
+    # an identifier that cannot be part of a stream's name.
     def identifier
       return unless Lineside.config.cable_identity
 

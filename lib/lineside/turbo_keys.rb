@@ -3,9 +3,9 @@
 module Lineside
   # Keys of Turbo's signed stream names for connections of Action Cable that a proxy sends to the sidecar, past the app.
   #
-  # The sidecar gets them only if the app has set `cable_identity`, and only if the app would decide by the signature
-  # alone. It rejects Turbo's streams without keys. It gets them at its start, from {Launcher}, and from each process of
-  # the app that answers requests, on its {AppLink}: of these, the app that booted last decides.
+  # The sidecar gets the keys only if the app has set `cable_identity`, and only if the app would decide by the
+  # signature alone. Without keys, it rejects Turbo's streams. {Launcher} gives the keys when the sidecar starts, and
+  # each process of the app that answers requests sends them on its {AppLink}. The app that booted last decides.
   module TurboKeys
     module_function
 
@@ -13,11 +13,12 @@ module Lineside
     # @return [String, nil] keys in base64, comma-separated; nil if the sidecar must not have them
     def of(config) = list(config)&.join(",")
 
-    # The app's decision for the hello of an {AppLink}. If the channel classes cannot be found, there are no keys, which
-    # is logged.
+    # The app's decision for the hello of an {AppLink}. Has no keys if the channel classes cannot be found, which is
+    # logged.
     #
     # @param config [Configuration] of an app that has booted
-    # @return [Hash, nil] nil if the app has not set `cable_identity`
+    # @return [Hash, nil] `turbo_keys` in base64, and `decided_ms`, the current time in milliseconds since the Unix
+    #   epoch; nil if the app has not set `cable_identity`
     def decision(config)
       return unless config.cable_identity
 

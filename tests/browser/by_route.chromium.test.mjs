@@ -28,7 +28,8 @@ test("an idle page by route whose cookie expires refreshes itself and is morphed
 for (const kept of ["", "&kept=1"]) {
   test(`a page by route without its cookie is rendered again and connects${kept && ", with a permanent source"}`, async () => {
     const guest = await Guest.open({ query: `${MODULE}${kept}` });
-    await guest.page.evaluate(() => (Math.random = () => 0));
+    // A delay of a second, so that the refused connection is closed before the refresh.
+    await guest.page.evaluate(() => (Math.random = () => 0.2));
     const rendered = guest.page.waitForResponse("**/rooms/board*");
     await guest.loseIdentity();
     await rendered;
@@ -37,7 +38,7 @@ for (const kept of ["", "&kept=1"]) {
     await room.append("posts", "after");
     await guest.sees("after");
     assert.deepEqual(await guest.texts(), ["after"]);
-    // One lost source of the stream, and one of the user.
+    // The sources of the room and of the user are lost, once each.
     assert.equal((await guest.events()).filter((it) => it === "lost").length, 2);
   });
 }
@@ -92,7 +93,7 @@ everyTest("a page by route receives, resumes after a restart of the sidecar, and
   await room.append("posts", "for ada", "user:ada");
   await grace.sees("signed out");
   assert.deepEqual(await ada.texts(), ["before", "for ada", "during", "after"]);
-  // No connection has come through the app.
+  // No connection came through the app.
   assert.deepEqual(room.connects(), []);
   assert.deepEqual([...ada.faults, ...grace.faults], []);
 });

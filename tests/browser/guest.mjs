@@ -110,7 +110,7 @@ export class Guest {
     }, method);
   }
 
-  // Connects again without the identity cookie, as after its end.
+  // Connects again without the identity cookie, as if it had expired.
   async loseIdentity() {
     await this.page.context().clearCookies({ name: /^lineside/ });
     await this.consumer("disconnect");
@@ -138,7 +138,7 @@ export class Guest {
 
 const isUnauthorized = ({ payload }) => JSON.parse(payload).reason === "unauthorized";
 
-// Defines a test for pages without and with the module.
+// Defines two tests: one for pages without the module, one for pages with it.
 export function everyTest(name, body) {
   test(`${name}, with stock clients`, () => body(STOCK));
   test(`${name}, with the module`, () => body(MODULE));

@@ -25,7 +25,8 @@ const BY_ROUTE = {
   LINESIDE_TURBO_KEYS: Buffer.from("the key of Turbo").toString("base64"),
 };
 
-// Time-out of Room.events and Room.startPuma. The sidecar ends a dead connection within 34 s: a ping every 24 s, and 10 s for its answer.
+// Time-out of Room.events and Room.startPuma. The sidecar ends a dead connection within 34 s: a ping every 24 s, and 10 s
+// for its answer.
 const EVENTS_MS_MAX = 45_000;
 
 // A process whose output is kept.

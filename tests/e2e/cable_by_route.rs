@@ -347,14 +347,14 @@ fn app_that_booted_last_decides_about_turbo_while_the_sidecar_runs() {
     let sidecar = with_keys().start();
     let mut browser = welcomed(&sidecar, &cookie("42", "s"));
     subscribe(&mut browser, &books(""));
-    // An app of an earlier version says nothing.
+    // A process with an older gem sends no decision.
     let _silent = sidecar.app();
     let booted_ms = now_ms();
     let _stock = app_that_decides(&sidecar, &[KEY_BASE64], booted_ms - 20);
     sidecar.publisher().publish("cable:books", 1);
     expect_message(&mut browser, &books(""), json!(1));
 
-    // The new app decides by itself, and the old one links again later.
+    // The new app gives no keys, and a process of the old one links after it.
     let _changed = app_that_decides(&sidecar, &[], booted_ms - 10);
     let _again = app_that_decides(&sidecar, &[KEY_BASE64], booted_ms - 20);
     let restart = json!({"type": "disconnect", "reason": "server_restart", "reconnect": true});
@@ -363,12 +363,12 @@ fn app_that_booted_last_decides_about_turbo_while_the_sidecar_runs() {
     reject(&mut browser, &books(""));
     sidecar.logged(&["event=turbo_keys_replaced", "test[1]", "keys=0"]);
 
-    // Keys that cannot be read open nothing either.
+    // An app with an invalid key opens nothing either.
     let _broken = app_that_decides(&sidecar, &["?"], booted_ms - 5);
     reject(&mut browser, &books(""));
     sidecar.logged(&["event=turbo_keys_invalid", "test[1]"]);
 
-    // Until the next app is stock again.
+    // The next app gives the key again.
     let _reverted = app_that_decides(&sidecar, &[KEY_BASE64], booted_ms);
     subscribe(&mut browser, &books(""));
     sidecar.publisher().publish("cable:books", 2);

@@ -8,7 +8,7 @@ use crate::Outcome;
 /// File of the baseline: a line with the compiler, then a line for each path with its count.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.txt");
 
-/// Difference from the baseline that is no change, in percent. Hashes and addresses differ from run to run.
+/// Tolerated difference from the baseline, in percent. Hashes and addresses differ from run to run.
 const TOLERANCE_PERCENT: u64 = 5;
 
 /// Counts of an earlier version of the code.
@@ -24,7 +24,7 @@ pub(crate) fn compiler() -> &'static str {
 }
 
 impl Baseline {
-    /// Reads the file.
+    /// Reads `bench/counts.txt`.
     pub(crate) fn read() -> Outcome<Self> {
         let text = fs::read_to_string(FILE)?;
         let mut lines = text.lines();
@@ -39,7 +39,7 @@ impl Baseline {
         Ok(Self { compiler, counts })
     }
 
-    /// Writes the file.
+    /// Writes `bench/counts.txt`.
     pub(crate) fn write(counts: &[(&str, u64)]) -> Outcome<()> {
         let mut text = format!("{}\n", compiler());
         for (path, count) in counts {
@@ -48,12 +48,12 @@ impl Baseline {
         Ok(fs::write(FILE, text)?)
     }
 
-    /// Whether the same compiler built both versions. Another one emits other instructions.
+    /// Whether the same compiler built both versions. Other compilers emit other instructions.
     pub(crate) fn is_comparable(&self) -> bool {
         self.compiler == compiler()
     }
 
-    /// Says how a count differs from the baseline, if it does.
+    /// Describes the difference of a count from the baseline. `None` within the tolerance.
     pub(crate) fn problem(&self, path: &str, count: u64) -> Option<String> {
         let Some((_, known)) = self.counts.iter().find(|(known, _)| known == path) else {
             return Some(format!("{path} has no baseline"));

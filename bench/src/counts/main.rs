@@ -1,8 +1,8 @@
 //! Counts the instructions of the hot paths: `bin/bench counts`.
 //!
-//! Each path runs under callgrind twice, with different numbers of repetitions, on sockets in memory. The difference of both
-//! counts, divided by that of the repetitions, is the cost of one, without the set-up. A count hardly depends on what else the
-//! machine does, so it can be compared with the one in `bench/counts.txt`.
+//! Each path runs under callgrind twice, with different numbers of repetitions, on sockets in memory. The difference of the
+//! counts, divided by the difference of the repetitions, is the cost of one repetition without the set-up. Other load of the
+//! machine hardly changes a count, so it can be compared with the one in `bench/counts.txt`.
 
 mod baseline;
 mod paths;
@@ -18,7 +18,7 @@ use crate::paths::PATHS;
 /// Result of a step of the measurement.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Repetitions of both runs. The first run fills caches and tables.
+/// Repetitions of both runs. Each run also fills its caches and tables, which the difference leaves out.
 const REPETITIONS: [u64; 2] = [500, 1_500];
 
 fn main() -> ExitCode {
@@ -41,7 +41,10 @@ fn run() -> Outcome<()> {
     }
 }
 
-/// Prints a line for each path. Returns an error if a path costs more or less than the baseline allows.
+/// Prints a line for each path. Compares nothing if another compiler built the baseline.
+///
+/// # Errors
+/// The paths whose count differs from the baseline by more than the tolerance.
 fn compare() -> Outcome<()> {
     let baseline = Baseline::read()?;
     let problems: Vec<String> = measure()?
@@ -79,7 +82,7 @@ fn measure() -> Outcome<Vec<(&'static str, u64)>> {
     Ok(counts)
 }
 
-/// Runs this program under callgrind, and returns how many instructions it executed.
+/// Runs this program under callgrind, and returns the number of executed instructions.
 fn instructions(path: &str, repetitions: u64) -> Outcome<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

@@ -13,7 +13,7 @@ use crate::stage::{PAYLOAD, Stage};
 /// Runs a path a number of times.
 type Run = fn(u64) -> Outcome<()>;
 
-/// Names of the paths, and what one repetition is.
+/// Names of the paths, each with a description of one repetition.
 pub(crate) const PATHS: [(&str, &str, Run); 4] = [
     (
         "publish",
@@ -130,7 +130,7 @@ fn connected(pages: u64) -> Outcome<Stage> {
     Ok(stage)
 }
 
-/// Checks that the pages received as many publications. A frame is longer than its payload, and shorter than two payloads.
+/// Checks that the pages received this number of publications. A frame is longer than its payload, and shorter than two.
 fn expect_deliveries(stage: &mut Stage, before: u64, deliveries: u64) -> Outcome<()> {
     let bytes = stage.received() - before;
     let payloads = deliveries * PAYLOAD.len() as u64;

@@ -1,4 +1,4 @@
-//! Sidecar with sockets in memory and a clock that stands still: one publisher, one shard, and pages.
+//! Sidecar with sockets in memory and a stopped clock.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,6 +81,7 @@ impl Socket for Memory {
     fn reset_on_close(&mut self) {}
 }
 
+/// One publisher, one shard and its pages.
 pub(crate) struct Stage {
     broker: Arc<Broker>,
     inbox: Arc<Inbox>,

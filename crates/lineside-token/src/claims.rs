@@ -68,8 +68,8 @@ pub struct ConnectionClaims {
     pub sub: Option<String>,
     /// Id of the session, of 1 to [`SESSION_ID_BYTES_MAX`] bytes.
     pub sid: Option<String>,
-    /// Rails' identifier of connections of Action Cable, if an identity has one. `cable:action_cable/<identifier>` is a valid
-    /// channel name.
+    /// Rails' identifier of connections of Action Cable. Only identities can have one. `cable:action_cable/<identifier>` is a
+    /// valid channel name.
     pub identifier: Option<String>,
     /// Shared channels to subscribe to on connect, in the token's order. May contain duplicates.
     pub channels: Vec<String>,
@@ -256,7 +256,8 @@ fn check_sid(sid: Option<&str>) -> Result<(), ClaimError> {
     }
 }
 
-/// Checks an identifier as the end of a stream's name (`ActionCable::Connection::InternalChannel`).
+/// Checks that an identifier is not empty, and that Rails' stream `action_cable/<identifier>` is a valid name
+/// (`ActionCable::Connection::InternalChannel`).
 fn check_identifier(identifier: Option<&str>) -> Result<(), ClaimError> {
     let Some(identifier) = identifier else {
         return Ok(());

@@ -96,7 +96,7 @@ impl StreamKeys {
         self.0.is_empty()
     }
 
-    /// Whether these are all of the other keys, and perhaps more.
+    /// Whether every key of `other` is one of these.
     #[must_use]
     pub fn cover(&self, other: &Self) -> bool {
         other.0.iter().all(|key| self.0.contains(key))

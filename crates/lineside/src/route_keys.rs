@@ -4,19 +4,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lineside_token::StreamKeys;
 
-/// Shared keys. Without a key, no signed name opens a stream.
+/// Keys in effect, shared by all shards and links. Without a key, no signed name opens a stream.
 #[derive(Debug)]
 pub struct RouteKeys(RwLock<Decision>);
 
 #[derive(Debug)]
 struct Decision {
     keys: Arc<StreamKeys>,
-    /// Time of the decision in milliseconds since the Unix epoch. Zero for the setting of the sidecar.
+    /// Time of the decision in milliseconds since the Unix epoch. 0 for the setting of the sidecar.
     decided_ms: u64,
 }
 
 impl RouteKeys {
-    /// Creates them from the sidecar's setting, which counts until an app decides.
+    /// Creates the keys from the sidecar's setting, which is in effect until an app decides.
     #[must_use]
     pub fn new(keys: StreamKeys) -> Self {
         Self(RwLock::new(Decision {
@@ -31,7 +31,8 @@ impl RouteKeys {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).keys)
     }
 
-    /// Replaces the keys, unless an app that booted later has decided before. Returns whether they have changed.
+    /// Replaces the keys, unless an app that booted later has already decided. `decided_ms` is the time of the decision in
+    /// milliseconds since the Unix epoch. Returns whether the keys have changed.
     pub fn decide(&self, keys: StreamKeys, decided_ms: u64) -> bool {
         let mut decision = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if decided_ms < decision.decided_ms {

@@ -304,8 +304,8 @@ async fn expire(broker: &Broker, clock: Clock) -> Infallible {
 }
 
 /// Drains the shards once no publisher changes the journal any more: in this order everything acked is still sent. Then waits
-/// for links that are still sent the reason, such as tails, so that these do not delay browsers. The app's processes are told
-/// which connections have closed before their links end.
+/// for links that are still sent the reason, such as tails, so that these do not delay browsers. Links of the app's processes end
+/// last, after the commands that tell which connections have closed.
 async fn drain(ingress: &Ingress, shards: &Shards, links: &mut JoinSet<()>) {
     ingress.ended().await;
     shards.drain().await;

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 class BoardsController < ApplicationController
-  # Renders the page with Turbo or that with Lineside's module, or the latter's data as JSON, which it refetches after
-  # `lost`.
+  # Renders the page with Turbo, the page with Lineside's module, or the data of the latter as JSON, which that page
+  # refetches after `lost`.
   def show
     return render :turbo if params[:page]
 

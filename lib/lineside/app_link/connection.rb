@@ -11,7 +11,7 @@ module Lineside
       # The sidecar has ended the connection, or it could not be opened.
       class Ended < Error; end
 
-      # The sidecar has ended this link alone.
+      # The sidecar has ended this link with a fault, and keeps running.
       class Refused < Ended; end
 
       # The sidecar does not read.

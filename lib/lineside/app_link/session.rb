@@ -35,7 +35,7 @@ module Lineside
       # @return [Cable::Runner, nil]
       attr_reader :runner
 
-      # @return [Hash, nil]
+      # @return [Hash, nil] decision that the hello has sent
       attr_reader :decision
 
       # @param runner [Cable::Runner, nil] takes the commands for connections of Action Cable; nil if this process runs

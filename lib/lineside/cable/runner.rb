@@ -64,8 +64,8 @@ module Lineside
 
       # Ends all connections, because their link has ended. Called by the link's thread.
       #
-      # @param action [Symbol] {Hosted#finish} if the sidecar has ended too, {Hosted#leave} if it gives them to other
-      #   processes, {Hosted#drop} if it asks another process to end their channel objects
+      # @param action [Symbol] {Hosted#finish} if the sidecar has ended too, {Hosted#leave} if it gives the connections
+      #   to other processes, {Hosted#drop} if it asks another process to end their channel objects
       def link_ended(action)
         return if forked?
 

@@ -31,14 +31,15 @@ const WAIT: char = '+';
 /// Decision of the app about a connection of Action Cable. The key of Turbo is `k`.
 const DECIDED: &str = r#"{"identifier":"Z2lk","user":"42","session":"s","issued_ms":1800000000000,"turbo_keys":["aw=="],"empty":["HeartbeatChannel"],"context":"{}","disconnects":true,"process":"puma[1]"}"#;
 
-/// Subscribes to a channel that runs in the app.
+/// Command that subscribes to a channel that runs in the app.
 const SUBSCRIBE: &str = r#"{"command":"subscribe","identifier":"{\"channel\":\"RoomChannel\"}"}"#;
 
-/// Prefix of Rails' own channels, and what it publishes there.
+/// Prefix of the channels on which Rails ends connections.
 const REMOTE_PREFIX: &str = "cable:action_cable/";
+/// Publication with which Rails ends a connection.
 const REMOTE: &str = r#"{"type":"disconnect","reconnect":true}"#;
 
-/// Bytes of a frame's head that its length counts.
+/// Size of the part of a frame's head that its length includes, in bytes.
 const FRAME_HEAD_BYTES: usize = 4;
 
 /// Time after which every connection has ended, in seconds: more than a heartbeat and the wait for a close.
@@ -66,8 +67,8 @@ pub(super) fn requests(bytes: &[u8]) {
     stage.end();
 }
 
-/// Commands of a stock client of Action Cable and of Lineside's module, one a line, with lines between them as in [`requests`]. For
-/// all lines the connection ends in time.
+/// Commands of a stock client of Action Cable and of Lineside's module, one a line, with lines between them as in
+/// [`requests`]. For all lines the connection ends in time.
 pub(super) fn commands(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -77,9 +78,9 @@ pub(super) fn commands(bytes: &[u8]) {
     stage.end();
 }
 
-/// Frames of a process that runs a channel for the connection `0.0.0`, one a line (`51 {"connection":"0.0.0","id":1}`), with lines
-/// between them as in [`commands`]. Further lines end the process (`-`, or `=` while it lives), and open one (`*`). For all lines
-/// the connection ends in time.
+/// Frames of a process that runs a channel for the connection `0.0.0`, one a line (`51 {"connection":"0.0.0","id":1}`), with
+/// lines between them as in [`commands`]. The line `-` ends the process as if it were killed, `=` ends its link alone, and `*`
+/// opens another process. For all lines the connection ends in time.
 pub(super) fn reports(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -102,7 +103,7 @@ pub(super) fn reports(bytes: &[u8]) {
     stage.end();
 }
 
-/// The frame of a line, as the app link passes it to the broker. `None` if the line is none.
+/// The frame of a line, as the app link passes it to the broker. `None` if the line has no valid frame.
 fn report(line: &str) -> Option<(String, Report)> {
     let (kind, body) = line.split_once(' ')?;
     let kind: u8 = kind.parse().ok()?;
@@ -305,7 +306,7 @@ impl Stage {
         self.take_inbox();
     }
 
-    /// Passes what the broker has for the worker.
+    /// Passes the entries and runner events of the inbox to the worker.
     fn take_inbox(&mut self) {
         let taken = self.inbox.take(usize::MAX);
         self.worker.enqueue(taken.entries);

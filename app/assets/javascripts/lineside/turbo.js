@@ -120,10 +120,9 @@ class Connection {
   // subscriptions.
   #awaited = new Map();
   #isBroken = false;
-  // Whether the server has accepted the connection since it last refused it, and whether it has refused it since it last
-  // accepted it.
+  // Newest answer of the server to a connect: accepted, or refused as unauthorized. Neither before the first answer.
   #isAccepted = false;
-  #isRefused = false;
+  isRefused = false;
 
   constructor({ connection, subscriptions }) {
     this.#connection = connection;
@@ -159,11 +158,12 @@ class Connection {
     return this.#streams.get(identifier)?.isConfirmed ? "connected" : "connecting";
   }
 
-  // Connects for a new document. Its sources can be those of the refused one, with which the client does not connect again.
+  // Connects for a new document if the server refused the one before. The client connects by itself only for new sources,
+  // and the document can have kept its sources.
   reopen() {
     const affected = this.#sources;
-    if (!this.#isRefused || affected.length === 0) return;
-    this.#isRefused = false;
+    if (!this.isRefused || affected.length === 0) return;
+    this.isRefused = false;
     for (const source of affected) lost.delete(source);
     this.#connection.open();
   }
@@ -250,7 +250,7 @@ class Connection {
 
   #receive(event) {
     const { type, identifier, cursor, reason } = JSON.parse(event.data);
-    if (type === "welcome") [this.#isAccepted, this.#isRefused] = [true, false];
+    if (type === "welcome") [this.#isAccepted, this.isRefused] = [true, false];
     // Other reasons that forbid a reconnect are the app's own decisions. A refresh would undo them.
     if (type === "disconnect" && reason === "unauthorized") return this.#refuse(event);
     const stream = this.#streams.get(identifier);
@@ -268,11 +268,11 @@ class Connection {
     }
   }
 
-  // The client does not connect again, for example after its cookie has expired. The app can render the page again, with a
-  // new cookie. A page that was not accepted before would only be refused again.
+  // The client does not connect again, for example after its cookie has expired. The app can render the page again, with
+  // a new cookie. A page that was not accepted before would only be refused again.
   #refuse(event) {
     const wasAccepted = this.#isAccepted;
-    [this.#isAccepted, this.#isRefused] = [false, true];
+    [this.#isAccepted, this.isRefused] = [false, true];
     this.#original.receive(event);
     if (wasAccepted) lose(this.#sources);
   }
@@ -341,8 +341,8 @@ function lose(affected, after) {
 function refresh(count, after = "") {
   refreshTimer = undefined;
   if (![...lost].some(({ isConnected }) => isConnected)) return;
-  // If a visit fails, Turbo loads the address, and the browser shows an error instead of the page.
-  if (!navigator.onLine || document.documentElement.getAttribute("data-lineside") === "disconnected") {
+  // Turbo loads the address after a failed visit, and the browser would then show an error in place of the page.
+  if (isOffline()) {
     refreshTimer = setTimeout(() => refresh(count, after), ONLINE_MS);
     return;
   }
@@ -352,6 +352,14 @@ function refresh(count, after = "") {
     // No sessionStorage, or a full one.
   }
   Turbo.visit(location.href, { action: "replace" });
+}
+
+// Whether a visit would probably fail. A connection that the server has refused stays closed, and says nothing about the
+// network.
+function isOffline() {
+  if (!navigator.onLine) return true;
+  if ([...lost].some((source) => connectionOf(source)?.isRefused)) return false;
+  return document.documentElement.getAttribute("data-lineside") === "disconnected";
 }
 
 // Number of refreshes of this tab that followed one another within REFRESH_AGAIN_MS, and the cursor of the page before

@@ -40,17 +40,17 @@ pub struct AppHello {
     /// Whether the process runs channel classes of the app.
     #[serde(default)]
     pub runner: bool,
-    /// Decision about connections of Action Cable by route. `None` if the app has none, or is older.
+    /// Decision about connections of Action Cable by route. `None` if the app has made none, or has an older gem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_route: Option<ByRoute>,
 }
 
-/// Decision of an app about connections of Action Cable by route.
+/// Decision of an app about connections of Action Cable by route. The newest decision is in effect.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByRoute {
-    /// Keys of Turbo's signed stream names in base64. Empty if only the app decides about Turbo's streams.
+    /// Keys of Turbo's signed stream names in base64, at most 16. Empty if only the app decides about Turbo's streams.
     pub turbo_keys: Vec<String>,
-    /// Time of the decision, when the app booted, in milliseconds since the Unix epoch. The newest decision counts.
+    /// Time at which the app booted, in milliseconds since the Unix epoch.
     pub decided_ms: u64,
 }
 

@@ -31,8 +31,8 @@ use crate::log::{Level, event};
 
 use app::{App, Pending};
 pub use lineside_protocol::cable::SUBPROTOCOL;
-use opening::ByRoute;
 pub use opening::Opening;
+use opening::RouteRules;
 use pages::Pages;
 use subscription::Subscription;
 
@@ -143,7 +143,7 @@ impl Connection {
             });
         }
         match &self.opening.by_route {
-            Some(ByRoute { identity, .. }) => self.identify(*identity, turn)?,
+            Some(RouteRules { identity, .. }) => self.identify(*identity, turn)?,
             None => self
                 .opening
                 .find_session(&turn.rules.keys.current(), turn.now.wall_ms),

@@ -133,7 +133,7 @@ pub(crate) async fn serve(
     };
     let process = &hello.process;
     event!(Level::Info, "app_link_opened", process);
-    // Before the welcome, so that an app whose link is open has decided.
+    // The decision is in effect before the welcome, so a welcomed process can rely on it.
     if let Some(decision) = &hello.by_route {
         decide_by_route(decision, process, turbo_keys, clock.now().wall_ms);
     }
@@ -189,16 +189,16 @@ async fn open(
     Ok((hello, queue))
 }
 
-/// Puts the app's decision about connections by route into effect, if no app that booted later has decided before.
+/// Puts the app's decision about connections by route into effect, unless an app that booted later has already decided.
 fn decide_by_route(decision: &ByRoute, process: &str, turbo_keys: &RouteKeys, wall_ms: u64) {
     let keys = StreamKeys::decode(&decision.turbo_keys).unwrap_or_else(|number| {
         let message =
-            "the app has sent a key of Turbo's stream names that cannot be used, so by route none is opened";
+            "the sidecar cannot read a key of Turbo's stream names that the app has sent, so it opens no stream by route";
         event!(Level::Error, "turbo_keys_invalid", process, number, message);
         StreamKeys::default()
     });
     let count = keys.count();
-    // A time in the future would count for too long.
+    // A time in the future would outrank the apps that boot until then.
     if turbo_keys.decide(keys, decision.decided_ms.min(wall_ms)) {
         event!(Level::Info, "turbo_keys_replaced", process, keys = count);
     }
@@ -238,8 +238,8 @@ impl<'a> AppLink<'a> {
         ToApp::Welcome(welcome).encode(&mut self.unsent);
     }
 
-    /// Sends and receives until the link ends. At a stop, sends the commands that wait first: connections that the stop has closed
-    /// are ended in the app.
+    /// Sends and receives until the link ends. At a stop, first sends the commands that wait, for up to
+    /// [`LAST_COMMANDS_MS_MAX`]: they tell the app which connections the stop has closed.
     async fn run(&mut self, stream: &mut UnixStream, mut stop: watch::Receiver<bool>) -> End {
         let (mut reader, mut writer) = stream.split();
         let mut tick = tokio::time::interval(Duration::from_millis(REACHED_MS));

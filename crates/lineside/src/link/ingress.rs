@@ -46,7 +46,7 @@ pub use session::Session;
 /// Size of one read, in bytes: the default kernel buffer of a publisher holds 212,992.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Bytes that a link may bring between two yields to the other tasks.
+/// Size of the frames of one link between two yields to the other tasks, in bytes.
 const YIELD_BYTES: usize = 16 * 1024;
 
 /// Tasks that serve links.
@@ -140,8 +140,8 @@ impl Ingress {
         self.stop.send_replace(true);
     }
 
-    /// Ends every app link after the commands that wait for its process. Call it once the shards have closed their connections:
-    /// only then all of these commands wait.
+    /// Ends every app link after the commands that wait for its process. Call it after the shards have closed their connections,
+    /// which adds the last of these commands.
     pub(crate) fn stop_apps(&self) {
         self.stop_apps.send_replace(true);
     }
@@ -164,7 +164,8 @@ impl Ingress {
             if let Err(end) = processed.and_then(|()| Ok(send(session, stream)?)) {
                 return end;
             }
-            // Without this a publisher that never pauses would delay other links, browsers and signals. A yield costs a system call.
+            // Without this a publisher that never pauses would delay other links, browsers and signals. A yield costs a system
+            // call.
             if unyielded_bytes >= YIELD_BYTES {
                 unyielded_bytes = 0;
                 tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
 //! Link of a system test: waits until every connection has everything that was published before, and answers with those
-//! that have not. The wait ends with the link. Logs nothing.
+//! that have not. The wait ends early if the process closes the link. Logs nothing.
 
 use std::io;
 use std::time::Duration;

@@ -115,7 +115,7 @@ impl<S: Socket> Worker<S> {
         is_answer
     }
 
-    /// Asks connections that can be asked, and ends the waits that are over. Drops those whose process has ended.
+    /// Asks connections that can be asked, and ends the waits that are over. Drops waits whose process has ended.
     pub(super) fn keep_settling(&mut self) {
         for mut settling in std::mem::take(&mut self.settling) {
             if settling.settle.is_abandoned() {

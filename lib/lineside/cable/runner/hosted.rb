@@ -66,11 +66,11 @@ module Lineside
           end
         end
 
-        # Runs `unsubscribed` of all channel objects and `disconnect` after the commands before it, because the sidecar
-        # has ended, and with it the browser's socket.
+        # Runs `unsubscribed` of all channel objects and `disconnect`, after the commands before it. The sidecar has
+        # ended, and with it the browser's socket.
         def finish
           @commands.push do
-            # Otherwise another process may have the connection.
+            # A connection that has left can be in another process.
             close({}) unless @has_left
           end
         end

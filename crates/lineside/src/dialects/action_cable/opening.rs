@@ -10,7 +10,8 @@ use crate::settings::CableIdentity;
 
 /// Rules of connections by route.
 #[derive(Debug)]
-pub(super) struct ByRoute {
+pub(super) struct RouteRules {
+    /// Whether the connection needs an identity cookie.
     pub(super) identity: CableIdentity,
     /// Keys of signed stream names, which a newer app can change.
     pub(super) turbo_keys: Arc<RouteKeys>,
@@ -20,7 +21,7 @@ pub(super) struct ByRoute {
 #[derive(Debug, Default)]
 pub struct Opening {
     /// Rules of a connection by route. `None` if the app has decided.
-    pub(super) by_route: Option<ByRoute>,
+    pub(super) by_route: Option<RouteRules>,
     /// Rails' `connection_identifier`, or empty.
     pub(super) identifier: String,
     /// The app rejected the connection.
@@ -29,7 +30,8 @@ pub struct Opening {
     pub(super) session: Option<String>,
     /// Time of the decision, or of the identity cookie, in milliseconds since the Unix epoch.
     pub(super) issued_ms: u64,
-    /// Keys of signed stream names, when the connection was opened. Without one the sidecar does not decide about them.
+    /// Keys of signed stream names that were in effect when the connection was opened or last checked. Without a key, the
+    /// sidecar does not decide about these names.
     pub(super) turbo_keys: Arc<StreamKeys>,
     /// Names of channel classes without code of their own.
     pub(super) empty: Box<[String]>,

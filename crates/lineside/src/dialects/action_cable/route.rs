@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lineside_protocol::codes;
 use lineside_token::StreamKeys;
 
-use super::opening::ByRoute;
+use super::opening::RouteRules;
 use super::{Connection, Opening, TURBO_CHANNEL, remote_channel};
 use crate::dialects::page::{check_origin, identities};
 use crate::dialects::tokens::{deadline, verify_identities};
@@ -25,18 +25,18 @@ const LOGGED_CLASSES_MAX: usize = 64;
 /// Maximum length of a logged name, in characters.
 const LOGGED_NAME_CHARS_MAX: usize = 100;
 
-/// Lines about channel classes that were logged.
+/// Lines of the last minute about channel classes.
 static LOGGED: Mutex<Logged> = Mutex::new(Logged {
     classes: BTreeMap::new(),
     others_ms: None,
 });
 
-/// Line that is due.
+/// Line about subscriptions that were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     /// About one class.
     Class,
-    /// About all classes beyond [`LOGGED_CLASSES_MAX`], which are not named.
+    /// About all classes beyond [`LOGGED_CLASSES_MAX`], without their names.
     Others,
 }
 
@@ -48,7 +48,7 @@ struct Logged {
 }
 
 impl Logged {
-    /// Line that is due for a class, and notes it. Each comes once a minute.
+    /// Returns the line that is due for a class, and notes the time. Each line is due once a minute.
     fn due(&mut self, class: &str, now_ms: u64) -> Option<Line> {
         let is_recent = |at_ms: u64| now_ms < at_ms.saturating_add(LOG_INTERVAL_MS);
         self.classes.retain(|_, at_ms| is_recent(*at_ms));
@@ -90,7 +90,7 @@ impl Opening {
         })?;
         Ok(Self {
             turbo_keys: settings.turbo_keys.current(),
-            by_route: Some(ByRoute {
+            by_route: Some(RouteRules {
                 identity: settings.cable_identity,
                 turbo_keys: Arc::clone(&settings.turbo_keys),
             }),
@@ -136,8 +136,11 @@ impl Connection {
         }
     }
 
-    /// Ends a connection by route after a newer app has withdrawn keys, as a restart of an app with Rails' own Action Cable
-    /// does: the browser connects again, and its streams are decided anew.
+    /// Ends a connection by route after a newer app has withdrawn keys: the browser connects again, and its streams are decided
+    /// anew. Uses further keys from now on.
+    ///
+    /// # Errors
+    /// The ending, with the reason of a restart of an app with Rails' own Action Cable.
     pub(super) fn check_turbo_keys(&mut self) -> Result<(), Ending> {
         let current = self.turbo_keys();
         if Arc::ptr_eq(&current, &self.opening.turbo_keys) {
@@ -147,7 +150,7 @@ impl Connection {
             self.closing = Some(("server_restart".into(), true));
             return Err(Ending {
                 code: codes::CLOSE_DRAIN,
-                message: Some("a newer app decides otherwise about Turbo's streams".into()),
+                message: Some("a newer app has withdrawn keys of Turbo's stream names".into()),
             });
         }
         self.opening.turbo_keys = current;
@@ -155,7 +158,8 @@ impl Connection {
     }
 }
 
-/// Logs that a channel class cannot be subscribed to by route: once a minute for each class, and once for all beyond the limit.
+/// Logs that a channel class cannot be subscribed to by route: once a minute for each class, and once for all classes beyond
+/// the limit.
 pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
     let channel: String = class.chars().take(LOGGED_NAME_CHARS_MAX).collect();
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,8 +171,9 @@ pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
         None => return,
     }
     let message = if class == TURBO_CHANNEL {
-        "subscriptions were rejected, because the sidecar has no LINESIDE_TURBO_KEYS: set config.lineside.cable_identity, with \
-         which an app gives them that has not changed Turbo::StreamsChannel, or let the proxy send the path of Action Cable to the app, which hands the sockets over"
+        "subscriptions were rejected, because the sidecar has no keys of Turbo (LINESIDE_TURBO_KEYS): set \
+         config.lineside.cable_identity in an app with an unchanged Turbo::StreamsChannel, or let the proxy send the path of \
+         Action Cable to the app, which hands the sockets over"
     } else {
         "subscriptions were rejected, because this channel class needs the app: let the proxy send the path of Action Cable to \
          the app, which hands the sockets over"
@@ -179,7 +184,7 @@ pub(super) fn log_refused(class: &str, turn: &Turn<'_>) {
 fn log_others() {
     let message = format!(
         "subscriptions to more than {LOGGED_CLASSES_MAX} classes were rejected within a minute, so further classes are not \
-         named: a client may invent them"
+         named: a client can have invented them"
     );
     event!(Level::Warn, "channels_need_the_app", message);
 }

@@ -24,12 +24,12 @@ const HELLO_MS_MAX: u64 = 5000;
 /// Maximum delay before a publisher is told a new position, in milliseconds. The cursors of its pages are at most this old.
 const MOVED_MS_MAX: u64 = 20;
 
-/// Maximum delay of an ack, in milliseconds. A write for each publication of a quiet link costs the sidecar and the publisher
-/// a system call and a wake-up each. Frames with another answer are acked at once.
+/// Maximum delay of an ack, in milliseconds. An ack at once for each publication of a quiet link would cost the sidecar and
+/// the publisher a system call and a wake-up each. Frames with another answer are acked at once.
 const ACK_MS_MAX: u64 = 5;
 
-/// Size of unacked frames beyond which they are acked at once, in bytes. They occupy the publisher's spool, which has 8 MiB
-/// by default.
+/// Size of unacked frames from which they are acked at once, in bytes. Unacked frames occupy the publisher's spool, which has
+/// 8 MiB by default.
 const ACK_BYTES_MAX: usize = 16 * 1024;
 
 /// Session of one link: splits and validates frames, proposes them to the [`Broker`], and encodes the answers.
@@ -55,7 +55,7 @@ pub struct Session {
     settled: Option<u64>,
     /// Size of the frames that are settled and not acked yet, in bytes.
     unacked_bytes: usize,
-    /// Time at which they are acked.
+    /// Time at which these frames are acked.
     acks_at_ms: Option<u64>,
 }
 
@@ -91,8 +91,8 @@ impl Session {
         self.hello_by_ms.is_none()
     }
 
-    /// Processes every complete frame. Acks them together: at once after an error, another answer or many bytes, and otherwise
-    /// by a [tick](Self::tick).
+    /// Processes every complete frame. Acks the frames together: at once after an error, another answer or 16 KiB,
+    /// and otherwise in a [tick](Self::tick).
     ///
     /// # Errors
     /// The reason why the link must end. Frames before the offending one have been processed; send their answers first.
