@@ -211,6 +211,19 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     expect([connects, disconnects.size]).to eq [1, 1]
   end
 
+  it "are unsubscribed with their instance variables if their worker is killed" do
+    serve(workers: 2)
+    counted = room(1, from: 4, counted: true)
+    browser = enter("ada", counted)
+    answer(browser, "count", counted)
+    perform(browser, "die", counted)
+    eventually("the events") { events.size == 3 }
+    expect(events).to eq ["subscribed 1 ada", "unsubscribed:5 1 ada", "subscribed 1 ada"]
+    expect(answer(browser, "count", counted)).to eq 5
+    browser.close
+    expect_events("subscribed 1 ada", "unsubscribed:5 1 ada", "subscribed 1 ada", "unsubscribed:5 1 ada")
+  end
+
   it "move to the new workers of a phased restart, and streams go on" do
     serve(workers: 2, config: File.join(ROOT, "spec/dummy/config/puma_phased.rb"))
     names = %w[ada ben cem]

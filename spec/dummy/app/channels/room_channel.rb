@@ -14,7 +14,7 @@ class RoomChannel < ApplicationCable::Channel
     stream_from("block:#{params[:room]}", coder: ActiveSupport::JSON) { |data| transmit([data]) } if params[:block]
   end
 
-  def unsubscribed = note("unsubscribed")
+  def unsubscribed = note(params[:counted] ? "unsubscribed:#{@count.inspect}" : "unsubscribed")
 
   # Actions.
 
