@@ -178,7 +178,7 @@ for (const [name, signal] of [["restart", "SIGTERM"], ["crash", "SIGKILL"]]) {
     await guest.page.waitForFunction(() => calls.filter(([, it]) => it === 1).length === 2);
     await room.broadcast("room:1", "after");
     assert.deepEqual(await guest.received("after"), [1, 1, "after"]);
-    await room.events(["subscribed 1 ada", "unsubscribed 1 ada", "subscribed 1 ada"]);
+    await room.events(["subscribed 1 ada", "unsubscribed 1 ada", "disconnect ada", "subscribed 1 ada"]);
     assert.deepEqual(await guest.states(), [INITIALIZED, CONNECTED, DISCONNECTED, RECONNECTED]);
     assert.deepEqual(guest.faults, []);
   });
