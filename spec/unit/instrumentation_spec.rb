@@ -49,7 +49,7 @@ RSpec.describe Lineside::Instrumentation do
     dropped = ->(loss) { events("dropped.lineside").sum { |event| event[loss] } }
     eventually("the events") { dropped.call(:dropped_aged) == 5 }
     expect(%i[not_accepted refused].map(&dropped)).to eq([0, 0])
-    expect(log.string).to match(/\d exceeded spool_seconds_max in the spool/)
+    eventually("the line in #{log.string}") { log.string.match?(/\d exceeded spool_seconds_max in the spool/) }
   end
 
   it "emits one event with a remedy if the link is down" do
