@@ -284,6 +284,9 @@ for (const path of ["", "turbo"]) {
         // Waits for some dots in the chart.
         await visitor.page.waitForFunction((count) => Number(frames[0].document.querySelector("[data-count=seen]").textContent) >= count, 20);
         await visitor.page.screenshot({ path: `${PICTURES}/${picture(name, path)}-${colorScheme}.png`, animations: "disabled" });
+        // The window adapts the height of the seats a moment after their content.
+        const fits = `(${hiddenPixels})().every((pixels) => pixels === 0)`;
+        await visitor.page.waitForFunction(fits).catch(() => undefined);
         assert.deepEqual(await visitor.page.evaluate(hiddenPixels), [0, 0, 0]);
         // The second user's page begins on the first screen.
         const { y } = await visitor.page.locator('iframe[name="right"]').boundingBox();

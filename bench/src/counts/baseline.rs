@@ -8,8 +8,9 @@ use crate::Outcome;
 /// File of the baseline: a line with the compiler, then a line for each path with its count.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.txt");
 
-/// Tolerated difference from the baseline, in percent. Hashes and addresses differ from run to run.
-const TOLERANCE_PERCENT: u64 = 5;
+/// Tolerated difference from the baseline, in percent. Hashes and addresses differ from run to run, and the
+/// functions of the C library from processor to processor.
+const TOLERANCE_PERCENT: u64 = 10;
 
 /// Counts of an earlier version of the code.
 pub(crate) struct Baseline {
