@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lineside_hub::{Publication, Revocation, Want};
+use lineside_protocol::Position;
 use lineside_protocol::cable::{self, Command, CommandKind, Identifier, Parameters, Reply};
 use lineside_protocol::channel::{self, CABLE_PREFIX};
 use lineside_protocol::codes;
@@ -66,6 +67,8 @@ pub(crate) struct Connection {
     opening: Opening,
     /// Channel on which Rails ends this connection.
     remote: Option<Arc<str>>,
+    /// Remote disconnects up to here are older than a connection by route. A shard that is behind still dispatches them.
+    remote_after: Position,
     subscriptions: Vec<Subscription>,
     is_connected: bool,
     /// Number of pings since the last one that is answered.
@@ -102,6 +105,7 @@ impl Connection {
         Self {
             app: context.map(|context| App::new(context, process)),
             remote: (!identifier.is_empty()).then(|| remote_channel(identifier)),
+            remote_after: Position::default(),
             name,
             opening,
             subscriptions: Vec::new(),
@@ -312,6 +316,9 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<(), Ending> {
         if self.remote.as_deref() == Some(&*publication.channel) {
+            if publication.position <= self.remote_after {
+                return Ok(());
+            }
             return self.end_remotely(publication);
         }
         for subscription in &self.subscriptions {

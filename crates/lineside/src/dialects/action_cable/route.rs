@@ -113,6 +113,7 @@ impl Connection {
                 self.opening.user = claims.sub;
                 self.opening.session = claims.sid;
                 self.remote = claims.identifier.as_deref().map(remote_channel);
+                self.remote_after = turn.broker.cursor().position;
                 return Ok(());
             }
             Ok(None) if is_required => {
