@@ -182,14 +182,14 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     serve
     browser = enter
     other = enter("ben")
-    file = File.join(@folder, "release")
-    perform(browser, "hang", until: file)
+    File.mkfifo(release = File.join(@folder, "release"))
+    perform(browser, "hang", until: release)
     3.times { |number| expect(answer(other, "count")).to eq number + 1 }
     broadcast("room:1", "all")
     [browser, other].each { |it| expect(it.receive).to eq message("all") }
     browser.close
     expect(answer(other, "count")).to eq 4
-    FileUtils.touch(file)
+    File.write(release, "now")
     expect_events("subscribed 1 ada", "subscribed 1 ben", "unsubscribed 1 ada")
   end
 
@@ -261,13 +261,14 @@ RSpec.describe "Action Cable channels that run in the app", :app, :sidecar do
     browser = enter
     enter("ben")
     old = answer(browser, "process_id")
-    perform(browser, "hang", until: file = File.join(@folder, "release"))
+    File.mkfifo(release = File.join(@folder, "release"))
+    perform(browser, "hang", until: release)
     %w[count process_id].each { |action| perform(browser, action) }
     puma.written(/RoomChannel#hang/)
     command("stop")
     # Behind ada's action, the process now gives her connection to the next one.
     expect_events("subscribed 1 ada", "subscribed 1 ben", "unsubscribed 1 ben")
-    FileUtils.touch(file)
+    File.write(release, "now")
     puma.wait
     serve
     expect(browser.receive).to eq message(1)

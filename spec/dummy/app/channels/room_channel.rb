@@ -30,8 +30,8 @@ class RoomChannel < ApplicationCable::Channel
 
   def die = Process.kill(:KILL, Process.pid) && sleep
 
-  # Ends when the file exists.
-  def hang(data) = (sleep(0.01) until File.exist?(data["until"]))
+  # Ends when something is written to the named pipe.
+  def hang(data) = File.read(data["until"])
 
   private
 
