@@ -1,30 +1,10 @@
 // Tests of a channel class that runs in the app, in Chromium with the stock client @rails/actioncable, without Turbo.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 
-import { Room, serveScripts } from "./room.mjs";
-import { launchBrowser } from "./visitor.mjs";
+import { openPage, room, useRooms } from "./guest.mjs";
 
-// Time-out of every wait. A stock client reconnects up to 15 s after its network is cut.
-const WAIT_MS_MAX = 25_000;
-
-let browser, room, guests;
-
-before(async () => {
-  browser = await launchBrowser();
-});
-
-after(() => browser?.close());
-
-beforeEach(async () => {
-  guests = [];
-  room = await Room.start();
-});
-
-afterEach(async () => {
-  for (const { page } of guests) await page.context().close();
-  await room.stop();
-});
+useRooms();
 
 // A page of a user with one subscription, and its sockets and errors.
 class Guest {
@@ -32,11 +12,7 @@ class Guest {
   faults = [];
 
   static async open(params = {}, { user = "ada", first = "connected" } = {}) {
-    const context = await browser.newContext();
-    context.setDefaultTimeout(WAIT_MS_MAX);
-    await serveScripts(context);
-    const guest = new Guest(await context.newPage());
-    guests.push(guest);
+    const guest = new Guest(await openPage());
     await guest.page.goto(`${room.url}/publish/1`);
     await guest.page.evaluate(subscribe, { user, params: { channel: "RoomChannel", room: 1, ...params } });
     await guest.called(first);

@@ -1,4 +1,4 @@
-// A page with Turbo streams in Chromium, in a room of its own test.
+// Pages in Chromium, in a room of their own test, and a page with Turbo streams.
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
 import { Room, serveScripts } from "./room.mjs";
@@ -11,7 +11,7 @@ const WAIT_MS_MAX = 25_000;
 export const STOCK = "";
 export const MODULE = "module=1";
 
-let browser, guests;
+let browser, pages;
 
 // App of the current test.
 export let room;
@@ -26,14 +26,24 @@ export function useRooms(options) {
   after(() => browser?.close());
 
   beforeEach(async () => {
-    guests = [];
+    pages = [];
     room = await Room.start(options);
   });
 
   afterEach(async () => {
-    for (const { page } of guests) await page.context().close();
+    for (const page of pages) await page.context().close();
     await room.stop();
   });
+}
+
+// Opens an empty page of a new visitor. It is closed after the test.
+export async function openPage() {
+  const context = await browser.newContext();
+  context.setDefaultTimeout(WAIT_MS_MAX);
+  await serveScripts(context);
+  const page = await context.newPage();
+  pages.push(page);
+  return page;
 }
 
 // Starts another room in place of that of the test.
@@ -48,11 +58,8 @@ export class Guest {
   faults = [];
 
   static async open({ user = "ada", path = "/rooms/board", query = STOCK, meanwhile } = {}) {
-    const context = await browser.newContext();
-    context.setDefaultTimeout(WAIT_MS_MAX);
-    await serveScripts(context);
-    const guest = new Guest(await context.newPage());
-    guests.push(guest);
+    const guest = new Guest(await openPage());
+    const context = guest.page.context();
     await context.request.get(`${room.url}/sign_in/${user}`);
     if (meanwhile) {
       await context.route("**/js/turbo*.js", async (route) => {
