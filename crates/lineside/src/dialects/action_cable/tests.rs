@@ -120,11 +120,15 @@ impl Stage {
     /// Publishes, and returns what the connection is sent.
     fn publish(&mut self, channel: &str, payload: &str) -> Result<Vec<Value>, CloseCode> {
         let publication = self.publisher.publish(&self.broker, channel, payload, 0);
-        self.fan_out.dispatch(&publication);
+        self.dispatch(&publication)
+    }
+
+    fn dispatch(&mut self, publication: &Arc<Publication>) -> Result<Vec<Value>, CloseCode> {
+        self.fan_out.dispatch(publication);
         let framed = self.fan_out.next_framed().is_some();
         self.run(|connection, turn| {
             if framed {
-                connection.publish(&publication, turn)?;
+                connection.publish(publication, turn)?;
             }
             Ok(())
         })

@@ -252,6 +252,22 @@ fn further_keys_end_no_connection() {
 }
 
 #[test]
+fn remote_disconnect_from_before_the_connection_does_not_reach_it() {
+    let disconnect = json!({"type": "disconnect", "reconnect": true}).to_string();
+    let channel = "cable:action_cable/Z2lk";
+    let mut stage = stage(&[KEYS], &cookie_with(START_MS, Some("Z2lk")));
+    let publisher = &mut stage.publisher;
+    let earlier = publisher.publish(&stage.broker, channel, &disconnect, 0);
+    assert_eq!(stage.begin(), Ok(vec![json!({"type": "welcome"})]));
+    // The shard is behind.
+    assert_eq!(stage.dispatch(&earlier), Ok(vec![]));
+    assert_eq!(
+        stage.publish(channel, &disconnect),
+        Err(codes::CLOSE_TOKEN_REVOKED)
+    );
+}
+
+#[test]
 fn remote_disconnect_reaches_the_identifier_of_the_cookie() {
     let disconnect = |reconnect| json!({"type": "disconnect", "reconnect": reconnect}).to_string();
     for reconnect in [true, false] {
