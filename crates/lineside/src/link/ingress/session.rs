@@ -91,20 +91,21 @@ impl Session {
         self.hello_by_ms.is_none()
     }
 
-    /// Processes every complete frame. Acks the frames together: at once after an error, another answer or 16 KiB,
-    /// and otherwise in a [tick](Self::tick).
+    /// Processes every complete frame. Acks the frames together: at once after another answer or 16 KiB, and otherwise in a
+    /// [tick](Self::tick) or at the [close](Self::close).
     ///
     /// # Errors
-    /// The reason why the link must end. Frames before the offending one have been processed; send their answers first.
+    /// The reason why the link must end. Frames before the offending one have been processed. Close the session then.
     pub fn process(&mut self, broker: &Broker, now: Now) -> Result<(), End> {
         let received_bytes = self.received.len();
         let processed = self.process_frames(broker, now);
-        if self.settled.is_some() {
+        let bytes = received_bytes - self.received.len();
+        if bytes > 0 && self.settled.is_some() {
             broker.announce();
-            self.unacked_bytes += received_bytes - self.received.len();
+            self.unacked_bytes += bytes;
             self.acks_at_ms.get_or_insert(now.ms + ACK_MS_MAX);
             let has_answer = !self.replies.is_empty();
-            if processed.is_err() || has_answer || self.unacked_bytes >= ACK_BYTES_MAX {
+            if has_answer || self.unacked_bytes >= ACK_BYTES_MAX {
                 self.ack(broker);
             }
         }
