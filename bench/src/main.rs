@@ -1,11 +1,13 @@
-//! Measures the release sidecar under attack: `bin/bench fairness`.
+//! Measurements: `bin/bench`.
 //!
-//! Each attack has a sidecar of its own. The honest load of [`load`] is measured first without and then with the attack, which
-//! runs in a process of its own with low priority, and [`report`] prints the ratios of both.
+//! [`counts`] counts the instructions of the hot paths. `fairness` measures the release sidecar under attack: each attack has a
+//! sidecar of its own. The honest load of [`load`] is measured first without and then with the attack, which runs in a process
+//! of its own with low priority, and [`report`] prints the ratios of both.
 
 mod attack;
 mod client;
 mod clock;
+mod counts;
 mod load;
 mod process;
 mod report;
@@ -51,7 +53,13 @@ fn run() -> Outcome<()> {
             let count = attack::run(name, port.parse()?, seconds.parse()?, cursor)?;
             Ok(writeln!(io::stdout(), "{count}")?)
         }
-        _ => Err("usage: bin/bench fairness [--seconds N] [ATTACK…]".into()),
+        ["counts"] => counts::compare(),
+        ["counts", "--write"] => counts::write(),
+        ["count", path, repetitions] => counts::run(path, repetitions.parse()?),
+        _ => Err(
+            "usage: bin/bench fairness [--seconds N] [ATTACK…], or bin/bench counts [--write]"
+                .into(),
+        ),
     }
 }
 

@@ -7,8 +7,8 @@ use lineside_protocol::frame::{Ack, Frame, PROTOCOL_VERSION, ToPublisher, ToSide
 use lineside_protocol::{Epoch, Position};
 use lineside_publisher::{LinkClient, PublishOptions, Settings, Spool};
 
+use super::stage::{PAYLOAD, Stage};
 use crate::Outcome;
-use crate::stage::{PAYLOAD, Stage};
 
 /// Runs a path a number of times.
 type Run = fn(u64) -> Outcome<()>;

@@ -8,44 +8,27 @@ mod baseline;
 mod paths;
 mod stage;
 
-use std::error::Error;
 use std::io::{self, Write};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
-use crate::baseline::Baseline;
-use crate::paths::PATHS;
-
-/// Result of a step of the measurement.
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use crate::Outcome;
+use baseline::Baseline;
+use paths::PATHS;
+pub(crate) use paths::run;
 
 /// Repetitions of both runs. Each run also fills its caches and tables, which the difference leaves out.
 const REPETITIONS: [u64; 2] = [500, 1_500];
 
-fn main() -> ExitCode {
-    let Err(error) = run() else {
-        return ExitCode::SUCCESS;
-    };
-    // Nothing is left to do if standard error is closed.
-    drop(writeln!(io::stderr(), "bench: {error}"));
-    ExitCode::FAILURE
-}
-
-fn run() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["counts"] => compare(),
-        ["counts", "--write"] => Baseline::write(&measure()?),
-        ["run", path, repetitions] => paths::run(path, repetitions.parse()?),
-        _ => Err("usage: bin/bench counts [--write]".into()),
-    }
+/// Counts, and writes the baseline.
+pub(crate) fn write() -> Outcome<()> {
+    Baseline::write(&measure()?)
 }
 
 /// Prints a line for each path. Compares nothing if another compiler built the baseline.
 ///
 /// # Errors
 /// The paths whose count differs from the baseline by more than the tolerance.
-fn compare() -> Outcome<()> {
+pub(crate) fn compare() -> Outcome<()> {
     let baseline = Baseline::read()?;
     let problems: Vec<String> = measure()?
         .iter()
@@ -74,8 +57,8 @@ fn measure() -> Outcome<Vec<(&'static str, u64)>> {
     let mut counts = Vec::new();
     for (path, unit, _) in PATHS {
         let [few, many] = REPETITIONS;
-        let more = instructions(path, many)? - instructions(path, few)?;
-        let count = more / (many - few);
+        let more = instructions(path, many)?.checked_sub(instructions(path, few)?);
+        let count = more.ok_or("more repetitions take fewer instructions")? / (many - few);
         writeln!(io::stdout(), "{path:<12}{count:>8} instructions {unit}")?;
         counts.push((path, count));
     }
@@ -87,7 +70,7 @@ fn instructions(path: &str, repetitions: u64) -> Outcome<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(std::env::current_exe()?)
-        .args(["run", path, &repetitions.to_string()])
+        .args(["count", path, &repetitions.to_string()])
         .output()
         .map_err(|error| format!("valgrind cannot be run: {error}"))?;
     let log = String::from_utf8_lossy(&output.stderr);
