@@ -8,9 +8,9 @@ import { Visitor, launchBrowser } from "./visitor.mjs";
 const DEMO = new URL("../../demo/", import.meta.url).pathname;
 const PICTURES = new URL("../../tmp/screenshots/", import.meta.url).pathname;
 
-// Time-out of a switch. Both seats of a window share the session's storage, so after a crash the second refresh of the window
-// waits up to 10 s at random, and further ones up to 80 s.
-const SWITCH_MS_MAX = 150_000;
+// Time-out of a switch. A stock client connects again up to 15 s after a crash. A page with Turbo is then refreshed within
+// 5 s, and within 10 s more if it loses messages again.
+const SWITCH_MS_MAX = 90_000;
 
 const DESK = { width: 1280, height: 940 };
 const PHONE = { width: 390, height: 844 };

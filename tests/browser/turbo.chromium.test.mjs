@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Guest, MODULE, STOCK, everyTest, room, useRooms } from "./guest.mjs";
+import { Guest, MODULE, STOCK, everyTest, openPage, room, useRooms } from "./guest.mjs";
 
 useRooms();
 
@@ -175,21 +175,57 @@ everyTest("a page from the HTTP cache shows what came after it was rendered", as
   assert.deepEqual(await guest.texts(), ["first", "second", "third"]);
 });
 
-test("a page that comes again from a cache is refreshed once", async () => {
-  const guest = await Guest.open({ query: MODULE });
-  await guest.page.evaluate(() => (Math.random = () => 0));
-  const body = await guest.page.evaluate(async () => (await fetch(location.href)).text());
-  let visits = 0;
-  await guest.page.route("**/rooms/board*", (route) => {
-    visits++;
-    return route.fulfill({ contentType: "text/html", body });
+// Each of the two sources loses messages before and after the refresh. A loaded document has only its own events.
+for (const [kind, control, { requests, losses }] of [
+  ["visit", "", { requests: 1, losses: 4 }],
+  ["load of the document", '<meta name="turbo-visit-control" content="reload">', { requests: 2, losses: 2 }],
+]) {
+  test(`a page that comes again from a cache is refreshed once, by a ${kind}`, async () => {
+    const guest = await Guest.open({ query: MODULE });
+    const withoutDelay = () => (Math.random = () => 0);
+    await guest.page.addInitScript(withoutDelay);
+    await guest.page.evaluate(withoutDelay);
+    await guest.page.evaluate(() => (globalThis.isBefore = true));
+    const body = await guest.page.evaluate(async () => (await fetch(location.href)).text());
+    let visits = 0;
+    await guest.page.route("**/rooms/board*", (route) => {
+      visits++;
+      return route.fulfill({ contentType: "text/html", body: body.replace("<head>", `<head>${control}`) });
+    });
+    await room.sidecar.stop("SIGKILL");
+    await room.startSidecar();
+    await guest.page.waitForFunction(
+      ([count, isLoaded]) => !isLoaded === Boolean(globalThis.isBefore) && events.filter((it) => it === "lost").length === count,
+      [losses, requests === 2],
+    );
+    await room.append("posts", "after");
+    await guest.sees("after");
+    assert.equal(visits, requests);
   });
+}
+
+test("two frames of a tab are refreshed though they showed the same", async () => {
+  const page = await openPage();
+  await page.context().request.get(`${room.url}/sign_in/ada`);
+  const frame = `<iframe src="/rooms/board?${MODULE}"></iframe>`;
+  await page.route("**/frames", (route) => route.fulfill({ contentType: "text/html", body: frame + frame }));
+  await page.goto(`${room.url}/frames`);
+  const guests = page.frames().slice(1).map((it) => new Guest(it));
+  for (const guest of guests) {
+    await guest.connected();
+    await guest.page.evaluate(() => (Math.random = () => 0));
+  }
+  const [first, second] = guests;
+  await second.consumer("disconnect");
+  const refresh = page.waitForRequest("**/rooms/board*");
   await room.sidecar.stop("SIGKILL");
   await room.startSidecar();
-  await guest.page.waitForFunction(() => events.filter((it) => it === "lost").length === 4);
-  await room.append("posts", "after");
-  await guest.sees("after");
-  assert.equal(visits, 1);
+  await room.post("after");
+  await refresh;
+  await first.sees("after");
+  assert.deepEqual(await second.texts(), []);
+  await second.consumer("connect");
+  await second.sees("after");
 });
 
 test("a page that is offline is refreshed when it is online again", async () => {

@@ -30,6 +30,7 @@ const connections = new WeakMap();
 // The message that Turbo receives at the moment.
 let delivery;
 let refreshTimer;
+let lastRefresh = storedRefresh();
 
 // Whether `cursor` is after `seen`. Of cursors of different epochs, the one received later is newer.
 function isNew(cursor, seen) {
@@ -331,8 +332,9 @@ function lose(affected, after) {
   showStatus();
   const isOff = document.querySelector('meta[name="lineside-refresh"]')?.content === "off";
   if (!isDefault || isOff || refreshTimer) return;
-  const { count, after: before } = lastRefresh();
-  if (after && after !== "unknown" && after === before)
+  const isAgain = Math.abs(Date.now() - lastRefresh.at) < REFRESH_AGAIN_MS;
+  const count = isAgain ? lastRefresh.count : 0;
+  if (isAgain && after && after !== "unknown" && after === lastRefresh.after)
     return console.warn("lineside: the same page came again, from a cache, so it is not refreshed");
   const span = Math.min(REFRESH_MS_MAX * 2 ** count, REFRESH_AGAIN_MS_MAX);
   refreshTimer = setTimeout(() => refresh(count + 1, after), Math.random() * span);
@@ -346,8 +348,9 @@ function refresh(count, after = "") {
     refreshTimer = setTimeout(() => refresh(count, after), ONLINE_MS);
     return;
   }
+  lastRefresh = { at: Date.now(), count, after, address: location.href };
   try {
-    sessionStorage["lineside.refresh"] = [Date.now(), count, after].join(" ");
+    sessionStorage["lineside.refresh"] = JSON.stringify(lastRefresh);
   } catch {
     // No sessionStorage, or a full one.
   }
@@ -362,16 +365,17 @@ function isOffline() {
   return document.documentElement.getAttribute("data-lineside") === "disconnected";
 }
 
-// Number of refreshes of this tab that followed one another within REFRESH_AGAIN_MS, and the cursor of the page before
-// the last of them.
-function lastRefresh() {
+// Returns the last refresh of the page that the browser has loaded anew, as Turbo does when its tracked assets change:
+// its time, the number of refreshes that followed one another within REFRESH_AGAIN_MS, and the cursor of the page before
+// it. The frames of a tab share the storage, so the last refresh of another address does not count.
+function storedRefresh() {
   try {
-    const [at, count, after] = (sessionStorage["lineside.refresh"] ?? "").split(" ");
-    if (Math.abs(Date.now() - at) < REFRESH_AGAIN_MS) return { count: Number(count), after };
+    const stored = JSON.parse(sessionStorage["lineside.refresh"]);
+    if (stored.address === location.href) return stored;
   } catch {
-    // No sessionStorage.
+    // No sessionStorage, or nothing stored.
   }
-  return { count: 0 };
+  return { at: 0, count: 0 };
 }
 
 // Sources and documents
