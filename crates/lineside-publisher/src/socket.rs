@@ -1,4 +1,4 @@
-//! Socket of the link. The only module of this crate with code for particular systems.
+//! Socket of the link. Only this module and `wake_fd` contain code for particular systems.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;

@@ -23,7 +23,7 @@ pub enum Flushed {
     Interrupted,
 }
 
-/// Waits of one thread, one call at a time. Uses two descriptors: reuse it. A forked child must create its own.
+/// Waits of one thread, one call at a time. Keeps descriptors open: reuse it. A forked child must create its own.
 #[derive(Debug)]
 pub struct Waiter {
     wake_fd: Arc<WakeFd>,

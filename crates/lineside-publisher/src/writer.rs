@@ -15,7 +15,7 @@ use crate::link::{Ended, LinkClient};
 use crate::panic::panic_message;
 use crate::socket::{self, Broken, NO_DESCRIPTOR, Socket};
 use crate::spool::{NotAccepted, Spool};
-use crate::wake_fd::WakeFd;
+use crate::wake_fd::{self, WakeFd};
 
 /// Stack of the thread, in bytes. The largest stack frame is the read buffer of 16 KiB.
 const STACK_BYTES: usize = 256 * 1024;
@@ -29,8 +29,8 @@ pub(crate) struct Thread {
     started: AtomicBool,
     /// Wakes the thread. Set before the thread starts.
     wake_fd: OnceLock<Arc<WakeFd>>,
-    /// Open descriptors: the link's socket, then the two of the wake-up descriptor.
-    descriptors: [AtomicI32; 3],
+    /// Open descriptors: the link's socket, then those of the wake-up descriptor.
+    descriptors: [AtomicI32; 1 + wake_fd::DESCRIPTORS],
 }
 
 impl Default for Thread {
@@ -38,7 +38,7 @@ impl Default for Thread {
         Self {
             started: AtomicBool::new(false),
             wake_fd: OnceLock::new(),
-            descriptors: [const { AtomicI32::new(NO_DESCRIPTOR) }; 3],
+            descriptors: [const { AtomicI32::new(NO_DESCRIPTOR) }; _],
         }
     }
 }
