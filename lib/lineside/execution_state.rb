@@ -14,6 +14,9 @@ module Lineside
         Thread.current.thread_variable_set(key, value)
       end
 
+      # @return [Boolean] whether the app isolates fibers
+      def fibers? = isolated? && ActiveSupport::IsolatedExecutionState.isolation_level == :fiber
+
       private
 
       def isolated?

@@ -111,10 +111,11 @@ module Lineside
 
     # Open transactions whose commit a publication waits for.
     def open_transactions
-      return Transactions::NONE unless Transactions.loaded?
+      return Transactions::NONE if Transactions.none_begun?
 
       open = Transactions.open
       Deferred.settle if open.empty?
+      Transactions.settled if open.equal?(Transactions::NONE)
       open
     end
 
