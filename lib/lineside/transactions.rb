@@ -27,8 +27,8 @@ module Lineside
     end
 
     class << self
-      # @return [Boolean] true if this thread has begun no transaction since {.settled}, or if ActiveRecord is not loaded.
-      #   Takes less time than {.open}
+      # @return [Boolean] true if this thread has begun no transaction since {.settled}, or without ActiveRecord. Takes
+      #   less time than {.open}
       def none_begun? = NONE_BEGUN[Thread.current] || !loaded?
 
       def begun = NONE_BEGUN[Thread.current] = false

@@ -16,7 +16,11 @@ module Lineside
     def of(user, config)
       raise ArgumentError, "there is no user: give a String, an Integer or a record, not nil" if user.nil?
 
-      id = (config.user_id ? config.user_id.call(user) : default(user, config)).to_s
+      id = config.user_id ? config.user_id.call(user) : default(user, config)
+      # A number of this size needs no check: it is a valid id.
+      return id.to_s if id.is_a?(Integer) && id.bit_length < 64
+
+      id = id.to_s
       raise ArgumentError, "the id of a #{user.class} is blank, so it has no channel" if blank?(id)
 
       problem = Native.user_id_problem(id)

@@ -86,6 +86,15 @@ RSpec.describe Lineside::Json do
     end
   end
 
+  it "escapes a character at each position of a longer text" do
+    ['"', "\\", "\n", "\u0000", "\u001F", "<", ">", "&", "\u2028", "\u2029", "\u00E2", "é", "😀"].each do |character|
+      50.times do |index|
+        text = ["a" * index, character, "b" * (49 - index), character].join
+        expect(encode(text)).to eq(ActiveSupport::JSON.encode(text))
+      end
+    end
+  end
+
   it "writes floats as Ruby does" do
     edges = [97_263_033_315_662.125, 0.0, -0.0, 1e15, 1e16, 9_999_999_999_999_998.0, 1e17, 1e20, 1e21, 1e100,
              1e-3, 1e-4, 1e-5, 1.5e-10, 5e-324, Float::MAX, Float::MIN, Float::EPSILON, 0.1 + 0.2, 123_456_789.123]

@@ -13,22 +13,29 @@ pub(super) struct Escapes {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NeedsEscapes;
 
-/// Bytes that may need an escape. 0xE2 begins U+2028 and U+2029.
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        special[byte] = true;
-        byte += 1;
+/// Length of the parts of a text that are searched at once, in bytes: the width of a vector register.
+const PART_BYTES: usize = 16;
+
+/// Whether a byte may need an escape. 0xE2 begins U+2028 and U+2029.
+const fn is_special(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2)
+}
+
+/// Returns the index of the first byte from `from` on that may need an escape.
+fn find_special(utf8: &[u8], from: usize) -> Option<usize> {
+    let mut index = from;
+    for part in utf8[from..].chunks(PART_BYTES) {
+        // Without an early end, so that the compiler compares all bytes of the part at once.
+        if part.iter().fold(false, |any, &byte| any | is_special(byte)) {
+            return part
+                .iter()
+                .position(|&byte| is_special(byte))
+                .map(|found| index + found);
+        }
+        index += part.len();
     }
-    let others = *b"\"\\<>&\xE2";
-    let mut index = 0;
-    while index < others.len() {
-        special[others[index] as usize] = true;
-        index += 1;
-    }
-    special
-};
+    None
+}
 
 const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 
@@ -41,16 +48,15 @@ pub(super) fn write(
 ) -> Result<(), NeedsEscapes> {
     out.push(b'"');
     let mut copied = 0;
-    for (index, &byte) in utf8.iter().enumerate() {
-        if !SPECIAL[usize::from(byte)] {
-            continue;
+    let mut from = 0;
+    while let Some(index) = find_special(utf8, from) {
+        from = index + 1;
+        if let Some((escape, length)) = escape(&utf8[index..], escapes)? {
+            out.extend_from_slice(&utf8[copied..index]);
+            out.extend_from_slice(escape.as_bytes());
+            copied = index + length;
+            from = copied;
         }
-        let Some((escape, length)) = escape(&utf8[index..], escapes)? else {
-            continue;
-        };
-        out.extend_from_slice(&utf8[copied..index]);
-        out.extend_from_slice(escape.as_bytes());
-        copied = index + length;
     }
     out.extend_from_slice(&utf8[copied..]);
     out.push(b'"');
