@@ -136,7 +136,7 @@ fn both_ends_of_the_link_contain_no_clock_thread_or_io() {
     let mut ends = [publisher.join("link"), publisher.join("spool")].map(|folder| sources(&folder));
     assert!(ends.iter().all(|files| files.len() > 1), "{ends:?}");
     ends[0].extend(["link.rs", "spool.rs"].map(|file| publisher.join(file)));
-    ends[1].push(root().join("crates/lineside/src/link/ingress/session.rs"));
+    ends[1].push(root().join("crates/lineside/src/session.rs"));
     for path in ends.concat() {
         assert_contains_no_io(&path);
     }

@@ -9,7 +9,7 @@ use lineside::clock::{AWAY_MS_MAX, Now};
 use lineside::dialects::lineside_v1;
 use lineside::dialects::{self, Opening, Rules};
 use lineside::keyring::Keyring;
-use lineside::link::ingress::{End, Session};
+use lineside::session::{End, Session};
 use lineside::settings::Limits;
 use lineside::shard::{self, Arrival, Place, Plan, Worker};
 use lineside_hub::{ConnectionId, Hub, PUBLISHERS_MAX, SavedAt};

@@ -26,7 +26,7 @@ use lineside_hub::{
     SavedAt, Stage, Want,
 };
 use lineside_protocol::{Cursor, Position};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::clock::Now;
 use crate::log::{Level, event};
@@ -45,6 +45,9 @@ const EVICTIONS_MAX: usize = 1_000;
 
 /// Time between two looks at the memory while links are not read, in milliseconds.
 const MEMORY_PAUSE_MS: u64 = 20;
+
+/// Shortest time between two looks at the inboxes of other shards while links are not read, in milliseconds.
+const ROOM_PAUSE_MS: u64 = 3;
 
 /// Publications that an app link sends when it follows channels, in this order. Those after the seam are in its queue.
 #[derive(Debug)]
@@ -65,7 +68,10 @@ pub struct Broker {
     tails: Tails,
     app_links: AppLinks,
     runners: Runners,
-    newest: watch::Sender<Position>,
+    /// Position of the newest entry. Written under the hub's lock.
+    newest: AtomicU64,
+    /// No further entry is applied. Written under the hub's lock.
+    is_closed: AtomicBool,
     encode: Encode,
     memory: Arc<Memory>,
     reported_gaps: AtomicU64,
@@ -78,12 +84,13 @@ impl Broker {
     pub fn new(hub: Hub, shards: Vec<Arc<Inbox>>, encode: Encode) -> Self {
         Self {
             memory: Arc::clone(hub.memory()),
+            newest: AtomicU64::new(hub.cursor().position.0),
+            is_closed: AtomicBool::new(false),
             hub: Mutex::new(hub),
             runners: Runners::new(shards.clone()),
             shards,
             tails: Tails::default(),
             app_links: AppLinks::default(),
-            newest: watch::Sender::new(Position::default()),
             encode,
             reported_gaps: AtomicU64::new(0),
             reported_all_users: AtomicBool::new(false),
@@ -110,9 +117,13 @@ impl Broker {
         self.hub().unlink(origin, now_ms);
     }
 
-    /// Proposes an entry, and returns its outcome once it is applied.
+    /// Proposes an entry, and returns its outcome once it is applied. After [`close`](Self::close) the outcome is
+    /// [`Outcome::UnderWay`], which no publisher takes for an ack.
     pub(crate) fn propose(&self, origin: Origin, proposal: Proposal, now_ms: u64) -> Outcome {
         let mut hub = self.hub();
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Outcome::UnderWay;
+        }
         match hub.propose(origin, proposal) {
             Proposed::Answered(outcome) => outcome,
             Proposed::New(entry) => {
@@ -133,6 +144,10 @@ impl Broker {
         let outcome = hub.apply(ordered, self.encode);
         match &outcome {
             Outcome::Landed { publications, .. } => {
+                let Some(last) = publications.last() else {
+                    return outcome;
+                };
+                self.newest.store(last.position.0, Ordering::Release);
                 for shard in &self.shards {
                     shard.publish(publications);
                 }
@@ -143,6 +158,7 @@ impl Broker {
                 position,
                 revocation,
             } => {
+                self.newest.store(position.0, Ordering::Release);
                 for shard in &self.shards {
                     shard.revoke(*position, revocation);
                 }
@@ -156,6 +172,37 @@ impl Broker {
     #[must_use]
     pub fn has_room(&self) -> bool {
         !self.memory.must_wait() && self.shards.iter().all(|shard| shard.has_room())
+    }
+
+    /// Whether every inbox except that of one shard has room, and the process's memory. Returns the time after which to look
+    /// again otherwise, in milliseconds.
+    pub(crate) fn room_beside(&self, shard: usize) -> Result<(), u64> {
+        if self.memory.must_wait() {
+            self.memory.note(Stage::Publishers, 1);
+            return Err(MEMORY_PAUSE_MS);
+        }
+        let mut others = self.shards.iter().enumerate().filter(|it| it.0 != shard);
+        if others.all(|(_, inbox)| inbox.has_room()) {
+            return Ok(());
+        }
+        // Shards that wait for one inbox look again after different times, so that none is always the last.
+        Err(ROOM_PAUSE_MS + shard as u64 % ROOM_PAUSE_MS)
+    }
+
+    /// Tells the shards to end a publisher's link, because a newer link replaces it.
+    pub(crate) fn replace_link(&self, number: u64) {
+        self.shards.iter().for_each(|it| it.replace_link(number));
+    }
+
+    /// Tells the shards to end the links of all publishers, present and future.
+    pub(crate) fn stop_links(&self) {
+        self.shards.iter().for_each(|it| it.stop_links());
+    }
+
+    /// Applies no further entry. Publishers send what is not acked again, to the next sidecar.
+    pub(crate) fn close(&self) {
+        let _hub = self.hub();
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 
     /// Waits until every inbox and the process's memory have room.
@@ -203,26 +250,10 @@ impl Broker {
         self.hub().cursor()
     }
 
-    /// Tells every session the newest position, and returns it. Call it after proposing entries: sessions do so once for all
-    /// frames that one read brought.
-    pub(crate) fn announce(&self) -> Position {
-        let position = self.cursor().position;
-        self.newest.send_if_modified(|announced| {
-            let is_newer = position > *announced;
-            *announced = position.max(*announced);
-            is_newer
-        });
-        position
-    }
-
-    /// The newest announced position.
-    pub(crate) fn announced(&self) -> Position {
-        *self.newest.borrow()
-    }
-
-    /// Receiver of newly announced positions.
-    pub(crate) fn announcements(&self) -> watch::Receiver<Position> {
-        self.newest.subscribe()
+    /// Position of the newest entry. Takes no lock.
+    #[must_use]
+    pub fn newest(&self) -> Position {
+        Position(self.newest.load(Ordering::Acquire))
     }
 
     /// Removes history and revocations that are too old, and logs new gaps in the sequences of publishers and a full table of

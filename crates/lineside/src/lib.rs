@@ -29,6 +29,7 @@ mod metrics;
 pub mod origin;
 pub mod route_keys;
 mod serve;
+pub mod session;
 pub mod settings;
 pub mod shard;
 mod text;

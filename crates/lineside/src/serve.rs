@@ -33,7 +33,7 @@ use crate::log::{self, Level, event};
 use crate::memory::Monitor;
 use crate::metrics::{Metrics, ShardCounts};
 use crate::settings::Settings;
-use crate::shard::{Arrivals, Plan, Random, Reactor};
+use crate::shard::{Arrivals, LinkQueue, Plan, Random, Reactor};
 use reload::reload_secrets;
 use signals::{IgnoredSignals, StopSignals};
 use snapshot::Files;
@@ -104,7 +104,6 @@ async fn run(settings: Arc<Settings>, requests: &Handle) -> Result<(), String> {
     };
     let hosts = settings.admin_hosts.clone();
     let admin = Arc::new(Admin::new(metrics, Arc::clone(&upgrades), hosts));
-    let keys = Arc::clone(&settings.keys);
     let descriptions = Descriptions {
         bind: listeners.browsers.shown()?,
         admin: listeners.operators.shown()?,
@@ -117,7 +116,7 @@ async fn run(settings: Arc<Settings>, requests: &Handle) -> Result<(), String> {
     let services = Services {
         ingress: Arc::new(Ingress::new(
             Arc::clone(&broker),
-            keys,
+            shards.link_queues.clone(),
             Arc::clone(&settings.turbo_keys),
             clock,
         )),
@@ -226,8 +225,9 @@ impl Server {
                 }
                 signal = stops.next() => event!(Level::Warn, "drain_cut", signal),
             }
-            // Without publishers no position is assigned.
             links.shutdown().await;
+            // A drain that is cut may leave links of publishers.
+            self.broker.close();
             snapshot::save(&self.link, &self.broker, self.clock).await;
         };
         tokio::select! {
@@ -336,6 +336,7 @@ async fn accept_hand_offs(link: &LinkListener, hand_offs: &Arc<HandOffs>) -> Inf
 struct Shards {
     inboxes: Vec<Arc<Inbox>>,
     arrivals: Vec<Arc<Arrivals>>,
+    link_queues: Vec<Arc<LinkQueue>>,
     counts: Vec<Arc<ShardCounts>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -359,6 +360,7 @@ impl Shards {
         let mut shards = Self {
             inboxes,
             arrivals: reactors.iter().map(Reactor::arrivals).collect(),
+            link_queues: reactors.iter().map(Reactor::link_queue).collect(),
             counts: reactors.iter().map(Reactor::counts).collect(),
             threads: Vec::new(),
         };

@@ -26,6 +26,7 @@
 
 mod arrivals;
 mod ending;
+mod links;
 mod peer;
 mod random;
 mod reactor;
@@ -44,8 +45,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
-use lineside_protocol::Cursor;
 use lineside_protocol::codes;
+use lineside_protocol::{Cursor, Position};
 
 use crate::broker::runners::RunnerEvent;
 use crate::broker::{Broker, InboxEntry};
@@ -62,6 +63,7 @@ use settling::Settling;
 
 pub(crate) use arrivals::Arrivals;
 pub use arrivals::{Arrival, Place};
+pub(crate) use links::{LinkQueue, NewLink};
 pub use random::Random;
 pub(crate) use reactor::Reactor;
 pub use socket::Socket;
@@ -216,6 +218,12 @@ impl<S: Socket> Worker<S> {
     pub fn room(&self) -> usize {
         let pass = usize::try_from(PASS_PUBLICATIONS_MAX).unwrap_or(usize::MAX);
         pass.saturating_sub(self.entries.len())
+    }
+
+    /// Position up to which entries are dispatched.
+    #[must_use]
+    pub fn dispatched(&self) -> Position {
+        self.fan_out.dispatched()
     }
 
     /// Enqueues the next entries, in journal order.

@@ -11,7 +11,7 @@ use lineside::broker::{Broker, Inbox};
 use lineside::clock::Now;
 use lineside::dialects::{self, Opening, Rules, lineside_v1};
 use lineside::keyring::Keyring;
-use lineside::link::ingress::Session;
+use lineside::session::Session;
 use lineside::shard::{Arrival, Place, Plan, Random, Socket, Worker};
 use lineside_hub::{HistoryLimits, Hub};
 use lineside_protocol::Epoch;

@@ -45,6 +45,10 @@ pub struct Taken {
     pub runner_events: VecDeque<RunnerEvent>,
     /// Requests to wait for connections.
     pub settles: Vec<Settle>,
+    /// Numbers of publishers' links that a newer one replaces. Another shard may have them.
+    pub replaced_links: Vec<u64>,
+    /// The links of all publishers must end.
+    pub stop_links: bool,
     /// The sidecar drains, and the inbox is empty.
     pub drain: bool,
 }
@@ -58,6 +62,9 @@ struct Queue {
     runner_bytes: usize,
     /// Their senders limit the number.
     settles: Vec<Settle>,
+    /// One for each hello of a publisher that had a link.
+    replaced_links: Vec<u64>,
+    stop_links: bool,
     /// The shard must drain once `entries` is empty.
     drain: bool,
     /// The shard sleeps until something is added.
@@ -74,6 +81,8 @@ impl Queue {
         self.entries.is_empty()
             && self.runner_events.is_empty()
             && self.settles.is_empty()
+            && self.replaced_links.is_empty()
+            && !self.stop_links
             && !self.drain
     }
 }
@@ -126,6 +135,16 @@ impl Inbox {
         self.add(|queue| queue.settles.push(settle));
     }
 
+    /// Tells the shard to end a publisher's link.
+    pub(super) fn replace_link(&self, number: u64) {
+        self.add(|queue| queue.replaced_links.push(number));
+    }
+
+    /// Tells the shard to end the links of all publishers.
+    pub(super) fn stop_links(&self) {
+        self.add(|queue| queue.stop_links = true);
+    }
+
     /// Tells the shard to drain once it has taken every entry.
     pub(crate) fn drain(&self) {
         self.add(|queue| queue.drain = true);
@@ -167,6 +186,8 @@ impl Inbox {
         let runner_events = std::mem::take(&mut queue.runner_events);
         queue.runner_bytes = 0;
         let settles = std::mem::take(&mut queue.settles);
+        let replaced_links = std::mem::take(&mut queue.replaced_links);
+        let stop_links = std::mem::take(&mut queue.stop_links);
         let drain = queue.entries.is_empty() && std::mem::take(&mut queue.drain);
         drop(queue);
         if count > 0 || !runner_events.is_empty() {
@@ -176,6 +197,8 @@ impl Inbox {
             entries,
             runner_events,
             settles,
+            replaced_links,
+            stop_links,
             drain,
         }
     }

@@ -1,4 +1,5 @@
-//! Thread around a worker: waits for the kernel, the inbox and new connections, and drives the worker.
+//! Thread around a worker: waits for the kernel, the inbox, new connections and new links, and drives the worker and its
+//! links.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,12 +8,13 @@ use std::sync::mpsc::Receiver;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 
+use super::links::{LinkQueue, Links, NewLink};
 use super::{Arrival, Arrivals, Plan, Socket, Worker};
 use crate::broker::Inbox;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
 
@@ -24,6 +26,9 @@ const EVENTS_MAX: usize = 256;
 
 /// Token of the waker. Connections have the number of their slot.
 const WAKER: Token = Token(usize::MAX);
+
+/// Token of the link with the number zero.
+const LINKS: usize = usize::MAX / 2;
 
 impl Socket for TcpStream {
     fn reset_on_close(&mut self) {
@@ -46,13 +51,15 @@ impl Wake for PollWaker {
     }
 }
 
-/// One shard before its thread starts: its poll, its inbox and its queue of new connections.
+/// One shard before its thread starts: its poll, its inbox, and its queues of new connections and links.
 #[derive(Debug)]
 pub(crate) struct Reactor {
     poll: Poll,
     inbox: Arc<Inbox>,
     arrivals: Arc<Arrivals>,
     arrived: Receiver<Arrival<std::net::TcpStream>>,
+    link_queue: Arc<LinkQueue>,
+    new_links: Receiver<NewLink<std::os::unix::net::UnixStream>>,
     counts: Arc<ShardCounts>,
     clock: Clock,
 }
@@ -60,10 +67,14 @@ pub(crate) struct Reactor {
 /// A running shard.
 struct Running {
     worker: Worker<TcpStream>,
+    links: Links<UnixStream>,
     poll: Poll,
     inbox: Arc<Inbox>,
     arrived: Receiver<Arrival<std::net::TcpStream>>,
+    new_links: Receiver<NewLink<std::os::unix::net::UnixStream>>,
     clock: Clock,
+    /// Time of this turn.
+    now: Now,
 }
 
 impl Reactor {
@@ -74,11 +85,14 @@ impl Reactor {
             WAKER,
         )?)));
         let (arrivals, arrived) = Arrivals::new(waker.clone());
+        let (link_queue, new_links) = LinkQueue::new(waker.clone());
         Ok(Self {
             poll,
             inbox: Arc::new(Inbox::new(waker)),
             arrivals: Arc::new(arrivals),
             arrived,
+            link_queue: Arc::new(link_queue),
+            new_links,
             counts: Arc::default(),
             clock,
         })
@@ -94,6 +108,11 @@ impl Reactor {
         Arc::clone(&self.arrivals)
     }
 
+    /// Queue of new links for this shard.
+    pub(crate) fn link_queue(&self) -> Arc<LinkQueue> {
+        Arc::clone(&self.link_queue)
+    }
+
     /// Counters of this shard.
     pub(crate) fn counts(&self) -> Arc<ShardCounts> {
         Arc::clone(&self.counts)
@@ -101,16 +120,22 @@ impl Reactor {
 
     /// Runs the shard on the calling thread until it has drained.
     pub(crate) fn run(self, plan: Plan) {
+        let broker = Arc::clone(&plan.broker);
+        let keys = Arc::clone(&plan.rules.keys);
         let mut running = Running {
+            links: Links::new(plan.shard, broker, keys),
             worker: Worker::with_counts(plan, self.counts),
             poll: self.poll,
             inbox: self.inbox,
             arrived: self.arrived,
+            new_links: self.new_links,
             clock: self.clock,
+            now: self.clock.now(),
         };
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !running.worker.is_drained() {
             running.report(&mut events);
+            running.turn_links();
             running.take_inbox();
             running.worker.turn();
         }
@@ -123,7 +148,8 @@ impl Running {
     fn report(&mut self, events: &mut Events) {
         self.poll(events, self.sleep_ms());
         self.inbox.woke();
-        self.worker.set_time(self.clock.now());
+        self.now = self.clock.now();
+        self.worker.set_time(self.now);
         self.report_events(events);
         if self.worker.has_due() {
             // Each ready connection appears once, in as many batches as all connections fill.
@@ -150,23 +176,68 @@ impl Running {
 
     fn report_events(&mut self, events: &Events) {
         for event in events {
-            let slot = event.token().0;
-            if event.is_writable() {
-                self.worker.writable(slot);
+            let token = event.token();
+            if token == WAKER {
+                continue;
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.worker.readable(slot);
+            let is_ended = event.is_read_closed() || event.is_error();
+            let is_readable = event.is_readable() || is_ended;
+            if let Some(number) = token.0.checked_sub(LINKS) {
+                let number = number as u64;
+                if event.is_writable() {
+                    self.links.writable(number, self.now);
+                }
+                if is_readable {
+                    self.links.readable(number, is_ended);
+                }
+            } else {
+                if event.is_writable() {
+                    self.worker.writable(token.0);
+                }
+                if is_readable {
+                    self.worker.readable(token.0);
+                }
             }
         }
     }
 
     /// Time until there is work, in milliseconds.
     fn sleep_ms(&self) -> u64 {
-        let sleep_ms = self.worker.due_ms().saturating_sub(self.clock.now_ms());
+        let due_ms = self.worker.due_ms().min(self.links.due_ms());
+        let sleep_ms = due_ms.saturating_sub(self.clock.now_ms());
         if sleep_ms == 0 || !self.inbox.may_sleep() {
             return 0;
         }
         sleep_ms.min(TICK_MS)
+    }
+
+    /// Reads links before the inbox is taken, so that the connections of this shard receive their publications in the same turn.
+    fn turn_links(&mut self) {
+        while let Ok(link) = self.new_links.try_recv() {
+            self.admit_link(link);
+        }
+        self.links.turn(self.now, self.worker.dispatched());
+        while let Some(number) = self.links.next_blocked() {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if let Some(socket) = self.links.socket(number) {
+                let token = link_token(number);
+                // If this fails, its publisher is sent nothing more, and connects again.
+                let _unwatched = self.poll.registry().reregister(socket, token, both);
+            }
+        }
+    }
+
+    fn admit_link(&mut self, link: NewLink<std::os::unix::net::UnixStream>) {
+        let number = link.number;
+        let mut link = link.map(UnixStream::from_std);
+        // Only readable: a publisher that reads its acks would wake the shard each time.
+        let registry = self.poll.registry();
+        let registered =
+            registry.register(&mut link.socket, link_token(number), Interest::READABLE);
+        match registered {
+            Ok(()) => self.links.admit(link, self.now),
+            Err(error) => event!(Level::Error, "link_lost", link = number, error),
+        }
     }
 
     fn take_inbox(&mut self) {
@@ -174,6 +245,12 @@ impl Running {
         self.worker.enqueue(taken.entries);
         self.worker.handle_runner_events(taken.runner_events);
         self.worker.settle(taken.settles);
+        for number in taken.replaced_links {
+            self.links.replace(number, self.now);
+        }
+        if taken.stop_links {
+            self.links.stop(self.now);
+        }
         if taken.drain {
             self.worker.drain();
         }
@@ -198,6 +275,11 @@ impl Running {
             self.worker.close(id);
         }
     }
+}
+
+fn link_token(number: u64) -> Token {
+    // Numbers grow by one for each link, so they stay small.
+    Token(LINKS + usize::try_from(number).unwrap_or_default())
 }
 
 fn log_lost(peer: SocketAddr, error: &io::Error) {

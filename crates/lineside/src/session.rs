@@ -1,4 +1,24 @@
-//! Session of one publisher's link, without IO.
+//! Session of one publisher's link, without IO: it splits and validates frames, and proposes them to the [`Broker`].
+//!
+//! A shard owns the socket and the clock (`shard/links.rs`). A simulation uses bytes and times of its own
+//! (docs/decisions/0016-link-without-io.md):
+//!
+//! ```text
+//! let broker = Broker::new(hub, inboxes, encode);          // each inbox: Inbox::new(waker), emptied by inbox.take(max)
+//! let mut session = Session::new(number, keys, now.ms);    // numbers grow in the order in which links are accepted
+//! loop {
+//!     session.received().extend_from_slice(bytes);         // bytes that the link received
+//!     if broker.has_room() {                               // do not read the link otherwise
+//!         session.process(&broker, now)?;                  // an error ends the link, after the frames before it
+//!     }
+//!     session.replaces();                                  // number of the session to close with End::replaced()
+//!     session.unsent(); session.sent(count);               // acks and other answers
+//!     session.tick(&broker, now.ms)?;                      // at session.due_ms(), and soon after the journal has a new entry
+//! }
+//! session.close(&broker, end, now.ms);                     // then send what is unsent: the reason
+//! ```
+
+mod end;
 
 use std::sync::Arc;
 
@@ -12,11 +32,11 @@ use lineside_protocol::frame::{
 use lineside_protocol::{PAYLOAD_BYTES_MAX, Position};
 use lineside_token::LEEWAY_MS;
 
-use super::End;
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::keyring::Keyring;
 use crate::log::{Level, event};
+pub use end::End;
 
 /// Deadline for the hello, in milliseconds.
 const HELLO_MS_MAX: u64 = 5000;
@@ -34,7 +54,7 @@ const ACK_BYTES_MAX: usize = 16 * 1024;
 
 /// Session of one link: splits and validates frames, proposes them to the [`Broker`], and encodes the answers.
 ///
-/// It does no IO and reads no clock. The [module](super) shows how to drive it.
+/// It does no IO and reads no clock. The [module](self) shows how to drive it.
 #[derive(Debug)]
 pub struct Session {
     number: u64,
@@ -101,7 +121,6 @@ impl Session {
         let processed = self.process_frames(broker, now);
         let bytes = received_bytes - self.received.len();
         if bytes > 0 && self.settled.is_some() {
-            broker.announce();
             self.unacked_bytes += bytes;
             self.acks_at_ms.get_or_insert(now.ms + ACK_MS_MAX);
             let has_answer = !self.replies.is_empty();
@@ -136,7 +155,7 @@ impl Session {
     }
 
     /// Checks the deadline for the hello, sends an ack that was delayed, and tells the publisher a newer position. Call it when
-    /// it is [due](Self::due_ms), and when a position was announced.
+    /// it is [due](Self::due_ms), and within 20 ms after the journal has a new entry.
     ///
     /// # Errors
     /// The reason why the link must end.
@@ -151,7 +170,7 @@ impl Session {
         if self.acks_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             self.ack(broker);
         }
-        let position = broker.announced();
+        let position = broker.newest();
         // A publisher that does not read is told the newest position once it does.
         if position <= self.told || !self.replies.is_empty() {
             self.tells_at_ms = None;
@@ -379,7 +398,7 @@ impl Session {
         self.acks_at_ms = None;
         self.unacked_bytes = 0;
         if let Some(sequence) = self.settled.take() {
-            let position = broker.announced();
+            let position = broker.newest();
             self.told = position;
             self.reply(&ToPublisher::Ack(Ack { sequence, position }));
         }

@@ -14,7 +14,7 @@ use lineside_token::{Keys, LEEWAY_MS};
 use crate::broker::{Broker, Inbox, InboxEntry};
 use crate::clock::Now;
 use crate::keyring::Keyring;
-use crate::link::ingress::{End, Session};
+use crate::session::{End, Session};
 
 const NOW: Now = Now {
     ms: 1000,
