@@ -214,20 +214,14 @@ impl Journal {
     ) -> Arc<Publication> {
         self.pass(position);
         self.now_ms = self.now_ms.max(at_ms);
-        let known = self.histories.get_key_value(channel);
-        let channel = known.map_or_else(|| channel.into(), |(name, _)| Arc::clone(name));
-        let publication = self.keep(
-            Publication {
-                position,
-                channel,
-                body: encode(&self.epoch),
-                at_ms: self.now_ms,
-                charged: Charged::default(),
-            },
-            None,
-        );
-        self.evict(&publication.channel);
-        publication
+        let at_ms = self.now_ms;
+        self.keep(channel, None, |channel, epoch| Publication {
+            position,
+            channel,
+            body: encode(epoch),
+            at_ms,
+            charged: Charged::default(),
+        })
     }
 
     /// Uses a position for an entry without a publication.
@@ -265,40 +259,50 @@ impl Journal {
         is_short(self)
     }
 
-    /// Adds a publication. `forgotten` is the evicted position of a channel without a history; by default the one of the
-    /// table.
+    /// Adds the publication that `make` returns for the shared name of its channel, then evicts publications beyond the limits.
+    /// `forgotten` is the evicted position of a channel without a history; by default the one of the table.
     fn keep(
         &mut self,
-        mut publication: Publication,
+        channel: &str,
         forgotten: Option<Position>,
+        make: impl FnOnce(Arc<str>, &Epoch) -> Publication,
     ) -> Arc<Publication> {
-        publication.charged = Charged::new(&self.memory, publication.cost());
-        let publication = Arc::new(publication);
-        let table = &self.forgotten;
-        let channel = &publication.channel;
-        let history = self
-            .histories
-            .entry(Arc::clone(channel))
-            .or_insert_with(|| History::new(forgotten.unwrap_or_else(|| table.of(channel))));
-        history.push(Arc::clone(&publication));
+        let make = |name: Arc<str>| {
+            let mut publication = make(name, &self.epoch);
+            publication.charged = Charged::new(&self.memory, publication.cost());
+            Arc::new(publication)
+        };
+        // One look at the table for most publications, because hashing a name costs as much as encoding it.
+        let (publication, is_full) = if let Some(history) = self.histories.get_mut(channel) {
+            let newest = history.newest();
+            let publication =
+                make(newest.map_or_else(|| channel.into(), |it| Arc::clone(&it.channel)));
+            history.push(Arc::clone(&publication));
+            (publication, history.exceeds(&self.limits))
+        } else {
+            let publication = make(channel.into());
+            let forgotten = forgotten.unwrap_or_else(|| self.forgotten.of(channel));
+            let mut history = History::new(forgotten);
+            history.push(Arc::clone(&publication));
+            let is_full = history.exceeds(&self.limits);
+            self.histories
+                .insert(Arc::clone(&publication.channel), history);
+            (publication, is_full)
+        };
         self.bytes += publication.cost();
         self.memory.set(Pool::History, self.bytes);
         self.order
             .insert(publication.position, Arc::clone(&publication));
+        self.evict(channel, is_full);
         publication
     }
 
-    /// Evicts publications until `channel`, and then the whole journal, is within its limits.
-    fn evict(&mut self, channel: &str) {
-        let HistoryLimits {
-            channel_publications_max,
-            channel_bytes_max,
-            ..
-        } = self.limits;
-        while self.histories.get(channel).is_some_and(|history| {
-            history.len() > channel_publications_max || history.bytes() > channel_bytes_max
-        }) {
+    /// Evicts publications until the channel, if it `is_full`, and then the whole journal, is within its limits.
+    fn evict(&mut self, channel: &str, mut is_full: bool) {
+        while is_full {
             self.evict_oldest_of(channel);
+            let history = self.histories.get(channel);
+            is_full = history.is_some_and(|it| it.exceeds(&self.limits));
         }
         while !self.order.is_empty()
             && (self.bytes > self.limits.bytes_max

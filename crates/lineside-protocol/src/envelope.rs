@@ -3,7 +3,7 @@
 //! Frames from a server are not masked (RFC 6455 §5.1), so each publication is encoded once and its bytes are shared by
 //! all connections.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::{Serialize, Serializer};
 
 use crate::codes::{CloseCode, ErrorCode};
@@ -39,7 +39,7 @@ pub fn message(
         out.extend_from_slice(br#","cursor":""#);
         out.extend_from_slice(epoch.as_str().as_bytes());
         out.push(b'.');
-        out.extend_from_slice(position.to_string().as_bytes());
+        json(out, &position.0);
         out.extend_from_slice(if resent {
             br#"","resent":true,"data":"#
         } else {
@@ -235,36 +235,41 @@ pub fn frame(first: u8, capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Byt
     let mut out = Vec::with_capacity(FRAME_HEAD_BYTES_MAX + capacity);
     out.resize(FRAME_HEAD_BYTES_MAX, 0);
     body(&mut out);
-    let head = head(first, out.len() - FRAME_HEAD_BYTES_MAX);
-    let start = FRAME_HEAD_BYTES_MAX - head.len();
-    out[start..FRAME_HEAD_BYTES_MAX].copy_from_slice(&head);
-    Bytes::from(out).slice(start..)
+    let (head, head_bytes) = head(first, out.len() - FRAME_HEAD_BYTES_MAX);
+    let start = FRAME_HEAD_BYTES_MAX - head_bytes;
+    out[start..FRAME_HEAD_BYTES_MAX].copy_from_slice(&head[..head_bytes]);
+    let mut frame = Bytes::from(out);
+    frame.advance(start);
+    frame
 }
 
-/// Head of an unmasked frame whose body has `length` bytes.
-fn head(first: u8, length: usize) -> Vec<u8> {
-    let mut head = Vec::with_capacity(FRAME_HEAD_BYTES_MAX);
-    head.push(first);
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short @ ..126), _) => head.push(short),
+/// Head of an unmasked frame whose body has `length` bytes, and its size.
+fn head(first: u8, length: usize) -> ([u8; FRAME_HEAD_BYTES_MAX], usize) {
+    let mut head = [0; FRAME_HEAD_BYTES_MAX];
+    head[0] = first;
+    let bytes = match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..126), _) => {
+            head[1] = short;
+            2
+        }
         (_, Ok(medium)) => {
-            head.push(126);
-            head.extend_from_slice(&medium.to_be_bytes());
+            head[1] = 126;
+            head[2..4].copy_from_slice(&medium.to_be_bytes());
+            4
         }
         _ => {
-            head.push(127);
-            head.extend_from_slice(&(length as u64).to_be_bytes());
+            head[1] = 127;
+            head[2..].copy_from_slice(&(length as u64).to_be_bytes());
+            FRAME_HEAD_BYTES_MAX
         }
-    }
-    head
+    };
+    (head, bytes)
 }
 
 /// Head of a frame whose body has `length` bytes, and the beginning of that body.
 pub(crate) fn frame_head(first: u8, length: usize, beginning: &[u8]) -> Bytes {
-    let mut out = head(first, length);
-    out.reserve_exact(beginning.len());
-    out.extend_from_slice(beginning);
-    out.into()
+    let (head, bytes) = head(first, length);
+    [&head[..bytes], beginning].concat().into()
 }
 
 /// Index of the payload in the frame of a [`message`]. The payload and one brace are the end of the frame.

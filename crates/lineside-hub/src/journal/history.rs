@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lineside_protocol::Position;
 
-use super::Publication;
+use super::{HistoryLimits, Publication};
 
 /// Publications per sealed chunk. A resume copies one pointer per sealed chunk while it holds the journal, and one per
 /// publication of the open chunk.
@@ -70,6 +70,18 @@ impl History {
 
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty() && self.sealed.is_none()
+    }
+
+    /// Whether it is beyond the limits of a channel.
+    pub(super) fn exceeds(&self, limits: &HistoryLimits) -> bool {
+        self.len() > limits.channel_publications_max || self.bytes() > limits.channel_bytes_max
+    }
+
+    /// The newest publication.
+    pub(super) fn newest(&self) -> Option<&Arc<Publication>> {
+        self.open
+            .back()
+            .or_else(|| self.sealed.as_ref()?.back()?.back())
     }
 
     pub(super) fn push(&mut self, publication: Arc<Publication>) {

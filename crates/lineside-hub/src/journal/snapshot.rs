@@ -56,15 +56,17 @@ impl Journal {
         let mut channels = Vec::new();
         let mut last = (Position::default(), 0);
         for _ in 0..input.u32()? {
-            let (entry, forgotten) = read_entry(input, &mut channels)?;
+            let (mut entry, forgotten) = read_entry(input, &mut channels)?;
             let in_order = entry.position > last.0 && entry.at_ms >= last.1;
             if !in_order || entry.position > journal.newest || entry.at_ms > journal.now_ms {
                 return Err(SnapshotError::Impossible("an entry out of order"));
             }
             last = (entry.position, entry.at_ms);
             let channel = Arc::clone(&entry.channel);
-            journal.keep(entry, forgotten);
-            journal.evict(&channel);
+            journal.keep(&channel, forgotten, |name, _| {
+                entry.channel = name;
+                entry
+            });
         }
         Ok(journal)
     }

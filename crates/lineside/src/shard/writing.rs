@@ -41,7 +41,12 @@ impl<S: Socket> Worker<S> {
         let count = outbox.slices(&mut slices);
         let begins_with_ms = outbox.begins_with_ms();
         let is_replay = outbox.has_replay();
-        match peer.socket.write_vectored(&slices[..count]) {
+        // A write of one slice costs the kernel less than a gathered one.
+        let written = match &slices[..count] {
+            [slice] => peer.socket.write(slice),
+            slices => peer.socket.write_vectored(slices),
+        };
+        match written {
             Ok(bytes) => {
                 self.counts.sent_bytes.add(bytes as u64);
                 if is_replay {
