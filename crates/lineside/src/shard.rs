@@ -1,4 +1,5 @@
-//! Shard: one thread with some of the connections. Reads, dispatches, writes, and keeps their time-outs.
+//! Shard: one thread with some of the connections, and some of the publishers' links (`links.rs`). Reads, dispatches, writes, and
+//! keeps their time-outs.
 //!
 //! One loop, no tasks, and no locks per delivery. Each turn offers publications to outboxes and writes one slice of
 //! connections, each with one gathered write of shared frames. Order of delivery is decided by [`FanOut`], and the meaning of
