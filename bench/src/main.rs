@@ -8,6 +8,7 @@ mod attack;
 mod client;
 mod clock;
 mod counts;
+mod deliveries;
 mod load;
 mod process;
 mod report;
@@ -15,6 +16,7 @@ mod sidecar;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const PHASE_SECONDS: u64 = 20;
 /// Maximum duration of a phase, in seconds. History older than 300 s is evicted, which would end the resumes.
 const PHASE_SECONDS_MAX: u64 = 120;
+/// Duration of a phase of `deliveries`, in seconds, unless `--seconds` names another one.
+const CELL_SECONDS: u64 = 1;
 /// Time of the load before the first phase, and of the attack before and after the second one.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -53,11 +57,19 @@ fn run() -> Outcome<()> {
             let count = attack::run(name, port.parse()?, seconds.parse()?, cursor)?;
             Ok(writeln!(io::stdout(), "{count}")?)
         }
+        ["deliveries", "--seconds", seconds, ref names @ ..] => {
+            deliveries::run(seconds.parse()?, names)
+        }
+        ["deliveries", ref names @ ..] => deliveries::run(CELL_SECONDS, names),
+        ["limit", port, socket, form] => {
+            deliveries::run_limit(port.parse()?, Path::new(socket), form == "coalesce")
+        }
         ["counts"] => counts::compare(),
         ["counts", "--write"] => counts::write(),
         ["count", path, repetitions] => counts::run(path, repetitions.parse()?),
         _ => Err(
-            "usage: bin/bench fairness [--seconds N] [ATTACK…], or bin/bench counts [--write]"
+            "usage: bin/bench fairness [--seconds N] [ATTACK…], bin/bench deliveries [--seconds N] \
+             [SERVER…] [SCENARIO…], or bin/bench counts [--write]"
                 .into(),
         ),
     }

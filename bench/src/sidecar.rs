@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use crate::Outcome;
 use crate::client;
 
+/// Secret of the sidecar's tokens.
+pub(crate) const SECRET: &str = "the secret of this measurement: 0123456789";
 /// Time-out of the start.
 const READY_MAX: Duration = Duration::from_secs(20);
 /// Time between two looks at a sidecar that starts.
@@ -37,10 +39,7 @@ impl Sidecar {
         let log = File::create(folder.path().join("log"))?;
         let child = Command::new(&binary)
             .env_clear()
-            .env(
-                "LINESIDE_SECRET",
-                "the secret of this measurement: 0123456789",
-            )
+            .env("LINESIDE_SECRET", SECRET)
             .env("LINESIDE_BIND", format!("127.0.0.1:{port}"))
             .env("LINESIDE_ADMIN_BIND", "none")
             .env("LINESIDE_PUBLIC_CHANNELS", "*")

@@ -1,0 +1,110 @@
+//! Texts of the tables and charts.
+
+use super::scenario::Scenario;
+
+/// Texts of a scenario.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Labels {
+    pub(super) title: &'static str,
+    /// Load, and the meaning of the figures.
+    pub(super) note: &'static str,
+    /// Columns of the table, behind that of the server.
+    pub(super) head: &'static [&'static str],
+}
+
+const PACED: &[&str] = &[
+    "server CPU, µs per delivery",
+    "× limit",
+    "p50 ms",
+    "p99 ms",
+    "deliveries/s",
+    "generator CPU, µs",
+    "lost / repeated or reordered",
+];
+const SATURATED: &[&str] = &[
+    "deliveries/s",
+    "× limit",
+    "server CPU, µs",
+    "generator CPU, µs",
+    "lost / repeated or reordered",
+];
+
+const SHARED_1000_PACED: Labels = Labels {
+    title: "One channel, 1,000 pages, paced",
+    note: "100 publications a second, so 100,000 deliveries a second (Action Cable: 5,000).",
+    head: PACED,
+};
+const SHARED_10000_PACED: Labels = Labels {
+    title: "One channel, 10,000 pages, paced",
+    note: "10 publications a second, so 100,000 deliveries a second. A publication takes its time to all pages, so p50 is half of that time.",
+    head: PACED,
+};
+const OWN_PACED: Labels = Labels {
+    title: "A channel for each of 10,000 pages, paced",
+    note: "10,000 publications a second, each to one page.",
+    head: PACED,
+};
+const SHARED_1000_SATURATED: Labels = Labels {
+    title: "One channel, 1,000 pages, saturated",
+    note: "32 publications in flight (Action Cable: 2). Servers that put what waits into one write deliver far more.",
+    head: SATURATED,
+};
+const SHARED_10000_SATURATED: Labels = Labels {
+    title: "One channel, 10,000 pages, saturated",
+    note: "8 publications in flight.",
+    head: SATURATED,
+};
+const OWN_SATURATED: Labels = Labels {
+    title: "A channel for each of 10,000 pages, saturated",
+    note: "1,000 publications in flight, each to one page.",
+    head: SATURATED,
+};
+const MEMORY: Labels = Labels {
+    title: "Memory of an idle connection",
+    note: "Growth of the server's private memory with 10,000 idle pages, each with its own channel. The kernel's memory for the sockets comes on top for all.",
+    head: &["bytes"],
+};
+const CONNECTS: Labels = Labels {
+    title: "Connects",
+    note: "Connect, upgrade, check of a token (limits and Nchan: none) and subscription, 64 at once, up to 10,000 pages.",
+    head: &["connects/s", "× limit", "server CPU, µs per connect"],
+};
+const STALLED: Labels = Labels {
+    title: "Ten of 1,000 pages stop reading",
+    note: "50 publications of 4 KiB a second. The ratio is the p99 of the others to that with all reading.",
+    head: &[
+        "p99 ratio",
+        "p99 ms, all reading",
+        "p99 ms, ten stalled",
+        "memory growth, MiB",
+        "lost / repeated or reordered",
+    ],
+};
+const STORM: Labels = Labels {
+    title: "10,000 pages reconnect",
+    note: "1,000 others receive 100,000 deliveries a second, while 10,000 pages with own channels reconnect within a second or as fast as the server allows. With resume, each page has missed one publication, which it must receive.",
+    head: &[
+        "p99 ratio",
+        "p99 ms before",
+        "p99 ms during",
+        "resume",
+        "lost / repeated or reordered",
+    ],
+};
+
+impl Labels {
+    pub(super) fn of(scenario: Scenario) -> Self {
+        match scenario {
+            Scenario::Shared1000Paced => SHARED_1000_PACED,
+            Scenario::Shared10000Paced => SHARED_10000_PACED,
+            Scenario::OwnPaced => OWN_PACED,
+            Scenario::Shared1000Saturated => SHARED_1000_SATURATED,
+            Scenario::Shared10000Saturated => SHARED_10000_SATURATED,
+            Scenario::OwnSaturated => OWN_SATURATED,
+            Scenario::Memory => MEMORY,
+            Scenario::Connects => CONNECTS,
+            Scenario::Stalled => STALLED,
+            Scenario::Storm => STORM,
+        }
+    }
+}
