@@ -19,7 +19,7 @@ mod scenario;
 mod server;
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
@@ -32,7 +32,9 @@ use server::{PROGRAMS, Program};
 /// Maximum duration of a phase, in seconds. Tokens and history last longer than a run of them.
 const SECONDS_MAX: u64 = 60;
 /// Rounds, of which figures are medians.
-const ROUNDS: usize = 3;
+const ROUNDS: u32 = 3;
+/// Peers take part in another round if all is over by this time, and otherwise in the first alone.
+const PEERS_MAX: Duration = Duration::from_secs(9 * 60);
 
 /// Measures the named programs and groups of scenarios, or all that are installed. Prints the tables.
 pub(crate) fn run(seconds: u64, names: &[&str]) -> Outcome<()> {
@@ -50,26 +52,37 @@ pub(crate) fn measure(seconds: u64, names: &[&str]) -> Outcome<Results> {
     cores::pin_generator()?;
     let time = Duration::from_secs(seconds);
     let mut results = Results::default();
-    for group in groups {
-        for round in 1..=ROUNDS {
-            for program in programs.iter().filter(|it| it.pages_max() >= group.pages()) {
-                let figures = group
-                    .run(*program, time)
-                    .map_err(|error| format!("{} {}: {error}", group.name(), program.name()));
-                match figures {
-                    Ok(figures) => results.add(*program, figures),
-                    Err(error) => results.fail(*program, error),
+    let begin = Instant::now();
+    for round in 1..=ROUNDS {
+        let has_peers = round == 1 || begin.elapsed() / (round - 1) * round < PEERS_MAX;
+        for (group, program) in pairs(&groups, &programs, has_peers) {
+            match group.run(program, time) {
+                Ok(figures) => results.add(program, figures),
+                Err(error) => {
+                    let error = format!("{} {}: {error}", group.name(), program.name());
+                    results.fail(program, error);
                 }
-                writeln!(
-                    io::stdout(),
-                    "{} {}, round {round}",
-                    group.name(),
-                    program.name()
-                )?;
             }
+            let elapsed = begin.elapsed().as_secs();
+            let (group, program) = (group.name(), program.name());
+            writeln!(
+                io::stdout(),
+                "round {round}: {group} {program}, after {elapsed} s"
+            )?;
         }
     }
     Ok(results)
+}
+
+/// Scenarios with the programs that run them, in the order of a round.
+fn pairs(groups: &[Group], programs: &[Program], has_peers: bool) -> Vec<(Group, Program)> {
+    let of = |group: Group| {
+        let able = programs
+            .iter()
+            .filter(move |it| it.pages_max() >= group.pages() && (has_peers || !it.is_peer()));
+        able.map(move |program| (group, *program))
+    };
+    groups.iter().copied().flat_map(of).collect()
 }
 
 /// Programs and groups of these names. Programs that are not installed are left out, and a line says so.

@@ -2,17 +2,22 @@
 //!
 //! [`counts`] counts the instructions of the hot paths. `fairness` measures the release sidecar under attack: each attack has a
 //! sidecar of its own. The honest load of [`load`] is measured first without and then with the attack, which runs in a process
-//! of its own with low priority, and [`report`] prints the ratios of both.
+//! of its own with low priority, and [`report`] prints the ratios of both. [`deliveries`] measures what deliveries and
+//! connections cost, [`publish`] the calls of Ruby, and [`performance`] writes a page of both.
 
 mod attack;
+mod chart;
 mod client;
 mod clock;
 mod counts;
 mod deliveries;
 mod load;
+mod performance;
 mod process;
+mod publish;
 mod report;
 mod sidecar;
+mod table;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -61,6 +66,12 @@ fn run() -> Outcome<()> {
             deliveries::run(seconds.parse()?, names)
         }
         ["deliveries", ref names @ ..] => deliveries::run(CELL_SECONDS, names),
+        ["publish", "--seconds", seconds] => publish::run(seconds.parse()?),
+        ["publish"] => publish::run(CELL_SECONDS),
+        ["report", "--seconds", seconds, ref names @ ..] => {
+            performance::run(seconds.parse()?, names)
+        }
+        ["report", ref names @ ..] => performance::run(CELL_SECONDS, names),
         ["limit", port, socket, form] => {
             deliveries::run_limit(port.parse()?, Path::new(socket), form == "coalesce")
         }
@@ -69,7 +80,8 @@ fn run() -> Outcome<()> {
         ["count", path, repetitions] => counts::run(path, repetitions.parse()?),
         _ => Err(
             "usage: bin/bench fairness [--seconds N] [ATTACK…], bin/bench deliveries [--seconds N] \
-             [SERVER…] [SCENARIO…], or bin/bench counts [--write]"
+             [SERVER…] [SCENARIO…], bin/bench publish [--seconds N], bin/bench report [--seconds N] [SERVER…] [SCENARIO…], \
+             or bin/bench counts [--write]"
                 .into(),
         ),
     }

@@ -6,8 +6,13 @@ use super::scenario::Scenario;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Labels {
     pub(super) title: &'static str,
+    /// Name of the chart's file.
+    pub(super) name: &'static str,
     /// Load, and the meaning of the figures.
     pub(super) note: &'static str,
+    /// Text above the bars of the chart.
+    pub(super) unit: &'static str,
+    pub(super) is_less_better: bool,
     /// Columns of the table, behind that of the server.
     pub(super) head: &'static [&'static str],
 }
@@ -19,76 +24,108 @@ const PACED: &[&str] = &[
     "p99 ms",
     "deliveries/s",
     "generator CPU, µs",
-    "lost / repeated or reordered",
+    "missing / repeated or reordered",
 ];
 const SATURATED: &[&str] = &[
     "deliveries/s",
     "× limit",
     "server CPU, µs",
     "generator CPU, µs",
-    "lost / repeated or reordered",
+    "missing / repeated or reordered",
 ];
+const PACED_UNIT: &str = "server CPU per delivery, × limit";
+const SHARED_UNIT: &str = "deliveries/s, × limit-coalescing";
 
 const SHARED_1000_PACED: Labels = Labels {
     title: "One channel, 1,000 pages, paced",
+    name: "shared-1000-paced",
     note: "100 publications a second, so 100,000 deliveries a second (Action Cable: 5,000).",
+    unit: PACED_UNIT,
+    is_less_better: true,
     head: PACED,
 };
 const SHARED_10000_PACED: Labels = Labels {
     title: "One channel, 10,000 pages, paced",
+    name: "shared-10000-paced",
     note: "10 publications a second, so 100,000 deliveries a second. A publication takes its time to all pages, so p50 is half of that time.",
+    unit: PACED_UNIT,
+    is_less_better: true,
     head: PACED,
 };
 const OWN_PACED: Labels = Labels {
     title: "A channel for each of 10,000 pages, paced",
+    name: "own-paced",
     note: "10,000 publications a second, each to one page.",
+    unit: PACED_UNIT,
+    is_less_better: true,
     head: PACED,
 };
 const SHARED_1000_SATURATED: Labels = Labels {
     title: "One channel, 1,000 pages, saturated",
+    name: "shared-1000-saturated",
     note: "32 publications in flight (Action Cable: 2). Servers that put what waits into one write deliver far more.",
+    unit: SHARED_UNIT,
+    is_less_better: false,
     head: SATURATED,
 };
 const SHARED_10000_SATURATED: Labels = Labels {
     title: "One channel, 10,000 pages, saturated",
+    name: "shared-10000-saturated",
     note: "8 publications in flight.",
+    unit: SHARED_UNIT,
+    is_less_better: false,
     head: SATURATED,
 };
 const OWN_SATURATED: Labels = Labels {
     title: "A channel for each of 10,000 pages, saturated",
+    name: "own-saturated",
     note: "1,000 publications in flight, each to one page.",
+    unit: "deliveries/s, × limit",
+    is_less_better: false,
     head: SATURATED,
 };
 const MEMORY: Labels = Labels {
     title: "Memory of an idle connection",
+    name: "memory",
     note: "Growth of the server's private memory with 10,000 idle pages, each with its own channel. The kernel's memory for the sockets comes on top for all.",
+    unit: "bytes per connection",
+    is_less_better: true,
     head: &["bytes"],
 };
 const CONNECTS: Labels = Labels {
     title: "Connects",
+    name: "connects",
     note: "Connect, upgrade, check of a token (limits and Nchan: none) and subscription, 64 at once, up to 10,000 pages.",
+    unit: "connects/s, × limit",
+    is_less_better: false,
     head: &["connects/s", "× limit", "server CPU, µs per connect"],
 };
 const STALLED: Labels = Labels {
-    title: "Ten of 1,000 pages stop reading",
-    note: "50 publications of 4 KiB a second. The ratio is the p99 of the others to that with all reading.",
+    title: "Ten pages stop reading",
+    name: "stalled",
+    note: "1,000 others receive 20 publications a second (Action Cable: 5), while ten pages of another channel do not read 150 publications of 32 KiB a second (Action Cable: 7). The kernel holds about 3 MB for each of the ten; more grows the memory of the server, or it closes their connections.",
+    unit: "p99 of the others, × that with all reading",
+    is_less_better: true,
     head: &[
         "p99 ratio",
         "p99 ms, all reading",
         "p99 ms, ten stalled",
         "memory growth, MiB",
-        "lost / repeated or reordered",
+        "missing / repeated or reordered",
     ],
 };
 const STORM: Labels = Labels {
     title: "10,000 pages reconnect",
-    note: "1,000 others receive 100,000 deliveries a second, while 10,000 pages with own channels reconnect within a second or as fast as the server allows. With resume, each page has missed one publication, which it must receive.",
+    name: "storm",
+    note: "1,000 others receive 20 publications a second, while 10,000 pages with own channels reconnect within a second or as fast as the server allows. With resume, each page has missed one publication, which it must receive.",
+    unit: "p99 of the others, × that before",
+    is_less_better: true,
     head: &[
         "p99 ratio",
         "p99 ms before",
         "p99 ms during",
         "resume",
-        "lost / repeated or reordered",
+        "missing / repeated or reordered",
     ],
 };
 

@@ -22,7 +22,7 @@ pub(super) const NUMBER_DIGITS: usize = 10;
 const OPENING_MAX: usize = 64;
 /// Time-out of opening connections, for each thousand and at least.
 const OPEN_MAX_PER_THOUSAND: Duration = Duration::from_secs(2);
-const OPEN_MAX_LEAST: Duration = Duration::from_secs(5);
+const OPEN_MAX_LEAST: Duration = Duration::from_secs(10);
 /// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes of a response to an upgrade.
@@ -250,10 +250,9 @@ impl Pages {
         Ok(())
     }
 
-    /// Stops reading the last `count` connections.
-    pub(super) fn stall(&mut self, count: usize) -> Outcome<()> {
-        let begin = self.connections.len() - count;
-        for connection in &mut self.connections[begin..] {
+    /// Stops reading the connections of a group.
+    pub(super) fn stall(&mut self, group: usize) -> Outcome<()> {
+        for connection in self.connections.iter_mut().filter(|it| it.group == group) {
             self.epoll.delete(connection.stream.as_fd())?;
             connection.state = State::Stalled;
         }
@@ -293,6 +292,8 @@ impl Deliveries {
             self.missing += (published - connection.expected) / connection.stride;
             connection.expected = published + connection.stride;
         } else {
+            // It may be the one that was missing. A repetition that hides a loss is counted here all the same.
+            self.missing = self.missing.saturating_sub(1);
             self.repeated += 1;
         }
         let due = due

@@ -16,11 +16,15 @@ use crate::process;
 const SETTLE: Duration = Duration::from_secs(5);
 /// Part of a saturated phase before it is measured: its first quarter.
 const WARM_UP: u32 = 4;
-/// Size of a publication, in bytes, unless a scenario needs another one.
-pub(super) const PAYLOAD_BYTES: usize = 128;
+/// Size of a publication, in bytes.
+const PAYLOAD_BYTES: usize = 128;
+/// Channel of the pages that stall.
+pub(super) const STALLED_CHANNEL: &str = "stalled";
 /// Reconnects of a storm per second, and those that wait for their subscription.
 const RECONNECTS_PER_SECOND: u32 = 10_000;
 const RECONNECTING_MAX: usize = 64;
+/// Time after the phase in which all pages must have reconnected. The phase lasts until then.
+const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// Result of one phase.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +53,6 @@ pub(super) struct Load {
     pub(super) server: Server,
     pub(super) pages: Pages,
     pub(super) publishing: Publishing,
-    payload_bytes: usize,
     /// Pages of group 0 that are read, each of which gets every publication of a shared channel.
     pub(super) readers: u64,
     text: String,
@@ -58,6 +61,15 @@ pub(super) struct Load {
 /// Channels of a phase: one for all pages, or one for each, which take turns.
 #[derive(Clone, Debug)]
 pub(super) struct Channels(Vec<String>);
+
+/// Load beside the publications that are measured.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// Pages that connect, with their numbering.
+    pub(super) reconnecting: VecDeque<(Page, u64, u64)>,
+    /// Channel, size and interval of publications that nobody reads.
+    pub(super) unread: Option<(String, usize, Duration)>,
+}
 
 /// Counters at a moment.
 struct Mark {
@@ -70,6 +82,10 @@ struct Mark {
 impl Channels {
     pub(super) fn shared(program: Program) -> Self {
         Self(vec![program.shared_channel()])
+    }
+
+    pub(super) fn stalled() -> Self {
+        Self(vec![STALLED_CHANNEL.into()])
     }
 
     pub(super) fn own(program: Program, count: usize) -> Self {
@@ -91,7 +107,7 @@ impl Channels {
 
 impl Load {
     /// Starts a server and its publishing end.
-    pub(super) fn start(program: Program, payload_bytes: usize) -> Outcome<Self> {
+    pub(super) fn start(program: Program) -> Outcome<Self> {
         let mut server = program.start()?;
         let publishing = server.publishing()?;
         let pages = Pages::new(program.dialect(), server.port)?;
@@ -100,7 +116,6 @@ impl Load {
             server,
             pages,
             publishing,
-            payload_bytes,
             readers: 0,
             text: String::new(),
         })
@@ -118,14 +133,15 @@ impl Load {
         Ok(())
     }
 
-    /// Publishes at a fixed rate for this time, while `reconnecting` pages connect.
+    /// Publishes at a fixed rate for this time, or until all pages have reconnected.
     pub(super) fn paced(
         &mut self,
         channels: &Channels,
         interval: Duration,
         time: Duration,
-        mut reconnecting: VecDeque<(Page, u64, u64)>,
+        beside: Beside,
     ) -> Outcome<Sample> {
+        let mut reconnecting = beside.reconnecting;
         let is_near = is_near();
         self.reset();
         let replays = if self.program.resumes() {
@@ -135,8 +151,8 @@ impl Load {
         };
         let memory = self.server.private_bytes();
         let begin = self.mark();
-        let end = begin.at + time;
-        let (mut due, mut connect_due) = (begin.at, begin.at);
+        let mut end = begin.at + time;
+        let (mut due, mut connect_due, mut unread_due) = (begin.at, begin.at, begin.at);
         let mut published = 0;
         loop {
             let now = Instant::now();
@@ -148,10 +164,24 @@ impl Load {
                 connect_due += Duration::from_secs(1) / RECONNECTS_PER_SECOND;
             }
             let is_connecting = !reconnecting.is_empty() || self.pages.opening() > 0;
-            while due <= now && (due < end || is_connecting) && now < end + SETTLE {
+            if is_connecting && now > end {
+                if now > begin.at + time + RECONNECT_MAX {
+                    let left = reconnecting.len() + self.pages.opening();
+                    return Err(format!("{left} pages did not reconnect in time").into());
+                }
+                end = now;
+            }
+            while due <= now && due <= end {
                 self.publish(channels, due)?;
                 published += 1;
                 due += interval;
+            }
+            while let Some((channel, bytes, interval)) = &beside.unread
+                && unread_due <= now.min(end)
+            {
+                let payload = format!("\"{:-<bytes$}\"", "");
+                self.publishing.publish(channel, &payload)?;
+                unread_due += *interval;
             }
             self.publishing.flush()?;
             self.pages.turn()?;
@@ -165,7 +195,6 @@ impl Load {
         let mut sample = self.sample(&begin, &ended, published * self.readers, is_near);
         sample.missing += replays.saturating_sub(self.pages.groups[1].count);
         sample.repeated += self.pages.groups[1].repeated;
-        sample.missing += u64::try_from(reconnecting.len() + self.pages.opening())?;
         sample.growth_bytes = difference(self.server.private_bytes(), memory);
         Ok(sample)
     }
@@ -219,7 +248,7 @@ impl Load {
             "{{{NUMBER_FIELD}{number:0NUMBER_DIGITS$}\",\"text\":\"{:-<width$}\"}}",
             "",
             // Fields, number and punctuation are 32 bytes.
-            width = self.payload_bytes.saturating_sub(32)
+            width = PAYLOAD_BYTES - 32
         )?;
         let channel = &channels.0[number % channels.0.len()];
         self.publishing.publish(channel, &self.text)
@@ -274,9 +303,7 @@ impl Load {
             p99: group.latencies.percentile(99),
             p99_before: f64::NAN,
             growth_bytes: f64::NAN,
-            missing: group
-                .missing
-                .max(expected.saturating_sub(group.count - group.repeated)),
+            missing: group.missing.max(expected.saturating_sub(group.count)),
             repeated: group.repeated,
             is_near: is_near && self::is_near(),
         }

@@ -8,6 +8,7 @@ use super::phase::Sample;
 use super::scenario::{Figure, Scenario};
 use super::server::Program;
 use crate::Outcome;
+use crate::table::{Bar, Kind, Table, thousands};
 
 /// Every scenario, in the order of the tables.
 pub(crate) const SCENARIOS: [Scenario; 10] = [
@@ -30,15 +31,6 @@ pub(crate) struct Results {
     failures: Vec<(Program, String)>,
 }
 
-/// A table of one scenario.
-#[derive(Clone, Debug)]
-pub(crate) struct Table {
-    pub(crate) title: &'static str,
-    /// Load, unit, and direction in which a value is better.
-    pub(crate) note: &'static str,
-    pub(crate) markdown: String,
-}
-
 impl Results {
     pub(super) fn add(&mut self, program: Program, figures: Vec<Figure>) {
         for figure in figures {
@@ -55,15 +47,14 @@ impl Results {
 
     /// Returns an error if Lineside or a limit failed, or lost, repeated or reordered a publication.
     pub(crate) fn check(&self) -> Outcome<()> {
-        let own = |program: &Program| {
-            matches!(
-                program,
-                Program::Limit | Program::LimitCoalescing | Program::Lineside
-            )
-        };
-        let failures = self.failures.iter().filter(|(program, _)| own(program));
+        let failures = self
+            .failures
+            .iter()
+            .filter(|(program, _)| !program.is_peer());
         let mut errors: Vec<String> = failures.map(|(_, error)| error.clone()).collect();
-        for ((scenario, program), figures) in self.figures.iter().filter(|((_, it), _)| own(it)) {
+        for ((scenario, program), figures) in
+            self.figures.iter().filter(|((_, it), _)| !it.is_peer())
+        {
             let [missing, repeated] = losses(figures);
             if missing + repeated > 0 {
                 errors.push(format!(
@@ -122,18 +113,24 @@ impl Results {
             .iter()
             .find(|row| row.program == reference(scenario))
             .map_or(f64::NAN, |row| row.value);
-        let Labels { title, note, head } = Labels::of(scenario);
-        let mut markdown = format!("| server | {} |\n", head.join(" | "));
-        markdown += &format!("|---|{}\n", "--:|".repeat(head.len()));
+        let labels = Labels::of(scenario);
+        let mut markdown = format!("| server | {} |\n", labels.head.join(" | "));
+        markdown += &format!("|---|{}\n", "--:|".repeat(labels.head.len()));
+        let mut bars = Vec::new();
         for row in &rows {
             let cells = row.cells(scenario, reference);
             let far = if row.is_near { "" } else { " *" };
             markdown += &format!("| {}{far} | {} |\n", row.program.name(), cells.join(" | "));
+            bars.push(row.bar(scenario, reference));
         }
         Some(Table {
-            title,
-            note,
+            title: labels.title.into(),
+            name: labels.name.into(),
+            note: labels.note.into(),
+            unit: labels.unit.into(),
+            is_less_better: labels.is_less_better,
             markdown,
+            bars,
         })
     }
 }
@@ -240,6 +237,28 @@ impl Row {
         cells.push(lost);
         cells
     }
+
+    fn bar(&self, scenario: Scenario, reference: f64) -> Bar {
+        let ratio = self.value / reference;
+        let (value, text) = match scenario {
+            Scenario::Memory => (self.value, format!("{} B", thousands(self.value))),
+            Scenario::Stalled | Scenario::Storm => (self.value, format!("{:.2} ×", self.value)),
+            Scenario::Shared1000Paced | Scenario::Shared10000Paced | Scenario::OwnPaced => {
+                (ratio, format!("{ratio:.2} × ({:.2} µs)", self.value))
+            }
+            _ => (ratio, format!("{ratio:.2} × ({}/s)", thousands(self.value))),
+        };
+        Bar {
+            label: self.program.name().into(),
+            value,
+            text,
+            kind: match self.program {
+                Program::Limit | Program::LimitCoalescing => Kind::Limit,
+                Program::Lineside => Kind::Lineside,
+                _ => Kind::Peer,
+            },
+        }
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -254,17 +273,4 @@ fn latency(millis: f64) -> String {
     } else {
         format!("{millis:.1}")
     }
-}
-
-/// A whole number with a comma between thousands.
-fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value <= -0.5 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

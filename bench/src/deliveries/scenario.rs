@@ -1,9 +1,8 @@
 //! The scenarios. Those that need the same server and pages run one after another on one start of the server.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::phase::{Channels, Load, PAYLOAD_BYTES, Sample, as_f64, difference};
+use super::phase::{Beside, Channels, Load, STALLED_CHANNEL, Sample, as_f64, difference};
 use super::server::Program;
 use crate::Outcome;
 
@@ -46,11 +45,14 @@ const MANY: usize = 10_000;
 /// Publications per second to own channels, and those in flight when saturated.
 const OWN_PER_SECOND: u32 = 10_000;
 const OWN_WINDOW: u64 = 1_000;
-/// Readers that stall, of [`FEW`]; their receive buffer; size and rate of the publications.
+/// Pages that stall, and their receive buffer; size and rate of their publications. The kernel takes about 3 MB for each
+/// before the server notices.
 const STALLED: usize = FEW / 100;
 const STALLED_RECEIVE_BYTES: usize = 4 * 1024;
-const STALLED_PAYLOAD_BYTES: usize = 4 * 1024;
-const STALLED_PER_SECOND: u32 = 50;
+const STALLED_PAYLOAD_BYTES: usize = 32 * 1024;
+const STALLED_PER_SECOND: u32 = 150;
+/// Publications per second to the others, while pages stall or reconnect.
+const OTHERS_PER_SECOND: u32 = 20;
 /// Measurements of a phase until the cores are near.
 const ATTEMPTS: usize = 2;
 /// Time until a server's memory is read after its connections are open.
@@ -117,10 +119,10 @@ fn shared(
     [paced, saturated]: [Scenario; 2],
 ) -> Outcome<Vec<Figure>> {
     let channels = Channels::shared(program);
-    let mut load = Load::start(program, PAYLOAD_BYTES)?;
+    let mut load = Load::start(program)?;
     load.open(&channels, count)?;
     let interval = interval(program, count)?;
-    let pace = near(|| load.paced(&channels, interval, time, VecDeque::new()))?;
+    let pace = near(|| load.paced(&channels, interval, time, Beside::default()))?;
     let window = program.window(count);
     let most = near(|| load.saturated(&channels, window, time))?;
     Ok(vec![
@@ -132,7 +134,7 @@ fn shared(
 /// A channel for each page: connects with the check of a token and a subscription, memory, and publications to one page each.
 fn own(program: Program, time: Duration) -> Outcome<Vec<Figure>> {
     let channels = Channels::own(program, MANY);
-    let mut load = Load::start(program, PAYLOAD_BYTES)?;
+    let mut load = Load::start(program)?;
     let memory = load.server.private_bytes();
     let pages = channels.pages(program, MANY)?;
     let (begin, cpu) = (Instant::now(), load.server.cpu_nanos());
@@ -145,7 +147,7 @@ fn own(program: Program, time: Duration) -> Outcome<Vec<Figure>> {
     let bytes = difference(load.server.private_bytes(), memory) / count;
     let second = Duration::from_secs(1);
     let interval = second / OWN_PER_SECOND;
-    let pace = near(|| load.paced(&channels, interval, time, VecDeque::new()))?;
+    let pace = near(|| load.paced(&channels, interval, time, Beside::default()))?;
     let most = near(|| load.saturated(&channels, OWN_WINDOW, time))?;
     Ok(vec![
         Figure::bare(Scenario::Memory, bytes),
@@ -158,20 +160,28 @@ fn own(program: Program, time: Duration) -> Outcome<Vec<Figure>> {
     ])
 }
 
-/// Large publications to a shared channel, first with all pages reading, then with 1 % of them stalled.
+/// A shared channel, while the pages of another channel do not read its large publications.
 fn stalled(program: Program, time: Duration) -> Outcome<Vec<Figure>> {
     let channels = Channels::shared(program);
-    let mut load = Load::start(program, STALLED_PAYLOAD_BYTES)?;
-    load.open(&channels, FEW - STALLED)?;
-    let stalled = channels.pages(program, STALLED)?;
-    load.pages.open(0, stalled, Some(STALLED_RECEIVE_BYTES))?;
-    load.readers += u64::try_from(STALLED)?;
-    let per_second = STALLED_PER_SECOND * program.deliveries_per_second() / 100_000;
-    let interval = Duration::from_secs(1) / per_second.max(1);
-    let quiet = load.paced(&channels, interval, time, VecDeque::new())?;
-    load.pages.stall(STALLED)?;
-    load.readers -= u64::try_from(STALLED)?;
-    let sample = load.paced(&channels, interval, time, VecDeque::new())?;
+    let mut load = Load::start(program)?;
+    load.open(&channels, FEW)?;
+    let stalled = Channels::stalled().pages(program, STALLED)?;
+    load.pages.open(1, stalled, Some(STALLED_RECEIVE_BYTES))?;
+    let second = Duration::from_secs(1);
+    let per_second = program.deliveries_per_second() / u32::try_from(FEW)?;
+    let interval = second / OTHERS_PER_SECOND.min(per_second);
+    let quiet = load.paced(&channels, interval, time, Beside::default())?;
+    load.pages.stall(1)?;
+    let unread = (
+        STALLED_CHANNEL.into(),
+        STALLED_PAYLOAD_BYTES,
+        second / (STALLED_PER_SECOND * per_second / 100),
+    );
+    let beside = Beside {
+        unread: Some(unread),
+        ..Beside::default()
+    };
+    let sample = load.paced(&channels, interval, time, beside)?;
     Ok(vec![Figure::compared(Scenario::Stalled, &quiet, sample)])
 }
 
@@ -180,14 +190,18 @@ fn stalled(program: Program, time: Duration) -> Outcome<Vec<Figure>> {
 fn storm(program: Program, time: Duration) -> Outcome<Vec<Figure>> {
     let shared = Channels::shared(program);
     let own = Channels::own(program, MANY);
-    let mut load = Load::start(program, PAYLOAD_BYTES)?;
+    let mut load = Load::start(program)?;
     load.open(&shared, FEW)?;
     load.pages.open(1, own.pages(program, MANY)?, None)?;
-    let interval = interval(program, FEW)?;
-    let quiet = load.paced(&shared, interval, time, VecDeque::new())?;
+    let interval = Duration::from_secs(1) / OTHERS_PER_SECOND;
+    let quiet = load.paced(&shared, interval, time, Beside::default())?;
     let pages = load.pages.close(1);
     let reconnecting = load.publish_missed(&own, pages)?;
-    let sample = load.paced(&shared, interval, time, reconnecting)?;
+    let beside = Beside {
+        reconnecting,
+        ..Beside::default()
+    };
+    let sample = load.paced(&shared, interval, time, beside)?;
     Ok(vec![Figure::compared(Scenario::Storm, &quiet, sample)])
 }
 

@@ -68,6 +68,11 @@ impl Program {
         }
     }
 
+    /// Whether it is another project's.
+    pub(super) fn is_peer(self) -> bool {
+        !matches!(self, Self::Limit | Self::LimitCoalescing | Self::Lineside)
+    }
+
     /// Maximum number of pages. A server that needs minutes for more is measured with fewer, and left out of larger scenarios.
     pub(super) fn pages_max(self) -> usize {
         match self {

@@ -1,0 +1,175 @@
+//! `bin/bench report`: measures everything, and writes `docs/performance.md` and a chart for each table.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::Command;
+
+use crate::table::{Bar, Table};
+use crate::{Outcome, chart, deliveries, publish};
+
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+/// Programs whose versions the page names, with the arguments that print them.
+const VERSIONS: [(&str, &[&str]); 11] = [
+    ("rustc", &["--version"]),
+    ("ruby", &["--version"]),
+    ("node", &["--version"]),
+    (
+        "node",
+        &[
+            "-p",
+            concat!(
+                "'Socket.IO ' + require('",
+                env!("CARGO_MANIFEST_DIR"),
+                "/peers/socketio/package.json').dependencies['socket.io']"
+            ),
+        ],
+    ),
+    ("nginx", &["-v"]),
+    (
+        "cat",
+        &[concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tmp/bench/peers/nchan/version"
+        )],
+    ),
+    ("redis-server", &["--version"]),
+    ("puma", &["--version"]),
+    ("rails", &["--version"]),
+    (
+        "cat",
+        &[concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tmp/bench/peers/centrifugo/version"
+        )],
+    ),
+    ("git", &["log", "-1", "--format=Lineside at commit %h"]),
+];
+
+const INTRODUCTION: &str = "# Performance
+
+```
+bin/bench peers     # installs the peers below tmp, on Debian 12
+bin/bench report    # measures, and writes this page
+```
+
+`bin/bench report` has written this page. Figures depend on the machine: compare those of one page, and run it on your own, idle
+machine, which needs two cores.
+
+- **limit** is a program of this repository that does nothing that a server could leave out: one thread, no checks, one write per
+  delivery. **limit-coalescing** puts all publications that wait for a page into one write. A ratio to a limit says what a server adds
+  to the cost of the kernel.
+- The server, with its Redis, runs on one core, and the pages and the publisher on another. All figures are per core of the server.
+  The connections are on the loopback device, without TLS and compression.
+- Pages check the number of each publication: a run in which Lineside loses, repeats or reorders one writes no page.
+- Servers take turns in each round. Figures are medians of three rounds; peers take part in as many of them as fit into nine
+  minutes, at least in the first.
+- CPU times count all threads and processes of a server. The generator's are shown beside them.
+- Memory and latencies of the peers depend on settings. Theirs are in `bench/peers`: those that their documentation recommends.
+
+A server with a * was measured while the two cores shared no cache, which makes each delivery dearer: compare it with others that have
+one.
+";
+
+/// Measures with phases of this duration, and writes the page. `names` limits programs and scenarios, as for `deliveries`.
+pub(crate) fn run(seconds: u64, names: &[&str]) -> Outcome<()> {
+    let calls = publish::measure(seconds)?;
+    writeln!(io::stdout(), "publish calls of Ruby are measured")?;
+    let results = deliveries::measure(seconds, names)?;
+    writeln!(io::stdout(), "\n{}", results.text())?;
+    results.check()?;
+    let tables = results.tables();
+    let mut page = String::from(INTRODUCTION);
+    page += &machine(seconds)?;
+    page += &overview(&tables);
+    for table in tables.iter().chain(&calls) {
+        write!(
+            page,
+            "\n## {0}\n\n{1}\n\n![{0}](performance/{2}.svg)\n\n{3}",
+            table.title, table.note, table.name, table.markdown
+        )?;
+    }
+    let failures: Vec<&str> = results.failures().collect();
+    if !failures.is_empty() {
+        write!(page, "\n## Not measured\n\n")?;
+        for failure in failures {
+            writeln!(page, "- {}", failure.lines().next().unwrap_or_default())?;
+        }
+    }
+    let charts = Path::new(DOCS).join("performance");
+    fs::create_dir_all(&charts)?;
+    for table in tables.iter().chain(&calls) {
+        fs::write(
+            charts.join(format!("{}.svg", table.name)),
+            chart::svg(table),
+        )?;
+    }
+    fs::write(Path::new(DOCS).join("performance.md"), page)?;
+    writeln!(
+        io::stdout(),
+        "docs/performance.md and docs/performance/*.svg are written"
+    )?;
+    Ok(())
+}
+
+/// Lineside beside the best peer of each scenario.
+fn overview(tables: &[Table]) -> String {
+    let mut text =
+        String::from("\n## Overview\n\n| | Lineside | best peer | |\n|---|--:|--:|---|\n");
+    for table in tables {
+        let (own, peer) = table.best();
+        let cell = |it: Option<&Bar>| it.map_or("–".into(), |it| it.text.clone());
+        text += &format!(
+            "| {} ({}) | {} | {} | {} |\n",
+            table.title,
+            table.unit,
+            cell(own),
+            cell(peer),
+            peer.map_or("", |it| it.label.as_str())
+        );
+    }
+    text
+}
+
+/// The machine, and the versions of what was measured.
+fn machine(seconds: u64) -> Outcome<String> {
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown CPU", |it| it.trim_start_matches([' ', '\t', ':']));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let tcp = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
+    let versions: Vec<String> = VERSIONS
+        .into_iter()
+        .filter_map(|(program, arguments)| first_line(program, arguments))
+        .collect();
+    Ok(format!(
+        "\n## The machine\n\n{model}, {} cores, Linux {}, TCP with {}. {}, {seconds} s for each phase.\n\n{}.\n",
+        cpus.lines()
+            .filter(|it| it.starts_with("processor"))
+            .count(),
+        kernel.trim(),
+        tcp.trim(),
+        first_line("date", &["-u", "+%Y-%m-%d"]).unwrap_or_default(),
+        versions.join("; ")
+    ))
+}
+
+/// First line that a program prints, if it is installed.
+fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let mut text = String::from_utf8(output.stdout).ok()?;
+    // nginx prints its version on standard error.
+    text += &String::from_utf8(output.stderr).ok()?;
+    let line = text.lines().next()?.trim().to_string();
+    Some(if line.starts_with('v') {
+        format!("{program} {line}")
+    } else {
+        line
+    })
+}
