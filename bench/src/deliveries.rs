@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
+pub(crate) use cores::round_trip_nanos;
 pub(crate) use limit::run as run_limit;
 pub(crate) use results::Results;
 
@@ -35,6 +36,8 @@ const SECONDS_MAX: u64 = 60;
 const ROUNDS: u32 = 3;
 /// Peers take part in another round if all is over by this time, and otherwise in the first alone.
 const PEERS_MAX: Duration = Duration::from_secs(9 * 60);
+/// No round begins after this time.
+const BEGIN_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Measures the named programs and groups of scenarios, or all that are installed. Prints the tables.
 pub(crate) fn run(seconds: u64, names: &[&str]) -> Outcome<()> {
@@ -48,12 +51,21 @@ pub(crate) fn measure(seconds: u64, names: &[&str]) -> Outcome<Results> {
     if !(1..=SECONDS_MAX).contains(&seconds) {
         return Err(format!("--seconds {seconds}: use 1 to {SECONDS_MAX}").into());
     }
-    let (programs, groups) = select(names)?;
+    let mut results = Results::default();
+    let (mut programs, groups) = select(names)?;
+    for program in &programs {
+        if let Some(reason) = program.missing() {
+            results.fail(*program, format!("{}: {reason}", program.name()));
+        }
+    }
+    programs.retain(|it| it.missing().is_none());
     cores::pin_generator()?;
     let time = Duration::from_secs(seconds);
-    let mut results = Results::default();
     let begin = Instant::now();
     for round in 1..=ROUNDS {
+        if begin.elapsed() > BEGIN_MAX {
+            break;
+        }
         let has_peers = round == 1 || begin.elapsed() / (round - 1) * round < PEERS_MAX;
         for (group, program) in pairs(&groups, &programs, has_peers) {
             match group.run(program, time) {
@@ -85,7 +97,7 @@ fn pairs(groups: &[Group], programs: &[Program], has_peers: bool) -> Vec<(Group,
     groups.iter().copied().flat_map(of).collect()
 }
 
-/// Programs and groups of these names. Programs that are not installed are left out, and a line says so.
+/// Programs and groups of these names.
 fn select(names: &[&str]) -> Outcome<(Vec<Program>, Vec<Group>)> {
     let mut programs: Vec<Program> = PROGRAMS
         .into_iter()
@@ -106,11 +118,5 @@ fn select(names: &[&str]) -> Outcome<(Vec<Program>, Vec<Group>)> {
     if groups.is_empty() {
         groups = GROUPS.to_vec();
     }
-    for program in &programs {
-        if let Some(reason) = program.missing() {
-            writeln!(io::stdout(), "{} is left out: {reason}", program.name())?;
-        }
-    }
-    programs.retain(|it| it.missing().is_none());
     Ok((programs, groups))
 }

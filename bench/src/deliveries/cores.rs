@@ -43,7 +43,7 @@ fn pin(core: usize) -> Outcome<()> {
 }
 
 /// Measures the round trip of a cache line between the two cores, in nanoseconds: the median of some batches.
-pub(super) fn round_trip_nanos() -> u64 {
+pub(crate) fn round_trip_nanos() -> u64 {
     let turn = AtomicU32::new(0);
     let end = Instant::now() + PROBE;
     let rounds = u32::try_from(BATCHES).unwrap_or_default() * ROUND_TRIPS;

@@ -29,8 +29,9 @@ const PACED: &[&str] = &[
 const SATURATED: &[&str] = &[
     "deliveries/s",
     "× limit",
-    "server CPU, µs",
-    "generator CPU, µs",
+    "server CPU, µs per delivery",
+    "server busy",
+    "generator busy",
     "missing / repeated or reordered",
 ];
 const PACED_UNIT: &str = "server CPU per delivery, × limit";

@@ -225,7 +225,8 @@ impl Row {
             | Scenario::Shared10000Saturated
             | Scenario::OwnSaturated => cells.extend([
                 format!("{:.2}", sample.server_micros),
-                format!("{:.2}", sample.generator_micros),
+                busy(sample.server_micros, sample),
+                busy(sample.generator_micros, sample),
             ]),
             _ => cells.extend([
                 latency(sample.p50),
@@ -264,6 +265,11 @@ impl Row {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Share of a core, in percent.
+fn busy(micros: f64, sample: &Sample) -> String {
+    format!("{:.0} %", micros * sample.deliveries_per_second / 10_000.0)
 }
 
 /// A latency in milliseconds with two significant digits.
