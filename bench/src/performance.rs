@@ -110,6 +110,10 @@ pub(crate) fn run(seconds: u64, names: &[&str]) -> Outcome<()> {
 
 fn write_page(folder: &Path, page: &str, tables: &[Table]) -> Outcome<()> {
     let charts = folder.join("performance");
+    // Charts of an earlier run may have other names.
+    if charts.exists() {
+        fs::remove_dir_all(&charts)?;
+    }
     fs::create_dir_all(&charts)?;
     for table in tables {
         let chart = charts.join(format!("{}.svg", table.name));

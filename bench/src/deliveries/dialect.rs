@@ -56,7 +56,16 @@ impl Dialect {
         }
     }
 
-    /// Text that the page sends after the upgrade.
+    /// Begin of the text after which the page sends its greeting; without one, it sends that after the upgrade.
+    pub(super) fn prompt(self) -> Option<&'static [u8]> {
+        match self {
+            Self::ActionCable => Some(br#"{"type":"welcome""#),
+            Self::SocketIo => Some(br#"0{"sid""#),
+            Self::Limit | Self::Lineside | Self::Nchan | Self::Centrifugo => None,
+        }
+    }
+
+    /// Text that the page sends first.
     pub(super) fn greeting(self, page: &Page) -> Option<String> {
         let token = &page.token;
         match self {

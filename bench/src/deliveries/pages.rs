@@ -200,8 +200,8 @@ impl Pages {
                 return Ok(());
             };
             bytes = &bytes[end..];
-            if let Some(greeting) = self.dialect.greeting(&connection.page) {
-                send(connection, TEXT, greeting.as_bytes())?;
+            if self.dialect.prompt().is_none() {
+                greet(self.dialect, connection)?;
             }
             connection.state = if self.dialect.confirmation().is_some() {
                 State::Confirming
@@ -220,6 +220,11 @@ impl Pages {
                     {
                         connection.state = State::Ready;
                         self.opening -= 1;
+                    } else if matches!(connection.state, State::Confirming)
+                        && let Some(text) = self.dialect.prompt()
+                        && frame.payload.starts_with(text)
+                    {
+                        greet(self.dialect, connection)?;
                     } else if let Some(answer) = self.dialect.answer(frame.payload) {
                         send(connection, TEXT, answer)?;
                     } else {
@@ -320,6 +325,13 @@ fn upgraded(bytes: &[u8]) -> Outcome<Option<usize>> {
 fn parse(digits: &[u8]) -> Outcome<u64> {
     let digits = digits.get(..NUMBER_DIGITS).ok_or("a short publication")?;
     Ok(std::str::from_utf8(digits)?.parse()?)
+}
+
+fn greet(dialect: Dialect, connection: &mut Connection) -> io::Result<()> {
+    match dialect.greeting(&connection.page) {
+        Some(text) => send(connection, TEXT, text.as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// Sends a small frame. The socket has room for it, because the page sends nothing else.

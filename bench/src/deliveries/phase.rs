@@ -24,7 +24,7 @@ pub(super) const STALLED_CHANNEL: &str = "stalled";
 const RECONNECTS_PER_SECOND: u32 = 10_000;
 const RECONNECTING_MAX: usize = 64;
 /// Time after the phase in which all pages must have reconnected. The phase lasts until then.
-const RECONNECT_MAX: Duration = Duration::from_secs(10);
+const RECONNECT_MAX: Duration = Duration::from_secs(20);
 
 /// Result of one phase.
 #[derive(Clone, Copy, Debug)]

@@ -191,7 +191,11 @@ impl Row {
     }
 
     fn cells(&self, scenario: Scenario, reference: f64) -> Vec<String> {
-        let ratio = format!("{:.2}", self.value / reference);
+        let ratio = if reference.is_finite() {
+            format!("{:.2}", self.value / reference)
+        } else {
+            "–".into()
+        };
         let lost = format!("{} / {}", self.losses[0], self.losses[1]);
         let mut cells = match scenario {
             Scenario::Memory => return vec![thousands(self.value)],
