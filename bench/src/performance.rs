@@ -79,13 +79,14 @@ one.
 
 /// Measures with phases of this duration, and writes the page. `names` limits programs and scenarios, as for `deliveries`.
 pub(crate) fn run(seconds: u64, names: &[&str]) -> Outcome<()> {
+    let load = fs::read_to_string("/proc/loadavg")?;
     let calls = publish::measure(seconds)?;
     writeln!(io::stdout(), "publish calls of Ruby are measured")?;
     let results = deliveries::measure(seconds, names)?;
     writeln!(io::stdout(), "\n{}", results.text())?;
     let mut tables = results.tables();
     let mut page = String::from(INTRODUCTION);
-    page += &machine(seconds)?;
+    page += &machine(seconds, load.split(' ').next().unwrap_or_default())?;
     page += &overview(&tables);
     tables.extend(calls);
     for table in &tables {
@@ -144,8 +145,8 @@ fn overview(tables: &[Table]) -> String {
     text
 }
 
-/// The machine, and the versions of what was measured.
-fn machine(seconds: u64) -> Outcome<String> {
+/// The machine, its load average before the run, and the versions of what was measured.
+fn machine(seconds: u64, load: &str) -> Outcome<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus
         .lines()
@@ -159,7 +160,7 @@ fn machine(seconds: u64) -> Outcome<String> {
         .collect();
     Ok(format!(
         "\n## The machine\n\n{model}, {} cores, Linux {}, TCP with {}; a cache line takes {} ns from one core to the other and \
-         back. {}, {seconds} s for each phase.\n\n{}.\n",
+         back. {}, load average {load} at the start, {seconds} s for each phase.\n\n{}.\n",
         cpus.lines()
             .filter(|it| it.starts_with("processor"))
             .count(),

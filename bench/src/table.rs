@@ -36,7 +36,8 @@ pub(crate) struct Table {
 impl Table {
     /// The bar of Lineside, and the best of the peers.
     pub(crate) fn best(&self) -> (Option<&Bar>, Option<&Bar>) {
-        let of = |kind: Kind| self.bars.iter().filter(move |it| it.kind == kind);
+        let finite = self.bars.iter().filter(|it| it.value.is_finite());
+        let of = |kind: Kind| finite.clone().filter(move |it| it.kind == kind);
         let order = |a: &&Bar, b: &&Bar| a.value.total_cmp(&b.value);
         let pick = |kind: Kind| {
             if self.is_less_better {
