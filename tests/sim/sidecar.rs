@@ -190,7 +190,7 @@ impl Sidecar {
         let most = if lags { 0 } else { worker.room() };
         worker.enqueue(shard.inbox.take(most).entries);
         // As in the sidecar: once every link has ended and the inbox is empty.
-        if self.is_stopping && self.links.is_empty() && shard.inbox.may_sleep() {
+        if self.is_stopping && self.links.is_empty() && shard.inbox.may_sleep(None) {
             worker.drain();
         }
         worker.turn();

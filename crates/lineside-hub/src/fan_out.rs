@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lineside_protocol::{Cursor, Epoch, Position};
 use slab::Slab;
 
+use crate::interest::Interest;
 use crate::journal::{Publication, Replay};
 use crate::outbox::{Framing, Outbox};
 
@@ -129,6 +130,12 @@ impl FanOut {
     #[must_use]
     pub fn dispatched(&self) -> Position {
         self.dispatched
+    }
+
+    /// Channels that have a subscriber here.
+    #[must_use]
+    pub fn interest(&self) -> &Arc<Interest> {
+        &self.channels.interest
     }
 
     /// Cursor of a position in this shard's epoch.

@@ -18,6 +18,7 @@ mod counts;
 mod encoding;
 mod fan_out;
 mod hub;
+mod interest;
 mod journal;
 mod marks;
 mod memory;
@@ -37,6 +38,7 @@ pub use fan_out::{
     Resumed, SLICE_CONNECTIONS,
 };
 pub use hub::{Encode, Entry, Hub, Ordered, Proposed};
+pub use interest::Interest;
 pub use journal::{
     HistoryLimits, Journal, Publication, REPLAY_POINTERS_MAX, Replay, ReplayAnswer, ReplayRequest,
     Unencoded, Verdict, Want,

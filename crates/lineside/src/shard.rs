@@ -45,7 +45,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lineside_hub::{ConnectionId, FanOut, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
+use lineside_hub::{ConnectionId, FanOut, Interest, PASS_PUBLICATIONS_MAX, SLICE_CONNECTIONS};
 use lineside_protocol::codes;
 use lineside_protocol::{Cursor, Position};
 
@@ -225,6 +225,12 @@ impl<S: Socket> Worker<S> {
     #[must_use]
     pub fn dispatched(&self) -> Position {
         self.fan_out.dispatched()
+    }
+
+    /// Channels that have a subscriber here, for the [inbox](crate::broker::Inbox::heed).
+    #[must_use]
+    pub fn interest(&self) -> Arc<Interest> {
+        Arc::clone(self.fan_out.interest())
     }
 
     /// Enqueues the next entries, in journal order.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::interest::Interest;
+
 /// One subscription, as its connection holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
@@ -27,6 +29,8 @@ pub(super) struct Channels {
     keys: HashMap<Arc<str>, usize>,
     channels: Slab<Channel>,
     subscriptions: usize,
+    /// The same channels, for other threads.
+    pub(super) interest: Arc<Interest>,
 }
 
 impl Channels {
@@ -63,6 +67,7 @@ impl Channels {
     /// Subscribes the connection at `slot`, which must not be subscribed.
     pub(super) fn add(&mut self, name: &Arc<str>, slot: usize) -> Subscription {
         let key = *self.keys.entry(Arc::clone(name)).or_insert_with(|| {
+            self.interest.add(name);
             self.channels.insert(Channel {
                 name: Arc::clone(name),
                 subscribers: Vec::new(),
@@ -90,6 +95,7 @@ impl Channels {
         if subscribers.is_empty() {
             let channel = self.channels.remove(key);
             self.keys.remove(&channel.name);
+            self.interest.remove(&channel.name);
         }
         moved
     }

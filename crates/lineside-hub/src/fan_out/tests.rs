@@ -372,3 +372,16 @@ fn sparse_positions_resume_after_any_cursor() {
         assert_eq!(sent.unwrap_or_default(), expected, "after {after}");
     }
 }
+
+#[test]
+fn interest_is_in_the_channels_that_have_a_subscriber() {
+    let mut world = Fixture::new(1024);
+    let has_interest =
+        |world: &Fixture| ["news", "other"].map(|channel| world.shard.interest().may_have(channel));
+    let both = world.subscribers("news", 2);
+    assert_eq!(has_interest(&world), [true, false]);
+    world.shard.unsubscribe(both[0], "news");
+    assert_eq!(has_interest(&world), [true, false]);
+    world.shard.close(both[1]);
+    assert_eq!(has_interest(&world), [false, false]);
+}

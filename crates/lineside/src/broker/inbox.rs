@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use lineside_hub::{Publication, Revocation};
+use lineside_hub::{Interest, Publication, Revocation};
 use lineside_protocol::Position;
 use tokio::sync::Notify;
 
@@ -13,6 +13,9 @@ use super::settles::Settle;
 
 /// Maximum number of waiting entries. Beyond it links are not read. With payloads of 128 bytes they take about 4 MiB.
 const ENTRIES_MAX: usize = 8 * 1024;
+
+/// Number of waiting entries from which a sleeping shard is woken for a publication without a subscriber.
+pub(crate) const QUIET_ENTRIES_MAX: usize = 1024;
 
 /// Maximum size of waiting publications, in bytes. Beyond it links are not read.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -69,6 +72,11 @@ struct Queue {
     drain: bool,
     /// The shard sleeps until something is added.
     asleep: bool,
+    /// Time at which the shard wakes up by itself, and up to which publications without a subscriber do not wake it, in milliseconds
+    /// of the hub's clock.
+    quiet_until_ms: Option<u64>,
+    /// Channels with a subscriber. `None` means any.
+    interest: Option<Arc<Interest>>,
 }
 
 impl Queue {
@@ -84,6 +92,17 @@ impl Queue {
             && self.replaced_links.is_empty()
             && !self.stop_links
             && !self.drain
+    }
+
+    /// Whether a sleeping shard is woken for these publications, which are among the entries already.
+    fn must_wake_for(&self, publications: &[Arc<Publication>]) -> bool {
+        let (Some(interest), Some(newest)) = (&self.interest, publications.last()) else {
+            return true;
+        };
+        self.quiet_until_ms
+            .is_none_or(|until_ms| newest.at_ms >= until_ms)
+            || self.entries.len() >= QUIET_ENTRIES_MAX
+            || publications.iter().any(|it| interest.may_have(&it.channel))
     }
 }
 
@@ -108,12 +127,20 @@ impl Inbox {
 
     /// Adds publications. The caller holds the hub's lock.
     pub(super) fn publish(&self, publications: &[Arc<Publication>]) {
-        self.add(|queue| {
-            let bytes = publications.iter().map(|one| one.body.len());
-            queue.bytes += bytes.sum::<usize>();
-            let entries = publications.iter().cloned().map(InboxEntry::Publication);
-            queue.entries.extend(entries);
-        });
+        let mut queue = self.lock();
+        let bytes = publications.iter().map(|one| one.body.len());
+        queue.bytes += bytes.sum::<usize>();
+        let entries = publications.iter().cloned().map(InboxEntry::Publication);
+        queue.entries.extend(entries);
+        if queue.asleep && queue.must_wake_for(publications) {
+            self.wake(queue);
+        }
+    }
+
+    /// Names the channels with a subscriber. Other publications may then wait for up to the time that
+    /// [`may_sleep`](Self::may_sleep) gives.
+    pub fn heed(&self, interest: Arc<Interest>) {
+        self.lock().interest = Some(interest);
     }
 
     /// Adds a revocation. The caller holds the hub's lock.
@@ -153,11 +180,15 @@ impl Inbox {
     fn add(&self, add: impl FnOnce(&mut Queue)) {
         let mut queue = self.lock();
         add(&mut queue);
-        let asleep = std::mem::take(&mut queue.asleep);
-        drop(queue);
-        if asleep {
-            self.waker.wake_by_ref();
+        if queue.asleep {
+            self.wake(queue);
         }
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        queue.asleep = false;
+        drop(queue);
+        self.waker.wake_by_ref();
     }
 
     /// Whether the inbox is below its limits.
@@ -203,9 +234,11 @@ impl Inbox {
         }
     }
 
-    /// Marks the shard as asleep. Returns false if something waits: then the shard must not sleep.
-    pub fn may_sleep(&self) -> bool {
+    /// Marks the shard as asleep. Returns false if something waits: then the shard must not sleep. Up to `quiet_until_ms` it is not
+    /// woken for publications to channels that it does not [heed](Self::heed), and must wake up by itself at that time.
+    pub fn may_sleep(&self, quiet_until_ms: Option<u64>) -> bool {
         let mut queue = self.lock();
+        queue.quiet_until_ms = quiet_until_ms;
         queue.asleep = queue.is_empty();
         queue.asleep
     }

@@ -13,13 +13,17 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::links::{LinkQueue, Links, NewLink};
 use super::{Arrival, Arrivals, Plan, Socket, Worker};
-use crate::broker::Inbox;
+use crate::broker::{Inbox, QUIET_ENTRIES_MAX};
 use crate::clock::{Clock, Now};
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
 
 /// Maximum sleep without an event, in milliseconds.
 const TICK_MS: u64 = 1000;
+
+/// Time after the last entry in which publications without a subscriber do not wake a shard, in milliseconds. Of many shards, a
+/// publication to one user wakes one.
+const QUIET_MS: u64 = 10;
 
 /// Maximum number of events taken from the kernel at a time.
 const EVENTS_MAX: usize = 256;
@@ -75,6 +79,10 @@ struct Running {
     clock: Clock,
     /// Time of this turn.
     now: Now,
+    /// Time up to which publications without a subscriber do not wake the shard, in milliseconds.
+    quiet_until_ms: u64,
+    /// Such publications may have waited during the last sleep.
+    was_quiet: bool,
 }
 
 impl Reactor {
@@ -131,13 +139,17 @@ impl Reactor {
             new_links: self.new_links,
             clock: self.clock,
             now: self.clock.now(),
+            quiet_until_ms: 0,
+            was_quiet: false,
         };
+        running.inbox.heed(running.worker.interest());
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !running.worker.is_drained() {
             running.report(&mut events);
             running.turn_links();
             running.take_inbox();
             running.worker.turn();
+            running.admit_arrivals();
         }
     }
 }
@@ -146,7 +158,8 @@ impl Running {
     /// Waits for events, and reports them to the worker. If a timer is due, reports every event that is ready by now first:
     /// the process may have been suspended, and then the events at hand are older than the clock.
     fn report(&mut self, events: &mut Events) {
-        self.poll(events, self.sleep_ms());
+        let sleep_ms = self.sleep_ms();
+        self.poll(events, sleep_ms);
         self.inbox.woke();
         self.now = self.clock.now();
         self.worker.set_time(self.now);
@@ -202,10 +215,14 @@ impl Running {
     }
 
     /// Time until there is work, in milliseconds.
-    fn sleep_ms(&self) -> u64 {
-        let due_ms = self.worker.due_ms().min(self.links.due_ms());
-        let sleep_ms = due_ms.saturating_sub(self.clock.now_ms());
-        if sleep_ms == 0 || !self.inbox.may_sleep() {
+    fn sleep_ms(&mut self) -> u64 {
+        let now_ms = self.clock.now_ms();
+        let mut due_ms = self.worker.due_ms().min(self.links.due_ms());
+        let quiet_until_ms = Some(self.quiet_until_ms).filter(|until_ms| now_ms < *until_ms);
+        self.was_quiet = quiet_until_ms.is_some();
+        due_ms = due_ms.min(quiet_until_ms.unwrap_or(u64::MAX));
+        let sleep_ms = due_ms.saturating_sub(now_ms);
+        if sleep_ms == 0 || !self.inbox.may_sleep(quiet_until_ms) {
             return 0;
         }
         sleep_ms.min(TICK_MS)
@@ -241,7 +258,12 @@ impl Running {
     }
 
     fn take_inbox(&mut self) {
-        let taken = self.inbox.take(self.worker.room());
+        // Publications without a subscriber are dispatched at once, all before a connection that has just come.
+        let quiet = if self.was_quiet { QUIET_ENTRIES_MAX } else { 0 };
+        let taken = self.inbox.take(self.worker.room().max(quiet));
+        if !taken.entries.is_empty() {
+            self.quiet_until_ms = self.now.ms + QUIET_MS;
+        }
         self.worker.enqueue(taken.entries);
         self.worker.handle_runner_events(taken.runner_events);
         self.worker.settle(taken.settles);
@@ -254,6 +276,11 @@ impl Running {
         if taken.drain {
             self.worker.drain();
         }
+    }
+
+    /// Admits new connections once the entries at hand are dispatched: a connection begins at the position that the shard has
+    /// dispatched, and would receive what landed before it connected.
+    fn admit_arrivals(&mut self) {
         while let Ok(arrival) = self.arrived.try_recv() {
             self.admit(arrival);
         }

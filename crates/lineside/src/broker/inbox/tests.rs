@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-use lineside_hub::{Publication, Revocation};
+use lineside_hub::{Charged, Interest, Publication, Revocation};
 use lineside_protocol::Position;
 
-use super::{BYTES_MAX, Inbox, InboxEntry};
+use super::{BYTES_MAX, Inbox, InboxEntry, QUIET_ENTRIES_MAX};
 
 #[derive(Default)]
 struct CountingWaker(AtomicU64);
@@ -52,21 +52,21 @@ fn positions(inbox: &Inbox, entries_max: usize) -> Vec<u64> {
 fn waker_is_called_once_and_only_while_the_shard_sleeps() {
     let (inbox, waker) = inbox();
     add(&inbox, 1);
-    assert_eq!((inbox.may_sleep(), waker.count()), (false, 0));
+    assert_eq!((inbox.may_sleep(None), waker.count()), (false, 0));
     assert_eq!(positions(&inbox, 8), [1]);
-    assert!(inbox.may_sleep());
+    assert!(inbox.may_sleep(None));
     add(&inbox, 2);
     add(&inbox, 3);
     assert_eq!((waker.count(), positions(&inbox, 1)), (1, vec![2]));
     // One entry is left, so the shard must not sleep.
-    assert!(!inbox.may_sleep());
+    assert!(!inbox.may_sleep(None));
     assert_eq!(positions(&inbox, 1), [3]);
-    assert!(inbox.may_sleep());
+    assert!(inbox.may_sleep(None));
     inbox.woke();
     add(&inbox, 4);
     assert_eq!(waker.count(), 1);
     assert_eq!(positions(&inbox, 8), [4]);
-    assert!(inbox.may_sleep());
+    assert!(inbox.may_sleep(None));
     inbox.drain();
     assert_eq!(waker.count(), 2);
     assert!(inbox.take(8).drain);
@@ -118,7 +118,7 @@ fn sleeping_shard_is_woken_for_every_entry_in_every_order_of_steps() {
                     waiting += 1;
                 }
                 1 => waiting -= positions(&inbox, 1).len(),
-                2 if inbox.may_sleep() => asleep_since = Some(waker.count()),
+                2 if inbox.may_sleep(None) => asleep_since = Some(waker.count()),
                 2 => asleep_since = None,
                 _ => {
                     inbox.woke();
@@ -128,5 +128,56 @@ fn sleeping_shard_is_woken_for_every_entry_in_every_order_of_steps() {
             let sleeps_unwoken = asleep_since == Some(waker.count());
             assert!(!sleeps_unwoken || waiting == 0, "{order} at {step}");
         }
+    }
+}
+
+/// A publication to a channel at a time.
+fn publication(channel: &str, at_ms: u64) -> [Arc<Publication>; 1] {
+    [Arc::new(Publication {
+        position: Position(1),
+        channel: channel.into(),
+        body: "1".into(),
+        at_ms,
+        charged: Charged::default(),
+    })]
+}
+
+/// A sleeping shard with a subscriber of `news`, which wakes up by itself at 10 ms.
+fn quiet_inbox() -> (Inbox, Arc<CountingWaker>) {
+    let (inbox, waker) = inbox();
+    let interest = Interest::default();
+    interest.add("news");
+    inbox.heed(Arc::new(interest));
+    assert!(inbox.may_sleep(Some(10)));
+    (inbox, waker)
+}
+
+#[test]
+fn publication_without_a_subscriber_wakes_no_shard_that_wakes_by_itself() {
+    let (inbox, waker) = quiet_inbox();
+    inbox.publish(&publication("other", 9));
+    assert_eq!(waker.count(), 0);
+    assert!(!inbox.may_sleep(None));
+    assert_eq!(inbox.take(8).entries.len(), 1);
+    assert!(inbox.may_sleep(None));
+    inbox.publish(&publication("other", 9));
+    assert_eq!(waker.count(), 1);
+}
+
+#[test]
+fn quiet_shard_is_woken_for_everything_else() {
+    let adds: [fn(&Inbox); 5] = [
+        |inbox| inbox.publish(&publication("news", 9)),
+        |inbox| inbox.publish(&publication("other", 10)),
+        |inbox| add(inbox, 1),
+        |inbox| inbox.replace_link(1),
+        |inbox| (0..QUIET_ENTRIES_MAX).for_each(|_| inbox.publish(&publication("other", 9))),
+    ];
+    for (number, add) in adds.iter().enumerate() {
+        let (inbox, waker) = quiet_inbox();
+        inbox.publish(&publication("other", 9));
+        assert_eq!(waker.count(), 0);
+        add(&inbox);
+        assert_eq!(waker.count(), 1, "{number}");
     }
 }
