@@ -146,10 +146,15 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !running.worker.is_drained() {
             running.report(&mut events);
+            // A connection begins at the position that the shard has dispatched. What landed before it came is in the inbox by now,
+            // and dispatched before it is admitted.
+            let arrived: Vec<_> = running.arrived.try_iter().collect();
             running.turn_links();
             running.take_inbox();
             running.worker.turn();
-            running.admit_arrivals();
+            for arrival in arrived {
+                running.admit(arrival);
+            }
         }
     }
 }
@@ -275,14 +280,6 @@ impl Running {
         }
         if taken.drain {
             self.worker.drain();
-        }
-    }
-
-    /// Admits new connections once the entries at hand are dispatched: a connection begins at the position that the shard has
-    /// dispatched, and would receive what landed before it connected.
-    fn admit_arrivals(&mut self) {
-        while let Ok(arrival) = self.arrived.try_recv() {
-            self.admit(arrival);
         }
     }
 
