@@ -271,7 +271,7 @@ impl<S: Socket> Worker<S> {
     /// Does one round of work: reads, dispatches, writes one slice, and runs timers. Report every socket that
     /// became ready before [now](Self::set_time) first, or connections may seem silent that are not.
     pub fn turn(&mut self) {
-        self.cost = Cost::begin(self.fan_out.resumed_count());
+        self.cost = Cost::begin(self.fan_out.resumed_count(), self.fan_out.has_live_flush());
         self.resume_ready();
         self.read_queued();
         self.dispatch();

@@ -18,6 +18,10 @@ pub(super) const READS_MAX: usize = 256;
 /// channels. The last request may exceed it.
 pub(super) const COST_BYTES_MAX: usize = 128 * 1024;
 
+/// The same while more connections wait for a write than one turn makes: about 30 connects of one channel, which take as long
+/// as the turn's writes. Otherwise a storm of reconnects would delay publications to others.
+pub(super) const COST_BYTES_BESIDE_WRITES: usize = 16 * 1024;
+
 /// Cost of a message beside its text, in bytes.
 const MESSAGE_COST_BYTES: usize = 16;
 
@@ -35,15 +39,22 @@ const GOING_AWAY: u16 = 1001;
 #[derive(Debug, Default)]
 pub(super) struct Cost {
     message_bytes: usize,
+    bytes_max: usize,
     /// Number of resumed channels before the turn.
     resumed_before: u64,
 }
 
 impl Cost {
-    /// Starts a turn. `resumed_before` is the number of resumed channels so far.
-    pub(super) fn begin(resumed_before: u64) -> Self {
+    /// Starts a turn. `resumed_before` is the number of resumed channels so far. `writes_wait`: whether the last turn left
+    /// writes other than replays.
+    pub(super) fn begin(resumed_before: u64, writes_wait: bool) -> Self {
         Self {
             message_bytes: 0,
+            bytes_max: if writes_wait {
+                COST_BYTES_BESIDE_WRITES
+            } else {
+                COST_BYTES_MAX
+            },
             resumed_before,
         }
     }
@@ -71,7 +82,7 @@ impl<S: Socket> Worker<S> {
         let channels = self.fan_out.resumed_count() - self.cost.resumed_before;
         let channels = usize::try_from(channels).unwrap_or(usize::MAX);
         let bytes = channels.saturating_mul(CHANNEL_COST_BYTES);
-        self.cost.message_bytes.saturating_add(bytes) < COST_BYTES_MAX
+        self.cost.message_bytes.saturating_add(bytes) < self.cost.bytes_max
     }
 
     /// Reads connections of the queue, each once and in its order, until the turn has no room for more.

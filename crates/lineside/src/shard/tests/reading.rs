@@ -1,9 +1,11 @@
 //! Reading of requests, and requests that wait.
 
+use lineside_hub::SLICE_CONNECTIONS;
 use serde_json::json;
 
 use super::super::reading::{
-    CHANNEL_COST_BYTES, CLOSING_READS_MAX, COST_BYTES_MAX, READ_BYTES, READS_MAX,
+    CHANNEL_COST_BYTES, CLOSING_READS_MAX, COST_BYTES_BESIDE_WRITES, COST_BYTES_MAX, READ_BYTES,
+    READS_MAX,
 };
 use super::stage::{ENDLESS, End, Page, Received, Stage, connect};
 
@@ -81,10 +83,10 @@ const CHANNELS: usize = 200;
 /// Maximum number of channels that are resumed in one turn.
 const RESUMED_MAX: u64 = (COST_BYTES_MAX / CHANNEL_COST_BYTES + CHANNELS) as u64;
 
-/// Puts a connect to many channels before the worker, and reports it.
-fn connect_to_many(stage: &mut Stage, page: &Page, after: &str) {
+/// Puts a connect to this number of channels before the worker, and reports it.
+fn connect_to(channels: usize, stage: &mut Stage, page: &Page, after: &str) {
     let entry = |number| json!({"channel": format!("channel {number}"), "after": after});
-    let entries: Vec<_> = (0..CHANNELS).map(entry).collect();
+    let entries: Vec<_> = (0..channels).map(entry).collect();
     let request = json!({"type": "connect", "subscribe": entries});
     Stage::put(page, 1, request.to_string().as_bytes());
     stage.worker.readable(page.id.slot());
@@ -110,7 +112,7 @@ fn connects_to_many_channels_leave_a_turn_to_publications_and_others() {
     let start = stage.broker.cursor().to_string();
     let greedy: Vec<_> = (0..20).map(|_| stage.open()).collect();
     for page in &greedy {
-        connect_to_many(&mut stage, page, &start);
+        connect_to(CHANNELS, &mut stage, page, &start);
     }
     stage.land("a", 1, 0);
     stage.enqueue_all();
@@ -120,12 +122,42 @@ fn connects_to_many_channels_leave_a_turn_to_publications_and_others() {
 }
 
 #[test]
+fn connects_leave_more_of_a_turn_to_writes_that_wait() {
+    let mut stage = Stage::new();
+    let start = stage.broker.cursor().to_string();
+    let readers: Vec<_> = (0..4 * SLICE_CONNECTIONS)
+        .map(|_| stage.page(None))
+        .collect();
+    readers.iter().for_each(|reader| drop(reader.received()));
+    let late: Vec<_> = (0..READS_MAX).map(|_| stage.open()).collect();
+    stage.land("a", 1, 0);
+    stage.enqueue_all();
+    stage.worker.turn();
+    late.iter()
+        .for_each(|page| connect_to(1, &mut stage, page, &start));
+    let most = (COST_BYTES_BESIDE_WRITES / CHANNEL_COST_BYTES) as u64 + 1;
+    let mut turns = 0;
+    while stage.worker.fan_out.has_live_flush() {
+        let before = stage.worker.fan_out.resumed_count();
+        stage.worker.turn();
+        assert!(stage.worker.fan_out.resumed_count() - before <= most);
+        turns += 1;
+    }
+    assert!(turns >= 3, "{turns}");
+    assert!(readers.iter().all(|reader| reader.messages() == [1]));
+    // Then the connects get whole turns again.
+    let before = stage.worker.fan_out.resumed_count();
+    stage.worker.turn();
+    assert!(stage.worker.fan_out.resumed_count() - before > most);
+}
+
+#[test]
 fn waiting_resumes_are_completed_in_several_turns() {
     let mut stage = Stage::new();
     let ahead = stage.land("a", 1, 0);
     let greedy: Vec<_> = (0..20).map(|_| stage.open()).collect();
     for page in &greedy {
-        connect_to_many(&mut stage, page, &ahead);
+        connect_to(CHANNELS, &mut stage, page, &ahead);
     }
     stage.turns();
     stage.enqueue_all();
