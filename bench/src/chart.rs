@@ -61,9 +61,9 @@ pub(crate) fn svg(table: &Table) -> String {
     }
     let height = top + MARGIN / 2.0;
     let direction = if table.is_less_better {
-        "less is better"
+        "lower is better"
     } else {
-        "more is better"
+        "higher is better"
     };
     let title = escape(&table.title);
     format!(

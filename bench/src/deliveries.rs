@@ -110,7 +110,15 @@ fn select(names: &[&str]) -> Outcome<(Vec<Program>, Vec<Group>)> {
     if programs.len() + groups.len() < names.len() {
         let known = PROGRAMS.map(Program::name).join(", ");
         let scenarios = GROUPS.map(Group::name).join(", ");
-        return Err(format!("{}: use {known}, {scenarios}", names.join(" ")).into());
+        let is_known = |name: &&str| {
+            PROGRAMS.iter().any(|it| it.name() == *name)
+                || GROUPS.iter().any(|it| it.name() == *name)
+        };
+        let unknown = names.iter().find(|it| !is_known(it)).unwrap_or(&"");
+        return Err(format!(
+            "unknown server or scenario {unknown:?}; servers: {known}; scenarios: {scenarios}"
+        )
+        .into());
     }
     if programs.is_empty() {
         programs = PROGRAMS.to_vec();

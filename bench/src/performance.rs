@@ -52,7 +52,7 @@ const VERSIONS: [(&str, &[&str]); 11] = [
 const INTRODUCTION: &str = "# Performance
 
 ```
-bin/bench peers     # installs the peers below tmp, on Debian 12
+bin/bench peers     # installs the peers into tmp/bench/peers, on Debian 12
 bin/bench report    # measures, and writes this page
 ```
 
@@ -60,28 +60,30 @@ bin/bench report    # measures, and writes this page
 machine, which needs two cores.
 
 - **limit** is a program of this repository that does nothing that a server could leave out: one thread, no checks, one write per
-  delivery. **limit-coalescing** puts all publications that wait for a page into one write. A ratio to a limit says what a server adds
-  to the cost of the kernel.
+  delivery. **limit-coalescing** joins the publications of a channel that one read from the publisher brings into one write for each
+  page. A ratio to a limit says what a server adds to the cost of the kernel. A server that joins more publications can be faster than
+  limit-coalescing.
 - The server, with its Redis, runs on one core, and the pages and the publisher on another. All figures are per core of the server.
   The connections are on the loopback device, without TLS and compression.
 - Pages check the number of each publication: a run in which Lineside loses, repeats or reorders one does not write this
-  page, but `tmp/bench/refused/performance.md`.
+  page, but `tmp/bench/refused/performance.md`. Losses of peers are listed in their tables.
 - Servers take turns in each round. Figures are medians of three rounds; peers take part in as many of them as fit into nine
   minutes, at least in the first.
-- Action Cable is measured with 1,000 pages alone, and at 5,000 deliveries a second: more would take minutes.
-- CPU times count all threads and processes of a server. Those of the generator include its polling, which
-  spares the server the wake-ups, and in saturated scenarios the server must be the busier one.
-- Memory and latencies of the peers depend on settings. Theirs are in `bench/peers`: those that their documentation recommends.
+- Action Cable is measured only with 1,000 pages, and at 5,000 deliveries a second: more would take minutes.
+- CPU times count all threads and processes of a server. Those of the generator include its polling, which saves the server the
+  wake-ups. In saturated scenarios, compare the two busy columns: a generator near 100 % limits the result.
+- Memory and latencies of the peers depend on their settings, which are in `bench/peers`.
 
-A server with a * was measured while the two cores shared no cache, which makes each delivery dearer: compare it with others that have
-one.
+A * means that a cache line took long from one core to the other, which raises the CPU time of each delivery. Such rounds are left out
+if the server has another round. If the limit has no *, the × limit of a row with a * is too high. Memory and connects are not
+checked for this.
 ";
 
 /// Measures with phases of this duration, and writes the page. `names` limits programs and scenarios, as for `deliveries`.
 pub(crate) fn run(seconds: u64, names: &[&str]) -> Outcome<()> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let calls = publish::measure(seconds)?;
-    writeln!(io::stdout(), "publish calls of Ruby are measured")?;
+    writeln!(io::stdout(), "measured the calls that publish from Ruby")?;
     let results = deliveries::measure(seconds, names)?;
     writeln!(io::stdout(), "\n{}", results.text())?;
     let mut tables = results.tables();

@@ -105,7 +105,7 @@ fn duration(nanos: f64) -> String {
 fn note(group: &str) -> &'static str {
     match group {
         "back to back" | "back to back with ActiveRecord" => {
-            "Calls without a pause; p50 is of means of 200 calls, p99 of single calls. The servers run on another core."
+            "Calls without a pause; p50 is of means of 200 calls, p99 of single calls. The servers are pinned to one core, and Ruby may use both."
         }
         BUSY => {
             "A thread that computes calls once a millisecond, while three other threads of the process compute. A call that \

@@ -20,7 +20,8 @@ module Lineside
     # Prepended to the class that begins every transaction.
     module Manager
       def begin_transaction(...)
-        # Before it is open, for subscribers of its events, and after, for a signal handler that publishes meanwhile.
+        # Marked before the transaction opens, because a subscriber of its events may publish, and again after, because a
+        # signal handler may publish meanwhile.
         Transactions.begun
         super.tap { Transactions.begun }
       end

@@ -204,7 +204,7 @@ for (const [kind, control, { requests, losses }] of [
   });
 }
 
-test("two frames of a tab are refreshed though they showed the same", async () => {
+test("two frames of a tab are refreshed though both showed the same cursor", async () => {
   const page = await openPage();
   await page.context().request.get(`${room.url}/sign_in/ada`);
   const frame = `<iframe src="/rooms/board?${MODULE}"></iframe>`;

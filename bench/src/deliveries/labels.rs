@@ -48,7 +48,7 @@ const SHARED_1000_PACED: Labels = Labels {
 const SHARED_10000_PACED: Labels = Labels {
     title: "One channel, 10,000 pages, paced",
     name: "shared-10000-paced",
-    note: "10 publications a second, so 100,000 deliveries a second. A publication takes its time to all pages, so p50 is half of that time.",
+    note: "10 publications a second, so 100,000 deliveries a second. A publication reaches the pages one after another, so p50 is about half of the time until the last one. A server that delivers less than the rate has a backlog, and its latencies grow with the duration of the phase.",
     unit: PACED_UNIT,
     is_less_better: true,
     head: PACED,
@@ -64,7 +64,7 @@ const OWN_PACED: Labels = Labels {
 const SHARED_1000_SATURATED: Labels = Labels {
     title: "One channel, 1,000 pages, saturated",
     name: "shared-1000-saturated",
-    note: "32 publications in flight (Action Cable: 2). Servers that put what waits into one write deliver far more.",
+    note: "32 publications in flight (Action Cable: 2). Servers that send several waiting publications in one write deliver far more.",
     unit: SHARED_UNIT,
     is_less_better: false,
     head: SATURATED,
@@ -88,7 +88,7 @@ const OWN_SATURATED: Labels = Labels {
 const MEMORY: Labels = Labels {
     title: "Memory of an idle connection",
     name: "memory",
-    note: "Growth of the server's private memory with 10,000 idle pages, each with its own channel. The kernel's memory for the sockets comes on top for all.",
+    note: "Growth of the server's private memory with 10,000 idle pages, each with its own channel. The kernel's memory for the sockets is not included.",
     unit: "bytes per connection",
     is_less_better: true,
     head: &["bytes"],
@@ -104,7 +104,7 @@ const CONNECTS: Labels = Labels {
 const STALLED: Labels = Labels {
     title: "Ten pages stop reading",
     name: "stalled",
-    note: "1,000 others receive 20 publications a second (Action Cable: 5), while ten pages of another channel do not read 150 publications of 32 KiB a second (Action Cable: 7). The kernel holds about 3 MB for each of the ten; more grows the memory of the server, or it closes their connections.",
+    note: "1,000 pages receive 20 publications a second (Action Cable: 5), while ten pages of another channel stop reading. That channel receives 150 publications of 32 KiB a second (Action Cable: 7). The kernel buffers about 3 MB for each of the ten pages; beyond that, the server buffers or closes the connection.",
     unit: "p99 of the others, × that with all reading",
     is_less_better: true,
     head: &[

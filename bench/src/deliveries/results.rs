@@ -58,7 +58,8 @@ impl Results {
             let [missing, repeated] = losses(figures);
             if missing + repeated > 0 {
                 errors.push(format!(
-                    "{scenario:?}: {} lost {missing} and repeated or reordered {repeated}",
+                    "{}: {} lost {missing} publications, and repeated or reordered {repeated}",
+                    Labels::of(*scenario).title,
                     program.name()
                 ));
             }
@@ -158,6 +159,8 @@ struct Row {
     connect_micros: f64,
     sample: Option<Sample>,
     losses: [u64; 2],
+    /// Shares of a core that the server and the generator use, in percent.
+    busy: [f64; 2],
     /// Whether the figures come from near cores.
     is_near: bool,
 }
@@ -186,6 +189,10 @@ impl Row {
             connect_micros: of(|it| it.connect_micros),
             sample,
             losses: losses(figures),
+            busy: [
+                each(|it| busy(it.server_micros, it)),
+                each(|it| busy(it.generator_micros, it)),
+            ],
             is_near,
         }
     }
@@ -229,8 +236,8 @@ impl Row {
             | Scenario::Shared10000Saturated
             | Scenario::OwnSaturated => cells.extend([
                 format!("{:.2}", sample.server_micros),
-                busy(sample.server_micros, sample),
-                busy(sample.generator_micros, sample),
+                format!("{:.0} %", self.busy[0]),
+                format!("{:.0} %", self.busy[1]),
             ]),
             _ => cells.extend([
                 latency(sample.p50),
@@ -271,12 +278,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Share of a core, in percent.
-fn busy(micros: f64, sample: &Sample) -> String {
-    format!("{:.0} %", micros * sample.deliveries_per_second / 10_000.0)
+/// Share of a core that microseconds per delivery take, in percent.
+fn busy(micros: f64, sample: &Sample) -> f64 {
+    micros * sample.deliveries_per_second / 10_000.0
 }
 
-/// A latency in milliseconds with two significant digits.
+/// A latency in milliseconds, with three decimals below 1 ms and one above.
 fn latency(millis: f64) -> String {
     if millis < 1.0 {
         format!("{millis:.3}")

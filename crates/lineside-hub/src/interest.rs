@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Number of buckets. They take 128 KiB. Channels in one bucket count as one, so a collision can wake a shard in vain, but never
+/// Number of buckets. They take 128 KiB. Channels in one bucket count as one, so a collision can wake a shard unnecessarily, but never
 /// lets one sleep that has a subscriber.
 const BUCKETS: usize = 64 * 1024;
 

@@ -23,7 +23,7 @@ impl Wake for WakeFd {
     }
 }
 
-/// Uses eventfd(2), because a publish that wakes the writer by a socket pair takes 1.1 to 1.4 times as
+/// Uses eventfd(2), because a publish that wakes the writer by a socket pair takes 1.1 to 1.6 times as
 /// long (docs/decisions/0008-spool-and-one-thread.md).
 #[cfg(target_os = "linux")]
 mod event {

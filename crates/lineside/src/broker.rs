@@ -177,7 +177,7 @@ impl Broker {
 
     /// Whether every inbox except that of one shard has room, and the process's memory. Returns the time after which to look
     /// again otherwise, in milliseconds.
-    pub(crate) fn room_beside(&self, shard: usize) -> Result<(), u64> {
+    pub(crate) fn room_of_others(&self, shard: usize) -> Result<(), u64> {
         if self.memory.must_wait() {
             self.memory.note(Stage::Publishers, 1);
             return Err(MEMORY_PAUSE_MS);

@@ -41,7 +41,8 @@ pub use end::End;
 /// Deadline for the hello, in milliseconds.
 const HELLO_MS_MAX: u64 = 5000;
 
-/// Maximum delay before a publisher is told a new position, in milliseconds. The cursors of its pages are at most this old.
+/// Maximum delay of a new position after the first look that sees it, in milliseconds. With the time until that look, the cursors of
+/// a publisher's pages are at most 50 ms old.
 const MOVED_MS_MAX: u64 = 20;
 
 /// Maximum delay of an ack, in milliseconds. An ack at once for each publication of a quiet link would cost the sidecar and

@@ -227,7 +227,7 @@ impl<S: Socket> Worker<S> {
         self.fan_out.dispatched()
     }
 
-    /// Channels that have a subscriber here, for the [inbox](crate::broker::Inbox::heed).
+    /// Channels that have a subscriber here, for the [inbox](crate::broker::Inbox::set_interest).
     #[must_use]
     pub fn interest(&self) -> Arc<Interest> {
         Arc::clone(self.fan_out.interest())

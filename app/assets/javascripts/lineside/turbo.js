@@ -365,7 +365,7 @@ function isOffline() {
   return document.documentElement.getAttribute("data-lineside") === "disconnected";
 }
 
-// Returns the last refresh of the page that the browser has loaded anew, as Turbo does when its tracked assets change:
+// Returns the last refresh, stored before the browser loaded the document again, as Turbo does when its tracked assets change:
 // its time, the number of refreshes that followed one another within REFRESH_AGAIN_MS, and the cursor of the page before
 // it. The frames of a tab share the storage, so the last refresh of another address does not count.
 function storedRefresh() {

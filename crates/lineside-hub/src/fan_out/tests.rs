@@ -374,7 +374,7 @@ fn sparse_positions_resume_after_any_cursor() {
 }
 
 #[test]
-fn interest_is_in_the_channels_that_have_a_subscriber() {
+fn interest_covers_channels_with_a_subscriber() {
     let mut world = Fixture::new(1024);
     let has_interest =
         |world: &Fixture| ["news", "other"].map(|channel| world.shard.interest().may_have(channel));

@@ -137,9 +137,9 @@ impl Inbox {
         }
     }
 
-    /// Names the channels with a subscriber. Other publications may then wait for up to the time that
+    /// Sets the channels with a subscriber. Other publications may then wait for up to the time that
     /// [`may_sleep`](Self::may_sleep) gives.
-    pub fn heed(&self, interest: Arc<Interest>) {
+    pub fn set_interest(&self, interest: Arc<Interest>) {
         self.lock().interest = Some(interest);
     }
 
@@ -235,7 +235,7 @@ impl Inbox {
     }
 
     /// Marks the shard as asleep. Returns false if something waits: then the shard must not sleep. Up to `quiet_until_ms` it is not
-    /// woken for publications to channels that it does not [heed](Self::heed), and must wake up by itself at that time.
+    /// woken for publications to channels outside its [interest](Self::set_interest), and must wake up by itself at that time.
     pub fn may_sleep(&self, quiet_until_ms: Option<u64>) -> bool {
         let mut queue = self.lock();
         queue.quiet_until_ms = quiet_until_ms;

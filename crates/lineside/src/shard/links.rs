@@ -49,7 +49,7 @@ pub(super) struct Links<S> {
     blocked: Vec<u64>,
     /// Newest position after the last read. The shard dispatches it before it reads again.
     landed: Position,
-    /// Time until which no open link is read, because another shard or the memory has no room, in milliseconds.
+    /// Time until which no link is read, because another shard or the memory has no room, in milliseconds.
     pause_until_ms: u64,
     /// Newest position at the last look at every link.
     seen: Position,
@@ -134,7 +134,7 @@ impl<S: Read + Write> Links<S> {
     pub(super) fn writable(&mut self, number: u64, now: Now) {
         self.guarded(number, |links| {
             links.send(number, now.ms);
-            // What it was not told while its buffer was full.
+            // The publisher was told no position while its buffer was full.
             links.tick(number, now.ms);
         });
     }
@@ -200,7 +200,7 @@ impl<S: Read + Write> Links<S> {
         if self.unread.is_empty() || now.ms < self.pause_until_ms || dispatched < self.landed {
             return;
         }
-        let room = self.broker.room_beside(self.shard);
+        let room = self.broker.room_of_others(self.shard);
         let mut bytes = 0;
         for _ in 0..self.unread.len() {
             if bytes >= TURN_BYTES_MAX {

@@ -142,12 +142,12 @@ impl Reactor {
             quiet_until_ms: 0,
             was_quiet: false,
         };
-        running.inbox.heed(running.worker.interest());
+        running.inbox.set_interest(running.worker.interest());
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !running.worker.is_drained() {
             running.report(&mut events);
-            // A connection begins at the position that the shard has dispatched. What landed before it came is in the inbox by now,
-            // and dispatched before it is admitted.
+            // A connection begins at the dispatched position. So the inbox is taken after the arrivals, and dispatched before they
+            // are admitted, as far as the turn allows.
             let arrived: Vec<_> = running.arrived.try_iter().collect();
             running.turn_links();
             running.take_inbox();
@@ -263,7 +263,7 @@ impl Running {
     }
 
     fn take_inbox(&mut self) {
-        // Publications without a subscriber are dispatched at once, all before a connection that has just come.
+        // Publications that waited for a quiet shard are dispatched in one turn, before new connections are admitted.
         let quiet = if self.was_quiet { QUIET_ENTRIES_MAX } else { 0 };
         let taken = self.inbox.take(self.worker.room().max(quiet));
         if !taken.entries.is_empty() {

@@ -147,13 +147,13 @@ fn quiet_inbox() -> (Inbox, Arc<CountingWaker>) {
     let (inbox, waker) = inbox();
     let interest = Interest::default();
     interest.add("news");
-    inbox.heed(Arc::new(interest));
+    inbox.set_interest(Arc::new(interest));
     assert!(inbox.may_sleep(Some(10)));
     (inbox, waker)
 }
 
 #[test]
-fn publication_without_a_subscriber_wakes_no_shard_that_wakes_by_itself() {
+fn publication_without_a_subscriber_does_not_wake_a_quiet_shard() {
     let (inbox, waker) = quiet_inbox();
     inbox.publish(&publication("other", 9));
     assert_eq!(waker.count(), 0);

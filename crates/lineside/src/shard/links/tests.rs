@@ -276,7 +276,7 @@ fn links_are_read_again_once_the_shard_has_dispatched_what_they_brought() {
 }
 
 #[test]
-fn turn_reads_a_limited_size_and_every_link_in_turn() {
+fn turn_reads_a_limited_size_and_takes_links_in_rotation() {
     let mut stage = Stage::new();
     let mut flooding = [(1, 11), (2, 12), (3, 13)].map(|(number, id)| stage.open(number, id));
     let mut calm = stage.open(4, 20);
