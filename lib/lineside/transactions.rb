@@ -20,8 +20,8 @@ module Lineside
     # Prepended to the class that begins every transaction.
     module Manager
       def begin_transaction(...)
-        # Marked before the transaction opens, because a subscriber of its events may publish, and again after, because a
-        # signal handler may publish meanwhile.
+        # Marked before the transaction opens, because a subscriber of its events may publish, and again after, because
+        # a signal handler may publish meanwhile.
         Transactions.begun
         super.tap { Transactions.begun }
       end

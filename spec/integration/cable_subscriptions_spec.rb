@@ -122,6 +122,8 @@ RSpec.describe "Subscriptions with adapter: lineside", :cable, :sidecar do
     subscribe("room\u{202e}")
     server.broadcast("chat", 1)
     until_message(messages, "1")
+    # Without an ack the publisher would send it again.
+    Lineside.flush
     restart(:KILL)
     # Only a subscription after the warning is known to be live again.
     warning = eventually("the warning") { log.string[/broadcasts may be missing.*/] }

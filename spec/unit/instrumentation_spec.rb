@@ -56,6 +56,7 @@ RSpec.describe Lineside::Instrumentation do
     Lineside.publish("orders", 1)
     down = eventually("the event") { events("link.lineside").first }
     expect(down).to match(state: :down, remedy: /no-sidecar\.sock.*bundle exec lineside/)
+    eventually("the line") { log.string.include?("link is down") }
     expect(log.string.scan("link is down").size).to eq(1)
   end
 

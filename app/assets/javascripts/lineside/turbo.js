@@ -334,7 +334,8 @@ function lose(affected, after) {
   if (!isDefault || isOff || refreshTimer) return;
   const isAgain = Math.abs(Date.now() - lastRefresh.at) < REFRESH_AGAIN_MS;
   const count = isAgain ? lastRefresh.count : 0;
-  if (isAgain && after && after !== "unknown" && after === lastRefresh.after)
+  const isSamePage = lastRefresh.address === location.href && after && after !== "unknown" && after === lastRefresh.after;
+  if (isAgain && isSamePage)
     return console.warn("lineside: the same page came again, from a cache, so it is not refreshed");
   const span = Math.min(REFRESH_MS_MAX * 2 ** count, REFRESH_AGAIN_MS_MAX);
   refreshTimer = setTimeout(() => refresh(count + 1, after), Math.random() * span);

@@ -67,6 +67,8 @@ struct Link<S> {
     is_readable: bool,
     /// The publisher sends no more. No event reports the end again.
     is_ended: bool,
+    /// The publisher receives nothing more. What it has sent is processed, and then the link is closed.
+    is_deaf: bool,
     /// It is among the links to read.
     is_queued: bool,
     /// Deadline for sending the reason, once the session is closed.
@@ -105,6 +107,7 @@ impl<S: Read + Write> Links<S> {
             session,
             is_readable: false,
             is_ended: false,
+            is_deaf: false,
             is_queued: false,
             closing_until_ms: None,
             is_served: Some(link.is_served),
@@ -133,7 +136,7 @@ impl<S: Read + Write> Links<S> {
     /// Reports that a link is writable again.
     pub(super) fn writable(&mut self, number: u64, now: Now) {
         self.guarded(number, |links| {
-            links.send(number, now.ms);
+            links.send(number);
             // The publisher was told no position while its buffer was full.
             links.tick(number, now.ms);
         });
@@ -146,7 +149,9 @@ impl<S: Read + Write> Links<S> {
 
     /// Ends a link that a newer one replaces, if it is one of this shard.
     pub(super) fn replace(&mut self, number: u64, now: Now) {
-        self.close(number, End::replaced(), now.ms);
+        self.guarded(number, |links| {
+            links.close(number, End::replaced(), now.ms);
+        });
     }
 
     /// Ends every present and future link, after the frames that were read from it.
@@ -154,7 +159,7 @@ impl<S: Read + Write> Links<S> {
         self.is_stopping = true;
         let numbers: Vec<u64> = self.links.keys().copied().collect();
         for number in numbers {
-            self.close(number, End::drain(), now.ms);
+            self.guarded(number, |links| links.close(number, End::drain(), now.ms));
         }
         // A stop does not wait for publishers that do not read.
         self.links.clear();
@@ -163,6 +168,9 @@ impl<S: Read + Write> Links<S> {
     /// Reads links, and runs their timers. `dispatched` is the position up to which the shard has dispatched.
     pub(super) fn turn(&mut self, now: Now, dispatched: Position) {
         if self.links.is_empty() {
+            // Numbers and times of closed links would keep the shard awake.
+            self.unread.clear();
+            self.look_at_ms = u64::MAX;
             return;
         }
         self.read_queued(now, dispatched);
@@ -246,6 +254,9 @@ impl<S: Read + Write> Links<S> {
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 link.is_readable = false;
+                if link.is_deaf {
+                    self.close(number, End::Closed, now.ms);
+                }
                 return 0;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {
@@ -262,7 +273,7 @@ impl<S: Read + Write> Links<S> {
             return 0;
         }
         // A read that does not fill the buffer has emptied the kernel's, and a further one would return nothing.
-        link.is_readable = count == self.scratch.len() || link.is_ended;
+        link.is_readable = count == self.scratch.len() || link.is_ended || link.is_deaf;
         link.session
             .received()
             .extend_from_slice(&self.scratch[..count]);
@@ -276,12 +287,12 @@ impl<S: Read + Write> Links<S> {
             return count;
         }
         self.look_by(due_ms);
-        self.send(number, now.ms);
+        self.send(number);
         count
     }
 
     /// Sends answers until none is left or the kernel buffer is full. Never waits for the publisher.
-    fn send(&mut self, number: u64, now_ms: u64) {
+    fn send(&mut self, number: u64) {
         let Some(link) = self.links.get_mut(&number) else {
             return;
         };
@@ -291,7 +302,13 @@ impl<S: Read + Write> Links<S> {
             Ok(true) => {}
             Ok(false) => self.blocked.push(number),
             Err(_) if link.closing_until_ms.is_some() => drop(self.links.remove(&number)),
-            Err(error) => self.close(number, error.into(), now_ms),
+            Err(_) => {
+                let count = link.session.unsent().len();
+                link.session.sent(count);
+                link.is_deaf = true;
+                link.is_readable = true;
+                self.queue(number);
+            }
         }
     }
 
@@ -308,7 +325,7 @@ impl<S: Read + Write> Links<S> {
         link.session.close(&self.broker, end, now_ms);
         link.is_served = None;
         self.look_by(Some(until_ms));
-        self.send(number, now_ms);
+        self.send(number);
     }
 
     /// Looks at every link: checks its deadlines, sends its delayed ack, and tells its publisher a newer position.
@@ -341,7 +358,7 @@ impl<S: Read + Write> Links<S> {
         let has_more = !link.session.unsent().is_empty();
         self.look_by(due_ms);
         if has_more && !was_blocked {
-            self.send(number, now_ms);
+            self.send(number);
         }
     }
 

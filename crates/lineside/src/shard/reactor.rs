@@ -224,12 +224,13 @@ impl Running {
         let now_ms = self.clock.now_ms();
         let mut due_ms = self.worker.due_ms().min(self.links.due_ms());
         let quiet_until_ms = Some(self.quiet_until_ms).filter(|until_ms| now_ms < *until_ms);
-        self.was_quiet = quiet_until_ms.is_some();
+        self.was_quiet = false;
         due_ms = due_ms.min(quiet_until_ms.unwrap_or(u64::MAX));
         let sleep_ms = due_ms.saturating_sub(now_ms);
         if sleep_ms == 0 || !self.inbox.may_sleep(quiet_until_ms) {
             return 0;
         }
+        self.was_quiet = quiet_until_ms.is_some();
         sleep_ms.min(TICK_MS)
     }
 
@@ -239,6 +240,11 @@ impl Running {
             self.admit_link(link);
         }
         self.links.turn(self.now, self.worker.dispatched());
+        self.watch_blocked();
+    }
+
+    /// Watches links whose kernel buffer has become full.
+    fn watch_blocked(&mut self) {
         while let Some(number) = self.links.next_blocked() {
             let both = Interest::READABLE | Interest::WRITABLE;
             if let Some(socket) = self.links.socket(number) {
@@ -278,6 +284,7 @@ impl Running {
         if taken.stop_links {
             self.links.stop(self.now);
         }
+        self.watch_blocked();
         if taken.drain {
             self.worker.drain();
         }

@@ -452,6 +452,38 @@ fn publisher_that_closes_ends_its_link_after_its_last_publication() {
 }
 
 #[test]
+fn publications_that_a_publisher_sent_before_it_was_killed_land() {
+    let mut stage = Stage::new();
+    let mut link = stage.open(1, 7);
+    let count = link.fill();
+    drop(link.socket);
+    stage.links.readable(link.number, true);
+    while stage.wait(TURNS as u64) {}
+    assert_eq!(stage.landed(), count);
+    assert_eq!(
+        link.ended.try_recv(),
+        Err(oneshot::error::TryRecvError::Closed)
+    );
+}
+
+#[test]
+fn shard_sleeps_once_its_last_link_has_ended() {
+    let mut stage = Stage::new();
+    let link = stage.open(1, 7);
+    drop(link.socket);
+    stage.links.readable(link.number, true);
+    stage.turn();
+    stage.turn();
+    assert_eq!(stage.links.due_ms(), u64::MAX);
+
+    let link = stage.open(2, 8);
+    stage.links.readable(link.number, false);
+    stage.links.stop(stage.now);
+    stage.turn();
+    assert_eq!(stage.links.due_ms(), u64::MAX);
+}
+
+#[test]
 fn panic_ends_one_link_alone() {
     let mut stage = Stage::encoding(|it| {
         assert!(it.payload.len() < 2, "a fault of the encoder");
