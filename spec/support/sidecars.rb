@@ -17,7 +17,8 @@ module Sidecars
     group.after do
       browsers.each(&:close)
       started.each(&:stop)
-      FileUtils.remove_entry(@folder)
+      # Without errors: the workers of an ended Puma may still write into it.
+      FileUtils.rm_rf(@folder)
     end
   end
 
