@@ -65,10 +65,9 @@ struct Link<S> {
     session: Session,
     /// The kernel may hold received bytes. Its edge-triggered events report only new ones.
     is_readable: bool,
-    /// The publisher sends no more. No event reports the end again.
+    /// The publisher has ended, or receives nothing more. What it has sent is processed, and then the link is closed. No event reports
+    /// the end again.
     is_ended: bool,
-    /// The publisher receives nothing more. What it has sent is processed, and then the link is closed.
-    is_deaf: bool,
     /// It is among the links to read.
     is_queued: bool,
     /// Deadline for sending the reason, once the session is closed.
@@ -107,7 +106,6 @@ impl<S: Read + Write> Links<S> {
             session,
             is_readable: false,
             is_ended: false,
-            is_deaf: false,
             is_queued: false,
             closing_until_ms: None,
             is_served: Some(link.is_served),
@@ -254,7 +252,7 @@ impl<S: Read + Write> Links<S> {
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 link.is_readable = false;
-                if link.is_deaf {
+                if link.is_ended {
                     self.close(number, End::Closed, now.ms);
                 }
                 return 0;
@@ -273,7 +271,7 @@ impl<S: Read + Write> Links<S> {
             return 0;
         }
         // A read that does not fill the buffer has emptied the kernel's, and a further one would return nothing.
-        link.is_readable = count == self.scratch.len() || link.is_ended || link.is_deaf;
+        link.is_readable = count == self.scratch.len() || link.is_ended;
         link.session
             .received()
             .extend_from_slice(&self.scratch[..count]);
@@ -305,7 +303,7 @@ impl<S: Read + Write> Links<S> {
             Err(_) => {
                 let count = link.session.unsent().len();
                 link.session.sent(count);
-                link.is_deaf = true;
+                link.is_ended = true;
                 link.is_readable = true;
                 self.queue(number);
             }
