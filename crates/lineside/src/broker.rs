@@ -36,7 +36,6 @@ use tails::Tails;
 
 pub use app_links::AppQueue;
 pub(crate) use app_links::{AppLinksFull, Overflowed};
-pub(crate) use inbox::QUIET_ENTRIES_MAX;
 pub use inbox::{Inbox, InboxEntry, Taken};
 pub use settles::{Settle, Standing};
 pub(crate) use tails::{Filter, Tail, TailsFull};

@@ -15,7 +15,7 @@ use super::settles::Settle;
 const ENTRIES_MAX: usize = 8 * 1024;
 
 /// Number of waiting entries from which a sleeping shard is woken for a publication without a subscriber.
-pub(crate) const QUIET_ENTRIES_MAX: usize = 1024;
+const QUIET_ENTRIES_MAX: usize = 1024;
 
 /// Maximum size of waiting publications, in bytes. Beyond it links are not read.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -72,7 +72,7 @@ struct Queue {
     drain: bool,
     /// The shard sleeps until something is added.
     asleep: bool,
-    /// Time at which the shard wakes up by itself, and up to which publications without a subscriber do not wake it, in milliseconds
+    /// Of a shard that sleeps, or has not taken anything since: time at which it wakes up by itself, and up to which publications without a subscriber do not wake it, in milliseconds
     /// of the hub's clock.
     quiet_until_ms: Option<u64>,
     /// Channels with a subscriber. `None` means any.
@@ -208,9 +208,11 @@ impl Inbox {
         }
     }
 
-    /// Takes up to `entries_max` entries.
+    /// Takes up to `entries_max` entries, or after a quiet sleep up to [`QUIET_ENTRIES_MAX`], so that what waited is dispatched at once.
     pub fn take(&self, entries_max: usize) -> Taken {
         let mut queue = self.lock();
+        let quiet = queue.quiet_until_ms.take().map_or(0, |_| QUIET_ENTRIES_MAX);
+        let entries_max = entries_max.max(quiet);
         let count = queue.entries.len().min(entries_max);
         let entries: VecDeque<_> = queue.entries.drain(..count).collect();
         queue.bytes -= entries.iter().map(InboxEntry::bytes).sum::<usize>();
@@ -238,8 +240,8 @@ impl Inbox {
     /// woken for publications to channels outside its [interest](Self::set_interest), and must wake up by itself at that time.
     pub fn may_sleep(&self, quiet_until_ms: Option<u64>) -> bool {
         let mut queue = self.lock();
-        queue.quiet_until_ms = quiet_until_ms;
         queue.asleep = queue.is_empty();
+        queue.quiet_until_ms = quiet_until_ms.filter(|_| queue.asleep);
         queue.asleep
     }
 

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::links::{LinkQueue, Links, NewLink};
 use super::{Arrival, Arrivals, Plan, Socket, Worker};
-use crate::broker::{Inbox, QUIET_ENTRIES_MAX};
+use crate::broker::Inbox;
 use crate::clock::{Clock, Now};
 use crate::log::{Level, event};
 use crate::metrics::ShardCounts;
@@ -81,8 +81,6 @@ struct Running {
     now: Now,
     /// Time up to which publications without a subscriber do not wake the shard, in milliseconds.
     quiet_until_ms: u64,
-    /// Such publications may have waited during the last sleep.
-    was_quiet: bool,
 }
 
 impl Reactor {
@@ -140,7 +138,6 @@ impl Reactor {
             clock: self.clock,
             now: self.clock.now(),
             quiet_until_ms: 0,
-            was_quiet: false,
         };
         running.inbox.set_interest(running.worker.interest());
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -163,8 +160,7 @@ impl Running {
     /// Waits for events, and reports them to the worker. If a timer is due, reports every event that is ready by now first:
     /// the process may have been suspended, and then the events at hand are older than the clock.
     fn report(&mut self, events: &mut Events) {
-        let sleep_ms = self.sleep_ms();
-        self.poll(events, sleep_ms);
+        self.poll(events, self.sleep_ms());
         self.inbox.woke();
         self.now = self.clock.now();
         self.worker.set_time(self.now);
@@ -220,17 +216,15 @@ impl Running {
     }
 
     /// Time until there is work, in milliseconds.
-    fn sleep_ms(&mut self) -> u64 {
+    fn sleep_ms(&self) -> u64 {
         let now_ms = self.clock.now_ms();
-        let mut due_ms = self.worker.due_ms().min(self.links.due_ms());
         let quiet_until_ms = Some(self.quiet_until_ms).filter(|until_ms| now_ms < *until_ms);
-        self.was_quiet = false;
-        due_ms = due_ms.min(quiet_until_ms.unwrap_or(u64::MAX));
+        let due_ms = self.worker.due_ms().min(self.links.due_ms());
+        let due_ms = due_ms.min(quiet_until_ms.unwrap_or(u64::MAX));
         let sleep_ms = due_ms.saturating_sub(now_ms);
         if sleep_ms == 0 || !self.inbox.may_sleep(quiet_until_ms) {
             return 0;
         }
-        self.was_quiet = quiet_until_ms.is_some();
         sleep_ms.min(TICK_MS)
     }
 
@@ -269,9 +263,7 @@ impl Running {
     }
 
     fn take_inbox(&mut self) {
-        // Publications that waited for a quiet shard are dispatched in one turn, before new connections are admitted.
-        let quiet = if self.was_quiet { QUIET_ENTRIES_MAX } else { 0 };
-        let taken = self.inbox.take(self.worker.room().max(quiet));
+        let taken = self.inbox.take(self.worker.room());
         if !taken.entries.is_empty() {
             self.quiet_until_ms = self.now.ms + QUIET_MS;
         }

@@ -181,3 +181,16 @@ fn quiet_shard_is_woken_for_everything_else() {
         assert_eq!(waker.count(), 1, "{number}");
     }
 }
+
+#[test]
+fn only_a_quiet_sleep_lets_a_shard_take_more_than_it_has_room_for() {
+    let (inbox, _) = quiet_inbox();
+    (0..100).for_each(|_| inbox.publish(&publication("other", 9)));
+    assert_eq!(inbox.take(8).entries.len(), 100);
+
+    // A busy shard asks for a quiet sleep too, and does not get it.
+    (0..100).for_each(|_| inbox.publish(&publication("other", 9)));
+    assert!(!inbox.may_sleep(Some(10)));
+    assert_eq!(inbox.take(8).entries.len(), 8);
+    assert_eq!(inbox.take(0).entries.len(), 0);
+}
