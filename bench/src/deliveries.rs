@@ -99,27 +99,19 @@ fn pairs(groups: &[Group], programs: &[Program], has_peers: bool) -> Vec<(Group,
 
 /// Programs and groups of these names.
 fn select(names: &[&str]) -> Outcome<(Vec<Program>, Vec<Group>)> {
-    let mut programs: Vec<Program> = PROGRAMS
-        .into_iter()
-        .filter(|it| names.contains(&it.name()))
-        .collect();
-    let mut groups: Vec<Group> = GROUPS
-        .into_iter()
-        .filter(|it| names.contains(&it.name()))
-        .collect();
-    if programs.len() + groups.len() < names.len() {
-        let known = PROGRAMS.map(Program::name).join(", ");
-        let scenarios = GROUPS.map(Group::name).join(", ");
-        let is_known = |name: &&str| {
-            PROGRAMS.iter().any(|it| it.name() == *name)
-                || GROUPS.iter().any(|it| it.name() == *name)
-        };
-        let unknown = names.iter().find(|it| !is_known(it)).unwrap_or(&"");
+    let (servers, scenarios) = (PROGRAMS.map(Program::name), GROUPS.map(Group::name));
+    let is_known = |name: &&&str| servers.contains(*name) || scenarios.contains(*name);
+    if let Some(unknown) = names.iter().find(|it| !is_known(it)) {
+        let (servers, scenarios) = (servers.join(", "), scenarios.join(", "));
         return Err(format!(
-            "unknown server or scenario {unknown:?}; servers: {known}; scenarios: {scenarios}"
+            "unknown server or scenario '{unknown}'; servers: {servers}; scenarios: {scenarios}"
         )
         .into());
     }
+    let mut programs = PROGRAMS.to_vec();
+    programs.retain(|it| names.contains(&it.name()));
+    let mut groups = GROUPS.to_vec();
+    groups.retain(|it| names.contains(&it.name()));
     if programs.is_empty() {
         programs = PROGRAMS.to_vec();
     }

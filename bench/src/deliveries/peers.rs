@@ -1,4 +1,4 @@
-//! Commands of the peers, each in the settings that its documentation recommends. `bin/bench peers` installs them.
+//! Commands of the peers, with the settings in `bench/peers`. `bin/bench peers` installs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

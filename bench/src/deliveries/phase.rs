@@ -167,7 +167,11 @@ impl Load {
             if is_connecting && now > end {
                 if now > begin.at + time + RECONNECT_MAX {
                     let left = reconnecting.len() + self.pages.opening();
-                    return Err(format!("{left} pages did not reconnect in time").into());
+                    return Err(format!(
+                        "{left} pages did not reconnect within {} s after the phase",
+                        RECONNECT_MAX.as_secs()
+                    )
+                    .into());
                 }
                 end = now;
             }

@@ -274,7 +274,7 @@ impl Server {
         }
         for child in &mut self.children {
             if let Some(status) = child.try_wait()? {
-                return Err(format!("ended at its start: {status}").into());
+                return Err(format!("the server ended while it started: {status}").into());
             }
         }
         Ok(())
