@@ -1,5 +1,5 @@
-//! Ingress: gives every new link to what serves it. Links of publishers go to the shards (`shard/links.rs`), in rotation. Tails,
-//! app links and requests to settle have a task each.
+//! Ingress: distributes new links. Links of publishers go to the shards (`shard/links.rs`), in rotation. Tails, app links and requests
+//! to settle have a task each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::log::{Level, event};
 use crate::route_keys::RouteKeys;
 use crate::shard::{LinkQueue, NewLink};
 
-/// What serves links.
+/// Ingress of all links.
 #[derive(Debug)]
 pub(crate) struct Ingress {
     broker: Arc<Broker>,

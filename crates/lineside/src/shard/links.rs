@@ -201,7 +201,7 @@ impl<S: Read + Write> Links<S> {
         }
     }
 
-    /// Reads links of the queue, each once and in its order, while there is room. A hello needs no room.
+    /// Reads links of the queue, each once and in its order. Without room, reads only those whose hello is missing.
     fn read_queued(&mut self, now: Now, dispatched: Position) {
         if self.unread.is_empty() || now.ms < self.pause_until_ms || dispatched < self.landed {
             return;
